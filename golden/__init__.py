@@ -1,0 +1,1 @@
+"""The specification that runs: patterns, integer arithmetic, layers, bundles, networks."""

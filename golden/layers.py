@@ -1,0 +1,257 @@
+"""One layer at a time, bit for bit what the hardware computes.
+
+Activations are int32 torch tensors of shape (images, channels, height, width) that hold 8-bit values;
+every function is exact. A convolution's sums run in float32 where no partial sum can leave the range
+that float32 represents exactly, and in float64 otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from golden import arithmetic
+from golden.pattern import FULL, Pattern
+
+__all__ = ["Conv", "ConvResult", "Counters", "Pool", "Predictor", "Shortcut", "conv", "pool"]
+
+_EXACT_FLOAT32 = 1 << 24
+_LARGEST_ACTIVATION = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A quantised ZAP: two depthwise 3x3 convolutions and a threshold for each channel.
+
+    Parameters
+    ----------
+    pattern : Pattern
+        Which activations it sees; it scores the others.
+    weight1, weight2 : int8 (channels, 3, 3)
+    bias1 : int32 (channels,), BIAS1_BITS wide
+    shift1 : int32 (channels,), 0 .. PREDICTOR_SHIFT_MAX
+    threshold : int32 (channels,), SCORE_BITS wide
+        An activation is computed iff its score is strictly greater.
+    """
+
+    pattern: Pattern
+    weight1: Tensor
+    bias1: Tensor
+    shift1: Tensor
+    weight2: Tensor
+    threshold: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortcut:
+    """How a residual tensor enters a convolution's sums, before requantisation.
+
+    The value added to the sum of output (channel, y, x) is residual[channel - channel_offset,
+    y * stride, x * stride], requantised to the sum's scale by (multiplier, shift) of that channel; it
+    is zero where the residual has no such channel. Stride 1 and offset 0 is the plain residual add; the
+    others are the parameter-free "option A" shortcut of He et al., section 4.2.
+    """
+
+    multiplier: Tensor
+    shift: Tensor
+    stride: int = 1
+    channel_offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv:
+    """A quantised convolution; a fully connected layer is one whose kernel covers its whole input.
+
+    Parameters
+    ----------
+    weight : int8 (c_o, c_i, k_h, k_w)
+    bias : int32 (c_o,)
+    multiplier, shift : int32 (c_o,)
+        Requantisation, MULTIPLIER_BITS unsigned and SHIFT_MIN .. SHIFT_MAX.
+    stride : (vertical, horizontal)
+    padding : (vertical, horizontal), zeros on both sides
+    signed_output : bool
+        The ofm is s8 and may be negative; else it is u8, which is the ReLU.
+    shortcut : Shortcut or None
+        Set iff the layer adds a residual.
+    """
+
+    name: str
+    weight: Tensor
+    bias: Tensor
+    multiplier: Tensor
+    shift: Tensor
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    signed_output: bool = False
+    shortcut: Shortcut | None = None
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """(k_h, k_w)."""
+        return self.weight.shape[2], self.weight.shape[3]
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the ofm for an ifm of that size; below 1 where the kernel does not fit."""
+        out_h, out_w = (
+            (size + 2 * self.padding[axis] - self.kernel[axis]) // self.stride[axis] + 1
+            for axis, size in enumerate((height, width))
+        )
+        return out_h, out_w
+
+    def macs(self, height: int, width: int) -> int:
+        """Multiply-accumulates of one whole ofm for an ifm of that size, padding included."""
+        out_h, out_w = self.output_size(height, width)
+        return out_h * out_w * self.weight.numel()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Max or average pooling.
+
+    Average pooling sums the window, padding zeros included, and requantises with (multiplier, shift);
+    max pooling ignores padding and has neither.
+    """
+
+    name: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+    average: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What a convolution did, as the hardware counts it, summed over the images."""
+
+    computed: int
+    """Activations of `I_s`: computed before prediction. All of them where the layer has no ZAP."""
+    kept: int
+    """Activations of `I_t` whose score exceeded the threshold: computed after prediction."""
+    skipped: int
+    """Activations of `I_t` predicted zero and never computed."""
+
+    @property
+    def predicted(self) -> int:
+        """Activations of `I_t`."""
+        return self.kept + self.skipped
+
+    @property
+    def total(self) -> int:
+        """All activations of the ofm."""
+        return self.computed + self.kept + self.skipped
+
+
+@dataclass(frozen=True)
+class ConvResult:
+    """Every intermediate of a convolution with its predictor.
+
+    All are of shape (images, c_o, height, width). `dense` is the ofm that a layer without ZAP would
+    have; `partial` is `dense` on `I_s` and 0 elsewhere; `scores` are meaningful on `I_t` only; `keep`
+    marks what is computed; `ofm` is `dense` where kept and 0 elsewhere. Without ZAP `scores` is None.
+    """
+
+    dense: Tensor
+    partial: Tensor
+    scores: Tensor | None
+    keep: Tensor
+    ofm: Tensor
+    counters: Counters
+
+
+def conv(
+    layer: Conv, ifm: Tensor, predictor: Predictor | None = None, residual: Tensor | None = None
+) -> ConvResult:
+    """Run one convolution on (images, c_i, h, w), with ZAP if a predictor is given."""
+    acc = _exact_conv(layer, ifm)
+    if layer.shortcut is not None:
+        assert residual is not None
+        acc += _shortcut(layer.shortcut, residual, acc.shape[1:])
+    dense = arithmetic.requantise(
+        acc,
+        _per_channel(layer.multiplier),
+        _per_channel(layer.shift),
+        arithmetic.activation_range(layer.signed_output),
+    ).to(torch.int32)
+
+    pattern = FULL if predictor is None else predictor.pattern
+    computed = torch.from_numpy(pattern.mask(*dense.shape[2:])).expand_as(dense)
+    if predictor is None:
+        keep, partial, ofm, predicted = computed, dense, dense, None
+    else:
+        partial = dense * computed
+        predicted = scores(predictor, partial)
+        keep = computed | (predicted > _per_channel(predictor.threshold))
+        ofm = dense * keep
+    in_pattern = int(computed.sum())
+    kept = int(keep.sum()) - in_pattern
+    counters = Counters(in_pattern, kept, dense.numel() - in_pattern - kept)
+    return ConvResult(dense, partial, predicted, keep, ofm, counters)
+
+
+def scores(predictor: Predictor, partial: Tensor) -> Tensor:
+    """The predictor's int32 score at every position of a partial ofm (paper, section 2.2).
+
+    Both convolutions pad their *input* with zeros: outside the map the hidden activation is 0, not the
+    ReLU of the bias.
+    """
+    acc = _depthwise(partial, predictor.weight1) + _per_channel(predictor.bias1)
+    hidden = arithmetic.hidden(acc, _per_channel(predictor.shift1))
+    return _depthwise(hidden, predictor.weight2).to(torch.int32)
+
+
+def pool(layer: Pool, ifm: Tensor) -> Tensor:
+    """Run one pooling layer on (images, channels, h, w)."""
+    window = ifm.to(torch.float32)
+    if layer.average is None:
+        return F.max_pool2d(window, layer.kernel, layer.stride, layer.padding).to(torch.int32)
+    total = F.avg_pool2d(
+        window, layer.kernel, layer.stride, layer.padding, count_include_pad=True, divisor_override=1
+    ).to(torch.int64)
+    # An average of numbers in a range stays inside it: the ifm's range is the ofm's.
+    return arithmetic.requantise(total, *layer.average, (arithmetic.S8[0], arithmetic.U8[1])).to(
+        torch.int32
+    )
+
+
+def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
+    """The int64 sums, bias included."""
+    largest = int(layer.weight.to(torch.int64).abs().sum((1, 2, 3)).max()) * _LARGEST_ACTIVATION
+    dtype = torch.float32 if largest < _EXACT_FLOAT32 else torch.float64
+    # NNPACK may choose a Winograd algorithm, whose intermediates are not integers.
+    with torch.backends.nnpack.flags(enabled=False):
+        sums = F.conv2d(
+            ifm.to(dtype), layer.weight.to(dtype), None, layer.stride, layer.padding
+        ).to(torch.int64)
+    return sums + _per_channel(layer.bias)
+
+
+def _depthwise(ifm: Tensor, weight: Tensor) -> Tensor:
+    """Depthwise 3x3, padding 1, exact: 9 * 255 * 128 is far inside float32."""
+    with torch.backends.nnpack.flags(enabled=False):
+        return F.conv2d(
+            ifm.to(torch.float32),
+            weight.to(torch.float32).unsqueeze(1),
+            padding=1,
+            groups=weight.shape[0],
+        ).to(torch.int64)
+
+
+def _shortcut(shortcut: Shortcut, residual: Tensor, shape: torch.Size) -> Tensor:
+    """The residual's contribution to sums of shape (c_o, height, width), int64."""
+    channels, height, width = shape
+    picked = residual[:, :, :: shortcut.stride, :: shortcut.stride].to(torch.int64)
+    after = channels - shortcut.channel_offset - picked.shape[1]
+    picked = F.pad(picked, (0, 0, 0, 0, shortcut.channel_offset, after))
+    assert picked.shape[2:] == (height, width)
+    return arithmetic.requantise_wide(
+        picked, _per_channel(shortcut.multiplier), _per_channel(shortcut.shift)
+    )
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    """(channels,) to int64 (channels, 1, 1), to broadcast over an ofm."""
+    return values.to(torch.int64).view(-1, 1, 1)

@@ -1,0 +1,165 @@
+"""The schema of a bundle's `manifest.json`: a network as a graph of quantised layers.
+
+pydantic checks types and ranges field by field; `golden.bundle` checks what no single field can show
+(that tensors exist, that shapes follow from the graph). The schema version changes whenever an older
+reader would misread a newer bundle.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from golden.arithmetic import MULTIPLIER_BITS, SHIFT_MAX, SHIFT_MIN
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Activation",
+    "ConvNode",
+    "Figures",
+    "Input",
+    "LayerChoice",
+    "Manifest",
+    "OperatingPoint",
+    "PoolNode",
+    "PredictorNode",
+    "ShortcutNode",
+]
+
+SCHEMA_VERSION = 1
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
+Positive = Annotated[int, Field(ge=1)]
+Pair = tuple[Positive, Positive]
+Padding = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class Activation(_Strict):
+    """An 8-bit tensor between layers: value = scale * integer."""
+
+    shape: tuple[Positive, Positive, Positive]
+    """(channels, height, width)."""
+    signed: bool
+    """s8 if it may be negative, else u8."""
+    scale: Scale
+
+
+class Input(_Strict):
+    """How an image becomes the first tensor: round((pixel - mean) / std / scale), saturated."""
+
+    tensor: Name
+    mean: list[Finite]
+    """Per channel, for pixels in 0 .. 1."""
+    std: list[Scale]
+
+
+class ShortcutNode(_Strict):
+    """A residual added before requantisation; see `golden.layers.Shortcut`.
+
+    Tensors `layers.NAME.shortcut_multiplier`, `layers.NAME.shortcut_shift`: int32 (c_o,).
+    """
+
+    input: Name
+    stride: Positive = 1
+    channel_offset: Annotated[int, Field(ge=0)] = 0
+
+
+class ConvNode(_Strict):
+    """A convolution, or a fully connected layer as one whose kernel covers its input.
+
+    Tensors `layers.NAME.weight`: int8 (c_o, c_i, k_h, k_w); `.bias`, `.multiplier`, `.shift`: int32 (c_o,).
+    """
+
+    op: Literal["conv"] = "conv"
+    name: Name
+    input: Name
+    output: Name
+    stride: Pair = (1, 1)
+    padding: Padding = (0, 0)
+    shortcut: ShortcutNode | None = None
+    fully_connected: bool = False
+    """Counts as no convolution in MAC figures."""
+
+
+class PoolNode(_Strict):
+    """Max pooling, or average pooling with its requantisation."""
+
+    op: Literal["max_pool", "average_pool"]
+    name: Name
+    input: Name
+    output: Name
+    kernel: Pair
+    stride: Pair
+    padding: Padding = (0, 0)
+    multiplier: Annotated[int, Field(ge=0, lt=1 << MULTIPLIER_BITS)] | None = None
+    shift: Annotated[int, Field(ge=SHIFT_MIN, le=SHIFT_MAX)] | None = None
+
+
+class PredictorNode(_Strict):
+    """A trained ZAP of one layer for one pattern.
+
+    Tensors `predictors.NAME.weight1`, `.weight2`: int8 (c, 3, 3); `.bias1`, `.shift1`: int32 (c,);
+    `.score_scale`, `.score_offset`: float64 (c,), real score = scale * integer score + offset.
+    """
+
+    layer: Name
+    pattern: str
+    """As `Pattern.parse` reads it."""
+
+
+class LayerChoice(_Strict):
+    """What a layer runs with at an operating point.
+
+    Tensor `operating_points.POINT.LAYER.threshold`: int32 (c,), as `arithmetic.threshold` makes it.
+    """
+
+    predictor: Name
+    sigma: float
+    """The threshold on the real score. Infinities are allowed: skip all, or none."""
+
+
+class Figures(_Strict):
+    """What an operating point costs and saves."""
+
+    top1: Finite | None = None
+    """Top-1 accuracy in percent of the quantised network with ZAP."""
+    drop: Finite | None = None
+    """Points of top-1 lost against the same quantised network without ZAP."""
+    mac_reduction: Finite | None = None
+    """Skipped conv MACs / all conv MACs, the first layer included."""
+    images: int | None = None
+    """How many images the figures are from."""
+
+
+class OperatingPoint(_Strict):
+    """A predictor and a threshold table for each layer that has one; the rest run dense."""
+
+    name: Name
+    layers: dict[Name, LayerChoice]
+    predicted: Figures | None = None
+    measured: Figures | None = None
+
+
+class Manifest(_Strict):
+    """A whole bundle but for its tensors."""
+
+    schema_version: Literal[1]
+    name: Name
+    input: Input
+    output: Name
+    """The tensor whose largest channel is the class."""
+    classes: list[str]
+    activations: dict[Name, Activation]
+    layers: list[Annotated[ConvNode | PoolNode, Field(discriminator="op")]]
+    """In an order in which they can run."""
+    predictors: dict[Name, PredictorNode] = {}
+    operating_points: list[OperatingPoint] = []
+    provenance: dict[str, str | int | float | None] = {}
+    """How the bundle came to be; free-form."""

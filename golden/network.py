@@ -1,0 +1,102 @@
+"""A whole network on integers: the reference that hardware is compared with.
+
+Every layer's result is handed to the caller as it is made, so that a run over thousands of images needs
+the memory of one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from golden import arithmetic
+from golden.bundle import Bundle
+from golden.layers import ConvResult, Predictor, conv, pool
+from golden.manifest import ConvNode, PoolNode
+
+__all__ = ["Network", "Step", "quantise_images"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer's run.
+
+    `ifm`, `ofm` and `residual` (or None): int32 (images, channels, height, width). `predictor` is what
+    the layer ran with and `result` its intermediates; both are None for pooling, `predictor` also for a
+    layer without ZAP.
+    """
+
+    node: ConvNode | PoolNode
+    ifm: Tensor
+    ofm: Tensor
+    residual: Tensor | None = None
+    predictor: Predictor | None = None
+    result: ConvResult | None = None
+
+
+def quantise_images(bundle: Bundle, images: Tensor) -> Tensor:
+    """Images of pixels 0 .. 1, float (images, channels, height, width), as the network's int32 input.
+
+    round((pixel - mean) / std / scale), halves to even, in float64, saturated to the input's range.
+    """
+    spec = bundle.manifest.input
+    activation = bundle.manifest.activations[spec.tensor]
+    mean = torch.tensor(spec.mean, dtype=torch.float64).view(-1, 1, 1)
+    step = torch.tensor(spec.std, dtype=torch.float64).view(-1, 1, 1) * activation.scale
+    levels = ((images.to(torch.float64) - mean) / step).round().to(torch.int32)
+    return arithmetic.saturate(levels, arithmetic.activation_range(activation.signed))
+
+
+class Network:
+    """Runs a bundle.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    predictors : {layer name: Predictor}
+        What runs with ZAP, from `Bundle.predictors` or `Bundle.uniform`; empty for the dense network.
+    """
+
+    def __init__(self, bundle: Bundle, predictors: Mapping[str, Predictor] | None = None) -> None:
+        self.bundle = bundle
+        self.predictors = dict(predictors or {})
+
+    def steps(self, images: Tensor) -> Iterator[Step]:
+        """Run quantised images, int32 (images, channels, height, width), layer by layer."""
+        manifest = self.bundle.manifest
+        tensors = {manifest.input.tensor: images}
+        for index, node in enumerate(manifest.layers):
+            ifm = tensors[node.input]
+            if isinstance(node, PoolNode):
+                step = Step(node, ifm, pool(self.bundle.pool(node), ifm))
+            else:
+                predictor = self.predictors.get(node.name)
+                residual = None if node.shortcut is None else tensors[node.shortcut.input]
+                result = conv(self.bundle.conv(node), ifm, predictor, residual)
+                step = Step(node, ifm, result.ofm, residual, predictor, result)
+            tensors[node.output] = step.ofm
+            for name in _dead(manifest.layers[index + 1 :], tensors, manifest.output):
+                del tensors[name]
+            yield step
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The integer logits (images, classes) of quantised images; the class is their argmax."""
+        output = None
+        for step in self.steps(images):
+            if step.node.output == self.bundle.manifest.output:
+                output = step.ofm
+        assert output is not None
+        return output.flatten(1)
+
+
+def _dead(rest: list, tensors: Mapping[str, Tensor], output: str) -> list[str]:
+    """The tensors that no later layer reads."""
+    live = {output}
+    for node in rest:
+        live.add(node.input)
+        if isinstance(node, ConvNode) and node.shortcut is not None:
+            live.add(node.shortcut.input)
+    return [name for name in tensors if name not in live]
