@@ -1,0 +1,110 @@
+# The front door of zapcore; `make help` lists what it offers.
+#
+# Every target that needs Python first makes .venv from pyproject.toml and constraints.txt; it is
+# remade when one of the two changes, and nothing happens otherwise.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+WAVES ?= 0
+N ?= 200
+SEED ?= 1
+OUT ?= build/verilog
+PYTEST_ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/stamp
+
+.PHONY: help setup demo test sim sim-random verilog lint format clean distclean python-check \
+	compiler icarus
+
+help: ## print this list
+	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) compiler icarus ## create .venv with the pinned tools, bring Icarus where it may
+
+demo: setup ## train, quantise, predict, simulate and compare a small network, in one go
+	$(RUN) -m examples.demo $(DEMO_ARGS)
+
+test: setup ## run every test (PYTEST_ARGS=... is handed on to pytest)
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+sim: SIM ?= both
+sim: CONFIG ?= small
+sim: setup ## simulate the bundled network (SIM=icarus|verilator|both CONFIG=small WAVES=0|1)
+	$(RUN) -m tb.sim --sim '$(SIM)' --config '$(CONFIG)' $(if $(filter 1,$(WAVES)),--waves)
+
+sim-random: SIM ?= verilator
+sim-random: CONFIG ?= small
+sim-random: setup ## simulate random layers against golden (N=200 SEED=1 SIM=verilator CONFIG=small)
+	$(RUN) -m tb.random_layers --n '$(N)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
+
+verilog: CONFIG ?= default
+verilog: $(STAMP) ## write Verilog and its JSON (CONFIG=small|default|FILE OUT=build/verilog)
+	$(RUN) -m hw.verilog --config '$(CONFIG)' --out '$(OUT)'
+
+lint: $(STAMP) ## ruff check, ruff format --check, mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(RUN) -m mypy
+
+format: $(STAMP) ## put the sources into ruff's format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean: ## remove what was built, keep .venv
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv
+	rm -rf $(VENV)
+
+# --- the environment ------------------------------------------------------------------------
+
+# apt-get as root, or by sudo where it asks no password; empty where neither holds.
+APT = $(shell command -v apt-get >/dev/null || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then echo apt-get; \
+	elif sudo -n true 2>/dev/null; then echo sudo -n apt-get; fi)
+
+# $(call apt-install,PACKAGE): quiet; refreshes the package lists only if the first attempt fails.
+define apt-install
+	{ echo 'installing $(1)'; export DEBIAN_FRONTEND=noninteractive; \
+	$(APT) install -y -qq $(1) >/dev/null 2>&1 \
+	|| { $(APT) update -qq >/dev/null 2>&1 && $(APT) install -y -qq $(1) >/dev/null 2>&1; }; }
+endef
+
+python-check:
+	@command -v $(PYTHON) >/dev/null \
+		|| { echo 'error: $(PYTHON) not found; install Python 3.11 or newer' >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'error: $(PYTHON) is older than 3.11; name another by PYTHON=...' >&2; exit 2; }
+
+compiler:
+	@command -v c++ >/dev/null \
+		|| { echo 'error: no C++ compiler (c++); Verilator needs one: install g++ or clang' >&2; exit 2; }
+
+icarus:
+	@command -v iverilog >/dev/null && exit 0; \
+	[ -n '$(APT)' ] && $(call apt-install,iverilog) && command -v iverilog >/dev/null && exit 0; \
+	echo 'error: Icarus Verilog not found; install the package iverilog' >&2; exit 2
+
+# Touched last, so that an interrupted set-up starts again.
+$(STAMP): pyproject.toml constraints.txt | python-check
+	@echo 'making $(VENV) (once; some minutes, mostly torch)'
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
+		|| { [ -n '$(APT)' ] && $(call apt-install,python3-venv) \
+			&& rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) >/dev/null; } \
+		|| { rm -rf $(VENV); \
+			echo 'error: $(PYTHON) has no working venv module; install python3-venv' >&2; exit 2; }
+	@$(RUN) -c 'import tomllib; \
+		print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+		> $(VENV)/requirements.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-input \
+		--requirement $(VENV)/requirements.txt --constraint constraints.txt \
+		|| { echo 'error: pip could not install the pinned packages (above); is a package' \
+			'index reachable?' >&2; exit 2; }
+	@touch $@
