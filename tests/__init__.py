@@ -1,0 +1,1 @@
+"""pytest suite; a package, so that helpers are imported as `tests.<helper>`."""
