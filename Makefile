@@ -97,7 +97,7 @@ $(STAMP): pyproject.toml constraints.txt | python-check
 	@echo 'making $(VENV) (once; some minutes, mostly torch)'
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
 		|| { [ -n '$(APT)' ] && $(call apt-install,python3-venv) \
-			&& rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) >/dev/null; } \
+			&& rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) >/dev/null 2>&1; } \
 		|| { rm -rf $(VENV); \
 			echo 'error: $(PYTHON) has no working venv module; install python3-venv' >&2; exit 2; }
 	@$(RUN) -c 'import tomllib; \
