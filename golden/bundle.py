@@ -25,7 +25,7 @@ from golden.layers import Conv, Pool, Predictor, Shortcut
 from golden.manifest import SCHEMA_VERSION, ConvNode, Manifest, OperatingPoint, PoolNode
 from golden.pattern import Pattern
 
-__all__ = ["MANIFEST", "TENSORS", "Bundle"]
+__all__ = ["MANIFEST", "TENSORS", "Bundle", "check", "check_replaceable"]
 
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
@@ -45,8 +45,7 @@ class Bundle:
         """
         check(self, path)
         path = Path(path)
-        if path.exists() and not (path / MANIFEST).is_file():
-            raise UserError(f"{path}: exists and is not a bundle; choose another --out")
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
@@ -151,6 +150,12 @@ class Bundle:
             for name, node in self.manifest.predictors.items()
             if Pattern.parse(node.pattern) == pattern
         }
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise UserError where something that is not a bundle is in a new bundle's place."""
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise UserError(f"{path}: exists and is not a bundle; choose another --out")
 
 
 def _read_manifest(file: Path) -> Manifest:

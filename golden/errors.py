@@ -4,8 +4,20 @@ Every command line of the project prints a `UserError` as a single line and exit
 anything else is a bug and keeps its traceback.
 """
 
-__all__ = ["UserError"]
+import sys
+from collections.abc import Callable
+
+__all__ = ["UserError", "run_cli"]
 
 
 class UserError(Exception):
     """Names what is wrong, where, and what to do about it."""
+
+
+def run_cli(main: Callable[[], None]) -> None:
+    """Run a command line's `main`; a UserError becomes one line on stderr and exit status 2."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)

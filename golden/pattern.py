@@ -72,6 +72,11 @@ class Pattern:
         """Whether position (row, col) is in `I_s`."""
         return bool(self.bits >> (row + col) % self.period & 1)
 
+    @property
+    def repeated(self) -> int:
+        """The bits repeated over 2 * MAX_PERIOD positions: bit i is residue i mod period."""
+        return sum(1 << i for i in range(2 * MAX_PERIOD) if self.computes(i, 0))
+
     def mask(self, height: int, width: int) -> np.ndarray:
         """`I_s` as a bool array of shape (height, width)."""
         diagonal = (np.arange(height)[:, None] + np.arange(width)) % self.period

@@ -1,0 +1,1 @@
+"""The accelerator in Amaranth: configuration, blocks, the layer engine and its Verilog."""

@@ -1,0 +1,142 @@
+"""What one build of the accelerator looks like: every size is a field of `Config`.
+
+Two presets ship: `small` (ECP5-25-class parts and tests) and `default` (ECP5-85-class). A user's own is
+a JSON file with the same fields.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from golden.errors import UserError
+
+__all__ = ["PRESETS", "Config"]
+
+_MOST_CHANNELS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of one build.
+
+    Parameters
+    ----------
+    name : str
+        Goes into file names.
+    pes : int, 1, 2, 4 or 8
+        P: processing elements, each on its own pixel of the same output channel.
+    lanes : int, power of two, 8 .. 128
+        V: multipliers of one PE; a word of the ifm and the weight buffer is V bytes.
+    group : int, power of two, 2 .. 32
+        G: output channels that are collected on chip before their pixels leave as G-byte words.
+    ifm_words, weight_words : int, power of two
+        Depth of the ifm buffer and of the weight ring, in V-byte words.
+    ofm_words : int, power of two
+        Pixels of one ofm that fit; two banks of that many G-byte words are built.
+    row_pixels : int, power of two
+        Widest ofm row with ZAP: the length of the predictor's line buffers.
+    survivors : int, power of two, at least 2 P
+        Pixels that may wait between the predictor and the array.
+    predictor : bool
+        False leaves the predictor out, for measuring what it costs.
+    """
+
+    name: str
+    pes: int
+    lanes: int
+    group: int
+    ifm_words: int
+    weight_words: int
+    ofm_words: int
+    row_pixels: int
+    survivors: int
+    predictor: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise UserError(f"config name {self.name!r} must be an identifier")
+        limits = {
+            "pes": (1, 8),
+            "lanes": (8, 128),
+            "group": (2, 32),
+            "ifm_words": (16, 1 << 16),
+            "weight_words": (16, 1 << 16),
+            "ofm_words": (16, 1 << 16),
+            "row_pixels": (4, 1 << 13),
+            "survivors": (2 * self.pes if isinstance(self.pes, int) else 2, 1 << 16),
+        }
+        for field, (low, high) in limits.items():
+            value = getattr(self, field)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or not low <= value <= high or value & (value - 1):
+                raise UserError(
+                    f"config {self.name!r}: {field} is {value!r}, "
+                    f"must be a power of two in {low}..{high}"
+                )
+        if not isinstance(self.predictor, bool):
+            raise UserError(f"config {self.name!r}: predictor is not true or false")
+
+    @property
+    def multipliers(self) -> int:
+        """N = P * V."""
+        return self.pes * self.lanes
+
+    @property
+    def most_channels(self) -> int:
+        """Most output channels of one layer."""
+        return _MOST_CHANNELS
+
+    @classmethod
+    def load(cls, name_or_file: str) -> Config:
+        """A preset by name, or a JSON file of the fields above."""
+        if name_or_file in PRESETS:
+            return PRESETS[name_or_file]
+        file = Path(name_or_file)
+        try:
+            document = json.loads(file.read_text())
+        except FileNotFoundError:
+            raise UserError(
+                f"no configuration {name_or_file!r}: use {', '.join(PRESETS)} or a JSON file"
+            ) from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise UserError(f"{file}: not readable as JSON: {error}") from None
+        if not isinstance(document, dict):
+            raise UserError(f"{file}: must be a JSON object of the fields of a configuration")
+        known = {field.name for field in fields(cls)}
+        for field in sorted(document.keys() - known):
+            raise UserError(f"{file}: unknown field {field!r}; known are {', '.join(sorted(known))}")
+        for field in sorted(known - {"predictor"} - document.keys()):
+            raise UserError(f"{file}: field {field!r} is missing")
+        return cls(**document)
+
+    def to_dict(self) -> dict[str, str | int | bool]:
+        """The fields, as `load` reads them from a file."""
+        return asdict(self)
+
+
+PRESETS = {
+    "small": Config(
+        name="small",
+        pes=2,
+        lanes=8,
+        group=8,
+        ifm_words=4096,
+        weight_words=1024,
+        ofm_words=1024,
+        row_pixels=64,
+        survivors=256,
+    ),
+    "default": Config(
+        name="default",
+        pes=2,
+        lanes=64,
+        group=8,
+        ifm_words=2048,
+        weight_words=512,
+        ofm_words=2048,
+        row_pixels=256,
+        survivors=512,
+    ),
+}

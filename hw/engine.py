@@ -1,0 +1,318 @@
+"""The layer engine: one convolution from its ifm buffer to its ofm stream.
+
+    records -> loader -> weight ring -----------+
+                 |                              v
+    scheduler (I_s) -> grouper --+--> choice -> MAC array -> requantiser -+-> ofm banks -> words
+    survivors (I_t) -> grouper --+      ^                                 |
+          ^                             ifm buffer                        v (I_s only)
+          +------------------------------------------------ predictor <- values
+
+Channels are computed one after another. Within a channel the array takes survivors as soon as the
+predictor has found P of them, and `I_s` pixels otherwise; where a channel has nothing ready it goes on
+with the `I_s` of the next, so that the predictor's lag of two rows is never waited for while there is
+other work. At most two channels are in work at a time. A channel is retired when both its passes have
+been issued and all its results are stored; its weights are then overwritten.
+"""
+
+from amaranth import Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import bits_for, ceil_log2
+
+from hw.array import MacArray
+from hw.buffers import IfmBuffer, OfmBanks, WeightBuffer, WordWrite
+from hw.config import Config
+from hw.descriptor import COUNTERS, CounterBlock, LayerDescriptor
+from hw.loader import RECORD_SLOTS, RecordLoader
+from hw.predictor import Predictor
+from hw.requantiser import Requantiser
+from hw.scheduler import PatternScheduler
+from hw.work import Group, Grouper, WorkItem
+
+__all__ = ["LayerEngine"]
+
+_VALUES = 64
+"""Activations that may wait before the predictor while it flushes the channel before."""
+
+
+class LayerEngine(wiring.Component):
+    """Runs one layer at a time.
+
+    Members
+    -------
+    descriptor : In(LayerDescriptor)
+        Taken at `start`.
+    start : In(1)
+        Ignored while `busy`.
+    busy : Out(1)
+        From start until the last ofm word has left; also for `ofm_words` cycles after reset.
+    ifm : In(stream of WordWrite)
+        Fills the ifm buffer; taken while not busy.
+    records : In(stream of V bytes)
+        See `hw.loader`.
+    ofm : Out(stream of G bytes)
+        For each group of G channels every pixel in raster order; channels past the last are zero.
+    counters : Out(CounterBlock)
+        Of the layer in work, or the last one.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        word = 8 * config.lanes
+        super().__init__(
+            {
+                "descriptor": In(LayerDescriptor(config)),
+                "start": In(1),
+                "busy": Out(1),
+                "ifm": In(stream.Signature(WordWrite(ceil_log2(config.ifm_words), word))),
+                "records": In(stream.Signature(unsigned(word))),
+                "ofm": Out(stream.Signature(unsigned(8 * config.group))),
+                "counters": Out(CounterBlock()),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.loader = loader = RecordLoader(config)
+        m.submodules.ifm_buffer = ifm_buffer = IfmBuffer(config)
+        m.submodules.weight_buffer = weight_buffer = WeightBuffer(config)
+        m.submodules.scheduler = scheduler = PatternScheduler(config)
+        m.submodules.pattern_grouper = pattern_grouper = Grouper(config)
+        m.submodules.survivor_grouper = survivor_grouper = Grouper(config)
+        m.submodules.array = array = MacArray(config)
+        m.submodules.requantiser = requantiser = Requantiser(config)
+        m.submodules.banks = banks = OfmBanks(config)
+
+        # Life of a layer.
+        layer = Signal(LayerDescriptor(config))
+        running = Signal()
+        start = Signal()
+        started = Signal()
+        done = Signal()
+        m.d.comb += [
+            self.busy.eq(running | started | ~banks.ready),
+            start.eq(self.start & ~self.busy),
+            self.ifm.ready.eq(~self.busy),
+        ]
+        m.d.sync += started.eq(start)
+        with m.If(start):
+            m.d.sync += layer.eq(self.descriptor)
+        with m.If(started):
+            m.d.sync += running.eq(1)
+        with m.If(done):
+            m.d.sync += running.eq(0)
+
+        # Wires that carry no decision.
+        for component in (loader, scheduler, array):
+            m.d.comb += component.layer.eq(layer)
+        m.d.comb += [
+            loader.start.eq(started),
+            scheduler.start.eq(started),
+            requantiser.signed_output.eq(layer.ofm_signed),
+            banks.pixels.eq(layer.pixels),
+            banks.start.eq(started),
+            ifm_buffer.writes.valid.eq(self.ifm.valid & self.ifm.ready),
+            ifm_buffer.writes.payload.eq(self.ifm.payload),
+            weight_buffer.address.eq(array.weight_address),
+            array.weight_data.eq(weight_buffer.word),
+            requantiser.results.valid.eq(array.results.valid),
+            requantiser.results.payload.eq(array.results.payload),
+            array.results.ready.eq(1),
+            loader.slot[0].eq(array.results.payload.tag.channel),
+            requantiser.record.eq(loader.record[0]),
+        ]
+        for place in range(config.pes):
+            m.d.comb += [
+                ifm_buffer.address[place].eq(array.ifm_address[place]),
+                array.ifm_data[place].eq(ifm_buffer.word[place]),
+            ]
+        connect(m, flipped(self.records), loader.words)
+        connect(m, loader.writes, weight_buffer.writes)
+        connect(m, scheduler.items, pattern_grouper.items)
+        connect(m, banks.words, flipped(self.ofm))
+
+        # Which channel each pass is at. `ahead` is 1 while the I_s pass is a channel further.
+        tag_bits = len(array.tasks.payload.tag.channel)
+        channels = bits_for(config.most_channels)
+        oldest = Signal(channels)
+        scheduled = Signal(channels)
+        ahead = Signal(range(3))
+        survivors_done = Signal()
+        oldest_weights = Signal(ceil_log2(config.weight_words))
+        scheduled_weights = Signal(ceil_log2(config.weight_words))
+        records_ready = Signal(range(RECORD_SLOTS + 1))
+        open_groups = Signal(range(3))
+        in_flight = [Signal(8, name=f"in_flight_{parity}") for parity in range(2)]
+        room = Signal(range(_VALUES + 1), init=_VALUES)
+        zap = Signal()
+
+        # The choice: survivors first. Groups without pixels only tell that a channel has ended.
+        survivor = survivor_grouper.groups
+        pattern = pattern_grouper.groups
+        blocked_weights = Signal()
+        blocked_ofm = Signal()
+        blocked_values = Signal()
+        blocked_window = Signal()
+        admitted = Signal()
+        survivor_offer = Signal()
+        pattern_offer = Signal()
+        pattern_pixels = pattern.valid & pattern.payload.mask.any()
+        m.d.comb += [
+            blocked_window.eq(ahead == 2),
+            blocked_weights.eq(records_ready == 0),
+            blocked_ofm.eq(open_groups == 2),
+            blocked_values.eq(zap & (room < config.pes)),
+            admitted.eq(~(blocked_window | blocked_weights | blocked_ofm)),
+            survivor_offer.eq(survivor.valid & survivor.payload.mask.any() & ~survivors_done),
+            pattern_offer.eq(pattern_pixels & admitted & ~blocked_values),
+            array.tasks.valid.eq(survivor_offer | pattern_offer),
+        ]
+        chosen = Signal(Group(config))
+        channel = Signal(tag_bits)
+        task = array.tasks.payload
+        m.d.comb += [
+            chosen.eq(Mux(survivor_offer, survivor.payload, pattern.payload)),
+            channel.eq(Mux(survivor_offer, oldest, scheduled)),
+            task.pixels.eq(chosen.pixels),
+            task.mask.eq(chosen.mask),
+            task.weight_base.eq(Mux(survivor_offer, oldest_weights, scheduled_weights)),
+            task.tag.channel.eq(channel),
+            task.tag.survivor.eq(survivor_offer),
+        ]
+        issue = array.tasks.valid & array.tasks.ready
+        issue_pattern = issue & ~survivor_offer
+        empty_pattern = pattern.valid & ~pattern.payload.mask.any() & admitted
+        empty_survivor = survivor.valid & ~survivor.payload.mask.any() & ~survivors_done
+        m.d.comb += [
+            pattern.ready.eq(issue_pattern | empty_pattern),
+            survivor.ready.eq((issue & survivor_offer) | empty_survivor),
+        ]
+
+        # Ends of passes, and of channels.
+        pattern_ends = Signal()
+        survivors_end = Signal()
+        retire = Signal()
+        group_bits = ceil_log2(config.group)
+        last_oldest = oldest + 1 == layer.channels
+        last_scheduled = scheduled + 1 == layer.channels
+        oldest_in_flight = Mux(oldest[0], in_flight[1], in_flight[0])
+        m.d.comb += [
+            pattern_ends.eq(pattern.valid & pattern.ready & pattern.payload.end),
+            survivors_end.eq(survivor.valid & survivor.ready & survivor.payload.end),
+            retire.eq(
+                (ahead != 0) & (survivors_done | ~zap) & (oldest_in_flight == 0) & running
+            ),
+            loader.retired.eq(retire),
+            banks.drain.eq(retire & (oldest[:group_bits].all() | last_oldest)),
+        ]
+        opens = pattern_ends & scheduled[:group_bits].all() & ~last_scheduled
+        m.d.sync += [
+            ahead.eq(ahead + pattern_ends - retire),
+            records_ready.eq(records_ready + loader.loaded - pattern_ends),
+            open_groups.eq(open_groups + opens - banks.drained),
+        ]
+        with m.If(pattern_ends):
+            m.d.sync += [
+                scheduled.eq(scheduled + 1),
+                scheduled_weights.eq(scheduled_weights + layer.kernel_words),
+            ]
+        with m.If(survivors_end):
+            m.d.sync += survivors_done.eq(1)
+        with m.If(retire):
+            m.d.sync += [
+                oldest.eq(oldest + 1),
+                oldest_weights.eq(oldest_weights + layer.kernel_words),
+                survivors_done.eq(0),
+            ]
+        stored = requantiser.activations.valid & requantiser.activations.payload.last
+        for parity, count in enumerate(in_flight):
+            entered = issue & (channel[0] == parity)
+            left = stored & (requantiser.activations.payload.tag.channel[0] == parity)
+            m.d.sync += count.eq(count + entered - left)
+
+        # Results: every one to its bank, those of I_s to the predictor as well.
+        activation = requantiser.activations.payload
+        m.d.comb += [
+            banks.write.eq(requantiser.activations.valid),
+            banks.write_bank.eq(activation.tag.channel[group_bits]),
+            banks.write_lane.eq(activation.tag.channel[:group_bits]),
+            banks.write_index.eq(activation.index),
+            banks.value.eq(activation.value),
+        ]
+        value_taken = Signal()
+        kept = Signal()
+        skipped = Signal()
+        if config.predictor:
+            m.submodules.predictor = predictor = Predictor(config)
+            m.submodules.values = values = SyncFIFO(width=8, depth=_VALUES)
+            unscored = Signal(range(RECORD_SLOTS + 1))
+            slot = Signal(range(RECORD_SLOTS))
+            taken = predictor.records.valid & predictor.records.ready
+            m.d.comb += [
+                zap.eq(layer.zap),
+                predictor.layer.eq(layer),
+                values.w_data.eq(activation.value),
+                values.w_en.eq(requantiser.activations.valid & zap & ~activation.tag.survivor),
+                predictor.values.payload.eq(values.r_data),
+                predictor.values.valid.eq(values.r_rdy),
+                values.r_en.eq(predictor.values.ready),
+                value_taken.eq(predictor.values.valid & predictor.values.ready),
+                loader.slot[1].eq(slot),
+                predictor.records.payload.eq(loader.record[1].predictor),
+                predictor.records.valid.eq(running & zap & (unscored != 0)),
+                kept.eq(predictor.kept),
+                skipped.eq(predictor.skipped),
+            ]
+            connect(m, predictor.survivors, survivor_grouper.items)
+            m.d.sync += [unscored.eq(unscored + loader.loaded - taken), slot.eq(slot + taken)]
+            with m.If(started):
+                m.d.sync += [unscored.eq(0), slot.eq(0)]
+        pixels_issued = Mux(issue_pattern, sum(pattern.payload.mask), 0)
+        m.d.sync += room.eq(room + value_taken - Mux(zap, pixels_issued, 0))
+
+        m.d.comb += done.eq(running & (oldest == layer.channels) & banks.idle)
+        with m.If(started):
+            m.d.sync += [
+                s.eq(0)
+                for s in (
+                    oldest,
+                    scheduled,
+                    ahead,
+                    survivors_done,
+                    oldest_weights,
+                    scheduled_weights,
+                    records_ready,
+                    open_groups,
+                )
+            ]
+
+        # Counters.
+        rests = ~array.busy & ~survivor_offer
+        may_schedule = rests & pattern_pixels & ~blocked_window
+        only_survivors = (scheduled == layer.channels) | (
+            pattern_pixels & (blocked_window | blocked_values)
+        )
+        events = {
+            "cycles": 1,
+            "busy": array.busy,
+            "wait_weights": may_schedule & blocked_weights,
+            "wait_ofm": may_schedule & ~blocked_weights & blocked_ofm,
+            "wait_predictor": rests
+            & zap
+            & only_survivors
+            & ~survivors_done
+            & (oldest != layer.channels),
+            "computed": pixels_issued,
+            "kept": kept,
+            "skipped": skipped,
+        }
+        assert events.keys() == COUNTERS.keys()
+        for name, event in events.items():
+            counter = self.counters[name]
+            with m.If(running):
+                m.d.sync += counter.eq(counter + event)
+            with m.If(started):
+                m.d.sync += counter.eq(0)
+        return m

@@ -1,0 +1,275 @@
+"""The ZAP predictor: which of the activations not yet computed are zero.
+
+It reads the computed activations `I_s` of a channel in raster order, as the array finishes them, and
+runs both depthwise 3x3 convolutions of the ZAP over them in one streaming pass (ZAP paper, section 2.2).
+What leaves is the list of `I_t` pixels whose score exceeds the threshold: the survivors, for the array
+to compute. Zero padding, rounding and widths are those of `golden.layers.scores`.
+
+A score needs its 5x5 neighbourhood, so decisions lag two rows and two columns behind the activations.
+Throughput: one position a cycle; a channel takes (height + 2) * (width + 2) + `LATENCY` cycles, more
+where its activations are not there yet or its survivors are not taken.
+"""
+
+from amaranth import Module, Mux, Signal
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for, ceil_log2
+
+from golden import arithmetic
+from golden.pattern import MAX_PERIOD
+from hw.config import Config
+from hw.descriptor import LayerDescriptor, PredictorRecord
+from hw.pipeline import clamp, delayed
+from hw.scheduler import advance_residue
+from hw.work import WorkItem
+
+__all__ = ["LATENCY", "Predictor"]
+
+_CONV_LATENCY = 5
+"""Of `_Depthwise`, from a position to its sum."""
+LATENCY = 2 * _CONV_LATENCY + 3
+"""Cycles from a channel's last position to its end mark, and on to the next channel."""
+
+_ROWS = data.StructLayout({"above1": 8, "above2": 8})
+
+
+class Predictor(wiring.Component):
+    """Scores one channel after another.
+
+    Members
+    -------
+    layer : In(LayerDescriptor)
+        Stable while a channel is in work.
+    records : In(stream of PredictorRecord)
+        One for each channel, taken when the channel before has left.
+    values : In(stream of u8)
+        The activations of `I_s`, in raster order, channel after channel.
+    survivors : Out(stream of WorkItem)
+        In raster order, an end mark after each channel.
+    kept, skipped : Out(1)
+        A position of `I_t` was decided in this cycle, and how.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "layer": In(LayerDescriptor(config)),
+                "records": In(stream.Signature(PredictorRecord())),
+                "values": In(stream.Signature(unsigned(8))),
+                "survivors": Out(stream.Signature(WorkItem(config))),
+                "kept": Out(1),
+                "skipped": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        layer = self.layer
+        pixels = bits_for(self._config.ofm_words)
+        address = ceil_log2(self._config.ifm_words)
+        enable = Signal()
+        m.d.comb += enable.eq(~self.survivors.valid | self.survivors.ready)
+
+        record = Signal(PredictorRecord())
+
+        # The walk: positions of the map and two rows and columns more, to flush the windows.
+        running = Signal()
+        idle = Signal(init=1)
+        row = Signal(pixels + 1)
+        col = Signal(pixels + 1)
+        residue = Signal(range(MAX_PERIOD))
+        row_residue = Signal(range(MAX_PERIOD))
+        in_map = Signal()
+        computed = Signal()
+        step = Signal()
+        m.d.comb += [
+            in_map.eq((row < layer.height) & (col < layer.width)),
+            computed.eq(in_map & (layer.pattern >> residue)[0]),
+            step.eq(running & (~computed | self.values.valid)),
+            self.values.ready.eq(running & computed & enable),
+            self.records.ready.eq(idle),
+        ]
+        last_col = col == layer.width + 1
+        last_row = row == layer.height + 1
+        with m.If(idle & self.records.valid):
+            m.d.sync += [
+                idle.eq(0),
+                running.eq(1),
+                record.eq(self.records.payload),
+                *(s.eq(0) for s in (row, col, residue, row_residue)),
+            ]
+        with m.If(step & enable):
+            m.d.sync += [col.eq(col + 1), residue.eq(advance_residue(residue, 1, layer.period))]
+            with m.If(last_col):
+                start_residue = advance_residue(row_residue, 1, layer.period)
+                m.d.sync += [
+                    row.eq(row + 1),
+                    col.eq(0),
+                    residue.eq(start_residue),
+                    row_residue.eq(start_residue),
+                ]
+                with m.If(last_row):
+                    m.d.sync += running.eq(0)
+
+        # Layer 1 runs one row and column behind the walk, layer 2 two.
+        m.submodules.layer1 = layer1 = _Depthwise(self._config, bias_bits=arithmetic.BIAS1_BITS)
+        m.submodules.layer2 = layer2 = _Depthwise(self._config, bias_bits=1)
+        m.d.comb += [
+            layer1.enable.eq(enable),
+            layer1.weights.eq(record.weight1),
+            layer1.bias.eq(record.bias1),
+            layer1.valid.eq(step),
+            layer1.value.eq(Mux(computed, self.values.payload, 0)),
+            layer1.col.eq(col),
+            layer1.col_in_map.eq(col < layer.width),
+            layer1.above1_in_map.eq(row >= 1),
+            layer1.above2_in_map.eq(row >= 2),
+        ]
+        hidden_delay = _CONV_LATENCY + 1
+        hidden_in_map = (row >= 1) & (row <= layer.height) & (col >= 1) & (col <= layer.width)
+        hidden = Signal(8)
+        with m.If(enable):
+            m.d.sync += hidden.eq(
+                Mux(
+                    delayed(m, hidden_in_map, _CONV_LATENCY, enable),
+                    _hidden(layer1.sum, record.shift1),
+                    0,
+                )
+            )
+        valid2 = delayed(m, step, hidden_delay, enable)
+        col2 = delayed(m, col, hidden_delay, enable)
+        m.d.comb += [
+            layer2.enable.eq(enable),
+            layer2.weights.eq(record.weight2),
+            layer2.bias.eq(0),
+            layer2.valid.eq(valid2),
+            layer2.value.eq(hidden),
+            layer2.col.eq(col2 - 1),
+            layer2.col_in_map.eq((col2 >= 1) & (col2 <= layer.width)),
+            layer2.above1_in_map.eq(delayed(m, row >= 2, hidden_delay, enable)),
+            layer2.above2_in_map.eq(delayed(m, row >= 3, hidden_delay, enable)),
+        ]
+
+        # Decide. Position, address and residue are counted again here, where they are needed.
+        decide_delay = hidden_delay + _CONV_LATENCY
+        decide = delayed(m, step & (row >= 2) & (col >= 2), decide_delay, enable)
+        row_ends = delayed(m, last_col, decide_delay, enable)
+        channel_ends = delayed(m, step & last_col & last_row, decide_delay, enable)
+        index = Signal(pixels)
+        base = Signal(address)
+        row_base = Signal(address)
+        at_residue = Signal(range(MAX_PERIOD))
+        at_row_residue = Signal(range(MAX_PERIOD))
+        end = Signal()
+        predicted = Signal()
+        survives = Signal()
+        item = self.survivors.payload
+        m.d.comb += [
+            predicted.eq(enable & decide & ~(layer.pattern >> at_residue)[0]),
+            survives.eq(layer2.sum > record.threshold),
+            self.kept.eq(predicted & survives),
+            self.skipped.eq(predicted & ~survives),
+        ]
+        with m.If(enable):
+            m.d.sync += [
+                self.survivors.valid.eq(self.kept | end),
+                item.end.eq(end),
+                item.pixel.index.eq(index),
+                item.pixel.base.eq(base),
+                end.eq(channel_ends),
+            ]
+            with m.If(decide):
+                m.d.sync += [
+                    index.eq(index + 1),
+                    base.eq(base + layer.col_step),
+                    at_residue.eq(advance_residue(at_residue, 1, layer.period)),
+                ]
+                with m.If(row_ends):
+                    next_row_residue = advance_residue(at_row_residue, 1, layer.period)
+                    m.d.sync += [
+                        base.eq(row_base + layer.row_step),
+                        row_base.eq(row_base + layer.row_step),
+                        at_residue.eq(next_row_residue),
+                        at_row_residue.eq(next_row_residue),
+                    ]
+            with m.If(end):
+                m.d.sync += [
+                    idle.eq(1),
+                    *(s.eq(0) for s in (index, base, row_base, at_residue, at_row_residue)),
+                ]
+        return m
+
+
+def _hidden(acc, shift):
+    """`golden.arithmetic.hidden` as an expression."""
+    half = ((1 << shift) >> 1).as_unsigned()
+    return clamp((acc + half) >> shift, arithmetic.U8)
+
+
+class _Depthwise(wiring.Component):
+    """A depthwise 3x3 convolution over a stream of positions, two rows kept in a line buffer.
+
+    After the step that brings position (row, col), `_CONV_LATENCY` enabled cycles later, `sum` is that of
+    the window centred on (row - 1, col - 1). Columns outside the map must be stepped through, with
+    `col_in_map` low, to bring in the padding; there are two after each row.
+    """
+
+    def __init__(self, config: Config, *, bias_bits: int) -> None:
+        self._config = config
+        col = bits_for(config.ofm_words) + 1
+        super().__init__(
+            {
+                "enable": In(1),
+                "weights": In(data.ArrayLayout(signed(8), 9)),
+                "bias": In(signed(bias_bits)),
+                "valid": In(1),
+                "value": In(8),
+                "col": In(col),
+                "col_in_map": In(1),
+                "above1_in_map": In(1),
+                "above2_in_map": In(1),
+                "sum": Out(signed(max(bias_bits, arithmetic.SCORE_BITS) + 1)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lines = memory.Memory(shape=_ROWS, depth=self._config.row_pixels, init=[])
+        m.submodules.lines = lines
+        read = lines.read_port()
+        write = lines.write_port()
+
+        # 1: the new column of the window; its upper two pixels come from the line buffer
+        valid = delayed(m, self.valid, 1, self.enable)
+        value = delayed(m, self.value, 1, self.enable)
+        in_map = delayed(m, self.col_in_map, 1, self.enable)
+        above1 = Mux(in_map & delayed(m, self.above1_in_map, 1, self.enable), read.data.above1, 0)
+        above2 = Mux(in_map & delayed(m, self.above2_in_map, 1, self.enable), read.data.above2, 0)
+        m.d.comb += [
+            read.en.eq(self.enable),
+            read.addr.eq(self.col),
+            write.en.eq(valid & in_map & self.enable),
+            write.addr.eq(delayed(m, self.col, 1, self.enable)),
+            write.data.above1.eq(value),
+            write.data.above2.eq(above1),
+        ]
+        window = [[Signal(8, name=f"window_{r}_{c}") for c in range(3)] for r in range(3)]
+        with m.If(self.enable & valid):
+            for line, newest in zip(window, (above2, above1, value), strict=True):
+                m.d.sync += [line[0].eq(line[1]), line[1].eq(line[2]), line[2].eq(newest)]
+        # 2 .. 4: products, sums of three, sum of nine
+        thirds = []
+        for r, line in enumerate(window):
+            products = [Signal(signed(16), name=f"product_{r}_{c}") for c in range(3)]
+            third = Signal(signed(18), name=f"third_{r}")
+            with m.If(self.enable):
+                m.d.sync += [
+                    *(p.eq(x * self.weights[3 * r + c]) for c, (p, x) in enumerate(zip(products, line, strict=True))),
+                    third.eq(products[0] + products[1] + products[2]),
+                ]
+            thirds.append(third)
+        with m.If(self.enable):
+            m.d.sync += self.sum.eq(thirds[0] + thirds[1] + thirds[2] + self.bias)
+        return m
