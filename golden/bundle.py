@@ -53,6 +53,7 @@ class Bundle:
             (scratch / MANIFEST).write_text(text)
             tensors = {name: self.tensors[name].contiguous() for name in sorted(self.tensors)}
             save_file(tensors, scratch / TENSORS)
+            (scratch / TENSORS).chmod(0o644)
             scratch.chmod(0o755)
             if path.exists():
                 shutil.rmtree(path)

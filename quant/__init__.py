@@ -1,0 +1,1 @@
+"""From a PyTorch network to a bundle: data, models, quantisation, ZAP training, evaluation."""

@@ -1,0 +1,44 @@
+"""Options that are given once for all layers and again for single ones: `--pattern B conv3=D`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from golden.errors import UserError
+
+__all__ = ["parse_sigma", "per_layer"]
+
+_Value = TypeVar("_Value")
+
+
+def parse_sigma(text: str) -> float:
+    """A real threshold; infinities (skip all, skip none) are real enough, NaN is not."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise UserError(f"sigma {text!r} is not a number")
+    return value
+
+
+def per_layer(
+    texts: Sequence[str], layers: Sequence[str], parse: Callable[[str], _Value], default: _Value
+) -> dict[str, _Value]:
+    """The value of each layer: `VALUE` sets all, `LAYER=VALUE` one; the later of equals counts.
+
+    Raises UserError for a layer that is not among `layers`, and whatever `parse` raises.
+    """
+    common = default
+    special: dict[str, _Value] = {}
+    for text in texts:
+        layer, equals, value = text.rpartition("=")
+        if not equals:
+            common = parse(value)
+        elif layer in layers:
+            special[layer] = parse(value)
+        else:
+            raise UserError(f"{text}: no ZAP in a layer {layer!r}; there is in {', '.join(layers)}")
+    return {layer: special.get(layer, common) for layer in layers}

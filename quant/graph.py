@@ -1,0 +1,131 @@
+"""A network between PyTorch and the bundle: folded float layers, in an order they can run in.
+
+Layers carry what a bundle's nodes carry, but with real-valued weights: BatchNorm is folded, ReLU
+and residual adds belong to the convolution that feeds them. A tensor is named after the layer that
+writes it; the network's input is `INPUT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["INPUT", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
+
+INPUT = "input"
+
+
+@dataclass
+class Residual:
+    """A tensor that a convolution adds to its sums; see `golden.layers.Shortcut`."""
+
+    input: str
+    stride: int = 1
+    channel_offset: int = 0
+
+
+@dataclass
+class ConvLayer:
+    """A convolution, or a fully connected layer as one whose kernel covers its whole input.
+
+    Parameters
+    ----------
+    weight : float (c_o, c_i, k_h, k_w)
+    bias : float (c_o,)
+    stride, padding : (vertical, horizontal)
+    relu : bool
+        The ofm is clamped at 0 and never negative.
+    residual : Residual or None
+        Added before the ReLU.
+    """
+
+    name: str
+    input: str
+    weight: Tensor
+    bias: Tensor
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    relu: bool = False
+    residual: Residual | None = None
+    fully_connected: bool = False
+
+    @property
+    def macs_per_activation(self) -> int:
+        """Multiply-accumulates of one activation of the ofm."""
+        return self.weight[0].numel()
+
+
+@dataclass
+class PoolLayer:
+    """Max pooling, or average pooling that counts its padding zeros."""
+
+    op: Literal["max_pool", "average_pool"]
+    name: str
+    input: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+
+
+Layer = ConvLayer | PoolLayer
+
+
+@dataclass
+class Graph:
+    """A whole float network.
+
+    `shapes` has (channels, height, width) of every tensor; `output` is the logits.
+    """
+
+    layers: list[Layer] = field(default_factory=list)
+    shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    output: str = INPUT
+
+    def layer(self, name: str) -> Layer:
+        """The layer that writes tensor `name`."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+    def signed(self, name: str) -> bool:
+        """Whether tensor `name`, not the input, may be negative: nothing clamped it at 0."""
+        layer = self.layer(name)
+        while isinstance(layer, PoolLayer):
+            layer = self.layer(layer.input)
+        return not layer.relu
+
+    def zap_sites(self) -> list[ConvLayer]:
+        """The layers that can have a ZAP: after ReLU or add + ReLU, never the first convolution.
+
+        A 1x1 downsampling shortcut has no ReLU and so no ZAP; nor has a fully connected layer.
+        """
+        convs = [layer for layer in self.layers if isinstance(layer, ConvLayer)]
+        return [layer for layer in convs[1:] if layer.relu and not layer.fully_connected]
+
+    @torch.no_grad()
+    def run(self, images: Tensor) -> Iterator[tuple[Layer, Tensor]]:
+        """Every layer with its float ofm, for normalised images (n, channels, h, w)."""
+        tensors = {INPUT: images}
+        for layer in self.layers:
+            ifm = tensors[layer.input]
+            if isinstance(layer, PoolLayer):
+                pool = F.max_pool2d if layer.op == "max_pool" else F.avg_pool2d
+                ofm = pool(ifm, layer.kernel, layer.stride, layer.padding)
+            else:
+                ofm = F.conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
+                if layer.residual is not None:
+                    _add(ofm, layer.residual, tensors[layer.residual.input])
+                if layer.relu:
+                    ofm = ofm.relu_()
+            tensors[layer.name] = ofm
+            yield layer, ofm
+
+
+def _add(ofm: Tensor, residual: Residual, tensor: Tensor) -> None:
+    """Add a residual to the channels of `ofm` that it has, in place."""
+    first = residual.channel_offset
+    step = residual.stride
+    ofm[:, first : first + tensor.shape[1]] += tensor[:, :, ::step, ::step]

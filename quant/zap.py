@@ -1,0 +1,109 @@
+"""The zero-activation predictor as a PyTorch module, and how it learns (paper, section 2.2).
+
+Training needs no labels and leaves the network alone: the quantised network runs without ZAPs, so
+that every predictor learns from exactly what the hardware will show it, and each learns by itself
+which of the activations it does not see are positive. All layers, and all patterns, learn in one
+pass over the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from golden.bundle import Bundle
+from golden.network import Network, quantise_images
+from golden.pattern import Pattern
+from quant.data import Split
+from quant.progress import progress
+
+__all__ = ["Site", "Zap", "train_zaps"]
+
+_BATCH = 128
+_LEARNING_RATE = 0.01
+
+
+class Zap(nn.Module):
+    """Scores the activations of one layer: DWConv3x3, BN, ReLU, DWConv3x3, BN, per channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, partial: Tensor) -> Tensor:
+        """Real scores of a partial ofm (images, channels, height, width), not clamped."""
+        return self.bn2(self.conv2(F.relu(self.bn1(self.conv1(partial)))))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A layer and the pattern that a predictor of its ofm works with."""
+
+    layer: str
+    pattern: Pattern
+
+    @property
+    def name(self) -> str:
+        """The predictor's name in a bundle."""
+        return f"{self.layer}.{self.pattern}"
+
+
+def train_zaps(
+    bundle: Bundle,
+    sites: Sequence[Site],
+    split: Split,
+    *,
+    epochs: int,
+    seed: int,
+    device: str = "cpu",
+) -> dict[Site, Zap]:
+    """A trained predictor, in eval mode on the CPU, for each site.
+
+    The loss is the mean squared error over `I_t` between the score, clamped to 0 .. 1, and whether
+    the activation is positive. Adam, no weight decay.
+    """
+    torch.manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
+    shapes = {n.name: bundle.manifest.activations[n.output].shape for n in bundle.manifest.layers}
+    if not sites:
+        return {}
+    zaps = {site: Zap(shapes[site.layer][0]).to(device) for site in sites}
+    masks = {
+        site: torch.from_numpy(site.pattern.mask(*shapes[site.layer][1:])).to(device)
+        for site in sites
+    }
+    optimiser = torch.optim.Adam(
+        [weight for zap in zaps.values() for weight in zap.parameters()], _LEARNING_RATE
+    )
+    network = Network(bundle)
+    steps = [
+        index
+        for _ in range(epochs)
+        for index in torch.randperm(len(split), generator=order).split(_BATCH)
+    ]
+    for index in progress(steps, len(steps), "training the ZAPs"):
+        images = quantise_images(bundle, split.pixels(index))
+        optimiser.zero_grad()
+        for step in network.steps(images):
+            here = [site for site in sites if site.layer == step.node.name]
+            if here:
+                scale = bundle.manifest.activations[step.node.output].scale
+                ofm = step.ofm.to(device, torch.float32) * scale
+                for site in here:
+                    _loss(zaps[site], ofm, masks[site]).backward()
+        optimiser.step()
+    return {site: zap.cpu().eval() for site, zap in zaps.items()}
+
+
+def _loss(zap: Zap, ofm: Tensor, computed: Tensor) -> Tensor:
+    """Over the positions that the boolean mask (height, width) does not call computed."""
+    scores = zap(ofm * computed).clamp(0, 1)
+    errors = (scores - (ofm > 0).to(scores.dtype)) * ~computed
+    return errors.square().sum() / (len(ofm) * ofm.shape[1] * int((~computed).sum()))
