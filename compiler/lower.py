@@ -1,8 +1,8 @@
 """Lowers one convolution: descriptor, packed ifm, record stream; and reads the ofm stream back.
 
-A word of the ifm buffer holds V input channels of one pixel. Where a pixel has few channels, a word holds
-a patch of `pack` neighbouring pixels instead, and one step of the kernel covers as many of its taps: the
-array's lanes are then filled by kernel columns (and rows) in place of channels.
+A word of the ifm buffer holds V input channels of one pixel. Where a pixel has few channels, a word
+holds a patch of `pack` neighbouring pixels instead, and one step of the kernel covers as many of
+its taps: the array's lanes are then filled by kernel columns (and rows) in place of channels.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def lower(
 ) -> Lowered:
     """Lower one convolution for an ifm of (c_i, height, width).
 
-    Raises UserError where the layer needs more than `config` has, naming the layer and the field of the
-    configuration to raise.
+    Raises UserError where the layer needs more than `config` has, naming the layer and the field of
+    the configuration to raise.
     """
     if conv.shortcut is not None:
         raise UserError(f"layer {conv.name!r}: residual adds are not lowered to hardware yet")
@@ -148,7 +148,7 @@ def _choose_pack(lanes: int, channels: int, kernel: tuple[int, int]) -> tuple[in
 
 def _pack(pixels: np.ndarray, pack: tuple[int, int], lanes: int) -> np.ndarray:
     """(h, w, c) to (h, w, words, V): each pixel's patch, pixels past the edge zero, row by row."""
-    height, width, channels = pixels.shape
+    height, width, _ = pixels.shape
     vertical, horizontal = pack
     extended = np.pad(pixels, ((0, vertical - 1), (0, horizontal - 1), (0, 0)))
     patch = np.concatenate(

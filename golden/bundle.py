@@ -1,7 +1,7 @@
 """A bundle: what quantisation writes and everything else reads.
 
-A directory with `manifest.json` (`golden.manifest`) and `tensors.safetensors`. Loading checks all of it
-before anything is handed on, so that the rest of the project may trust what it gets.
+A directory with `manifest.json` (`golden.manifest`) and `tensors.safetensors`. Loading checks all
+of it before anything is handed on, so that the rest of the project may trust what it gets.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Bundle:
         """The layer of a node."""
         average = None
         if node.op == "average_pool":
-            assert node.multiplier is not None and node.shift is not None
+            assert node.multiplier is not None
+            assert node.shift is not None
             average = (node.multiplier, node.shift)
         return Pool(
             name=node.name,
@@ -205,7 +206,9 @@ class _Checker:
 
     def run(self) -> None:
         manifest = self.manifest
-        self._require(manifest.input.tensor in manifest.activations, "input.tensor", "is no activation")
+        self._require(
+            manifest.input.tensor in manifest.activations, "input.tensor", "is no activation"
+        )
         channels = manifest.activations[manifest.input.tensor].shape[0]
         for field in ("mean", "std"):
             length = len(getattr(manifest.input, field))
@@ -275,7 +278,9 @@ class _Checker:
             shape = self._conv(node) if isinstance(node, ConvNode) else self._pool(node, where)
             declared = manifest.activations[node.output].shape
             self._require(
-                shape == declared, where, f"makes shape {shape}, {node.output!r} declares {declared}"
+                shape == declared,
+                where,
+                f"makes shape {shape}, {node.output!r} declares {declared}",
             )
         for name in manifest.activations:
             self._require(name in known, f"activations.{name}", "is written by no layer")

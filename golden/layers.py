@@ -1,8 +1,8 @@
 """One layer at a time, bit for bit what the hardware computes.
 
-Activations are int32 torch tensors of shape (images, channels, height, width) that hold 8-bit values;
-every function is exact. A convolution's sums run in float32 where no partial sum can leave the range
-that float32 represents exactly, and in float64 otherwise.
+Activations are int32 torch tensors of shape (images, channels, height, width) that hold 8-bit
+values; every function is exact. A convolution's sums run in float32 where no partial sum can leave
+the range that float32 represents exactly, and in float64 otherwise.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Predictor:
 class Shortcut:
     """How a residual tensor enters a convolution's sums, before requantisation.
 
-    The value added to the sum of output (channel, y, x) is residual[channel - channel_offset,
-    y * stride, x * stride], requantised to the sum's scale by (multiplier, shift) of that channel; it
-    is zero where the residual has no such channel. Stride 1 and offset 0 is the plain residual add; the
-    others are the parameter-free "option A" shortcut of He et al., section 4.2.
+    The value added to the sum of output (channel, y, x) is residual[channel - channel_offset, y *
+    stride, x * stride], requantised to the sum's scale by (multiplier, shift) of that channel; it
+    is zero where the residual has no such channel. Stride 1 and offset 0 is the plain residual add;
+    the others are the parameter-free "option A" shortcut of He et al., section 4.2.
     """
 
     multiplier: Tensor
@@ -95,7 +95,7 @@ class Conv:
         return self.weight.shape[2], self.weight.shape[3]
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the ofm for an ifm of that size; below 1 where the kernel does not fit."""
+        """(height, width) of the ofm for an ifm of that size; below 1: the kernel does not fit."""
         out_h, out_w = (
             (size + 2 * self.padding[axis] - self.kernel[axis]) // self.stride[axis] + 1
             for axis, size in enumerate((height, width))
@@ -112,8 +112,8 @@ class Conv:
 class Pool:
     """Max or average pooling.
 
-    Average pooling sums the window, padding zeros included, and requantises with (multiplier, shift);
-    max pooling ignores padding and has neither.
+    Average pooling sums the window, padding zeros included, and requantises with (multiplier,
+    shift); max pooling ignores padding and has neither.
     """
 
     name: str
@@ -150,8 +150,9 @@ class ConvResult:
     """Every intermediate of a convolution with its predictor.
 
     All are of shape (images, c_o, height, width). `dense` is the ofm that a layer without ZAP would
-    have; `partial` is `dense` on `I_s` and 0 elsewhere; `scores` are meaningful on `I_t` only; `keep`
-    marks what is computed; `ofm` is `dense` where kept and 0 elsewhere. Without ZAP `scores` is None.
+    have; `partial` is `dense` on `I_s` and 0 elsewhere; `scores` are meaningful on `I_t` only;
+    `keep` marks what is computed; `ofm` is `dense` where kept and 0 elsewhere. Without ZAP `scores`
+    is None.
     """
 
     dense: Tensor
@@ -195,8 +196,8 @@ def conv(
 def scores(predictor: Predictor, partial: Tensor) -> Tensor:
     """The predictor's int32 score at every position of a partial ofm (paper, section 2.2).
 
-    Both convolutions pad their *input* with zeros: outside the map the hidden activation is 0, not the
-    ReLU of the bias.
+    Both convolutions pad their *input* with zeros: outside the map the hidden activation is 0, not
+    the ReLU of the bias.
     """
     acc = _depthwise(partial, predictor.weight1) + _per_channel(predictor.bias1)
     hidden = arithmetic.hidden(acc, _per_channel(predictor.shift1))
@@ -209,7 +210,12 @@ def pool(layer: Pool, ifm: Tensor) -> Tensor:
     if layer.average is None:
         return F.max_pool2d(window, layer.kernel, layer.stride, layer.padding).to(torch.int32)
     total = F.avg_pool2d(
-        window, layer.kernel, layer.stride, layer.padding, count_include_pad=True, divisor_override=1
+        window,
+        layer.kernel,
+        layer.stride,
+        layer.padding,
+        count_include_pad=True,
+        divisor_override=1,
     ).to(torch.int64)
     # An average of numbers in a range stays inside it: the ifm's range is the ofm's.
     return arithmetic.requantise(total, *layer.average, (arithmetic.S8[0], arithmetic.U8[1])).to(

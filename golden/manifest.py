@@ -1,8 +1,8 @@
 """The schema of a bundle's `manifest.json`: a network as a graph of quantised layers.
 
-pydantic checks types and ranges field by field; `golden.bundle` checks what no single field can show
-(that tensors exist, that shapes follow from the graph). The schema version changes whenever an older
-reader would misread a newer bundle.
+pydantic checks types and ranges field by field; `golden.bundle` checks what no single field can
+show (that tensors exist, that shapes follow from the graph). The schema version changes whenever an
+older reader would misread a newer bundle.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class ShortcutNode(_Strict):
 class ConvNode(_Strict):
     """A convolution, or a fully connected layer as one whose kernel covers its input.
 
-    Tensors `layers.NAME.weight`: int8 (c_o, c_i, k_h, k_w); `.bias`, `.multiplier`, `.shift`: int32 (c_o,).
+    Tensors `layers.NAME.weight`: int8 (c_o, c_i, k_h, k_w); `.bias`, `.multiplier`, `.shift`: int32
+    (c_o,).
     """
 
     op: Literal["conv"] = "conv"

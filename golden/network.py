@@ -1,7 +1,7 @@
 """A whole network on integers: the reference that hardware is compared with.
 
-Every layer's result is handed to the caller as it is made, so that a run over thousands of images needs
-the memory of one batch.
+Every layer's result is handed to the caller as it is made, so that a run over thousands of images
+needs the memory of one batch.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["Network", "Step", "quantise_images"]
 class Step:
     """One layer's run.
 
-    `ifm`, `ofm` and `residual` (or None): int32 (images, channels, height, width). `predictor` is what
-    the layer ran with and `result` its intermediates; both are None for pooling, `predictor` also for a
-    layer without ZAP.
+    `ifm`, `ofm` and `residual` (or None): int32 (images, channels, height, width). `predictor` is
+    what the layer ran with and `result` its intermediates; both are None for pooling, `predictor`
+    also for a layer without ZAP.
     """
 
     node: ConvNode | PoolNode
@@ -38,7 +38,7 @@ class Step:
 
 
 def quantise_images(bundle: Bundle, images: Tensor) -> Tensor:
-    """Images of pixels 0 .. 1, float (images, channels, height, width), as the network's int32 input.
+    """The network's int32 input from pixels 0 .. 1, float (images, channels, height, width).
 
     round((pixel - mean) / std / scale), halves to even, in float64, saturated to the input's range.
     """
@@ -57,7 +57,8 @@ class Network:
     ----------
     bundle : Bundle
     predictors : {layer name: Predictor}
-        What runs with ZAP, from `Bundle.predictors` or `Bundle.uniform`; empty for the dense network.
+        What runs with ZAP, from `Bundle.predictors` or `Bundle.uniform`; empty for the dense
+        network.
     """
 
     def __init__(self, bundle: Bundle, predictors: Mapping[str, Predictor] | None = None) -> None:

@@ -1,7 +1,7 @@
 """Computation patterns: which activations of an ofm are computed before any prediction.
 
-A pattern is a period and one bit per residue; position (row, col) belongs to `I_s` (computed) iff the
-bit of (row + col) mod period is set, else to `I_t` (predicted). The four masks of the ZAP paper
+A pattern is a period and one bit per residue; position (row, col) belongs to `I_s` (computed) iff
+the bit of (row + col) mod period is set, else to `I_t` (predicted). The four masks of the ZAP paper
 (Shomron et al., section 2.1, figure 2) have this form. Software and hardware both derive every mask
 from here.
 """

@@ -1,12 +1,12 @@
 """The skip-capable MAC array: P processing elements of V lanes that share one weight word a cycle.
 
-Each PE works on its own pixel of the same output channel. A task is a group of up to P pixels; it takes
-`kernel_words` cycles, and tasks follow one another without a gap. Because tasks hold only pixels that
-are to be computed, a skipped activation never reaches the array.
+Each PE works on its own pixel of the same output channel. A task is a group of up to P pixels; it
+takes `kernel_words` cycles, and tasks follow one another without a gap. Because tasks hold only
+pixels that are to be computed, a skipped activation never reaches the array.
 
-Throughput: one word of V products for each PE a cycle, and one finished pixel a cycle, so tasks shorter
-than P cycles wait for the results before them. Latency from a task's last word to its first result:
-`READ_LATENCY` + 3 + ceil(log2(V) / 2) cycles when nothing waits.
+Throughput: one word of V products for each PE a cycle, and one finished pixel a cycle, so tasks
+shorter than P cycles wait for the results before them. Latency from a task's last word to its first
+result: `READ_LATENCY` + 3 + ceil(log2(V) / 2) cycles when nothing waits.
 """
 
 from amaranth import Cat, Module, Signal

@@ -10,7 +10,7 @@ from amaranth.utils import bits_for, ceil_log2
 from hw.array import READ_LATENCY
 from hw.config import Config
 
-__all__ = ["IfmBuffer", "OfmBanks", "WordWrite", "WeightBuffer"]
+__all__ = ["IfmBuffer", "OfmBanks", "WeightBuffer", "WordWrite"]
 
 assert READ_LATENCY == 2, "a synchronous memory and one output register"
 
@@ -25,8 +25,8 @@ class WordWrite(data.StructLayout):
 class IfmBuffer(wiring.Component):
     """The ifm of a layer, one V-byte word read for each PE every cycle.
 
-    A copy holds two read ports, the first of which shares its address with the write port: what a true
-    dual-port block RAM offers. Words are written while the array rests.
+    A copy holds two read ports, the first of which shares its address with the write port: what a
+    true dual-port block RAM offers. Words are written while the array rests.
 
     Members
     -------
@@ -113,9 +113,9 @@ class WeightBuffer(wiring.Component):
 class OfmBanks(wiring.Component):
     """Collects G channels of an ofm into G-byte words and hands them out in raster order.
 
-    Of its two banks one is filled while the other leaves. A word that leaves is replaced by zero, so that
-    a bank is all zero when it is filled again: a skipped activation costs no write at all. After reset
-    both banks are cleared, which takes `ofm_words` cycles.
+    Of its two banks one is filled while the other leaves. A word that leaves is replaced by zero,
+    so that a bank is all zero when it is filled again: a skipped activation costs no write at all.
+    After reset both banks are cleared, which takes `ofm_words` cycles.
 
     Members
     -------

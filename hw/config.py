@@ -1,7 +1,7 @@
 """What one build of the accelerator looks like: every size is a field of `Config`.
 
-Two presets ship: `small` (ECP5-25-class parts and tests) and `default` (ECP5-85-class). A user's own is
-a JSON file with the same fields.
+Two presets ship: `small` (ECP5-25-class parts and tests) and `default` (ECP5-85-class). A user's
+own is a JSON file with the same fields.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class Config:
             raise UserError(f"{file}: must be a JSON object of the fields of a configuration")
         known = {field.name for field in fields(cls)}
         for field in sorted(document.keys() - known):
-            raise UserError(f"{file}: unknown field {field!r}; known are {', '.join(sorted(known))}")
+            raise UserError(
+                f"{file}: unknown field {field!r}; known are {', '.join(sorted(known))}"
+            )
         for field in sorted(known - {"predictor"} - document.keys()):
             raise UserError(f"{file}: field {field!r} is missing")
         return cls(**document)

@@ -15,8 +15,8 @@ from golden.pattern import MAX_PERIOD
 from hw.config import Config
 
 __all__ = [
-    "COUNTER_BITS",
     "COUNTERS",
+    "COUNTER_BITS",
     "RECORD_BYTES",
     "ChannelRecord",
     "CounterBlock",
@@ -29,15 +29,15 @@ __all__ = [
 class LayerDescriptor(data.StructLayout):
     """One convolution, in the terms of the engine's address generators.
 
-    The ifm lies in its buffer with its padding written out. The word read for step i of an ofm pixel at
-    (row, col) is at `row * row_step + col * col_step` plus an offset that runs through `outer_count`
-    kernel rows of `inner_count` steps: `inner_step` apart, and `outer_step` from the last word of one
-    row to the first of the next. `kernel_words` is their product, the words of one channel's weights,
-    and `pixels` that of `height` and `width`.
-    Addresses wrap at the size of the buffer, so a step back is a step of its complement.
+    The ifm lies in its buffer with its padding written out. The word read for step i of an ofm
+    pixel at (row, col) is at `row * row_step + col * col_step` plus an offset that runs through
+    `outer_count` kernel rows of `inner_count` steps: `inner_step` apart, and `outer_step` from the
+    last word of one row to the first of the next. `kernel_words` is their product, the words of one
+    channel's weights, and `pixels` that of `height` and `width`. Addresses wrap at the size of the
+    buffer, so a step back is a step of its complement.
 
-    `pattern` is the computation pattern's bits repeated to twice the longest period, so that the bits
-    after any residue can be read off without a modulus (`Pattern.repeated`).
+    `pattern` is the computation pattern's bits repeated to twice the longest period, so that the
+    bits after any residue can be read off without a modulus (`Pattern.repeated`).
     """
 
     def __init__(self, config: Config) -> None:
@@ -125,4 +125,4 @@ class CounterBlock(data.StructLayout):
     """All performance counters of a layer."""
 
     def __init__(self) -> None:
-        super().__init__({name: COUNTER_BITS for name in COUNTERS})
+        super().__init__(dict.fromkeys(COUNTERS, COUNTER_BITS))

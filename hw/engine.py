@@ -8,10 +8,10 @@
           +------------------------------------------------ predictor <- values
 
 Channels are computed one after another. Within a channel the array takes survivors as soon as the
-predictor has found P of them, and `I_s` pixels otherwise; where a channel has nothing ready it goes on
-with the `I_s` of the next, so that the predictor's lag of two rows is never waited for while there is
-other work. At most two channels are in work at a time. A channel is retired when both its passes have
-been issued and all its results are stored; its weights are then overwritten.
+predictor has found P of them, and `I_s` pixels otherwise; where a channel has nothing ready it goes
+on with the `I_s` of the next, so that the predictor's lag of two rows is never waited for while
+there is other work. At most two channels are in work at a time. A channel is retired when both its
+passes have been issued and all its results are stored; its weights are then overwritten.
 """
 
 from amaranth import Module, Mux, Signal, unsigned
@@ -28,7 +28,7 @@ from hw.loader import RECORD_SLOTS, RecordLoader
 from hw.predictor import Predictor
 from hw.requantiser import Requantiser
 from hw.scheduler import PatternScheduler
-from hw.work import Group, Grouper, WorkItem
+from hw.work import Group, Grouper
 
 __all__ = ["LayerEngine"]
 
@@ -201,9 +201,7 @@ class LayerEngine(wiring.Component):
         m.d.comb += [
             pattern_ends.eq(pattern.valid & pattern.ready & pattern.payload.end),
             survivors_end.eq(survivor.valid & survivor.ready & survivor.payload.end),
-            retire.eq(
-                (ahead != 0) & (survivors_done | ~zap) & (oldest_in_flight == 0) & running
-            ),
+            retire.eq((ahead != 0) & (survivors_done | ~zap) & (oldest_in_flight == 0) & running),
             loader.retired.eq(retire),
             banks.drain.eq(retire & (oldest[:group_bits].all() | last_oldest)),
         ]

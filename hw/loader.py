@@ -1,8 +1,8 @@
 """Record loader: keeps the channels' parameters and weights ahead of the array.
 
-The record stream holds, for each output channel in order, `header_words` words with its `ChannelRecord`
-and `kernel_words` words of weights. Parameters go to a ring of four channels, weights to the weight
-buffer, which is used as a ring of words.
+The record stream holds, for each output channel in order, `header_words` words with its
+`ChannelRecord` and `kernel_words` words of weights. Parameters go to a ring of four channels,
+weights to the weight buffer, which is used as a ring of words.
 """
 
 from amaranth import Cat, Module, Signal, unsigned

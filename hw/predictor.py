@@ -1,13 +1,14 @@
 """The ZAP predictor: which of the activations not yet computed are zero.
 
-It reads the computed activations `I_s` of a channel in raster order, as the array finishes them, and
-runs both depthwise 3x3 convolutions of the ZAP over them in one streaming pass (ZAP paper, section 2.2).
-What leaves is the list of `I_t` pixels whose score exceeds the threshold: the survivors, for the array
-to compute. Zero padding, rounding and widths are those of `golden.layers.scores`.
+It reads the computed activations `I_s` of a channel in raster order, as the array finishes them,
+and runs both depthwise 3x3 convolutions of the ZAP over them in one streaming pass (ZAP paper,
+section 2.2). What leaves is the list of `I_t` pixels whose score exceeds the threshold: the
+survivors, for the array to compute. Zero padding, rounding and widths are those of
+`golden.layers.scores`.
 
-A score needs its 5x5 neighbourhood, so decisions lag two rows and two columns behind the activations.
-Throughput: one position a cycle; a channel takes (height + 2) * (width + 2) + `LATENCY` cycles, more
-where its activations are not there yet or its survivors are not taken.
+A score needs its 5x5 neighbourhood, so decisions lag two rows and two columns behind the
+activations. Throughput: one position a cycle; a channel takes (height + 2) * (width + 2) +
+`LATENCY` cycles, more where its activations are not there yet or its survivors are not taken.
 """
 
 from amaranth import Module, Mux, Signal
@@ -211,9 +212,9 @@ def _hidden(acc, shift):
 class _Depthwise(wiring.Component):
     """A depthwise 3x3 convolution over a stream of positions, two rows kept in a line buffer.
 
-    After the step that brings position (row, col), `_CONV_LATENCY` enabled cycles later, `sum` is that of
-    the window centred on (row - 1, col - 1). Columns outside the map must be stepped through, with
-    `col_in_map` low, to bring in the padding; there are two after each row.
+    After the step that brings position (row, col), `_CONV_LATENCY` enabled cycles later, `sum` is
+    that of the window centred on (row - 1, col - 1). Columns outside the map must be stepped
+    through, with `col_in_map` low, to bring in the padding; there are two after each row.
     """
 
     def __init__(self, config: Config, *, bias_bits: int) -> None:
@@ -266,7 +267,10 @@ class _Depthwise(wiring.Component):
             third = Signal(signed(18), name=f"third_{r}")
             with m.If(self.enable):
                 m.d.sync += [
-                    *(p.eq(x * self.weights[3 * r + c]) for c, (p, x) in enumerate(zip(products, line, strict=True))),
+                    *(
+                        product.eq(x * self.weights[3 * r + c])
+                        for c, (product, x) in enumerate(zip(products, line, strict=True))
+                    ),
                     third.eq(products[0] + products[1] + products[2]),
                 ]
             thirds.append(third)

@@ -1,7 +1,7 @@
 """Requantiser: from an exact sum to an 8-bit activation, as `golden.arithmetic.requantise`.
 
-A pipeline without stalls: one result a cycle, `LATENCY` cycles from result to activation. The ReLU is the
-clamp to u8.
+A pipeline without stalls: one result a cycle, `LATENCY` cycles from result to activation. The ReLU
+is the clamp to u8.
 """
 
 from amaranth import Module, Mux, Signal
@@ -85,9 +85,7 @@ class Requantiser(wiring.Component):
         shift = delayed(m, self.record.shift, 4)
         half = Signal(product_bits)
         m.d.comb += half.eq(1 << (shift - 1).as_unsigned()[: len(shift)])
-        m.d.sync += coarse.eq(
-            (multiplied + half.as_signed()) >> (shift[_FINE_BITS:] << _FINE_BITS)
-        )
+        m.d.sync += coarse.eq((multiplied + half.as_signed()) >> (shift[_FINE_BITS:] << _FINE_BITS))
         # 6: the rest of the shift
         shifted = Signal(signed(product_bits))
         m.d.sync += shifted.eq(coarse >> delayed(m, shift[:_FINE_BITS], 1))

@@ -1,8 +1,8 @@
 """Pattern scheduler: emits `I_s`, channel after channel.
 
-It jumps from one computed position to the next, so that a sparse pattern feeds the array as fast as a
-dense one: one pixel a cycle, but for at most one cycle at the start of a row that begins with `I_t` and
-one for each end of channel.
+It jumps from one computed position to the next, so that a sparse pattern feeds the array as fast as
+a dense one: one pixel a cycle, but for at most one cycle at the start of a row that begins with
+`I_t` and one for each end of channel.
 """
 
 from amaranth import Module, Mux, Signal

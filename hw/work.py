@@ -1,7 +1,7 @@
 """Units of work on their way to the MAC array: pixels, groups of them, and results.
 
-Every stream of pixels is in raster order within a channel, and a channel's pixels are followed by one
-item marked `end` that carries none.
+Every stream of pixels is in raster order within a channel, and a channel's pixels are followed by
+one item marked `end` that carries none.
 """
 
 from amaranth import Module, Signal, unsigned
