@@ -1,0 +1,185 @@
+"""Runs layers on the simulated Verilog of the engine and compares them with golden."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from compiler.lower import Lowered, lower
+from golden.layers import Conv, ConvResult, Predictor, conv
+from hw import verilog
+from hw.config import Config
+from hw.descriptor import COUNTERS, CounterBlock
+from tb import simulator
+from tb.jobs import Job, Outcome, read_outcomes, write_jobs
+from tb.simulator import Simulator
+
+__all__ = ["Check", "Layer", "build", "check", "run"]
+
+LINT = Path(verilog.__file__).with_name("lint.vlt")
+VERILOG = simulator.ROOT / "build" / "verilog"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution on one image, ready to be run and to be compared.
+
+    `ifm`: int32 (c_i, height, width). `expected` is golden's result for a batch of this one image.
+    """
+
+    conv: Conv
+    ifm: Tensor
+    predictor: Predictor | None
+    lowered: Lowered
+    expected: ConvResult
+    pauses: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def prepare(
+        cls,
+        config: Config,
+        layer: Conv,
+        ifm: Tensor,
+        *,
+        ifm_signed: bool,
+        predictor: Predictor | None = None,
+        pauses: tuple[float, float] = (0.0, 0.0),
+    ) -> Layer:
+        """Lower the layer and run golden. Raises UserError where `config` cannot hold it."""
+        channels, height, width = ifm.shape
+        shape = (channels, height, width)
+        lowered = lower(config, layer, shape, ifm_signed=ifm_signed, predictor=predictor)
+        return cls(layer, ifm, predictor, lowered, conv(layer, ifm[None], predictor), pauses)
+
+    @property
+    def job(self) -> Job:
+        """What the bench is told."""
+        group = self.lowered.config.group
+        groups = -(-self.lowered.fields["channels"] // group)
+        return Job(
+            descriptor=self.lowered.descriptor,
+            ifm=self.lowered.pack_ifm(self.ifm),
+            records=self.lowered.records,
+            ofm_words=groups * self.lowered.fields["pixels"],
+            pauses=self.pauses,
+        )
+
+
+@dataclass(frozen=True)
+class Check:
+    """One layer compared.
+
+    `differ` counts activations that differ from golden; `mismatch` names the first, or the first counter
+    that differs, and is None where all agree.
+    """
+
+    layer: Layer
+    counters: dict[str, int]
+    compared: int
+    differ: int
+    mismatch: str | None
+
+
+def build(config: Config, sim: Simulator, *, waves: bool = False) -> simulator.Build:
+    """The engine's Verilog, emitted and built unless that was done before."""
+    source, _ = verilog.write(config, VERILOG)
+    return simulator.build(sim, [source, LINT], verilog.module_name(config), waves=waves)
+
+
+def run(
+    built: simulator.Build,
+    layers: Sequence[Layer],
+    *,
+    seed: int = 1,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> list[Check]:
+    """Run layers one after another in one simulation and compare each.
+
+    `on_progress` is called now and then with the number of layers done. Raises SimulationError where the
+    bench itself fails: the engine hangs, or moves another number of words than it should.
+    """
+    with tempfile.TemporaryDirectory(prefix="zapcore-") as scratch:
+        folder = Path(scratch)
+        jobs, outcomes, progress = folder / "jobs.npz", folder / "outcomes.npz", folder / "progress"
+        write_jobs(jobs, [layer.job for layer in layers])
+        values = {
+            "jobs": str(jobs),
+            "outcomes": str(outcomes),
+            "progress": str(progress),
+            "seed": seed,
+        }
+        with _Watch(progress, on_progress):
+            run_dir = built.directory / "run" if built.waves else folder / "run"
+            results = simulator.run(
+                built, "tb.bench_engine", values=values, seed=seed, run_dir=run_dir
+            )
+        if results.failures:
+            done = progress.stat().st_size if progress.exists() else 0
+            layer = layers[min(done, len(layers) - 1)]
+            raise simulator.SimulationError(
+                f"{built.sim}: layer {layer.conv.name!r} (number {done}): {results.failures[0].message}"
+            )
+        return [
+            check(layer, outcome)
+            for layer, outcome in zip(layers, read_outcomes(outcomes), strict=True)
+        ]
+
+
+def check(layer: Layer, outcome: Outcome) -> Check:
+    """Compare an outcome with golden, bit for bit."""
+    expected = layer.expected.ofm[0].numpy()
+    actual = layer.lowered.unpack_ofm(outcome.ofm)
+    counters = {
+        name: int(value)
+        for name, value in ((n, CounterBlock().from_bits(outcome.counters)[n]) for n in COUNTERS)
+    }
+    different = np.argwhere(actual != expected)
+    mismatch = None
+    if len(different):
+        channel, row, col = (int(i) for i in different[0])
+        mismatch = (
+            f"layer {layer.conv.name!r}, channel {channel}, pixel ({row}, {col}): "
+            f"hardware {actual[channel, row, col]}, golden {expected[channel, row, col]}"
+        )
+    else:
+        for name in ("computed", "kept", "skipped"):
+            wanted = getattr(layer.expected.counters, name)
+            if counters[name] != wanted:
+                mismatch = (
+                    f"layer {layer.conv.name!r}, counter {name}: "
+                    f"hardware {counters[name]}, golden {wanted}"
+                )
+                break
+    return Check(layer, counters, expected.size, len(different), mismatch)
+
+
+class _Watch:
+    """Tells how far the bench has come, from a thread of its own."""
+
+    def __init__(self, progress: Path, callback: Callable[[int], None]) -> None:
+        self._progress = progress
+        self._callback = callback
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._tell()
+
+    def _poll(self) -> None:
+        while not self._stop.wait(0.2):
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._progress.exists():
+            self._callback(self._progress.stat().st_size)

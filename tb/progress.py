@@ -1,0 +1,60 @@
+"""Progress of simulations that run at the same time: bars on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["Reporter", "reporting"]
+
+Reporter = Callable[[str, int, int], None]
+"""Called with what is running, how much of it is done, and of how much; from any thread."""
+
+_PLAIN_STEPS = 4
+
+
+@contextmanager
+def reporting() -> Iterator[Reporter]:
+    """Show whatever is reported until the block ends."""
+    console = Console(stderr=True)
+    lock = threading.Lock()
+    if not console.is_terminal:
+        shown: dict[str, int] = {}
+
+        def line(label: str, done: int, total: int) -> None:
+            step = done * _PLAIN_STEPS // total
+            with lock:
+                if shown.get(label) != step:
+                    shown[label] = step
+                    console.print(f"{label}: {done}/{total}", highlight=False)
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks = {}
+
+        def bar(label: str, done: int, total: int) -> None:
+            with lock:
+                if label not in tasks:
+                    tasks[label] = bars.add_task(label, total=total)
+                bars.update(tasks[label], completed=done)
+
+        yield bar

@@ -1,0 +1,124 @@
+"""`make sim`: a bundle's network, layer by layer, on the simulated Verilog, compared bit for bit.
+
+    python -m tb.sim --sim icarus|verilator|both [--bundle DIR] [--config small|default|FILE] ...
+
+Every convolution runs twice, with ZAP and without. Ends with
+`N activations compared, D differ`; the status is 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from golden.bundle import Bundle
+from golden.errors import run_cli
+from hw.config import PRESETS, Config
+from tb import engine
+from tb.engine import Check, Layer
+from tb.network import held_out_image, network_layers
+from tb.progress import Reporter, reporting
+from tb.simulator import SimulationError
+from tb.toolchain import SIMULATORS, Simulator
+
+__all__ = ["simulate", "verdict"]
+
+
+def simulate(
+    config: Config,
+    sims: Sequence[Simulator],
+    layers: Sequence[Layer],
+    report: Reporter,
+    *,
+    waves: bool = False,
+    seed: int = 1,
+) -> dict[Simulator, list[Check]]:
+    """Run `layers` on each simulator, all at the same time."""
+
+    def one(sim: Simulator) -> list[Check]:
+        report(f"{sim}: build", 0, 1)
+        built = engine.build(config, sim, waves=waves)
+        report(f"{sim}: build", 1, 1)
+        return engine.run(
+            built,
+            layers,
+            seed=seed,
+            on_progress=lambda done: report(f"{sim}: layers", done, len(layers)),
+        )
+
+    with ThreadPoolExecutor(len(sims)) as pool:
+        return dict(zip(sims, pool.map(one, sims), strict=True))
+
+
+def verdict(checks: Sequence[Check], console: Console) -> int:
+    """Say how many activations were compared, and where the first difference is; the exit status."""
+    compared = sum(check.compared for check in checks)
+    differ = sum(check.differ for check in checks)
+    mismatches = [check.mismatch for check in checks if check.mismatch is not None]
+    if mismatches:
+        console.print(f"first difference: {mismatches[0]}", highlight=False, soft_wrap=True)
+    console.print(f"{compared} activations compared, {differ} differ", highlight=False)
+    return 1 if mismatches else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tb.sim", description=__doc__.splitlines()[0])
+    parser.add_argument("--sim", choices=[*SIMULATORS, "both"], default="both")
+    parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
+    parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument("--point", default="default", help="operating point of the bundle")
+    parser.add_argument("--data", type=Path, help="directory of the bundle's dataset, if it has one")
+    parser.add_argument("--image", type=int, default=0, help="number of the held-out image")
+    parser.add_argument("--waves", action="store_true", help="write a waveform (slow)")
+    arguments = parser.parse_args()
+
+    config = Config.load(arguments.config)
+    bundle = Bundle.load(arguments.bundle)
+    predictors = bundle.predictors(bundle.operating_point(arguments.point))
+    pixels, _ = held_out_image(bundle, arguments.data, arguments.image)
+    dense = network_layers(bundle, config, pixels, {})
+    layers = dense + network_layers(bundle, config, pixels, predictors)
+    sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)
+
+    console = Console()
+    with reporting() as report:
+        results = simulate(config, sims, layers, report, waves=arguments.waves)
+    for sim, checks in results.items():
+        table = Table(title=f"{bundle.manifest.name} on zapcore_{config.name}, {sim}")
+        for column in ("layer", "ofm", "cycles, ZAP off", "cycles, ZAP on", "skipped", "differ"):
+            table.add_column(column, justify="left" if column == "layer" else "right")
+        for off, on in zip(checks[: len(dense)], checks[len(dense) :], strict=True):
+            table.add_row(
+                on.layer.conv.name,
+                "x".join(str(size) for size in on.layer.expected.ofm.shape[1:]),
+                f"{off.counters['cycles']:,}",
+                f"{on.counters['cycles']:,}",
+                f"{on.counters['skipped']:,}",
+                str(off.differ + on.differ),
+            )
+        console.print(table)
+        if arguments.waves:
+            console.print(f"waveform in {engine.build(config, sim, waves=True).directory / 'run'}")
+    _require_agreement(results)
+    return verdict([check for checks in results.values() for check in checks], console)
+
+
+def _require_agreement(results: dict[Simulator, list[Check]]) -> None:
+    """Simulators must agree on every counter, cycles included, not only on what golden knows."""
+    reference, *others = results.items()
+    for sim, checks in others:
+        for ours, theirs in zip(reference[1], checks, strict=True):
+            if ours.counters != theirs.counters:
+                raise SimulationError(
+                    f"layer {ours.layer.conv.name!r}: {reference[0]} counts {ours.counters}, "
+                    f"{sim} {theirs.counters}"
+                )
+
+
+if __name__ == "__main__":
+    run_cli(main)
