@@ -161,7 +161,7 @@ class MacArray(wiring.Component):
         # Hand out, one pixel a cycle.
         info = data.View(info_layout, infos.r_data)
         ready_sums = data.View(sums_layout, finished_sums.r_data)
-        place = Signal(range(config.pes))
+        place = Signal(range(max(config.pes, 2)))  # Verilog has no vector of no bits
         result = self.results.payload
         following = (info.mask >> place)[1:]
         m.d.comb += [

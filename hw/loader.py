@@ -5,6 +5,8 @@ The record stream holds, for each output channel in order, `header_words` words 
 weights to the weight buffer, which is used as a ring of words.
 """
 
+from itertools import pairwise
+
 from amaranth import Cat, Module, Signal, unsigned
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -79,8 +81,8 @@ class RecordLoader(wiring.Component):
         address = Signal(ceil_log2(config.weight_words))
         load_slot = Signal(range(RECORD_SLOTS))
         header_left = Signal(range(headers + 1))
-        earlier = Signal(8 * config.lanes * (headers - 1))
-        header = Cat(earlier, self.words.payload)
+        earlier = [Signal.like(self.words.payload, name=f"earlier_{n}") for n in range(headers - 1)]
+        header = Cat(*earlier, self.words.payload)
         taken = self.words.valid & self.words.ready
         begins = Signal()
 
@@ -111,10 +113,9 @@ class RecordLoader(wiring.Component):
             with m.State("HEADER"):
                 m.d.comb += self.words.ready.eq(1)
                 with m.If(taken):
-                    m.d.sync += [
-                        header_left.eq(header_left - 1),
-                        earlier.eq(header[len(self.words.payload) :]),
-                    ]
+                    m.d.sync += header_left.eq(header_left - 1)
+                    for word, following in pairwise([*earlier, self.words.payload]):
+                        m.d.sync += word.eq(following)
                     with m.If(header_left == 1):
                         m.d.comb += store.en.eq(1)
                         m.d.sync += words_left.eq(layer.kernel_words)

@@ -116,7 +116,7 @@ class Grouper(wiring.Component):
         m = Module()
         pes = self._config.pes
         gathered = Signal(data.ArrayLayout(Pixel(self._config), pes))
-        count = Signal(range(pes))
+        count = Signal(range(max(pes, 2)))  # Verilog has no vector of no bits
         item = self.items.payload
         group = self.groups.payload
 
@@ -128,15 +128,15 @@ class Grouper(wiring.Component):
             m.d.sync += self.groups.valid.eq(0)
         with m.If(self.items.valid & self.items.ready):
             with m.If(completes):
-                m.d.sync += [self.groups.valid.eq(1), group.end.eq(item.end), count.eq(0)]
-                for place in range(pes):
-                    here = count == place
-                    m.d.sync += [
-                        group.mask[place].eq((count > place) | (here & ~item.end)),
-                        group.pixels[place].eq(gathered[place]),
-                    ]
-                    with m.If(here):
-                        m.d.sync += group.pixels[place].eq(item.pixel)
+                pixels = count + ~item.end
+                m.d.sync += [
+                    self.groups.valid.eq(1),
+                    group.end.eq(item.end),
+                    group.mask.eq((1 << pixels) - 1),
+                    group.pixels.eq(gathered),
+                    group.pixels[count].eq(item.pixel),
+                    count.eq(0),
+                ]
             with m.Else():
                 m.d.sync += [gathered[count].eq(item.pixel), count.eq(count + 1)]
         return m
