@@ -105,19 +105,20 @@ def _digits(directory: Path | None) -> Dataset:
 def _cifar10(directory: Path | None) -> Dataset:
     """CIFAR-10 in its official Python layout, with whichever `data_batch_*` are there."""
     folder = _cifar_folder("cifar10", directory, "cifar-10-batches-py")
-    meta = _unpickle(folder / "batches.meta")
-    test = _cifar_split([folder / "test_batch"], "labels")
+    classes = _names(folder / "batches.meta", "label_names")
     batches = sorted(folder.glob("data_batch_*")) or [folder / "data_batch_1"]
-    return Dataset("cifar10", _names(meta, "label_names"), _cifar_split(batches, "labels"), test)
+    train = _cifar_split(batches, "labels", len(classes))
+    test = _cifar_split([folder / "test_batch"], "labels", len(classes))
+    return Dataset("cifar10", classes, train, test)
 
 
 def _cifar100(directory: Path | None) -> Dataset:
     """CIFAR-100 in its official Python layout, fine labels."""
     folder = _cifar_folder("cifar100", directory, "cifar-100-python")
-    meta = _unpickle(folder / "meta")
-    test = _cifar_split([folder / "test"], "fine_labels")
-    train = _cifar_split([folder / "train"], "fine_labels")
-    return Dataset("cifar100", _names(meta, "fine_label_names"), train, test)
+    classes = _names(folder / "meta", "fine_label_names")
+    train = _cifar_split([folder / "train"], "fine_labels", len(classes))
+    test = _cifar_split([folder / "test"], "fine_labels", len(classes))
+    return Dataset("cifar100", classes, train, test)
 
 
 DATASETS: dict[str, Callable[[Path | None], Dataset]] = {
@@ -172,20 +173,27 @@ def _unpickle(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: not a readable CIFAR batch: {error}") from None
 
 
-def _names(meta: dict[str, Any], key: str) -> list[str]:
+def _names(file: Path, key: str) -> list[str]:
+    meta = _unpickle(file)
+    if key not in meta:
+        raise UserError(f"{file}: has no {key}")
     return [name.decode() if isinstance(name, bytes) else str(name) for name in meta[key]]
 
 
-def _cifar_split(files: list[Path], label_key: str) -> Split:
+def _cifar_split(files: list[Path], key: str, classes: int) -> Split:
+    """All images of the files, labelled by their entry `key`."""
     images, labels = [], []
+    size = int(np.prod(_CIFAR_SHAPE))
     for file in files:
         batch = _unpickle(file)
         data = np.asarray(batch.get("data"))
-        size = int(np.prod(_CIFAR_SHAPE))
         if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != size:
             raise UserError(f"{file}: data is not an array of uint8 (images, {size})")
-        if len(batch.get(label_key, ())) != len(data):
-            raise UserError(f"{file}: {label_key} does not have one label for each image")
+        found = np.asarray(batch.get(key, ()))
+        if found.shape != (len(data),):
+            raise UserError(f"{file}: {key} does not have one label for each image")
+        if not np.isin(found, range(classes)).all():
+            raise UserError(f"{file}: {key} leaves 0 .. {classes - 1}")
         images.append(torch.from_numpy(data).view(-1, *_CIFAR_SHAPE))
-        labels.append(torch.tensor(batch[label_key], dtype=torch.int64))
+        labels.append(torch.from_numpy(found.astype(np.int64)))
     return Split(torch.cat(images), torch.cat(labels))

@@ -13,11 +13,10 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -164,11 +163,15 @@ class Row:
     images: int
 
 
-def sweep(
-    bundle: Bundle, split: Split, points: list[str], patterns: list[str], sigmas: list[float]
-) -> list[Row]:
-    """The dense network, then each operating point and each pattern with each threshold."""
-    runs: list[tuple[str, float | None, dict[str, Predictor]]] = [("dense", None, {})]
+Run = tuple[str, float | None, dict[str, Predictor]]
+"""Name of the point or pattern, its uniform threshold if it has one, what the layers run with."""
+
+
+def plan(
+    bundle: Bundle, points: Sequence[str], patterns: Sequence[str], sigmas: Sequence[float]
+) -> list[Run]:
+    """The dense network, then each operating point, then each pattern with each threshold."""
+    runs: list[Run] = [("dense", None, {})]
     for name in points:
         runs.append((name, None, bundle.predictors(bundle.operating_point(name))))
     for text in patterns:
@@ -178,6 +181,11 @@ def sweep(
             if not predictors:
                 raise UserError(f"the bundle has no predictor for pattern {text}")
             runs.append((str(pattern), sigma, predictors))
+    return runs
+
+
+def sweep(bundle: Bundle, runs: Sequence[Run], split: Split) -> list[Row]:
+    """Evaluate each; the first is what the others' drop is measured from."""
     rows: list[Row] = []
     for point, threshold, predictors in runs:
         label = point if threshold is None else f"{point} sigma {threshold:g}"
@@ -226,15 +234,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="only the first so many held-out images")
     parser.add_argument("--json", type=Path, help="write the rows to this file too")
     args = parser.parse_args()
-    sigmas = [parse_sigma(text) for text in args.sigma]
     bundle = Bundle.load(args.bundle)
-    dataset = load(args.dataset, args.data)
-    check_fits(bundle, dataset)
     points = args.point
     if not points and not args.pattern:
         points = [point.name for point in bundle.manifest.operating_points]
-    with torch.no_grad():
-        rows = sweep(bundle, dataset.test.first(args.images), points, args.pattern, sigmas)
+    runs = plan(bundle, points, args.pattern, [parse_sigma(text) for text in args.sigma])
+    dataset = load(args.dataset, args.data)
+    check_fits(bundle, dataset)
+    rows = sweep(bundle, runs, dataset.test.first(args.images))
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,6 @@ from quant.zap_quantise import add_zaps
 __all__ = ["add_operating_point", "main"]
 
 DEFAULT_PATTERN = MASKS["B"]
-DEFAULT_SIGMA = 0.2
 _CALIBRATION_IMAGES = 1024
 _CALIBRATION_BATCH = 128
 _ZAP_EPOCHS = 5
@@ -59,7 +58,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--pattern", nargs="+", action="extend", default=[], help=pattern)
     also = "train predictors for these patterns too, beside the operating point's own"
     add("--also-pattern", nargs="+", action="extend", default=[], help=also)
-    sigma = f"threshold for all layers, LAYER=SIGMA for one (default: {DEFAULT_SIGMA})"
+    sigma = "threshold for all layers, LAYER=SIGMA for one (default: the model's own)"
     add("--sigma", nargs="+", action="extend", default=[], help=sigma)
     add("--zap-epochs", type=_positive, help="default: 5, more on a small dataset")
     add("--zap-images", type=_positive, help="train the ZAPs on so many images (default: all)")
@@ -78,13 +77,18 @@ def main() -> None:
         raise UserError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
     model = MODELS[args.model]
     dataset = load(args.dataset or model.dataset, args.data)
+    wanted, given = len(model.mean), dataset.shape[0]
+    if wanted != given:
+        raise UserError(
+            f"{args.model} takes images of {wanted} channels, {dataset.name} has {given}"
+        )
     torch.manual_seed(args.seed)
     _be_deterministic()
     module = model.build(len(dataset.classes)).eval()
     graph = lower(module, dataset.shape)  # before training: a network that does not fit fails now
     layers = [layer.name for layer in graph.zap_sites()]
     patterns = per_layer(args.pattern, layers, Pattern.parse, DEFAULT_PATTERN)
-    sigmas = per_layer(args.sigma, layers, parse_sigma, DEFAULT_SIGMA)
+    sigmas = per_layer(args.sigma, layers, parse_sigma, model.sigma)
     spare = [Pattern.parse(text) for text in args.also_pattern]
 
     _obtain_weights(module, model, dataset, args)

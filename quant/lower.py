@@ -15,7 +15,6 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from golden.errors import UserError
 from quant.graph import INPUT, ConvLayer, Graph, PoolLayer, Residual
@@ -34,8 +33,14 @@ def lower(module: nn.Module, shape: tuple[int, int, int]) -> Graph:
         traced = fx.GraphModule(module, tracer.trace(module))
     except fx.proxy.TraceError as error:
         raise UserError(f"{type(module).__name__} cannot be traced by torch.fx: {error}") from None
-    with torch.no_grad():
-        ShapeProp(traced).propagate(torch.zeros(1, *shape))
+    shapes = _Shapes(traced)
+    shapes.extra_traceback = False
+    try:
+        with torch.no_grad():
+            shapes.run(torch.zeros(1, *shape))
+    except RuntimeError as error:
+        reason = f"does not take images of {shape}: {str(error).splitlines()[0]}"
+        raise UserError(f"{type(module).__name__} {reason}") from None
     return _Lowering(traced, shape).run()
 
 
@@ -44,6 +49,16 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, OptionA) or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Shapes(fx.Interpreter):
+    """Runs the network once and notes the shape of every result."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            n.meta["shape"] = tuple(result.shape)
+        return result
 
 
 @dataclass
@@ -117,7 +132,7 @@ class _Lowering:
             name = f"{path}:{number}"
         return name
 
-    def _append(self, layer: ConvLayer | PoolLayer, shape: torch.Size | tuple[int, ...]) -> _Value:
+    def _append(self, layer: ConvLayer | PoolLayer, shape: tuple[int, ...]) -> _Value:
         """Add a layer that makes an ofm of shape (1, channels, height, width)."""
         channels, height, width = shape[1:]
         self.graph.layers.append(layer)
@@ -137,7 +152,7 @@ class _Lowering:
             stride=_pair(module.stride),
             padding=_pair(module.padding),
         )
-        return self._append(layer, node.meta["tensor_meta"].shape)
+        return self._append(layer, node.meta["shape"])
 
     def linear(self, node: fx.Node, module: nn.Linear) -> _Value:
         tensor = self._plain(node)
@@ -211,7 +226,7 @@ class _Lowering:
             start = node.args[1] if len(node.args) > 1 else node.kwargs.get("start_dim", 0)
         else:
             start = module.start_dim
-        if start != 1 or len(node.meta["tensor_meta"].shape) != 2:
+        if start != 1 or len(node.meta["shape"]) != 2:
             raise _unsupported(node, "only flattening from dimension 1 on has hardware")
         return _Value(self._plain(node), open=self._open(node), flat=True)
 
@@ -228,7 +243,7 @@ class _Lowering:
 
     def adaptive_avg_pool(self, node: fx.Node, module: nn.AdaptiveAvgPool2d) -> _Value:
         _, height, width = self.graph.shapes[self._plain(node)]
-        out_h, out_w = node.meta["tensor_meta"].shape[2:]
+        out_h, out_w = node.meta["shape"][2:]
         if height % out_h or width % out_w:
             raise _unsupported(node, f"{height}x{width} does not divide into {out_h}x{out_w}")
         window = (height // out_h, width // out_w)
@@ -250,7 +265,7 @@ class _Lowering:
             stride=_pair(stride),
             padding=_pair(padding),
         )
-        return self._append(layer, node.meta["tensor_meta"].shape)
+        return self._append(layer, node.meta["shape"])
 
     def nothing(self, node: fx.Node, module: nn.Module) -> _Value:
         operand = self._operand(node)

@@ -129,6 +129,8 @@ class Model:
         What it is for, unless the user says otherwise.
     mean, std : one number for each input channel
         Its input is (pixel - mean) / std.
+    sigma : float
+        A ZAP threshold that costs little accuracy: the default.
     epochs : int or None
         How long `quant.train` trains it from scratch; None where that is not done here.
     """
@@ -137,6 +139,7 @@ class Model:
     dataset: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    sigma: float
     epochs: int | None = None
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -146,12 +149,13 @@ class Model:
 
 
 MODELS = {
-    "digits": Model(Digits, "digits", mean=(0.0,), std=(1.0,), epochs=40),
+    "digits": Model(Digits, "digits", mean=(0.0,), std=(1.0,), sigma=0.3, epochs=40),
     "resnet20": Model(
         lambda classes: CifarResNet(3, classes),
         "cifar10",
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
+        sigma=0.1,
     ),
 }
 """Name on the command line -> network."""

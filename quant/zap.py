@@ -104,6 +104,9 @@ def train_zaps(
 
 def _loss(zap: Zap, ofm: Tensor, computed: Tensor) -> Tensor:
     """Over the positions that the boolean mask (height, width) does not call computed."""
+    predicted = ~computed
     scores = zap(ofm * computed).clamp(0, 1)
-    errors = (scores - (ofm > 0).to(scores.dtype)) * ~computed
-    return errors.square().sum() / (len(ofm) * ofm.shape[1] * int((~computed).sum()))
+    errors = (scores - (ofm > 0).to(scores.dtype)) * predicted
+    # A map that is smaller than the pattern's period may have nothing to predict.
+    count = max(int(predicted.expand_as(ofm).sum()), 1)
+    return errors.square().sum() / count
