@@ -13,6 +13,7 @@ N ?= 200
 SEED ?= 1
 OUT ?= build/verilog
 PYTEST_ARGS ?=
+BUNDLE ?= build/digits
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -27,16 +28,16 @@ help: ## print this list
 
 setup: $(STAMP) compiler icarus ## create .venv with the pinned tools, bring Icarus where it may
 
-demo: setup ## train, quantise, predict, simulate and compare a small network, in one go
-	$(RUN) -m examples.demo $(DEMO_ARGS)
+demo: setup $(BUNDLE)/manifest.json ## train, quantise, predict, simulate and compare a small network
+	$(RUN) -m examples.demo --bundle '$(BUNDLE)' $(DEMO_ARGS)
 
 test: setup ## run every test (PYTEST_ARGS=... is handed on to pytest)
 	$(RUN) -m pytest $(PYTEST_ARGS)
 
 sim: SIM ?= both
 sim: CONFIG ?= small
-sim: setup ## simulate the bundled network (SIM=icarus|verilator|both CONFIG=small WAVES=0|1)
-	$(RUN) -m tb.sim --sim '$(SIM)' --config '$(CONFIG)' $(if $(filter 1,$(WAVES)),--waves)
+sim: setup $(BUNDLE)/manifest.json ## simulate a bundle's network (SIM=icarus|verilator|both CONFIG=small BUNDLE=DIR WAVES=0|1)
+	$(RUN) -m tb.sim --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(if $(filter 1,$(WAVES)),--waves)
 
 sim-random: SIM ?= verilator
 sim-random: CONFIG ?= small
@@ -62,6 +63,11 @@ clean: ## remove what was built, keep .venv
 
 distclean: clean ## clean, and remove .venv
 	rm -rf $(VENV)
+
+# --- the bundle that demo and sim run, made again when what makes it changes -------------------
+
+build/digits/manifest.json: $(STAMP) quant/export.py $(wildcard quant/*.py golden/*.py)
+	$(RUN) quant/export.py --out build/digits
 
 # --- the environment ------------------------------------------------------------------------
 

@@ -14,10 +14,15 @@ class UserError(Exception):
     """Names what is wrong, where, and what to do about it."""
 
 
-def run_cli(main: Callable[[], None]) -> None:
-    """Run a command line's `main`; a UserError becomes one line on stderr and exit status 2."""
+def run_cli(main: Callable[[], int | None]) -> None:
+    """Run a command line's `main` and exit with the status that it returns, None for 0.
+
+    A UserError becomes one line on stderr and exit status 2.
+    """
     try:
-        main()
+        status = main()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        status = 2
+    if status:
+        sys.exit(status)

@@ -1,7 +1,7 @@
 """cocotb bench of the layer engine: plays host for a list of jobs.
 
-Values: `jobs` and `outcomes` (files of `tb.jobs`), `progress` (a file that grows by one byte a job),
-`seed`.
+Values: `jobs` and `outcomes` (files of `tb.jobs`), `progress` (a file that grows by one byte a
+job), `seed`.
 """
 
 import random
@@ -56,7 +56,7 @@ class Host:
             await FallingEdge(self.dut.busy)
 
     async def run(self, job: Job, group: int) -> Outcome:
-        """Run one layer; fails if the engine takes or gives another number of words than it should."""
+        """Run one layer; fails if the engine moves another number of words than it should."""
         self.record_pauses.share, self.ofm_pauses.share = job.pauses
         word_bits = 8 * job.ifm.shape[1]
         words = enumerate(to_words(job.ifm))
@@ -74,8 +74,12 @@ class Host:
         await with_timeout(FallingEdge(self.dut.busy), limit * PERIOD, "ns")
         assert self.records.accepted - accepted == len(job.records), "records were left over"
         assert len(self.ofm.received) == job.ofm_words, "another number of ofm words left"
-        ofm = b"".join(word.to_bytes(group, "little") for word in await self.ofm.take(job.ofm_words))
-        return Outcome(np.frombuffer(ofm, np.uint8).reshape(-1, group), int(self.dut.counters.value))
+        ofm = b"".join(
+            word.to_bytes(group, "little") for word in await self.ofm.take(job.ofm_words)
+        )
+        return Outcome(
+            np.frombuffer(ofm, np.uint8).reshape(-1, group), int(self.dut.counters.value)
+        )
 
 
 @cocotb.test()

@@ -75,8 +75,8 @@ class Layer:
 class Check:
     """One layer compared.
 
-    `differ` counts activations that differ from golden; `mismatch` names the first, or the first counter
-    that differs, and is None where all agree.
+    `differ` counts activations that differ from golden; `mismatch` names the first, or the first
+    counter that differs, and is None where all agree.
     """
 
     layer: Layer
@@ -101,8 +101,8 @@ def run(
 ) -> list[Check]:
     """Run layers one after another in one simulation and compare each.
 
-    `on_progress` is called now and then with the number of layers done. Raises SimulationError where the
-    bench itself fails: the engine hangs, or moves another number of words than it should.
+    `on_progress` is called now and then with the number of layers done. Raises SimulationError
+    where the bench itself fails: the engine hangs, or moves another number of words than it should.
     """
     with tempfile.TemporaryDirectory(prefix="zapcore-") as scratch:
         folder = Path(scratch)
@@ -121,9 +121,9 @@ def run(
             )
         if results.failures:
             done = progress.stat().st_size if progress.exists() else 0
-            layer = layers[min(done, len(layers) - 1)]
+            name = layers[min(done, len(layers) - 1)].conv.name
             raise simulator.SimulationError(
-                f"{built.sim}: layer {layer.conv.name!r} (number {done}): {results.failures[0].message}"
+                f"{built.sim}: layer {name!r} (number {done}): {results.failures[0].message}"
             )
         return [
             check(layer, outcome)

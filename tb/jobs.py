@@ -48,14 +48,14 @@ class Outcome:
 
 def write_jobs(path: Path, jobs: list[Job]) -> None:
     """Write jobs for `read_jobs`."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for number, job in enumerate(jobs):
         arrays[f"{number}.descriptor"] = _to_array(job.descriptor)
         arrays[f"{number}.ifm"] = job.ifm
         arrays[f"{number}.records"] = job.records
         arrays[f"{number}.ofm_words"] = np.array(job.ofm_words)
         arrays[f"{number}.pauses"] = np.array(job.pauses)
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def read_jobs(path: Path) -> list[Job]:
@@ -76,11 +76,11 @@ def read_jobs(path: Path) -> list[Job]:
 
 def write_outcomes(path: Path, outcomes: list[Outcome]) -> None:
     """Write outcomes for `read_outcomes`."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for number, outcome in enumerate(outcomes):
         arrays[f"{number}.ofm"] = outcome.ofm
         arrays[f"{number}.counters"] = _to_array(outcome.counters)
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def read_outcomes(path: Path) -> list[Outcome]:

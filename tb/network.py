@@ -1,7 +1,7 @@
 """A bundle's convolutions as layers for the simulated engine, the host doing what lies between.
 
-Each layer gets golden's ifm. If every layer is bit-exact on it, so is the network: the ofm that a layer
-hands on is golden's.
+Each layer gets golden's ifm. If every layer is bit-exact on it, so is the network: the ofm that a
+layer hands on is golden's.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def network_layers(
 ) -> list[Layer]:
     """One layer for each convolution, fully connected ones included, on one image.
 
-    `pixels`: float (channels, height, width) of 0 .. 1. Raises UserError where `config` cannot hold a
-    layer.
+    `pixels`: float (channels, height, width) of 0 .. 1. Raises UserError where `config` cannot hold
+    a layer.
     """
     layers = []
     for step in Network(bundle, predictors).steps(quantise_images(bundle, pixels[None])):

@@ -28,9 +28,9 @@ from tb import engine
 from tb.engine import Check, Layer
 from tb.progress import reporting
 from tb.sim import verdict
-from tb.toolchain import SIMULATORS
+from tb.toolchain import SIMULATORS, Simulator
 
-__all__ = ["CORNERS", "random_layer", "random_layers"]
+__all__ = ["CORNERS", "random_layer", "random_layers", "run_batches"]
 
 CORNERS = (
     "any",
@@ -196,7 +196,7 @@ def main() -> int:
     return verdict(checks, console)
 
 
-def run_batches(config: Config, sim, layers: Sequence[Layer], seed: int) -> list[Check]:
+def run_batches(config: Config, sim: Simulator, layers: Sequence[Layer], seed: int) -> list[Check]:
     """Run layers in simulations of a few each, two at a time."""
     batches = [layers[i : i + _BATCH] for i in range(0, len(layers), _BATCH)]
     done = [0] * len(batches)

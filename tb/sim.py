@@ -26,7 +26,7 @@ from tb.progress import Reporter, reporting
 from tb.simulator import SimulationError
 from tb.toolchain import SIMULATORS, Simulator
 
-__all__ = ["simulate", "verdict"]
+__all__ = ["require_agreement", "simulate", "verdict"]
 
 
 def simulate(
@@ -56,7 +56,7 @@ def simulate(
 
 
 def verdict(checks: Sequence[Check], console: Console) -> int:
-    """Say how many activations were compared, and where the first difference is; the exit status."""
+    """Say how many activations were compared and what differed first; the exit status."""
     compared = sum(check.compared for check in checks)
     differ = sum(check.differ for check in checks)
     mismatches = [check.mismatch for check in checks if check.mismatch is not None]
@@ -72,7 +72,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--point", default="default", help="operating point of the bundle")
-    parser.add_argument("--data", type=Path, help="directory of the bundle's dataset, if it has one")
+    parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
     parser.add_argument("--image", type=int, default=0, help="number of the held-out image")
     parser.add_argument("--waves", action="store_true", help="write a waveform (slow)")
     arguments = parser.parse_args()
@@ -104,11 +104,11 @@ def main() -> int:
         console.print(table)
         if arguments.waves:
             console.print(f"waveform in {engine.build(config, sim, waves=True).directory / 'run'}")
-    _require_agreement(results)
+    require_agreement(results)
     return verdict([check for checks in results.values() for check in checks], console)
 
 
-def _require_agreement(results: dict[Simulator, list[Check]]) -> None:
+def require_agreement(results: dict[Simulator, list[Check]]) -> None:
     """Simulators must agree on every counter, cycles included, not only on what golden knows."""
     reference, *others = results.items()
     for sim, checks in others:

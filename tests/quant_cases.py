@@ -90,7 +90,7 @@ def tiny_bundle(module: nn.Module, split: Split) -> tuple[Graph, Bundle]:
 
 
 def assert_refused(
-    main: Callable[[], None],
+    main: Callable[[], int | None],
     arguments: list[str | Path],
     message: str,
     monkeypatch: pytest.MonkeyPatch,

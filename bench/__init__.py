@@ -1,0 +1,1 @@
+"""What we measure: figures of merit and the benchmarks that print them."""
