@@ -1,0 +1,170 @@
+"""Block bench of the ZAP predictor: survivors, totals and rate, against `golden.layers.scores`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import cocotb
+import numpy as np
+import torch
+from cocotb.triggers import RisingEdge
+
+from golden import arithmetic
+from golden.layers import Predictor, scores
+from hw.descriptor import PredictorRecord
+from hw.predictor import LATENCY
+from tb.bench import start
+from tb.blocks import END, Map, Orders, collect, now, require_equal, uneven_pauses, work_items
+from tb.streams import StreamSink, StreamSource
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel's partial ofm and its part of the ZAP, and which of its pixels survive."""
+
+    layer: Map
+    record: dict[str, Any]
+    partial: np.ndarray
+    survives: np.ndarray
+
+    @classmethod
+    def draw(cls, layer: Map, rng: random.Random) -> Channel:
+        """Any weights, extremes among them, and a threshold that matters."""
+        record: dict[str, Any] = {
+            "weight1": draw_weights(rng),
+            "bias1": draw_bias(rng),
+            "shift1": rng.choice(
+                [0, arithmetic.PREDICTOR_SHIFT_MAX, rng.randint(4, 10), rng.randint(4, 10)]
+            ),
+            "weight2": draw_weights(rng),
+        }
+        values = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, layer.computed.shape)
+        values = rng.choice([values, values, values * (values > 200), np.full_like(values, 255)])
+        partial = values * layer.computed
+        predictor = Predictor(
+            pattern=layer.pattern,
+            weight1=torch.tensor(record["weight1"], dtype=torch.int8).view(1, 3, 3),
+            bias1=torch.tensor([record["bias1"]], dtype=torch.int32),
+            shift1=torch.tensor([record["shift1"]], dtype=torch.int32),
+            weight2=torch.tensor(record["weight2"], dtype=torch.int8).view(1, 3, 3),
+            threshold=torch.zeros(1, dtype=torch.int32),
+        )
+        scored = scores(predictor, torch.from_numpy(partial)[None, None])[0, 0].numpy()
+        record["threshold"] = draw_threshold(rng, scored[~layer.computed])
+        survives = ~layer.computed & (scored > record["threshold"])
+        return cls(layer, record, partial, survives)
+
+    @property
+    def payload(self) -> int:
+        return PredictorRecord().const(self.record).as_bits()
+
+    @property
+    def values(self) -> list[int]:
+        """What the array would send: the activations of `I_s` in raster order."""
+        return self.partial[self.layer.computed].tolist()
+
+    @property
+    def items(self) -> list[Any]:
+        return [*self.layer.pixels(self.survives), END]
+
+
+def draw_weights(rng: random.Random) -> list[int]:
+    low, high = arithmetic.S8
+    extreme = rng.choice([[low], [high], [low, high], [low, 0, high], range(low, high + 1)])
+    return [rng.choice(extreme) for _ in range(9)]
+
+
+def draw_bias(rng: random.Random) -> int:
+    low, high = arithmetic.signed_range(arithmetic.BIAS1_BITS)
+    return rng.choice([low, high, 0, rng.randint(-30_000, 30_000)])
+
+
+def draw_threshold(rng: random.Random, scored: np.ndarray) -> int:
+    """Always, never, or some pixel's very score, on which `>` and `>=` differ."""
+    low, high = arithmetic.signed_range(arithmetic.SCORE_BITS)
+    at_score = [int(score) for score in scored]
+    return rng.choice([low, high, 0] if not at_score else [low, high, *[rng.choice(at_score)] * 8])
+
+
+class TB:
+    """The predictor's three streams, and what its two events came to."""
+
+    def __init__(self, dut: Any, orders: Orders, *, pauses: bool) -> None:
+        def pause(number: int) -> Iterator[bool] | None:
+            return uneven_pauses(orders.seed + number) if pauses else None
+
+        self.dut = dut
+        self.config = orders.config
+        self.records = StreamSource(dut, "records", pause=pause(0))
+        self.values = StreamSource(dut, "values", pause=pause(1))
+        self.survivors = StreamSink(dut, "survivors", pause=pause(2))
+        self.kept = 0
+        self.skipped = 0
+
+    async def start(self) -> None:
+        self.dut.layer.value = 0
+        await start(self.dut)
+        cocotb.start_soon(self._count())
+
+    def send(self, layer: Map, channels: list[Channel]) -> None:
+        """Give it a layer; its survivors are to be collected before the next."""
+        self.dut.layer.value = layer.descriptor(zap=1)
+        self.records.send(channel.payload for channel in channels)
+        for channel in channels:
+            self.values.send(channel.values)
+
+    async def _count(self) -> None:
+        edge = RisingEdge(self.dut.clk)
+        while True:
+            await edge
+            self.kept += self.dut.kept.value == 1
+            self.skipped += self.dut.skipped.value == 1
+
+
+@cocotb.test()
+async def finds_the_survivors(dut: Any) -> None:
+    """Every pixel above the threshold, no other, each with its address, whatever the ends do."""
+    orders = Orders.read()
+    rng = random.Random(orders.seed)
+    tb = TB(dut, orders, pauses=True)
+    await tb.start()
+    for _ in range(orders.count):
+        layer = Map.draw(orders.config, rng, widest=orders.config.row_pixels)
+        channels = [Channel.draw(layer, rng) for _ in range(rng.randint(1, 5))]
+        tb.kept = tb.skipped = 0
+        tb.send(layer, channels)
+        for number, channel in enumerate(channels):
+            received = await collect(tb.survivors, len(channel.items))
+            where = f"{layer}, channel {number}, {channel.record}"
+            require_equal(where, work_items(orders.config, received), channel.items)
+        await tb.values.drained()
+        kept = sum(int(channel.survives.sum()) for channel in channels)
+        predicted = len(channels) * int((~layer.computed).sum())
+        assert (tb.kept, tb.skipped) == (kept, predicted - kept), (
+            f"{layer}: counted {tb.kept} kept, {tb.skipped} skipped; "
+            f"expected {kept}, {predicted - kept}"
+        )
+
+
+@cocotb.test()
+async def keeps_its_rate(dut: Any) -> None:
+    """Exactly the cycles of the module's docstring from end to end, where nothing pauses."""
+    orders = Orders.read()
+    rng = random.Random(orders.seed + 1)
+    tb = TB(dut, orders, pauses=False)
+    await tb.start()
+    for _ in range(orders.count):
+        layer = Map.draw(orders.config, rng, widest=orders.config.row_pixels)
+        channels = [Channel.draw(layer, rng) for _ in range(3)]
+        tb.send(layer, channels)
+        ends = []
+        for channel in channels:
+            await collect(tb.survivors, len(channel.items))
+            ends.append(now())
+        cycles = [after - before for before, after in pairwise(ends)]
+        expected = (layer.height + 2) * (layer.width + 2) + LATENCY
+        assert cycles == [expected] * 2, f"{layer}: {cycles} cycles a channel, expected {expected}"

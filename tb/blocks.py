@@ -1,0 +1,148 @@
+"""What the block benches share: their orders, uneven pauses, random maps, and the comparison.
+
+A block bench is given `{"config": the fields of a Config, "seed": ..., "count": how much to try}`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import SimTimeoutError, with_timeout
+from cocotb.utils import get_sim_time
+
+from golden.pattern import FULL, MASKS, MAX_PERIOD, Pattern
+from hw.config import Config
+from hw.descriptor import LayerDescriptor
+from hw.work import WorkItem
+from tb.bench import PERIOD, values
+from tb.streams import StreamSink, random_pause
+
+__all__ = ["END", "Map", "Orders", "collect", "now", "require_equal", "uneven_pauses", "work_items"]
+
+END = "end"
+"""Stands for an item that carries no pixel."""
+
+_PATIENCE = 50_000
+"""Cycles after which items that have not come are given up; those a bench waits for come sooner."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a block bench is to do."""
+
+    config: Config
+    seed: int
+    count: int
+
+    @classmethod
+    def read(cls) -> Orders:
+        """Those of this run; the seed goes to the log."""
+        given = values()
+        cocotb.log.info("seed %d, %d to try, %s", given["seed"], given["count"], given["config"])
+        return cls(Config(**given["config"]), given["seed"], given["count"])
+
+
+@dataclass(frozen=True)
+class Map:
+    """An ofm, its pattern, and where the kernel of each of its pixels begins in the ifm buffer."""
+
+    config: Config
+    height: int
+    width: int
+    pattern: Pattern
+    row_step: int
+    col_step: int
+
+    @classmethod
+    def draw(cls, config: Config, rng: random.Random, *, widest: int | None = None) -> Map:
+        """Any map that fits; often a single pixel, row or column, or as wide as may be."""
+        widest = widest or config.ofm_words
+        width = rng.choice([1, widest, rng.randint(1, widest), rng.randint(1, 12)])
+        tallest = config.ofm_words // width
+        height = rng.choice([1, tallest, rng.randint(1, tallest), rng.randint(1, min(tallest, 12))])
+        period = rng.randint(1, MAX_PERIOD)
+        pattern = rng.choice(
+            [
+                FULL,
+                *MASKS.values(),
+                Pattern(period, rng.randrange(1, 1 << period)),
+                Pattern(period, 1 << period - 1),
+            ]
+        )
+        row_step, col_step = (rng.randrange(config.ifm_words) for _ in range(2))
+        return cls(config, height, width, pattern, row_step, col_step)
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width} map, pattern {self.pattern}"
+
+    @property
+    def computed(self) -> np.ndarray:
+        """`I_s` as a bool array (height, width)."""
+        return self.pattern.mask(self.height, self.width)
+
+    def pixels(self, chosen: np.ndarray) -> list[tuple[int, int]]:
+        """(index, base) of the chosen positions in raster order."""
+        return [
+            (
+                int(row * self.width + col),
+                int(row * self.row_step + col * self.col_step) % self.config.ifm_words,
+            )
+            for row, col in np.argwhere(chosen)
+        ]
+
+    def descriptor(self, **further: int) -> int:
+        """The descriptor's bits; `further` fields beside those of the map."""
+        fields = {
+            "height": self.height,
+            "width": self.width,
+            "pixels": self.height * self.width,
+            "row_step": self.row_step,
+            "col_step": self.col_step,
+            "period": self.pattern.period,
+            "pattern": self.pattern.repeated,
+        }
+        return LayerDescriptor(self.config).const({**fields, **further}).as_bits()
+
+
+def uneven_pauses(seed: int) -> Iterator[bool]:
+    """Pauses for a stream's end that is now fast, now slow, now comes in bursts."""
+    rng = random.Random(seed)
+    while True:
+        probability, longest = rng.choice([(0.0, 1), (0.3, 1), (0.5, 8), (0.9, 1), (0.8, 30)])
+        pauses = random_pause(probability, rng.getrandbits(32), longest=longest)
+        yield from islice(pauses, rng.randint(10, 200))
+
+
+def now() -> int:
+    """Clock cycles since the simulation began."""
+    return round(get_sim_time("ns") / PERIOD)
+
+
+async def collect(sink: StreamSink, count: int) -> list[int]:
+    """The next `count` payloads, or fewer where no more come."""
+    try:
+        return await with_timeout(sink.take(count), _PATIENCE * PERIOD, "ns")
+    except SimTimeoutError:
+        return list(sink.received)
+
+
+def work_items(config: Config, payloads: Sequence[int]) -> list[Any]:
+    """Work items as (index, base) or END."""
+    layout = WorkItem(config)
+    items = [layout.from_bits(payload) for payload in payloads]
+    return [END if item.end else (item.pixel.index, item.pixel.base) for item in items]
+
+
+def require_equal(where: str, received: Sequence[Any], expected: Sequence[Any]) -> None:
+    """Fail with the first item that differs, and both its values."""
+    for number, (got, wanted) in enumerate(zip(received, expected)):
+        assert got == wanted, f"{where}, item {number}: hardware {got}, expected {wanted}"
+    assert len(received) == len(expected), (
+        f"{where}: hardware gives {len(received)} items, expected {len(expected)}"
+    )
