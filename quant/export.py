@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from golden.manifest import LayerChoice, OperatingPoint
 from golden.pattern import MASKS, Pattern
 from quant.calibrate import activation_scales
 from quant.choices import parse_sigma, per_layer
-from quant.data import DATASETS, Dataset, load
+from quant.data import DATASETS, Dataset, Split, load
 from quant.evaluate import Evaluation, evaluate
 from quant.lower import lower
 from quant.models import MODELS, Model, load_weights
@@ -85,32 +86,28 @@ def main() -> None:
     torch.manual_seed(args.seed)
     _be_deterministic()
     module = model.build(len(dataset.classes)).eval()
-    graph = lower(module, dataset.shape)  # before training: a network that does not fit fails now
-    layers = [layer.name for layer in graph.zap_sites()]
+    # Lowered once before any training, so that what does not fit fails now.
+    layers = [layer.name for layer in lower(module, dataset.shape).zap_sites()]
     patterns = per_layer(args.pattern, layers, Pattern.parse, DEFAULT_PATTERN)
     sigmas = per_layer(args.sigma, layers, parse_sigma, model.sigma)
     spare = [Pattern.parse(text) for text in args.also_pattern]
-
-    _obtain_weights(module, model, dataset, args)
-    graph = lower(module.cpu(), dataset.shape)
-    calibration = dataset.train.sample(_CALIBRATION_IMAGES, args.seed)
-    batches = [model.normalise(pixels) for pixels, _ in calibration.batches(_CALIBRATION_BATCH)]
-    scales = activation_scales(graph, model, batches)
-    bundle = quantise(graph, scales, model, name=args.model, classes=dataset.classes)
-
-    images = dataset.train.sample(args.zap_images or len(dataset.train), args.seed)
-    epochs = args.zap_epochs or max(_ZAP_EPOCHS, _ZAP_IMAGES_SEEN // len(images))
     sites = [
         Site(layer, pattern)
         for layer in layers
         for pattern in dict.fromkeys([patterns[layer], *spare])
     ]
+
+    _obtain_weights(module, model, dataset, args)
+    float_accuracy = float_top1(model, module, dataset.test, device=args.device)
+    calibration = dataset.train.sample(_CALIBRATION_IMAGES, args.seed)
+    bundle = _quantised(module.cpu(), model, dataset, calibration, args.model)
+    images = dataset.train.sample(args.zap_images or len(dataset.train), args.seed)
+    epochs = args.zap_epochs or max(_ZAP_EPOCHS, _ZAP_IMAGES_SEEN // len(images))
     zaps = train_zaps(bundle, sites, images, epochs=epochs, seed=args.seed, device=args.device)
     bundle = add_zaps(bundle, zaps, calibration)
 
     choices = {name: (patterns[name], sigmas[name]) for name in layers}
     bundle = add_operating_point(bundle, "default", choices)
-    real = float_top1(model, module, dataset.test, device=args.device)
     dense = evaluate(bundle, {}, dataset.test, "evaluating int8")
     point = bundle.manifest.operating_points[0]
     sparse = evaluate(bundle, bundle.predictors(point), dataset.test, "evaluating int8 + ZAP")
@@ -124,21 +121,14 @@ def main() -> None:
                 "seed": args.seed,
                 "zap_epochs": epochs,
                 "zap_images": len(images),
-                "float_top1": real,
+                "float_top1": float_accuracy,
                 "int8_top1": dense.top1,
             },
         }
     )
     Bundle(manifest, bundle.tensors).save(out)
-    _report(real, dense, sparse)
+    _report(float_accuracy, dense, sparse)
     Console().print(f"wrote {out}")
-
-
-def _be_deterministic() -> None:
-    """Let PyTorch use no algorithm whose result may differ between two runs."""
-    torch.use_deterministic_algorithms(True)
-    # Nothing here reads memory that was not written, and filling it costs a fifth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def add_operating_point(
@@ -154,6 +144,24 @@ def add_operating_point(
         tensors[f"operating_points.{name}.{layer}.threshold"] = table
     points = [*bundle.manifest.operating_points, OperatingPoint(name=name, layers=layers)]
     return Bundle(bundle.manifest.model_copy(update={"operating_points": points}), tensors)
+
+
+def _be_deterministic() -> None:
+    """Let PyTorch use no algorithm whose result may differ between two runs."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses to work
+    torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory that was not written, and filling it costs a fifth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _quantised(
+    module: nn.Module, model: Model, dataset: Dataset, calibration: Split, name: str
+) -> Bundle:
+    """The integer network of a trained module, its ranges from the images of `calibration`."""
+    graph = lower(module, dataset.shape)
+    batches = [model.normalise(pixels) for pixels, _ in calibration.batches(_CALIBRATION_BATCH)]
+    scales = activation_scales(graph, model, batches)
+    return quantise(graph, scales, model, name=name, classes=dataset.classes)
 
 
 def _obtain_weights(
@@ -186,10 +194,10 @@ def _positive(text: str) -> int:
     return value
 
 
-def _report(real: float, dense: Evaluation, sparse: Evaluation) -> None:
+def _report(float_accuracy: float, dense: Evaluation, sparse: Evaluation) -> None:
     """Accuracies and one line for each convolution, on stdout."""
     accuracy = Table("network", "top-1 %", title=f"accuracy on {dense.images} held-out images")
-    accuracy.add_row("float", f"{real:.2f}")
+    accuracy.add_row("float", f"{float_accuracy:.2f}")
     accuracy.add_row("int8", f"{dense.top1:.2f}")
     accuracy.add_row("int8 + ZAP", f"{sparse.top1:.2f}")
     layers = Table("layer", title="convolutions with ZAP")

@@ -25,8 +25,10 @@ __all__ = ["quantise", "quantise_weight"]
 
 WEIGHT_MAX = 127
 """Weights are symmetric: -128 is not used."""
-_LARGEST_BIAS = 2.0**30
-"""A bias or residual stays a factor of two inside the accumulator."""
+_LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
+"""A bias stays a factor of two inside the accumulator."""
+_LARGEST_RATIO = 2.0 ** (arithmetic.MULTIPLIER_BITS - arithmetic.SHIFT_MIN - 1)
+"""So does what the residual's multiplier and shift can express."""
 
 
 def quantise(
@@ -120,9 +122,8 @@ def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tenso
     input_scale, output_scale = scales[layer.input], scales[layer.name]
     smallest = np.maximum(np.abs(bias) / _LARGEST_BIAS, output_scale / _LARGEST_BIAS)
     if layer.residual is not None:
-        largest_multiplier = 1 << arithmetic.MULTIPLIER_BITS - arithmetic.SHIFT_MIN - 1
         residual_scale = scales[layer.residual.input]
-        smallest = np.maximum(smallest, residual_scale / largest_multiplier)
+        smallest = np.maximum(smallest, residual_scale / _LARGEST_RATIO)
     weight_scale = np.abs(weight).max((1, 2, 3)) / WEIGHT_MAX
     weight_scale = np.maximum(weight_scale, smallest / input_scale)
 
