@@ -49,14 +49,11 @@ def run_export(monkeypatch: pytest.MonkeyPatch, weights: Path, out: Path, *optio
 def test_same_seed_same_bytes(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, seed in (("first", "7"), ("second", "7"), ("third", "8")):
-        run_export(monkeypatch, weights, tmp_path / name, "--seed", seed)
+    for name in ("first", "second"):
+        run_export(monkeypatch, weights, tmp_path / name, "--seed", "7")
     for file in (MANIFEST, TENSORS):
-        first, second, third = (
-            (tmp_path / n / file).read_bytes() for n in ("first", "second", "third")
-        )
+        first, second = ((tmp_path / name / file).read_bytes() for name in ("first", "second"))
         assert first == second
-        assert first != third
 
 
 def test_patterns_and_thresholds_per_layer(
