@@ -9,23 +9,103 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import warnings
 from pathlib import Path
 
 from amaranth.back import verilog
 from amaranth.hdl import Shape
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 
 from golden.errors import UserError, run_cli
 from hw.config import PRESETS, Config
-from hw.descriptor import COUNTERS, ChannelRecord, CounterBlock, LayerDescriptor
+from hw.descriptor import ChannelRecord, CounterBlock, LayerDescriptor
 from hw.engine import LayerEngine
 
-__all__ = ["emit", "interface", "write"]
+__all__ = ["emit", "interface", "module_name", "write"]
+
+_CLOCK_AND_RESET = {"clk": "in", "rst": "in"}
 
 
 def emit(component: wiring.Component, name: str) -> str:
-    """The Verilog text of a component, its ports named as its signature does."""
-    with warnings.catch_warnings():
-        # Amaranth warns of an unused elaboratable when a port lookup fails halfway; not our concern.
-        return verilog.convert(component, name=name, strip_internal_attrs=True)
+    """The Verilog text of a component; its ports are named as its signature names them."""
+    return verilog.convert(component, name=name, strip_internal_attrs=True)
+
+
+def interface(config: Config, engine: LayerEngine) -> dict:
+    """What a user of the Verilog must know: parameters, ports, and the structures on them."""
+    ports = [
+        {"name": port, "direction": direction, "bits": 1}
+        for port, direction in _CLOCK_AND_RESET.items()
+    ]
+    for path, member, value in engine.signature.flatten(engine):
+        ports.append(
+            {
+                "name": "__".join(str(part) for part in path),
+                "direction": "in" if member.flow == wiring.In else "out",
+                "bits": Shape.cast(value.shape()).width,
+            }
+        )
+    return {
+        "module": module_name(config),
+        "config": config.to_dict(),
+        "ports": ports,
+        "structures": {
+            "descriptor": _fields(LayerDescriptor(config)),
+            "record": _fields(ChannelRecord()),
+            "counters": _fields(CounterBlock()),
+        },
+    }
+
+
+def module_name(config: Config) -> str:
+    """The top module's name."""
+    return f"zapcore_{config.name}"
+
+
+def write(config: Config, folder: Path) -> list[Path]:
+    """Write both files; each appears under its name only when it is whole."""
+    engine = LayerEngine(config)
+    texts = {
+        ".v": emit(engine, module_name(config)),
+        ".json": json.dumps(interface(config, engine), indent=2) + "\n",
+    }
+    files = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, text in texts.items():
+            file = folder / (module_name(config) + suffix)
+            scratch = file.with_name(f".{file.name}.{os.getpid()}")
+            scratch.write_text(text)
+            os.replace(scratch, file)
+            files.append(file)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written: {error.strerror}; choose another --out"
+        ) from None
+    return files
+
+
+def _fields(layout: data.Layout, offset: int = 0) -> list[dict]:
+    """Name, first bit and width of every field, nested ones with dots."""
+    rows = []
+    for name, field in layout:
+        if isinstance(field.shape, data.StructLayout):
+            for row in _fields(field.shape, offset + field.offset):
+                rows.append({**row, "name": f"{name}.{row['name']}"})
+        else:
+            rows.append({"name": name, "bit": offset + field.offset, "bits": field.width})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="hw.verilog", description=__doc__)
+    parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/verilog"), help="folder to write to"
+    )
+    arguments = parser.parse_args()
+    for file in write(Config.load(arguments.config), arguments.out):
+        print(file)
+
+
+if __name__ == "__main__":
+    run_cli(main)
