@@ -7,6 +7,7 @@ own is a JSON file with the same fields.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -55,8 +56,10 @@ class Config:
     predictor: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.isidentifier():
-            raise UserError(f"config name {self.name!r} must be an identifier")
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z]\w*", self.name, re.ASCII):
+            raise UserError(
+                f"config name {self.name!r} must be a letter followed by letters, digits and _"
+            )
         limits = {
             "pes": (1, 8),
             "lanes": (8, 128),
@@ -111,7 +114,10 @@ class Config:
             )
         for field in sorted(known - {"predictor"} - document.keys()):
             raise UserError(f"{file}: field {field!r} is missing")
-        return cls(**document)
+        try:
+            return cls(**document)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
 
     def to_dict(self) -> dict[str, str | int | bool]:
         """The fields, as `load` reads them from a file."""

@@ -1,6 +1,21 @@
-"""What the tests of the hardware share: a small configuration."""
+"""What the tests of the hardware share: a small configuration, and Amaranth's simulator.
+
+A testbench is an async function of a simulator's context, as `amaranth.sim.Simulator` takes it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
+from amaranth.sim import Simulator
 
 from hw.config import Config
+
+__all__ = ["TINY", "Resettable", "get", "pauses", "put", "simulate", "to_words"]
 
 TINY = Config(
     name="tiny",
@@ -13,3 +28,69 @@ TINY = Config(
     row_pixels=32,
     survivors=16,
 )
+
+Testbench = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+class Resettable(Elaboratable):
+    """A component whose reset is a signal that a testbench drives."""
+
+    def __init__(self, component: Elaboratable) -> None:
+        self._component = component
+        self.reset = Signal()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = sync = ClockDomain()
+        m.d.comb += sync.rst.eq(self.reset)
+        m.submodules.component = self._component
+        return m
+
+
+def simulate(design: Elaboratable, *testbenches: Testbench, deadline: int = 50_000) -> None:
+    """Run testbenches until all have returned; fail if that takes more than `deadline` cycles."""
+
+    simulator = Simulator(design)
+    simulator.add_clock(1e-6)
+    for testbench in testbenches:
+        simulator.add_testbench(testbench)
+    for _ in range(2 * deadline):  # an edge each
+        if not simulator.advance():
+            return
+    raise AssertionError(f"not done after {deadline} cycles")
+
+
+def pauses(seed: int) -> Iterator[bool]:
+    """Endless decisions whether to pause for a cycle; long runs of either sort are among them."""
+    rng = random.Random(seed)
+    while True:
+        share = rng.choice([0.0, 0.5, 0.95])
+        yield from (rng.random() < share for _ in range(rng.randint(5, 60)))
+
+
+async def put(context: Any, port: Any, payloads: Iterable[Any], pause: Iterator[bool]) -> None:
+    """Send payloads into a stream, some cycles without any between them."""
+    for payload in payloads:
+        while next(pause):
+            await context.tick()
+        context.set(port.payload, payload)
+        context.set(port.valid, 1)
+        await context.tick().until(port.ready)
+        context.set(port.valid, 0)
+
+
+async def get(context: Any, port: Any, count: int, pause: Iterator[bool]) -> list[Any]:
+    """Take `count` payloads from a stream, pausing now and then."""
+    taken: list[Any] = []
+    while len(taken) < count:
+        context.set(port.ready, not next(pause))
+        _, _, transfer, payload = await context.tick().sample(port.valid & port.ready, port.payload)
+        if transfer:
+            taken.append(payload)
+    context.set(port.ready, 0)
+    return taken
+
+
+def to_words(rows: np.ndarray) -> list[int]:
+    """Bytes (words, n) as one number for each word, the first byte lowest."""
+    return [int.from_bytes(row.tobytes(), "little") for row in rows.astype(np.uint8)]

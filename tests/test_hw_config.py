@@ -1,0 +1,147 @@
+"""A configuration is refused at the door, with the name of the file and of the field."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from golden.errors import UserError
+from hw.config import PRESETS, Config
+from tests.hardware import TINY
+
+SIZES = {
+    "pes": (1, 8),
+    "lanes": (8, 128),
+    "group": (2, 32),
+    "ifm_words": (16, 65536),
+    "weight_words": (16, 65536),
+    "ofm_words": (16, 65536),
+    "row_pixels": (4, 8192),
+    "survivors": (4, 65536),
+}
+"""Every size with its limits; those of `survivors` for two PEs."""
+
+
+def test_every_field_is_tested_here() -> None:
+    assert {field.name for field in fields(Config)} == {"name", "predictor", *SIZES}
+
+
+@pytest.mark.parametrize("field", SIZES)
+def test_a_size_may_be_as_small_or_large_as_documented(field: str) -> None:
+    for limit in SIZES[field]:
+        change: dict[str, Any] = {"survivors": 64, field: limit}
+        assert getattr(replace(TINY, **change), field) == limit
+
+
+@pytest.mark.parametrize("field", SIZES)
+@pytest.mark.parametrize("wrong", ["text", 8.0, None, True, [8], 0, -8, 24])
+def test_a_size_that_is_no_power_of_two_is_refused(field: str, wrong: Any) -> None:
+    with pytest.raises(UserError, match=rf"config 'tiny': {field} is .*must be a power of two in"):
+        replace(TINY, **{field: wrong})
+
+
+@pytest.mark.parametrize("field", SIZES)
+def test_a_size_outside_its_limits_is_refused(field: str) -> None:
+    low, high = SIZES[field]
+    for wrong in (low // 2, high * 2):
+        change: dict[str, Any] = {field: wrong}
+        with pytest.raises(UserError, match=rf"{field} is {wrong}, .* in {low}\.\.{high}$"):
+            replace(TINY, **change)
+
+
+def test_two_survivors_must_fit_for_each_pe() -> None:
+    assert replace(TINY, pes=8, survivors=16).multipliers == 64
+    with pytest.raises(UserError, match=r"survivors is 8, must be a power of two in 16\.\."):
+        replace(TINY, pes=8, survivors=8)
+
+
+@pytest.mark.parametrize("wrong", ["", "two words", "9lives", "a-b", "é", "a/b", None, 7])
+def test_a_name_that_is_no_verilog_identifier_is_refused(wrong: Any) -> None:
+    with pytest.raises(UserError, match=r"config name .* must be a letter"):
+        replace(TINY, name=wrong)
+
+
+@pytest.mark.parametrize("wrong", [1, 0, None, "true"])
+def test_predictor_is_true_or_false(wrong: Any) -> None:
+    with pytest.raises(UserError, match="config 'tiny': predictor is not true or false"):
+        replace(TINY, predictor=wrong)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_loaded_by_its_name(name: str) -> None:
+    assert Config.load(name) is PRESETS[name]
+    assert PRESETS[name].name == name
+
+
+@pytest.mark.parametrize("config", [TINY, replace(TINY, predictor=False)], ids=["zap", "no-zap"])
+def test_a_file_holds_what_to_dict_gives(config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(config.to_dict()))
+    assert Config.load(str(file)) == config
+
+
+def test_a_file_may_leave_out_the_predictor(tmp_path: Path) -> None:
+    document = TINY.to_dict()
+    del document["predictor"]
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(document))
+    assert Config.load(str(file)) == TINY
+
+
+@pytest.mark.parametrize("field", ["name", *SIZES])
+def test_a_field_that_a_file_lacks_is_named(field: str, tmp_path: Path) -> None:
+    document = TINY.to_dict()
+    del document[field]
+    assert_refused(tmp_path, json.dumps(document), f"field '{field}' is missing")
+
+
+def test_a_field_that_nobody_knows_is_named_with_those_known(tmp_path: Path) -> None:
+    text = json.dumps({**TINY.to_dict(), "banks": 2})
+    assert_refused(tmp_path, text, "unknown field 'banks'; known are group, ")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("lanes", 12), ("lanes", "8"), ("name", "a b"), ("predictor", 1)]
+)
+def test_a_value_that_a_file_has_wrong_is_named(field: str, value: Any, tmp_path: Path) -> None:
+    assert_refused(tmp_path, json.dumps({**TINY.to_dict(), field: value}), field)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"name": tiny}', '{"name": "tiny"} {}'])
+def test_a_file_that_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
+    assert_refused(tmp_path, text, "not readable as JSON")
+
+
+@pytest.mark.parametrize("text", ["[]", "8", "null", '"small"'])
+def test_a_file_that_is_no_object_is_refused(text: str, tmp_path: Path) -> None:
+    assert_refused(tmp_path, text, "must be a JSON object")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"mine\.json: not readable as JSON"):
+        Config.load(str(file))
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not readable"):
+        Config.load(str(tmp_path))
+
+
+def test_a_file_that_is_not_there_is_named_with_the_presets(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.json")
+    with pytest.raises(UserError, match=r"no configuration .*absent.*use small, default or a JSON"):
+        Config.load(absent)
+
+
+def assert_refused(folder: Path, text: str, says: str) -> None:
+    """A file of that text is refused with its name and what is wrong."""
+    file = folder / "mine.json"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        Config.load(str(file))
+    assert str(caught.value).startswith(f"{file}: ")
+    assert says in str(caught.value)
