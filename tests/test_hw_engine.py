@@ -1,0 +1,145 @@
+"""The whole engine in Amaranth's simulator: what the host may do at the wrong time, and reset.
+
+Layers by the hundred run on the Verilog (`tests/test_sim.py`).
+"""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hw.descriptor import COUNTERS
+from hw.engine import LayerEngine
+from tb.engine import Check, Layer, check
+from tb.jobs import Outcome
+from tb.random_layers import random_layer
+from tests.hardware import TINY, Resettable, get, pauses, put, simulate, to_words
+
+
+class Host:
+    """Runs layers on an engine, one after another."""
+
+    def __init__(self, seed: int) -> None:
+        self.engine = LayerEngine(TINY)
+        self.rng = random.Random(seed)
+
+    def layer(self, corner: str) -> Layer:
+        """A random layer, long enough to be interrupted and short enough for this simulator."""
+        while True:
+            layer = random_layer(TINY, self.rng, corner, corner)
+            fields = layer.lowered.fields
+            words = fields["pixels"] * fields["channels"] * fields["kernel_words"]
+            if fields["pixels"] >= 10 and words < 3000:
+                return layer
+
+    async def idle(self, context: Any) -> None:
+        while context.get(self.engine.busy):
+            await context.tick()
+
+    async def begin(self, context: Any, layer: Layer) -> None:
+        """Fill the ifm buffer and start; the records and the ofm are up to the testbenches."""
+        await self.idle(context)
+        words = ({"address": n, "word": w} for n, w in enumerate(to_words(layer.job.ifm)))
+        await put(context, self.engine.ifm, words, iter(lambda: False, None))
+        context.set(self.engine.descriptor, layer.lowered.fields)
+        context.set(self.engine.start, 1)
+        await context.tick()
+        context.set(self.engine.start, 0)
+        await context.tick()
+        assert context.get(self.engine.busy)
+
+    async def finish(self, context: Any, layer: Layer) -> Check:
+        """Take the whole ofm, wait until the engine rests, and compare."""
+        words = await get(context, self.engine.ofm, layer.job.ofm_words, pauses(1))
+        await self.idle(context)
+        rows = [list(word.to_bytes(TINY.group, "little")) for word in words]
+        outcome = Outcome(np.array(rows, np.uint8), context.get(self.engine.counters).as_bits())
+        return check(layer, outcome)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_layer_cut_off_by_reset_leaves_no_trace(seed: int) -> None:
+    """Whenever reset comes, the next layer runs as after power-up."""
+    host = Host(seed)
+    design = Resettable(host.engine)
+    cut_off, layer = host.layer("none skipped"), host.layer("any")
+    was_reset: list[bool] = []
+
+    async def records(context: Any) -> None:
+        port = host.engine.records
+        words = iter(to_words(cut_off.job.records))
+        # A host that reset the engine begins its stream anew.
+        while not was_reset:
+            context.set(port.payload, next(words, 0))
+            context.set(port.valid, 1)
+            transfer = False
+            while not was_reset and not transfer:
+                _, _, transfer = await context.tick().sample(port.ready)
+        await put(context, port, to_words(layer.job.records), pauses(seed))
+
+    async def ofm(context: Any) -> None:
+        await host.begin(context, cut_off)
+        for _ in range(host.rng.choice([1, 20, 100, 300])):
+            context.set(host.engine.ofm.ready, host.rng.random() < 0.3)
+            await context.tick()
+        context.set(host.engine.ofm.ready, 0)
+        context.set(design.reset, 1)
+        await context.tick()
+        context.set(design.reset, 0)
+        was_reset.append(True)
+        assert not any(context.get(host.engine.counters[name]) for name in COUNTERS)
+        await host.begin(context, layer)
+        assert (await host.finish(context, layer)).mismatch is None
+
+    simulate(design, ofm, records)
+
+
+def test_a_busy_engine_takes_neither_a_start_nor_ifm_words() -> None:
+    host = Host(10)
+    engine = host.engine
+    layer, other = host.layer("any"), host.layer("any")
+    assert layer.lowered.fields != other.lowered.fields
+
+    async def records(context: Any) -> None:
+        await put(context, engine.records, to_words(layer.job.records), pauses(2))
+
+    async def ofm(context: Any) -> None:
+        await host.begin(context, layer)
+        context.set(engine.descriptor, other.lowered.fields)
+        context.set(engine.ifm.valid, 1)
+        for start in (1, 0, 1, 1, 0):
+            context.set(engine.start, start)
+            assert not context.get(engine.ifm.ready)
+            await context.tick()
+        context.set(engine.ifm.valid, 0)
+        context.set(engine.start, 0)
+        assert (await host.finish(context, layer)).mismatch is None
+
+    simulate(engine, ofm, records)
+
+
+def test_counters_add_up() -> None:
+    """`cycles` spans the whole layer, and the array is busy a kernel's words for each group."""
+    host = Host(20)
+    engine = host.engine
+    layer = host.layer("no ZAP")
+    fields = layer.lowered.fields
+
+    async def records(context: Any) -> None:
+        await put(context, engine.records, to_words(layer.job.records), iter(lambda: False, None))
+
+    async def ofm(context: Any) -> None:
+        await host.begin(context, layer)
+        cycles = 0
+        context.set(engine.ofm.ready, 1)
+        while context.get(engine.busy):
+            await context.tick()
+            cycles += 1
+        groups = -(-fields["pixels"] // TINY.pes) * fields["channels"]
+        assert context.get(engine.counters.busy) == groups * fields["kernel_words"]
+        assert context.get(engine.counters.cycles) == cycles
+        waits = sum(context.get(engine.counters[n]) for n in COUNTERS if n.startswith("wait_"))
+        assert context.get(engine.counters.busy) + waits <= cycles
+
+    simulate(engine, ofm, records)
