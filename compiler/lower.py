@@ -53,6 +53,18 @@ class Lowered:
         pixels = padded.transpose(1, 2, 0)
         return _pack(pixels, self.pack, self.config.lanes).reshape(-1, self.config.lanes)
 
+    def pack_residual(self, residual: Tensor) -> np.ndarray:
+        """The residual stream, uint8 (groups * pixels, G), for one (channels, height, width)."""
+        shortcut = self.conv.shortcut
+        assert shortcut is not None
+        step, first = shortcut.stride, shortcut.channel_offset
+        picked = residual.numpy().astype(np.uint8)[:, ::step, ::step]
+        group = self.config.group
+        groups = -(-self.fields["channels"] // group)
+        placed = np.zeros((groups * group, *self.ofm_size), np.uint8)
+        placed[first : first + len(picked)] = picked
+        return placed.reshape(groups, group, -1).transpose(0, 2, 1).reshape(-1, group)
+
     def unpack_ofm(self, words: np.ndarray) -> np.ndarray:
         """int32 (c_o, height, width) from the ofm stream, uint8 (groups * pixels, G)."""
         channels = self.fields["channels"]
@@ -67,6 +79,7 @@ def lower(
     ifm_shape: tuple[int, int, int],
     *,
     ifm_signed: bool,
+    residual_signed: bool = False,
     predictor: Predictor | None = None,
 ) -> Lowered:
     """Lower one convolution for an ifm of (c_i, height, width).
@@ -74,8 +87,6 @@ def lower(
     Raises UserError where the layer needs more than `config` has, naming the layer and the field of
     the configuration to raise.
     """
-    if conv.shortcut is not None:
-        raise UserError(f"layer {conv.name!r}: residual adds are not lowered to hardware yet")
     channels, height, width = ifm_shape
     kernel = conv.kernel
     ofm_h, ofm_w = conv.output_size(height, width)
@@ -108,6 +119,8 @@ def lower(
         "ifm_signed": int(ifm_signed),
         "ofm_signed": int(conv.signed_output),
         "zap": int(predictor is not None),
+        "residual": int(conv.shortcut is not None),
+        "residual_signed": int(residual_signed),
     }
     for name in ("row_step", "col_step", "inner_step", "outer_step"):
         fields[name] %= config.ifm_words
@@ -177,6 +190,9 @@ def _records(
             "multiplier": int(conv.multiplier[channel]),
             "shift": int(conv.shift[channel]),
         }
+        if conv.shortcut is not None:
+            fields["shortcut_multiplier"] = int(conv.shortcut.multiplier[channel])
+            fields["shortcut_shift"] = int(conv.shortcut.shift[channel])
         if predictor is not None:
             fields["predictor"] = {
                 "weight1": predictor.weight1[channel].flatten().tolist(),

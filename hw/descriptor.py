@@ -62,6 +62,8 @@ class LayerDescriptor(data.StructLayout):
                 "ifm_signed": 1,
                 "ofm_signed": 1,
                 "zap": 1,
+                "residual": 1,
+                "residual_signed": 1,
             }
         )
 
@@ -81,7 +83,7 @@ class PredictorRecord(data.StructLayout):
         )
 
 
-RECORD_BYTES = 32
+RECORD_BYTES = 40
 """Bytes before each channel's weights in the record stream; a `ChannelRecord`, zero-extended."""
 
 
@@ -94,6 +96,8 @@ class ChannelRecord(data.StructLayout):
                 "bias": signed(arithmetic.ACC_BITS),
                 "multiplier": unsigned(arithmetic.MULTIPLIER_BITS),
                 "shift": unsigned(bits_for(arithmetic.SHIFT_MAX)),
+                "shortcut_multiplier": unsigned(arithmetic.MULTIPLIER_BITS),
+                "shortcut_shift": unsigned(bits_for(arithmetic.SHIFT_MAX)),
                 "predictor": PredictorRecord(),
             }
         )
@@ -111,7 +115,7 @@ COUNTER_BITS = 40
 COUNTERS = {
     "cycles": "from start to the last ofm word's departure",
     "busy": "cycles in which the array multiplied",
-    "wait_weights": "array idle, its next channel's record not loaded yet",
+    "wait_loads": "array idle, its next channel's record or residual not loaded yet",
     "wait_ofm": "array idle, both ofm banks taken: one still leaves",
     "wait_predictor": "array idle, all it could do depends on scores not known yet",
     "computed": "activations of I_s",

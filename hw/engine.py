@@ -4,7 +4,8 @@
                  |                              v
     scheduler (I_s) -> grouper --+--> choice -> MAC array -> requantiser -+-> ofm banks -> words
     survivors (I_t) -> grouper --+      ^                                 |
-          ^                             ifm buffer                        v (I_s only)
+          ^                             ifm buffer       ^                v (I_s only)
+          |                                   residual banks              |
           +------------------------------------------------ predictor <- values
 
 Channels are computed one after another. Within a channel the array takes survivors as soon as the
@@ -27,6 +28,7 @@ from hw.descriptor import COUNTERS, CounterBlock, LayerDescriptor
 from hw.loader import RECORD_SLOTS, RecordLoader
 from hw.predictor import Predictor
 from hw.requantiser import Requantiser
+from hw.residuals import ResidualBanks
 from hw.scheduler import PatternScheduler
 from hw.work import Group, Grouper
 
@@ -51,6 +53,8 @@ class LayerEngine(wiring.Component):
         Fills the ifm buffer; taken while not busy.
     records : In(stream of V bytes)
         See `hw.loader`.
+    residuals : In(stream of G bytes)
+        See `hw.residuals`.
     ofm : Out(stream of G bytes)
         For each group of G channels every pixel in raster order; channels past the last are zero.
     counters : Out(CounterBlock)
@@ -67,6 +71,7 @@ class LayerEngine(wiring.Component):
                 "busy": Out(1),
                 "ifm": In(stream.Signature(WordWrite(ceil_log2(config.ifm_words), word))),
                 "records": In(stream.Signature(unsigned(word))),
+                "residuals": In(stream.Signature(unsigned(8 * config.group))),
                 "ofm": Out(stream.Signature(unsigned(8 * config.group))),
                 "counters": Out(CounterBlock()),
             }
@@ -84,6 +89,7 @@ class LayerEngine(wiring.Component):
         m.submodules.array = array = MacArray(config)
         m.submodules.requantiser = requantiser = Requantiser(config)
         m.submodules.banks = banks = OfmBanks(config)
+        m.submodules.residuals = residuals = ResidualBanks(config)
 
         # Life of a layer.
         layer = Signal(LayerDescriptor(config))
@@ -105,10 +111,12 @@ class LayerEngine(wiring.Component):
             m.d.sync += running.eq(0)
 
         # Wires that carry no decision.
-        for component in (loader, scheduler, array):
+        group_bits = ceil_log2(config.group)
+        for component in (loader, scheduler, array, residuals):
             m.d.comb += component.layer.eq(layer)
         m.d.comb += [
             loader.start.eq(started),
+            residuals.start.eq(started),
             scheduler.start.eq(started),
             requantiser.signed_output.eq(layer.ofm_signed),
             banks.pixels.eq(layer.pixels),
@@ -122,6 +130,10 @@ class LayerEngine(wiring.Component):
             array.results.ready.eq(1),
             loader.slot[0].eq(array.results.payload.tag.channel),
             requantiser.record.eq(loader.record[0]),
+            requantiser.residual.eq(residuals.value),
+            residuals.bank.eq(array.results.payload.tag.channel[group_bits]),
+            residuals.lane.eq(array.results.payload.tag.channel[:group_bits]),
+            residuals.index.eq(array.results.payload.index),
         ]
         for place in range(config.pes):
             m.d.comb += [
@@ -129,6 +141,7 @@ class LayerEngine(wiring.Component):
                 array.ifm_data[place].eq(ifm_buffer.word[place]),
             ]
         connect(m, flipped(self.records), loader.words)
+        connect(m, flipped(self.residuals), residuals.words)
         connect(m, loader.writes, weight_buffer.writes)
         connect(m, scheduler.items, pattern_grouper.items)
         connect(m, banks.words, flipped(self.ofm))
@@ -143,6 +156,7 @@ class LayerEngine(wiring.Component):
         oldest_weights = Signal(ceil_log2(config.weight_words))
         scheduled_weights = Signal(ceil_log2(config.weight_words))
         records_ready = Signal(range(RECORD_SLOTS + 1))
+        residuals_ready = Signal(range(3))
         open_groups = Signal(range(3))
         in_flight = [Signal(8, name=f"in_flight_{parity}") for parity in range(2)]
         room = Signal(range(_VALUES + 1), init=_VALUES)
@@ -151,7 +165,7 @@ class LayerEngine(wiring.Component):
         # The choice: survivors first. Groups without pixels only tell that a channel has ended.
         survivor = survivor_grouper.groups
         pattern = pattern_grouper.groups
-        blocked_weights = Signal()
+        blocked_loads = Signal()
         blocked_ofm = Signal()
         blocked_values = Signal()
         blocked_window = Signal()
@@ -161,10 +175,10 @@ class LayerEngine(wiring.Component):
         pattern_pixels = pattern.valid & pattern.payload.mask.any()
         m.d.comb += [
             blocked_window.eq(ahead == 2),
-            blocked_weights.eq(records_ready == 0),
+            blocked_loads.eq((records_ready == 0) | (layer.residual & (residuals_ready == 0))),
             blocked_ofm.eq(open_groups == 2),
             blocked_values.eq(zap & (room < config.pes)),
-            admitted.eq(~(blocked_window | blocked_weights | blocked_ofm)),
+            admitted.eq(~(blocked_window | blocked_loads | blocked_ofm)),
             survivor_offer.eq(survivor.valid & survivor.payload.mask.any() & ~survivors_done),
             pattern_offer.eq(pattern_pixels & admitted & ~blocked_values),
             array.tasks.valid.eq(survivor_offer | pattern_offer),
@@ -194,7 +208,6 @@ class LayerEngine(wiring.Component):
         pattern_ends = Signal()
         survivors_end = Signal()
         retire = Signal()
-        group_bits = ceil_log2(config.group)
         last_oldest = oldest + 1 == layer.channels
         last_scheduled = scheduled + 1 == layer.channels
         oldest_in_flight = Mux(oldest[0], in_flight[1], in_flight[0])
@@ -204,12 +217,14 @@ class LayerEngine(wiring.Component):
             retire.eq((ahead != 0) & (survivors_done | ~zap) & (oldest_in_flight == 0) & running),
             loader.retired.eq(retire),
             banks.drain.eq(retire & (oldest[:group_bits].all() | last_oldest)),
+            residuals.freed.eq(banks.drain),
         ]
-        opens = pattern_ends & scheduled[:group_bits].all() & ~last_scheduled
+        group_ends = pattern_ends & (scheduled[:group_bits].all() | last_scheduled)
         m.d.sync += [
             ahead.eq(ahead + pattern_ends - retire),
             records_ready.eq(records_ready + loader.loaded - pattern_ends),
-            open_groups.eq(open_groups + opens - banks.drained),
+            residuals_ready.eq(residuals_ready + residuals.loaded - group_ends),
+            open_groups.eq(open_groups + (group_ends & ~last_scheduled) - banks.drained),
         ]
         with m.If(pattern_ends):
             m.d.sync += [
@@ -282,6 +297,7 @@ class LayerEngine(wiring.Component):
                     oldest_weights,
                     scheduled_weights,
                     records_ready,
+                    residuals_ready,
                     open_groups,
                 )
             ]
@@ -295,8 +311,8 @@ class LayerEngine(wiring.Component):
         events = {
             "cycles": 1,
             "busy": array.busy,
-            "wait_weights": may_schedule & blocked_weights,
-            "wait_ofm": may_schedule & ~blocked_weights & blocked_ofm,
+            "wait_loads": may_schedule & blocked_loads,
+            "wait_ofm": may_schedule & ~blocked_loads & blocked_ofm,
             "wait_predictor": rests
             & zap
             & only_survivors

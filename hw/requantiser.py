@@ -14,11 +14,12 @@ from golden import arithmetic
 from hw.config import Config
 from hw.descriptor import ChannelRecord
 from hw.pipeline import clamp, delayed
+from hw.residuals import READ_LATENCY
 from hw.work import Result, Tag, sum_bits
 
 __all__ = ["LATENCY", "Activation", "Requantiser"]
 
-LATENCY = 7
+LATENCY = 8 + READ_LATENCY
 
 _FINE_BITS = 3
 
@@ -38,7 +39,7 @@ class Activation(data.StructLayout):
 
 
 class Requantiser(wiring.Component):
-    """Adds the bias, saturates, scales, rounds and clamps.
+    """Adds bias and residual, saturates, scales, rounds and clamps.
 
     Members
     -------
@@ -47,6 +48,8 @@ class Requantiser(wiring.Component):
     results : In(stream of Result), always ready
     record : In(ChannelRecord)
         Of the channel that `results.payload.tag` names, in the same cycle.
+    residual : In(signed(9))
+        What is added to that result, `hw.residuals.READ_LATENCY` cycles later.
     activations : Out(stream of Activation), always ready
     """
 
@@ -57,39 +60,53 @@ class Requantiser(wiring.Component):
                 "signed_output": In(1),
                 "results": In(stream.Signature(Result(config), always_ready=True)),
                 "record": In(ChannelRecord()),
+                "residual": In(signed(9)),
                 "activations": Out(stream.Signature(Activation(config), always_ready=True)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        sum_width = max(sum_bits(self._config), arithmetic.ACC_BITS) + 1
+        sum_width = max(sum_bits(self._config), arithmetic.ACC_BITS) + 2
         product_bits = arithmetic.ACC_BITS + arithmetic.MULTIPLIER_BITS
 
-        # 1: operands
-        total = Signal(signed(sum_bits(self._config)))
-        bias = Signal(signed(arithmetic.ACC_BITS))
-        m.d.sync += [total.eq(self.results.payload.sum), bias.eq(self.record.bias)]
-        # 2: bias, saturation
-        biased = Signal(signed(sum_width))
+        # 1 .. 4: the residual arrives, and is brought to the scale of the sum
+        shortcut_delay = READ_LATENCY
+        shortcut = Signal(signed(9 + arithmetic.MULTIPLIER_BITS))
+        scaled = Signal(signed(9 + arithmetic.MULTIPLIER_BITS))
+        m.d.sync += [
+            shortcut.eq(
+                self.residual * delayed(m, self.record.shortcut_multiplier, shortcut_delay)
+            ),
+            scaled.eq(
+                _round_shift(shortcut, delayed(m, self.record.shortcut_shift, shortcut_delay + 1))
+            ),
+        ]
+        entry = shortcut_delay + 2
+        # 5: bias, residual, saturation
+        total = Signal(signed(sum_width))
         acc = Signal(signed(arithmetic.ACC_BITS))
-        m.d.comb += biased.eq(total + bias)
-        m.d.sync += acc.eq(clamp(biased, arithmetic.signed_range(arithmetic.ACC_BITS)))
-        # 3, 4: multiplication, with a register to be absorbed by the multiplier
+        m.d.comb += total.eq(
+            delayed(m, self.results.payload.sum, entry)
+            + delayed(m, self.record.bias, entry)
+            + scaled
+        )
+        m.d.sync += acc.eq(clamp(total, arithmetic.signed_range(arithmetic.ACC_BITS)))
+        # 6, 7: multiplication, with a register to be absorbed by the multiplier
         product = Signal(signed(product_bits))
         multiplied = Signal(signed(product_bits))
-        multiplier = delayed(m, self.record.multiplier, 2)
+        multiplier = delayed(m, self.record.multiplier, entry + 1)
         m.d.sync += [product.eq(acc * multiplier), multiplied.eq(product)]
-        # 5: half of the last place that stays, then the shift's multiple of eight
+        # 8: half of the last place that stays, then the shift's multiple of eight
         coarse = Signal(signed(product_bits))
-        shift = delayed(m, self.record.shift, 4)
+        shift = delayed(m, self.record.shift, entry + 3)
         half = Signal(product_bits)
         m.d.comb += half.eq(1 << (shift - 1).as_unsigned()[: len(shift)])
         m.d.sync += coarse.eq((multiplied + half.as_signed()) >> (shift[_FINE_BITS:] << _FINE_BITS))
-        # 6: the rest of the shift
+        # 9: the rest of the shift
         shifted = Signal(signed(product_bits))
         m.d.sync += shifted.eq(coarse >> delayed(m, shift[:_FINE_BITS], 1))
-        # 7: clamp
+        # 10: clamp
         value = self.activations.payload.value
         m.d.sync += value.eq(
             Mux(
@@ -107,3 +124,14 @@ class Requantiser(wiring.Component):
             payload.last.eq(delayed(m, self.results.payload.last, LATENCY)),
         ]
         return m
+
+
+def _round_shift(product, shift):
+    """`golden.arithmetic.requantise_wide` of a residual's product, all but the multiplication.
+
+    A shift past the product's width gives 0, as one just past it does: no wider sum is needed.
+    """
+    limit = len(product) + 1
+    bounded = Mux(shift > limit, limit, shift)
+    half = ((1 << bounded) >> 1)[: limit + 1].as_unsigned()
+    return (product + half) >> bounded

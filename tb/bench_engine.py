@@ -42,12 +42,13 @@ class Host:
 
     def __init__(self, dut: Any, seed: int) -> None:
         self.dut = dut
-        self.record_pauses = Pauses(seed)
+        self.load_pauses = Pauses(seed)
         self.ofm_pauses = Pauses(seed + 1)
         dut.start.value = 0
         dut.descriptor.value = 0
         self.ifm = StreamSource(dut, "ifm")
-        self.records = StreamSource(dut, "records", pause=self.record_pauses)
+        self.records = StreamSource(dut, "records", pause=self.load_pauses)
+        self.residuals = StreamSource(dut, "residuals", pause=self.load_pauses)
         self.ofm = StreamSink(dut, "ofm", pause=self.ofm_pauses)
 
     async def idle(self) -> None:
@@ -57,14 +58,16 @@ class Host:
 
     async def run(self, job: Job, group: int) -> Outcome:
         """Run one layer; fails if the engine moves another number of words than it should."""
-        self.record_pauses.share, self.ofm_pauses.share = job.pauses
+        self.load_pauses.share, self.ofm_pauses.share = job.pauses
         word_bits = 8 * job.ifm.shape[1]
-        words = enumerate(to_words(job.ifm))
         address_bits = len(self.dut.ifm__payload) - word_bits
+        words = enumerate(to_words(job.ifm))
         self.ifm.send(address | word << address_bits for address, word in words)
         await self.ifm.drained()
-        accepted = self.records.accepted
-        self.records.send(to_words(job.records))
+        sources = ((self.records, job.records), (self.residuals, job.residuals))
+        expected = [source.accepted + len(rows) for source, rows in sources]
+        for source, rows in sources:
+            source.send(to_words(rows))
         self.dut.descriptor.value = job.descriptor
         self.dut.start.value = 1
         await RisingEdge(self.dut.clk)
@@ -72,7 +75,8 @@ class Host:
         await RisingEdge(self.dut.busy)
         limit = 1_000_000 + 2_000 * (len(job.records) + job.ofm_words)
         await with_timeout(FallingEdge(self.dut.busy), limit * PERIOD, "ns")
-        assert self.records.accepted - accepted == len(job.records), "records were left over"
+        accepted = [source.accepted for source, _ in sources]
+        assert accepted == expected, "records or residuals were left over"
         assert len(self.ofm.received) == job.ofm_words, "another number of ofm words left"
         ofm = b"".join(
             word.to_bytes(group, "little") for word in await self.ofm.take(job.ofm_words)

@@ -38,6 +38,7 @@ class Layer:
     predictor: Predictor | None
     lowered: Lowered
     expected: ConvResult
+    residual: Tensor | None = None
     pauses: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
@@ -48,24 +49,39 @@ class Layer:
         ifm: Tensor,
         *,
         ifm_signed: bool,
+        residual: Tensor | None = None,
+        residual_signed: bool = False,
         predictor: Predictor | None = None,
         pauses: tuple[float, float] = (0.0, 0.0),
     ) -> Layer:
         """Lower the layer and run golden. Raises UserError where `config` cannot hold it."""
         channels, height, width = ifm.shape
         shape = (channels, height, width)
-        lowered = lower(config, layer, shape, ifm_signed=ifm_signed, predictor=predictor)
-        return cls(layer, ifm, predictor, lowered, conv(layer, ifm[None], predictor), pauses)
+        lowered = lower(
+            config,
+            layer,
+            shape,
+            ifm_signed=ifm_signed,
+            residual_signed=residual_signed,
+            predictor=predictor,
+        )
+        batch = None if residual is None else residual[None]
+        expected = conv(layer, ifm[None], predictor, batch)
+        return cls(layer, ifm, predictor, lowered, expected, residual, pauses)
 
     @property
     def job(self) -> Job:
         """What the bench is told."""
         group = self.lowered.config.group
         groups = -(-self.lowered.fields["channels"] // group)
+        residuals = np.empty((0, group), np.uint8)
+        if self.residual is not None:
+            residuals = self.lowered.pack_residual(self.residual)
         return Job(
             descriptor=self.lowered.descriptor,
             ifm=self.lowered.pack_ifm(self.ifm),
             records=self.lowered.records,
+            residuals=residuals,
             ofm_words=groups * self.lowered.fields["pixels"],
             pauses=self.pauses,
         )

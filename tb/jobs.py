@@ -25,15 +25,18 @@ class Job:
         The ifm buffer from address 0.
     records : uint8 (words, V)
         The record stream.
+    residuals : uint8 (words, G)
+        The residual stream; none where the layer adds nothing.
     ofm_words : int
         How many words must leave.
-    pauses : (of the records, of the ofm)
+    pauses : (of records and residuals, of the ofm)
         Share of the cycles in which the bench holds the stream back.
     """
 
     descriptor: int
     ifm: np.ndarray
     records: np.ndarray
+    residuals: np.ndarray
     ofm_words: int
     pauses: tuple[float, float] = (0.0, 0.0)
 
@@ -53,6 +56,7 @@ def write_jobs(path: Path, jobs: list[Job]) -> None:
         arrays[f"{number}.descriptor"] = _to_array(job.descriptor)
         arrays[f"{number}.ifm"] = job.ifm
         arrays[f"{number}.records"] = job.records
+        arrays[f"{number}.residuals"] = job.residuals
         arrays[f"{number}.ofm_words"] = np.array(job.ofm_words)
         arrays[f"{number}.pauses"] = np.array(job.pauses)
     np.savez(path, allow_pickle=False, **arrays)
@@ -67,6 +71,7 @@ def read_jobs(path: Path) -> list[Job]:
                 descriptor=_to_int(arrays[f"{number}.descriptor"]),
                 ifm=arrays[f"{number}.ifm"],
                 records=arrays[f"{number}.records"],
+                residuals=arrays[f"{number}.residuals"],
                 ofm_words=int(arrays[f"{number}.ofm_words"]),
                 pauses=tuple(arrays[f"{number}.pauses"].tolist()),
             )

@@ -31,15 +31,19 @@ def network_layers(
     `pixels`: float (channels, height, width) of 0 .. 1. Raises UserError where `config` cannot hold
     a layer.
     """
+    activations = bundle.manifest.activations
     layers = []
     for step in Network(bundle, predictors).steps(quantise_images(bundle, pixels[None])):
         if isinstance(step.node, ConvNode):
+            shortcut = step.node.shortcut
             layers.append(
                 Layer.prepare(
                     config,
                     bundle.conv(step.node),
                     step.ifm[0],
-                    ifm_signed=bundle.manifest.activations[step.node.input].signed,
+                    ifm_signed=activations[step.node.input].signed,
+                    residual=None if step.residual is None else step.residual[0],
+                    residual_signed=shortcut is not None and activations[shortcut.input].signed,
                     predictor=step.predictor,
                 )
             )

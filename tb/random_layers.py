@@ -21,7 +21,7 @@ from torch import Tensor
 
 from golden import arithmetic
 from golden.errors import UserError, run_cli
-from golden.layers import Conv, Predictor
+from golden.layers import Conv, Predictor, Shortcut
 from golden.pattern import MAX_PERIOD, Pattern
 from hw.config import PRESETS, Config
 from tb import engine
@@ -44,6 +44,7 @@ CORNERS = (
     "extreme weights",
     "extreme predictor",
     "signed",
+    "residual",
     "no ZAP",
 )
 """What a random layer may be made to be; everything else about it stays random."""
@@ -129,6 +130,12 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> L
     if rng.random() < 0.2:
         shift = draw((arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX), channels)
     shift = shift.clip(arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX)
+    signed_residual = rng.random() < 0.5
+    shortcut = residual = None
+    if corner == "residual" or rng.random() < 0.2:
+        shortcut, residual = _draw_residual(
+            draw, rng, channels, ofm, spread, arithmetic.activation_range(signed_residual)
+        )
     layer = Conv(
         name=name,
         weight=weight.to(torch.int8),
@@ -138,15 +145,45 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> L
         stride=stride,
         padding=padding,
         signed_output=signed_ofm,
+        shortcut=shortcut,
     )
     return Layer.prepare(
         config,
         layer,
         ifm.to(torch.int32),
         ifm_signed=signed_ifm,
+        residual=residual,
+        residual_signed=signed_residual,
         predictor=_draw_predictor(draw, rng, corner, channels) if has_zap else None,
         pauses=(rng.choice((0.0, 0.3, 0.9)), rng.choice((0.0, 0.3, 0.9))),
     )
+
+
+def _draw_residual(
+    draw: _Draw,
+    rng: random.Random,
+    channels: int,
+    ofm: tuple[int, int],
+    spread: int,
+    limits: tuple[int, int],
+) -> tuple[Shortcut, Tensor]:
+    """A shortcut and the tensor (channels, height, width) that it adds to an ofm of that size."""
+    step = rng.randint(1, 2)
+    present = rng.randint(1, channels)
+    height, width = (size * step - rng.randrange(step) for size in ofm)
+    multiplier = draw((0, (1 << arithmetic.MULTIPLIER_BITS) - 1), channels)
+    # Mostly of the size of the sums, or of nothing at all.
+    fitting = max(arithmetic.SHIFT_MIN, 24 - (spread * 16).bit_length())
+    shift = draw((fitting, fitting + 3), channels)
+    if rng.random() < 0.2:
+        shift = draw((arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX), channels)
+    shortcut = Shortcut(
+        multiplier=multiplier.to(torch.int32),
+        shift=shift.to(torch.int32),
+        stride=step,
+        channel_offset=rng.randint(0, channels - present),
+    )
+    return shortcut, draw(limits, present, height, width).to(torch.int32)
 
 
 def _draw_predictor(draw: _Draw, rng: random.Random, corner: str, channels: int) -> Predictor:
