@@ -16,7 +16,7 @@ import torch
 from compiler.lower import Lowered, lower
 from golden import arithmetic
 from golden.errors import UserError
-from golden.layers import Conv, Predictor, Shortcut
+from golden.layers import Conv, Predictor
 from golden.pattern import MASKS
 from hw.config import PRESETS, Config
 from hw.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
@@ -45,7 +45,7 @@ def records_of(lowered: Lowered) -> list[tuple[Any, np.ndarray]]:
     ]
 
 
-def walk(lowered: Lowered, ifm: torch.Tensor) -> np.ndarray:
+def walk(lowered: Lowered, ifm: torch.Tensor, residual: torch.Tensor | None) -> np.ndarray:
     """The dense ofm (c_o, height, width) by the descriptor's own words, one MAC word at a time."""
     config, layer = lowered.config, descriptor_of(lowered)
     buffer = np.full((config.ifm_words, config.lanes), 0xAA, np.uint8)  # what a layer before left
@@ -53,6 +53,14 @@ def walk(lowered: Lowered, ifm: torch.Tensor) -> np.ndarray:
     buffer[: len(words)] = words
     values = buffer.view(np.int8) if layer.ifm_signed else buffer
     records = records_of(lowered)
+    residuals = np.zeros(
+        (-(-layer.channels // config.group) * layer.pixels, config.group), np.uint8
+    )
+    if residual is not None:
+        assert layer.residual
+        residuals = lowered.pack_residual(residual)
+    if layer.residual_signed:
+        residuals = residuals.view(np.int8)
     ofm = np.zeros((layer.channels, layer.height, layer.width), np.int64)
     for row in range(layer.height):
         for col in range(layer.width):
@@ -65,8 +73,14 @@ def walk(lowered: Lowered, ifm: torch.Tensor) -> np.ndarray:
                     address += layer.outer_step if last else layer.inner_step
             operands = values[addresses].astype(np.int64)
             for channel, (record, weights) in enumerate(records):
+                group, lane = divmod(channel, config.group)
+                added = int(residuals[group * layer.pixels + row * layer.width + col, lane])
+                if layer.residual:
+                    added = arithmetic.requantise_wide(
+                        added, record.shortcut_multiplier, record.shortcut_shift
+                    )
                 ofm[channel, row, col] = arithmetic.requantise(
-                    int((operands * weights).sum()) + record.bias,
+                    int((operands * weights).sum()) + record.bias + added,
                     record.multiplier,
                     record.shift,
                     arithmetic.activation_range(bool(layer.ofm_signed)),
@@ -81,7 +95,7 @@ def walk(lowered: Lowered, ifm: torch.Tensor) -> np.ndarray:
 )
 def test_a_lowered_layer_is_the_convolution(config: Config, corner: str, seed: int) -> None:
     layer = random_layer(config, random.Random(f"{corner} {seed}"), corner, corner)
-    ofm = walk(layer.lowered, layer.ifm)
+    ofm = walk(layer.lowered, layer.ifm, layer.residual)
     np.testing.assert_array_equal(ofm, layer.expected.dense[0].numpy())
     descriptor = descriptor_of(layer.lowered)
     assert descriptor.kernel_words == descriptor.inner_count * descriptor.outer_count
@@ -237,11 +251,3 @@ def test_a_predictor_needs_a_build_with_one() -> None:
     with pytest.raises(UserError, match=r"layer 'conv7' has a predictor and .*'tiny' has none"):
         lower_conv(conv(), (8, 5, 5), config=config, predictor=zap(4))
     assert not lower_conv(conv(), (8, 5, 5), config=config).fields["zap"]
-
-
-def test_a_residual_add_is_refused() -> None:
-    shortcut = Shortcut(
-        multiplier=torch.ones(4, dtype=torch.int32), shift=torch.ones(4, dtype=torch.int32)
-    )
-    with pytest.raises(UserError, match="layer 'conv7': residual adds"):
-        lower_conv(replace(conv(), shortcut=shortcut), (8, 5, 5))

@@ -30,7 +30,8 @@ class Host:
             layer = random_layer(TINY, self.rng, corner, corner)
             fields = layer.lowered.fields
             words = fields["pixels"] * fields["channels"] * fields["kernel_words"]
-            if fields["pixels"] >= 10 and words < 3000:
+            wanted = (corner == "residual") == (layer.residual is not None)
+            if wanted and fields["pixels"] >= 10 and words < 3000:
                 return layer
 
     async def idle(self, context: Any) -> None:
@@ -58,17 +59,17 @@ class Host:
         return check(layer, outcome)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_layer_cut_off_by_reset_leaves_no_trace(seed: int) -> None:
+@pytest.mark.parametrize("corner", ["none skipped", "residual"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_layer_cut_off_by_reset_leaves_no_trace(seed: int, corner: str) -> None:
     """Whenever reset comes, the next layer runs as after power-up."""
     host = Host(seed)
     design = Resettable(host.engine)
-    cut_off, layer = host.layer("none skipped"), host.layer("any")
+    cut_off, layer = host.layer(corner), host.layer(corner)
     was_reset: list[bool] = []
 
-    async def records(context: Any) -> None:
-        port = host.engine.records
-        words = iter(to_words(cut_off.job.records))
+    async def feed(context: Any, port: Any, before: list[int], after: list[int]) -> None:
+        words = iter(before)
         # A host that reset the engine begins its stream anew.
         while not was_reset:
             context.set(port.payload, next(words, 0))
@@ -76,7 +77,16 @@ def test_a_layer_cut_off_by_reset_leaves_no_trace(seed: int) -> None:
             transfer = False
             while not was_reset and not transfer:
                 _, _, transfer = await context.tick().sample(port.ready)
-        await put(context, port, to_words(layer.job.records), pauses(seed))
+        context.set(port.valid, 0)
+        await put(context, port, after, pauses(seed))
+
+    async def records(context: Any) -> None:
+        before, after = to_words(cut_off.job.records), to_words(layer.job.records)
+        await feed(context, host.engine.records, before, after)
+
+    async def residuals(context: Any) -> None:
+        before, after = to_words(cut_off.job.residuals), to_words(layer.job.residuals)
+        await feed(context, host.engine.residuals, before, after)
 
     async def ofm(context: Any) -> None:
         await host.begin(context, cut_off)
@@ -92,7 +102,7 @@ def test_a_layer_cut_off_by_reset_leaves_no_trace(seed: int) -> None:
         await host.begin(context, layer)
         assert (await host.finish(context, layer)).mismatch is None
 
-    simulate(design, ofm, records)
+    simulate(design, ofm, records, residuals)
 
 
 def test_a_busy_engine_takes_neither_a_start_nor_ifm_words() -> None:
