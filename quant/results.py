@@ -1,0 +1,46 @@
+"""The list of measured operating points: a JSON file that commands add their results to.
+
+`docs/results/operating_points.json` is one. An entry has network, dataset, method, pattern, budget,
+predicted_drop and drop (points), predicted_mac_reduction and mac_reduction (shares of all conv
+MACs), fine_tuned, float_top1, int8_top1 and top1 (percent), images, and the command that made it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from golden.errors import UserError
+
+__all__ = ["Result", "read", "write"]
+
+Result = dict[str, Any]
+"""An entry of the list."""
+
+_KEY = ("network", "dataset", "method", "pattern", "budget", "fine_tuned")
+"""Of results that agree in these, the later takes the place of the earlier."""
+
+
+def read(file: Path | None) -> list[Result]:
+    """The results so far: none where there is no file, or none yet."""
+    if file is None or not file.exists():
+        return []
+    try:
+        results = json.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file}: not readable as JSON: {error}") from None
+    if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
+        raise UserError(f"{file}: is no list of operating points; choose another --json")
+    return results
+
+
+def write(file: Path, results: Sequence[Result]) -> None:
+    """Write the list, whole or not at all, one entry for each of what `_KEY` tells apart."""
+    latest = {tuple(str(row.get(field)) for field in _KEY): row for row in results}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".{file.name}.new")
+    scratch.write_text(json.dumps(list(latest.values()), indent=2) + "\n")
+    os.replace(scratch, file)
