@@ -191,7 +191,7 @@ def _dot_product(m: Module, ifm_word, weight_word, lanes: int, ifm_signed):
     for lane in range(lanes):
         byte = ifm_word.word_select(lane, 8)
         pixel = Cat(byte, byte[7] & ifm_signed).as_signed()
-        product = Signal(signed(17))
+        product = Signal(signed(16))
         m.d.sync += product.eq(pixel * weight_word.word_select(lane, 8).as_signed())
         level.append(product)
     latency = 1
