@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, log2
 from typing import Any
 
@@ -30,7 +30,7 @@ from tb.streams import StreamSink, StreamSource
 class Kernel:
     """The words of one dot product, as a layer's descriptor gives them."""
 
-    config: Config
+    config: Config = field(repr=False)
     inner_count: int
     inner_step: int
     outer_count: int
@@ -173,7 +173,7 @@ class TB:
                 for payload in await collect(self.results, len(expected))
             ]
             require_equal(
-                f"{kernel}, task {number}: {task}",
+                f"{kernel}, task {number}",
                 [(r.sum, r.index, r.tag.channel, r.tag.survivor, r.last) for r in received],
                 expected,
             )

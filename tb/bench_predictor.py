@@ -139,8 +139,8 @@ async def finds_the_survivors(dut: Any) -> None:
         tb.send(layer, channels)
         for number, channel in enumerate(channels):
             received = await collect(tb.survivors, len(channel.items))
-            where = f"{layer}, channel {number}, {channel.record}"
-            require_equal(where, work_items(orders.config, received), channel.items)
+            items = work_items(orders.config, received)
+            require_equal(f"{layer}, channel {number}", items, channel.items)
         await tb.values.drained()
         kept = sum(int(channel.survives.sum()) for channel in channels)
         predicted = len(channels) * int((~layer.computed).sum())

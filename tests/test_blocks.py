@@ -45,6 +45,8 @@ def test_block_agrees_with_golden(
     source.write_text(verilog.emit(block(config), bench))
     built = simulator.build(sim, [source, LINT], bench)
     values = {"config": config.to_dict(), "seed": SEED, "count": count}
-    results = simulator.run(built, f"tb.bench_{bench}", run_dir=tmp_path, values=values)
+    results = simulator.run(
+        built, f"tb.bench_{bench}", run_dir=tmp_path, values=values, seed=SEED, timeout=300
+    )
     assert results.passed, f"seed {SEED}: {results.failures}"
     assert results.tests == 2
