@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -73,16 +74,19 @@ class Model:
         self.retired += 1
 
     def check(self, context: Any, stream: Stream) -> None:
-        """Every channel that is on chip is whole: its weights and, by both lookups, its record."""
-        for channel in range(self.retired, self.loaded):
+        """Every channel on chip is whole: its weights and, by either lookup, its record."""
+        on_chip = range(self.retired, self.loaded)
+        for channel in on_chip:
             first = channel * stream.kernel_words
             weights = [
                 self.buffer[(first + n) % self.config.weight_words]
                 for n in range(stream.kernel_words)
             ]
             assert weights == stream.weights[channel], f"weights of channel {channel}"
-            for lookup in range(2):
+        for asked in product(on_chip, repeat=2):
+            for lookup, channel in enumerate(asked):
                 context.set(self.dut.slot[lookup], channel % RECORD_SLOTS)
+            for lookup, channel in enumerate(asked):
                 record = context.get(self.dut.record[lookup]).as_bits()
                 assert record == stream.records[channel], f"record of channel {channel}"
 
@@ -157,6 +161,8 @@ def test_records_have_room_for_every_field_at_its_limits(end: int) -> None:
         "bias": arithmetic.signed_range(arithmetic.ACC_BITS)[end],
         "multiplier": (0, (1 << arithmetic.MULTIPLIER_BITS) - 1)[end],
         "shift": (arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX)[end],
+        "shortcut_multiplier": ((1 << arithmetic.MULTIPLIER_BITS) - 1, 0)[end],
+        "shortcut_shift": (arithmetic.SHIFT_MAX, arithmetic.SHIFT_MIN)[end],
     }
     bits = ChannelRecord().const({**record, "predictor": predictor}).as_bits()
     stored = ChannelRecord().from_bits(bits)
