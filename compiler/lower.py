@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from golden.errors import UserError
-from golden.layers import Conv, Predictor
+from golden.layers import Conv, Pool, Predictor
 from golden.pattern import FULL
 from hw.config import Config
 from hw.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
@@ -36,7 +36,10 @@ class Lowered:
     pack: tuple[int, int]
     """Pixels (vertical, horizontal) of one ifm word; (1, 1) where channels fill it."""
     ofm_size: tuple[int, int]
-    fields: dict[str, int]
+    """(height, width) of the convolution's ofm."""
+    pooled_size: tuple[int, int]
+    """(height, width) of what leaves: the ofm, or its pooled map."""
+    fields: dict[str, Any]
     records: np.ndarray
 
     @property
@@ -66,10 +69,10 @@ class Lowered:
         return placed.reshape(groups, group, -1).transpose(0, 2, 1).reshape(-1, group)
 
     def unpack_ofm(self, words: np.ndarray) -> np.ndarray:
-        """int32 (c_o, height, width) from the ofm stream, uint8 (groups * pixels, G)."""
+        """int32 (c_o, *pooled_size) from the ofm stream, uint8 (groups * pooled pixels, G)."""
         channels = self.fields["channels"]
-        groups = words.reshape(-1, *self.ofm_size, self.config.group)
-        values = groups.transpose(0, 3, 1, 2).reshape(-1, *self.ofm_size)[:channels]
+        groups = words.reshape(-1, *self.pooled_size, self.config.group)
+        values = groups.transpose(0, 3, 1, 2).reshape(-1, *self.pooled_size)[:channels]
         return (values.view(np.int8) if self.conv.signed_output else values).astype(np.int32)
 
 
@@ -81,8 +84,9 @@ def lower(
     ifm_signed: bool,
     residual_signed: bool = False,
     predictor: Predictor | None = None,
+    pool: Pool | None = None,
 ) -> Lowered:
-    """Lower one convolution for an ifm of (c_i, height, width).
+    """Lower one convolution for an ifm of (c_i, height, width), with the pooling that follows it.
 
     Raises UserError where the layer needs more than `config` has, naming the layer and the field of
     the configuration to raise.
@@ -102,7 +106,7 @@ def lower(
         inner_count, inner_step = cols, pack[1]
     row_words = padded_w * words
     pattern = FULL if predictor is None else predictor.pattern
-    fields = {
+    fields: dict[str, Any] = {
         "height": ofm_h,
         "width": ofm_w,
         "pixels": ofm_h * ofm_w,
@@ -121,6 +125,7 @@ def lower(
         "zap": int(predictor is not None),
         "residual": int(conv.shortcut is not None),
         "residual_signed": int(residual_signed),
+        "pool": _pool_fields(config, pool, ofm_h, ofm_w),
     }
     for name in ("row_step", "col_step", "inner_step", "outer_step"):
         fields[name] %= config.ifm_words
@@ -144,7 +149,31 @@ def lower(
                 f"configuration {config.name!r} has {field} = {have}"
             )
     records = _records(config, conv, pack, predictor)
-    return Lowered(config, conv, ifm_signed, pack, (ofm_h, ofm_w), fields, records)
+    pooled_size = fields["pool"]["height"], fields["pool"]["width"]
+    return Lowered(config, conv, ifm_signed, pack, (ofm_h, ofm_w), pooled_size, fields, records)
+
+
+def _pool_fields(config: Config, pool: Pool | None, height: int, width: int) -> dict[str, int]:
+    """The descriptor's pooling of an ofm of that size; windows of one pixel where there is none."""
+    window = pool or Pool(name="", kernel=(1, 1), stride=(1, 1))
+    pooled_h, pooled_w = window.output_size(height, width)
+    multiplier, shift = window.average or (0, 0)
+    return {
+        "pooled": int(pool is not None),
+        "average": int(window.average is not None),
+        "height": pooled_h,
+        "width": pooled_w,
+        "kernel_height": window.kernel[0],
+        "kernel_width": window.kernel[1],
+        "stride_height": window.stride[0],
+        "stride_width": window.stride[1],
+        "top": -window.padding[0],
+        "left": -window.padding[1],
+        "first_line": -window.padding[0] * width % config.ofm_words,
+        "line_step": window.stride[0] * width % config.ofm_words,
+        "multiplier": multiplier,
+        "shift": shift,
+    }
 
 
 def _choose_pack(lanes: int, channels: int, kernel: tuple[int, int]) -> tuple[int, int]:

@@ -49,7 +49,7 @@ class _Row:
         layer = self.on.layer
         return LayerRun(
             macs=layer.conv.macs(*layer.ifm.shape[1:]),
-            activations=self.on.compared,
+            activations=layer.expected.ofm.numel(),
             skipped=self.on.counters["skipped"],
             cycles_off=self.off.counters["cycles"],
             cycles_on=self.on.counters["cycles"],

@@ -106,6 +106,7 @@ class Bundle:
             stride=node.stride,
             padding=node.padding,
             average=average,
+            signed=self.manifest.activations[node.output].signed,
         )
 
     def predictor(self, name: str, threshold: Tensor) -> Predictor:
@@ -322,12 +323,7 @@ class _Checker:
             self._require(given == is_average, f"{where}.{field}", "goes with average_pool alone")
         source, target = (self.manifest.activations[n] for n in (node.input, node.output))
         self._require(source.signed == target.signed, where, "changes the sign of its tensor")
-        size = tuple(
-            (length + 2 * pad - k) // step + 1
-            for length, pad, k, step in zip(
-                (height, width), node.padding, node.kernel, node.stride, strict=True
-            )
-        )
+        size = Bundle(self.manifest, self.tensors).pool(node).output_size(height, width)
         self._require(min(size) >= 1, where, "the window does not fit into its padded input")
         fits = all(2 * pad <= k for pad, k in zip(node.padding, node.kernel, strict=True))
         self._require(fits, where, "padding must be at most half the window")

@@ -96,11 +96,7 @@ class Conv:
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the ofm for an ifm of that size; below 1: the kernel does not fit."""
-        out_h, out_w = (
-            (size + 2 * self.padding[axis] - self.kernel[axis]) // self.stride[axis] + 1
-            for axis, size in enumerate((height, width))
-        )
-        return out_h, out_w
+        return _windows(self, height, width)
 
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulates of one whole ofm for an ifm of that size, padding included."""
@@ -121,6 +117,12 @@ class Pool:
     stride: tuple[int, int]
     padding: tuple[int, int] = (0, 0)
     average: tuple[int, int] | None = None
+    signed: bool = False
+    """Its tensors are s8, not u8."""
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the ofm for an ifm of that size; below 1 where no window fits."""
+        return _windows(self, height, width)
 
 
 @dataclass(frozen=True)
@@ -217,10 +219,17 @@ def pool(layer: Pool, ifm: Tensor) -> Tensor:
         count_include_pad=True,
         divisor_override=1,
     ).to(torch.int64)
-    # An average of numbers in a range stays inside it: the ifm's range is the ofm's.
-    return arithmetic.requantise(total, *layer.average, (arithmetic.S8[0], arithmetic.U8[1])).to(
-        torch.int32
+    limits = arithmetic.activation_range(layer.signed)
+    return arithmetic.requantise(total, *layer.average, limits).to(torch.int32)
+
+
+def _windows(layer: Conv | Pool, height: int, width: int) -> tuple[int, int]:
+    """How many windows of a layer fit into a padded map of that size, each way."""
+    out_h, out_w = (
+        (size + 2 * layer.padding[axis] - layer.kernel[axis]) // layer.stride[axis] + 1
+        for axis, size in enumerate((height, width))
     )
+    return out_h, out_w
 
 
 def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:

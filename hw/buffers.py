@@ -1,16 +1,15 @@
-"""On-chip memories: ifm buffer, weight ring, ofm banks."""
+"""On-chip memories that the array reads: ifm buffer and weight ring."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux
 from amaranth.hdl import unsigned
 from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for, ceil_log2
+from amaranth.utils import ceil_log2
 
 from hw.array import READ_LATENCY
 from hw.config import Config
 
-__all__ = ["IfmBuffer", "OfmBanks", "WeightBuffer", "WordWrite"]
+__all__ = ["IfmBuffer", "WeightBuffer", "WordWrite"]
 
 assert READ_LATENCY == 2, "a synchronous memory and one output register"
 
@@ -107,125 +106,4 @@ class WeightBuffer(wiring.Component):
             read.addr.eq(self.address),
         ]
         m.d.sync += self.word.eq(read.data)
-        return m
-
-
-class OfmBanks(wiring.Component):
-    """Collects G channels of an ofm into G-byte words and hands them out in raster order.
-
-    Of its two banks one is filled while the other leaves. A word that leaves is replaced by zero,
-    so that a bank is all zero when it is filled again: a skipped activation costs no write at all.
-    After reset both banks are cleared, which takes `ofm_words` cycles.
-
-    Members
-    -------
-    ready : Out(1)
-        The banks are clear; nothing may be written before.
-    start : In(1)
-        A layer begins, with bank 0.
-    idle : Out(1)
-        No word is left to leave.
-    write : In(1)
-        Store `value` at (`write_bank`, `write_index`, `write_lane`).
-    drain : In(1)
-        Queue the next bank for leaving, the two in turn. At most two wait.
-    drained : Out(1)
-        The last word of a bank has been read and the bank is clear.
-    pixels : In
-        Words of a bank that leave.
-    words : Out(stream of G bytes)
-        The lane of a channel is its number modulo G, channel 0 in the lowest byte.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        super().__init__(
-            {
-                "ready": Out(1),
-                "start": In(1),
-                "idle": Out(1),
-                "write": In(1),
-                "write_bank": In(1),
-                "write_lane": In(ceil_log2(config.group)),
-                "write_index": In(ceil_log2(config.ofm_words)),
-                "value": In(8),
-                "drain": In(1),
-                "drained": Out(1),
-                "pixels": In(bits_for(config.ofm_words)),
-                "words": Out(stream.Signature(unsigned(8 * config.group))),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        config = self._config
-        index_bits = ceil_log2(config.ofm_words)
-        word_bits = 8 * config.group
-
-        # Words on their way out: two cycles in the memory, then a queue that covers those.
-        depth = 4
-        m.submodules.queue = queue = SyncFIFO(width=word_bits, depth=depth)
-        reserved = Signal(range(depth + 1))
-        m.d.comb += [
-            self.words.payload.eq(queue.r_data),
-            self.words.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.words.ready),
-        ]
-        leaves = self.words.valid & self.words.ready
-
-        bank = Signal()
-        waiting = Signal(range(3))
-        draining = Signal()
-        pointer = Signal(bits_for(config.ofm_words))
-        read = Signal()
-        read_before = Signal()
-        clear_index = Signal(index_bits)
-        m.d.comb += read.eq(draining & (pointer != self.pixels) & (reserved != depth))
-        m.d.sync += [
-            reserved.eq(reserved + read - leaves),
-            waiting.eq(waiting + self.drain - self.drained),
-            read_before.eq(read),
-            clear_index.eq(pointer),
-        ]
-        with m.If(~draining):
-            with m.If(waiting != 0):
-                m.d.sync += [draining.eq(1), pointer.eq(0)]
-        with m.Elif(read):
-            m.d.sync += pointer.eq(pointer + 1)
-        with m.Elif((pointer == self.pixels) & ~read_before):
-            m.d.comb += self.drained.eq(1)
-            m.d.sync += [draining.eq(0), bank.eq(~bank)]
-
-        m.d.comb += self.idle.eq(~draining & (waiting == 0) & (reserved == 0))
-        with m.If(self.start):
-            m.d.sync += bank.eq(0)
-
-        clearing = Signal(init=1)
-        clear_pointer = Signal(index_bits)
-        m.d.comb += self.ready.eq(~clearing)
-        with m.If(clearing):
-            m.d.sync += clear_pointer.eq(clear_pointer + 1)
-            with m.If(clear_pointer == config.ofm_words - 1):
-                m.d.sync += clearing.eq(0)
-
-        leaving = []
-        for number in range(2):
-            ram = memory.Memory(shape=unsigned(word_bits), depth=config.ofm_words, init=[])
-            m.submodules[f"bank{number}"] = ram
-            write_port = ram.write_port(granularity=8)
-            read_port = ram.read_port()
-            m.d.comb += read_port.addr.eq(pointer)
-            leaving.append(read_port.data)
-            with m.If(clearing):
-                m.d.comb += [write_port.addr.eq(clear_pointer), write_port.en.eq(-1)]
-            with m.Elif(read_before & (bank == number)):
-                m.d.comb += [write_port.addr.eq(clear_index), write_port.en.eq(-1)]
-            with m.Else():
-                m.d.comb += [
-                    write_port.addr.eq(self.write_index),
-                    write_port.data.eq(self.value.replicate(config.group)),
-                ]
-                with m.If(self.write & (self.write_bank == number)):
-                    m.d.comb += write_port.en.bit_select(self.write_lane, 1).eq(1)
-        m.d.comb += [queue.w_en.eq(read_before), queue.w_data.eq(Mux(bank, leaving[1], leaving[0]))]
         return m

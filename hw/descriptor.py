@@ -21,9 +21,41 @@ __all__ = [
     "ChannelRecord",
     "CounterBlock",
     "LayerDescriptor",
+    "PoolDescriptor",
     "PredictorRecord",
     "header_words",
 ]
+
+
+class PoolDescriptor(data.StructLayout):
+    """How an ofm is pooled as it leaves.
+
+    Without pooling (`pooled` is 0) the windows are single pixels. `height` and `width` are those of
+    the pooled map; the first window begins at (`top`, `left`), in line `first_line`, which is
+    `top * ofm width` modulo the size of a bank; the next row of windows is `line_step` further.
+    """
+
+    def __init__(self, config: Config) -> None:
+        pixels = bits_for(config.ofm_words)
+        index = ceil_log2(config.ofm_words)
+        super().__init__(
+            {
+                "pooled": 1,
+                "average": 1,
+                "height": pixels,
+                "width": pixels,
+                "kernel_height": pixels,
+                "kernel_width": pixels,
+                "stride_height": pixels,
+                "stride_width": pixels,
+                "top": signed(pixels + 1),
+                "left": signed(pixels + 1),
+                "first_line": index,
+                "line_step": index,
+                "multiplier": unsigned(arithmetic.MULTIPLIER_BITS),
+                "shift": unsigned(bits_for(arithmetic.SHIFT_MAX)),
+            }
+        )
 
 
 class LayerDescriptor(data.StructLayout):
@@ -64,6 +96,7 @@ class LayerDescriptor(data.StructLayout):
                 "zap": 1,
                 "residual": 1,
                 "residual_signed": 1,
+                "pool": PoolDescriptor(config),
             }
         )
 

@@ -22,10 +22,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.array import MacArray
-from hw.buffers import IfmBuffer, OfmBanks, WeightBuffer, WordWrite
+from hw.buffers import IfmBuffer, WeightBuffer, WordWrite
 from hw.config import Config
 from hw.descriptor import COUNTERS, CounterBlock, LayerDescriptor
 from hw.loader import RECORD_SLOTS, RecordLoader
+from hw.ofm import OfmBanks
 from hw.predictor import Predictor
 from hw.requantiser import Requantiser
 from hw.residuals import ResidualBanks
@@ -112,14 +113,13 @@ class LayerEngine(wiring.Component):
 
         # Wires that carry no decision.
         group_bits = ceil_log2(config.group)
-        for component in (loader, scheduler, array, residuals):
+        for component in (loader, scheduler, array, banks, residuals):
             m.d.comb += component.layer.eq(layer)
         m.d.comb += [
             loader.start.eq(started),
             residuals.start.eq(started),
             scheduler.start.eq(started),
             requantiser.signed_output.eq(layer.ofm_signed),
-            banks.pixels.eq(layer.pixels),
             banks.start.eq(started),
             ifm_buffer.writes.valid.eq(self.ifm.valid & self.ifm.ready),
             ifm_buffer.writes.payload.eq(self.ifm.payload),

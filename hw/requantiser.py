@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 from golden import arithmetic
 from hw.config import Config
 from hw.descriptor import ChannelRecord
-from hw.pipeline import clamp, delayed
+from hw.pipeline import clamp, delayed, round_shift
 from hw.residuals import READ_LATENCY
 from hw.work import Result, Tag, sum_bits
 
@@ -79,7 +79,7 @@ class Requantiser(wiring.Component):
                 self.residual * delayed(m, self.record.shortcut_multiplier, shortcut_delay)
             ),
             scaled.eq(
-                _round_shift(shortcut, delayed(m, self.record.shortcut_shift, shortcut_delay + 1))
+                round_shift(shortcut, delayed(m, self.record.shortcut_shift, shortcut_delay + 1))
             ),
         ]
         entry = shortcut_delay + 2
@@ -124,14 +124,3 @@ class Requantiser(wiring.Component):
             payload.last.eq(delayed(m, self.results.payload.last, LATENCY)),
         ]
         return m
-
-
-def _round_shift(product, shift):
-    """`golden.arithmetic.requantise_wide` of a residual's product, all but the multiplication.
-
-    A shift past the product's width gives 0, as one just past it does: no wider sum is needed.
-    """
-    limit = len(product) + 1
-    bounded = Mux(shift > limit, limit, shift)
-    half = ((1 << bounded) >> 1)[: limit + 1].as_unsigned()
-    return (product + half) >> bounded

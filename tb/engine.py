@@ -6,13 +6,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from compiler.lower import Lowered, lower
-from golden.layers import Conv, ConvResult, Predictor, conv
+from golden.layers import Conv, ConvResult, Pool, Predictor, conv, pool
 from hw import verilog
 from hw.config import Config
 from hw.descriptor import COUNTERS, CounterBlock
@@ -39,6 +40,7 @@ class Layer:
     lowered: Lowered
     expected: ConvResult
     residual: Tensor | None = None
+    pool: Pool | None = None
     pauses: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
@@ -52,6 +54,7 @@ class Layer:
         residual: Tensor | None = None,
         residual_signed: bool = False,
         predictor: Predictor | None = None,
+        pool: Pool | None = None,
         pauses: tuple[float, float] = (0.0, 0.0),
     ) -> Layer:
         """Lower the layer and run golden. Raises UserError where `config` cannot hold it."""
@@ -64,10 +67,17 @@ class Layer:
             ifm_signed=ifm_signed,
             residual_signed=residual_signed,
             predictor=predictor,
+            pool=pool,
         )
         batch = None if residual is None else residual[None]
         expected = conv(layer, ifm[None], predictor, batch)
-        return cls(layer, ifm, predictor, lowered, expected, residual, pauses)
+        return cls(layer, ifm, predictor, lowered, expected, residual, pool, pauses)
+
+    @property
+    def output(self) -> Tensor:
+        """What must leave the engine, int32 (c_o, height, width): golden's ofm, pooled if it is."""
+        ofm = self.expected.ofm
+        return (ofm if self.pool is None else pool(self.pool, ofm))[0]
 
     @property
     def job(self) -> Job:
@@ -82,7 +92,7 @@ class Layer:
             ifm=self.lowered.pack_ifm(self.ifm),
             records=self.lowered.records,
             residuals=residuals,
-            ofm_words=groups * self.lowered.fields["pixels"],
+            ofm_words=groups * prod(self.lowered.pooled_size),
             pauses=self.pauses,
         )
 
@@ -149,7 +159,7 @@ def run(
 
 def check(layer: Layer, outcome: Outcome) -> Check:
     """Compare an outcome with golden, bit for bit."""
-    expected = layer.expected.ofm[0].numpy()
+    expected = layer.output.numpy()
     actual = layer.lowered.unpack_ofm(outcome.ofm)
     counters = {
         name: int(value)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from compiler.fuse import pool_after
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Predictor
@@ -24,9 +25,16 @@ __all__ = ["held_out_image", "network_layers"]
 
 
 def network_layers(
-    bundle: Bundle, config: Config, pixels: Tensor, predictors: Mapping[str, Predictor]
+    bundle: Bundle,
+    config: Config,
+    pixels: Tensor,
+    predictors: Mapping[str, Predictor],
+    *,
+    fuse: bool = True,
 ) -> list[Layer]:
     """One layer for each convolution, fully connected ones included, on one image.
+
+    With `fuse` a pooling that alone reads a convolution's ofm runs with it; others are the host's.
 
     `pixels`: float (channels, height, width) of 0 .. 1. Raises UserError where `config` cannot hold
     a layer.
@@ -36,6 +44,7 @@ def network_layers(
     for step in Network(bundle, predictors).steps(quantise_images(bundle, pixels[None])):
         if isinstance(step.node, ConvNode):
             shortcut = step.node.shortcut
+            pool = pool_after(bundle.manifest, step.node) if fuse else None
             layers.append(
                 Layer.prepare(
                     config,
@@ -45,6 +54,7 @@ def network_layers(
                     residual=None if step.residual is None else step.residual[0],
                     residual_signed=shortcut is not None and activations[shortcut.input].signed,
                     predictor=step.predictor,
+                    pool=None if pool is None else bundle.pool(pool),
                 )
             )
     return layers

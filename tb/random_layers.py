@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from golden import arithmetic
 from golden.errors import UserError, run_cli
-from golden.layers import Conv, Predictor, Shortcut
+from golden.layers import Conv, Pool, Predictor, Shortcut
 from golden.pattern import MAX_PERIOD, Pattern
 from hw.config import PRESETS, Config
 from tb import engine
@@ -45,6 +46,7 @@ CORNERS = (
     "extreme predictor",
     "signed",
     "residual",
+    "pooled",
     "no ZAP",
 )
 """What a random layer may be made to be; everything else about it stays random."""
@@ -130,6 +132,7 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> L
     if rng.random() < 0.2:
         shift = draw((arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX), channels)
     shift = shift.clip(arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX)
+    pooled = corner == "pooled" or rng.random() < 0.2
     signed_residual = rng.random() < 0.5
     shortcut = residual = None
     if corner == "residual" or rng.random() < 0.2:
@@ -155,6 +158,7 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> L
         residual=residual,
         residual_signed=signed_residual,
         predictor=_draw_predictor(draw, rng, corner, channels) if has_zap else None,
+        pool=_draw_pool(rng, ofm, signed_ofm) if pooled else None,
         pauses=(rng.choice((0.0, 0.3, 0.9)), rng.choice((0.0, 0.3, 0.9))),
     )
 
@@ -184,6 +188,34 @@ def _draw_residual(
         channel_offset=rng.randint(0, channels - present),
     )
     return shortcut, draw(limits, present, height, width).to(torch.int32)
+
+
+def _draw_pool(rng: random.Random, ofm: tuple[int, int], signed: bool) -> Pool:
+    """Max or average pooling of windows that fit an ofm of that size; sometimes all of it."""
+    if rng.random() < 0.2:
+        kernel = ofm
+        padding = 0, 0
+    else:
+        kernel = rng.randint(1, min(4, ofm[0])), rng.randint(1, min(4, ofm[1]))
+        padding = rng.randint(0, kernel[0] // 2), rng.randint(0, kernel[1] // 2)
+    average = None
+    if rng.random() < 0.5:
+        scale = np.array(rng.uniform(0.5, 1.5) / (kernel[0] * kernel[1]))
+        multiplier, shift = arithmetic.split_scale(scale)
+        average = int(multiplier), int(shift)
+        if rng.random() < 0.2:
+            average = (
+                rng.getrandbits(arithmetic.MULTIPLIER_BITS),
+                rng.randint(arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX),
+            )
+    return Pool(
+        name="pool",
+        kernel=kernel,
+        stride=(rng.randint(1, 3), rng.randint(1, 3)),
+        padding=padding,
+        average=average,
+        signed=signed,
+    )
 
 
 def _draw_predictor(draw: _Draw, rng: random.Random, corner: str, channels: int) -> Predictor:

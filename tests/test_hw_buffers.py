@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hw.array import READ_LATENCY
-from hw.buffers import IfmBuffer, OfmBanks, WeightBuffer
+from hw.buffers import IfmBuffer, WeightBuffer
+from hw.ofm import OfmBanks
 from tests.hardware import TINY, Resettable, get, pauses, simulate, to_words
 
 
@@ -69,6 +70,13 @@ def test_weights_are_read_while_others_are_loaded() -> None:
     simulate(dut, check)
 
 
+def one_row(pixels: int) -> dict[str, Any]:
+    """What the banks read of the descriptor of a layer with an ofm of one row."""
+    size = {"height": 1, "width": pixels}
+    window = {"kernel_height": 1, "kernel_width": 1, "stride_height": 1, "stride_width": 1}
+    return {**size, "pixels": pixels, "pool": {**size, **window}}
+
+
 class Banks:
     """Drives `OfmBanks`: writes a few activations into one bank after another."""
 
@@ -80,7 +88,7 @@ class Banks:
 
     async def start(self, context: Any) -> None:
         """Begin a layer."""
-        context.set(self.dut.pixels, self.pixels)
+        context.set(self.dut.layer, one_row(self.pixels))
         context.set(self.dut.start, 1)
         await context.tick()
         context.set(self.dut.start, 0)

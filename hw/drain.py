@@ -1,0 +1,218 @@
+"""Drain: hands an ofm bank out in raster order, pooled on its way where the layer says so.
+
+It reads the windows of a max or average pooling tap by tap, G channels at a time; a layer without
+pooling has windows of one pixel. A tap takes a cycle, one outside the map too, and an average
+`AVERAGE_CYCLES` more for each window. All of it is behind the array's back: the next group of G
+channels is computed meanwhile.
+"""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for, ceil_log2
+
+from golden import arithmetic
+from hw.config import Config
+from hw.descriptor import LayerDescriptor
+from hw.pipeline import clamp, delayed, round_shift
+
+__all__ = ["Drain"]
+
+_QUEUE = 4
+"""Words on their way out: two cycles in memory and combination, then these."""
+_COMBINED = 2
+"""Cycles from a tap's address to the lanes that it was combined into."""
+_AVERAGED = 3
+"""Cycles from a lane's sum to its average."""
+
+
+class Drain(wiring.Component):
+    """Reads one bank after another.
+
+    Members
+    -------
+    layer : In(LayerDescriptor)
+        Stable while words leave.
+    go : In(1)
+        Hand out a bank; ignored while one leaves.
+    read : Out(1)
+        A pixel is read in this cycle.
+    address : Out(ofm index)
+    word : In(8 * G)
+        The word at the address of the cycle before.
+    done : Out(1)
+        Every pixel of the bank has been read.
+    idle : Out(1)
+        No word is left to leave.
+    words : Out(stream of G bytes)
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        word = 8 * config.group
+        super().__init__(
+            {
+                "layer": In(LayerDescriptor(config)),
+                "go": In(1),
+                "read": Out(1),
+                "address": Out(ceil_log2(config.ofm_words)),
+                "word": In(word),
+                "done": Out(1),
+                "idle": Out(1),
+                "words": Out(stream.Signature(unsigned(word))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        layer = self.layer
+        pool = layer.pool
+        m.submodules.queue = queue = SyncFIFO(width=8 * config.group, depth=_QUEUE)
+        m.d.comb += [
+            self.words.payload.eq(queue.r_data),
+            self.words.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.words.ready),
+        ]
+
+        # The walk: windows in raster order, and in each its taps.
+        coordinate = signed(bits_for(config.ofm_words) + 2)
+        rows_left, cols_left = Signal(len(layer.height)), Signal(len(layer.height))
+        taps_left, tap_rows_left = Signal(len(layer.height)), Signal(len(layer.height))
+        top, left = Signal(coordinate), Signal(coordinate)
+        row, col = Signal(coordinate), Signal(coordinate)
+        top_line, line = Signal(ceil_log2(config.ofm_words)), Signal(ceil_log2(config.ofm_words))
+        first = Signal()
+        reserved = Signal(range(_QUEUE + 1))
+        tap = Signal()
+        last = Signal()
+        row_ends = taps_left == 1
+        m.d.comb += [
+            last.eq(row_ends & (tap_rows_left == 1)),
+            self.address.eq(line + col),
+            self.read.eq(
+                tap & (row >= 0) & (row < layer.height) & (col >= 0) & (col < layer.width)
+            ),
+        ]
+
+        def begin_window(at_top, at_line, at_left):
+            return [
+                first.eq(1),
+                row.eq(at_top),
+                line.eq(at_line),
+                left.eq(at_left),
+                col.eq(at_left),
+                taps_left.eq(pool.kernel_width),
+                tap_rows_left.eq(pool.kernel_height),
+            ]
+
+        phase = Signal(range(_COMBINED + config.group + _AVERAGED + 1))
+        averaged = Signal()
+        reading = Signal()
+        with m.FSM():
+            with m.State("REST"):
+                with m.If(self.go):
+                    m.d.sync += [
+                        rows_left.eq(pool.height),
+                        cols_left.eq(pool.width),
+                        top.eq(pool.top),
+                        top_line.eq(pool.first_line),
+                        *begin_window(pool.top, pool.first_line, pool.left),
+                    ]
+                    m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += [reading.eq(1), tap.eq(reserved != _QUEUE)]
+                with m.If(tap):
+                    m.d.sync += [first.eq(0), col.eq(col + 1), taps_left.eq(taps_left - 1)]
+                    with m.If(row_ends):
+                        m.d.sync += [
+                            row.eq(row + 1),
+                            line.eq(line + layer.width),
+                            col.eq(left),
+                            taps_left.eq(pool.kernel_width),
+                            tap_rows_left.eq(tap_rows_left - 1),
+                        ]
+                    with m.If(last):
+                        m.d.sync += [
+                            cols_left.eq(cols_left - 1),
+                            *begin_window(top, top_line, left + pool.stride_width),
+                        ]
+                        with m.If(cols_left == 1):
+                            below = top + pool.stride_height
+                            line_below = top_line + pool.line_step
+                            m.d.sync += [
+                                rows_left.eq(rows_left - 1),
+                                cols_left.eq(pool.width),
+                                top.eq(below),
+                                top_line.eq(line_below),
+                                *begin_window(below, line_below, pool.left),
+                            ]
+                        with m.If(pool.average):
+                            m.d.sync += phase.eq(0)
+                            m.next = "AVERAGE"
+                        with m.Elif((cols_left == 1) & (rows_left == 1)):
+                            m.next = "DONE"
+            with m.State("AVERAGE"):
+                m.d.sync += phase.eq(phase + 1)
+                with m.If(phase == _COMBINED + config.group + _AVERAGED - 1):
+                    m.d.comb += averaged.eq(1)
+                    m.next = "READ"
+                    with m.If(rows_left == 0):
+                        m.next = "DONE"
+            with m.State("DONE"):
+                m.d.comb += self.done.eq(1)
+                m.next = "REST"
+
+        # Combine taps, lane by lane.
+        value_bits = 9
+        lane_shape = signed(value_bits + ceil_log2(config.ofm_words))
+        lanes = [Signal(lane_shape, name=f"lane_{n}") for n in range(config.group)]
+        tap_before = delayed(m, tap, 1)
+        first_before = delayed(m, first, 1)
+        inside_before = delayed(m, self.read, 1)
+        least = Mux(layer.ofm_signed, arithmetic.S8[0], arithmetic.U8[0])
+        for number, lane in enumerate(lanes):
+            byte = self.word.word_select(number, 8)
+            value = Cat(byte, byte[7] & layer.ofm_signed).as_signed()
+            so_far = Signal(lane_shape, name=f"so_far_{number}")
+            m.d.comb += so_far.eq(Mux(first_before, Mux(pool.average, 0, least), lane))
+            combined = Mux(pool.average, so_far + value, Mux(value > so_far, value, so_far))
+            with m.If(tap_before):
+                m.d.sync += lane.eq(Mux(inside_before, combined, so_far))
+
+        # Averages: one lane after another through one multiplier.
+        total = Signal(lane_shape)
+        with m.Switch(phase):
+            for number, lane in enumerate(lanes):
+                with m.Case(number + _COMBINED):
+                    m.d.comb += total.eq(lane)
+        product = Signal(signed(len(total) + arithmetic.MULTIPLIER_BITS))
+        rounded = Signal.like(product)
+        average = Signal(8)
+        m.d.sync += [
+            product.eq(total * pool.multiplier),
+            rounded.eq(round_shift(product, pool.shift)),
+            average.eq(
+                Mux(
+                    layer.ofm_signed,
+                    clamp(rounded, arithmetic.S8),
+                    clamp(rounded, arithmetic.U8),
+                )
+            ),
+        ]
+        averages = Signal(8 * (config.group - 1))
+        m.d.sync += averages.eq(Cat(averages, average)[8:])
+
+        window_ends = delayed(m, tap & last & ~pool.average, _COMBINED)
+        m.d.comb += [
+            queue.w_en.eq(window_ends | averaged),
+            queue.w_data.eq(
+                Mux(pool.average, Cat(averages, average), Cat(lane[:8] for lane in lanes))
+            ),
+            self.idle.eq(~reading & (reserved == 0)),
+        ]
+        leaves = self.words.valid & self.words.ready
+        m.d.sync += reserved.eq(reserved + (tap & last) - leaves)
+        return m
