@@ -8,6 +8,9 @@ Statistics of training images say what each layer loses and saves at each thresh
 measurements on other training images say how much accuracy a loss costs (section 3 of the paper).
 Thresholds and patterns follow, for each layer or uniform, before any is run on the test images,
 which are looked at once for each operating point and only to report.
+
+All points go into the one bundle OUT and share its weights. With --recalibrate the network is
+adapted to each (`quant.recalibrate`), loses less, and goes into a bundle of its own, OUT-NAME.
 """
 
 from __future__ import annotations
@@ -16,8 +19,7 @@ import argparse
 import math
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -25,133 +27,27 @@ from rich.table import Table
 
 from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError, run_cli
+from golden.layers import Predictor
 from golden.manifest import Figures
 from golden.pattern import Pattern
 from quant import results
-from quant.budget import Chosen, at_sigma, menus, reaching, within
+from quant.budget import Chosen
 from quant.choices import parse_sigma
 from quant.data import DATASETS, Split, load
-from quant.evaluate import Evaluation, check_fits, evaluate
+from quant.evaluate import check_fits, evaluate
 from quant.export import add_operating_point
-from quant.statistics import Statistics, collect
+from quant.recalibrate import recalibrate
+from quant.statistics import collect
+from quant.tradeoff import Budget, Chooser
 from quant.zap import Site
 
-__all__ = ["Budget", "Chooser", "Line", "main"]
+__all__ = ["main"]
 
 _SEED = 1
 _STATISTICS_IMAGES = 1000
 _HELD_OUT = 2000
+_RECALIBRATION_IMAGES = 500
 _FEWEST_IMAGES = 100
-_SCOUTS = (0.25, 0.5, 0.75, 1.0)
-"""Of all that can be skipped, the shares whose loss is tried first, until one is clear."""
-_CLEAR_DROP = 0.5
-"""So many points are."""
-_PROBES = (0.5, 1.0)
-"""Then losses are measured at these shares of the largest error that a budget calls for."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What the user asks for; `option` is the command-line option without its dashes."""
-
-    option: str
-    value: float
-
-    def __str__(self) -> str:
-        return f"{self.option} {self.value:g}"
-
-
-@dataclass(frozen=True)
-class Line:
-    """Points of top-1 accuracy lost = slope * sum of eps, while that is small."""
-
-    slope: float
-
-    @classmethod
-    def fit(cls, errors: Sequence[float], drops: Sequence[float]) -> Line:
-        """The least-squares line through the origin. Raises UserError where it does not rise."""
-        product = sum(error * drop for error, drop in zip(errors, drops))
-        if product <= 0:
-            raise UserError(
-                "the images held out show no loss of accuracy that thresholds could be chosen by; "
-                "give more with --held-out"
-            )
-        return cls(product / sum(error * error for error in errors))
-
-
-class Chooser:
-    """Turns budgets into operating points.
-
-    Parameters
-    ----------
-    statistics : Statistics
-    patterns : sequence of Pattern
-        The ones to choose from; exactly one where a budget is a threshold.
-    uniform : bool
-        All layers have the same pattern and threshold.
-    """
-
-    def __init__(
-        self, statistics: Statistics, patterns: Sequence[Pattern], *, uniform: bool
-    ) -> None:
-        self.statistics = statistics
-        self.patterns = patterns
-        self.uniform = uniform
-        self.menus = menus(statistics, patterns, uniform=uniform)
-
-    def choose(self, budget: Budget, line: Line) -> Chosen:
-        """The operating point that meets a budget. Raises UserError where none does."""
-        if budget.option == "sigma":
-            return at_sigma(self.statistics, self.patterns[0], budget.value)
-        if budget.option == "mac-reduction":
-            return reaching(self.menus, budget.value)
-        chosen = within(self.menus, budget.value / line.slope)
-        if not chosen.layers:
-            least = min(errors[errors > 0].min() for errors in (m.errors for m in self.menus))
-            raise UserError(
-                f"{budget} is out of reach: the least that skipping anything is predicted to "
-                f"lose is {least * line.slope:.4f} points"
-            )
-        return chosen
-
-    def measure_line(self, budgets: Sequence[Budget], drop_of: Callable[[Chosen], float]) -> Line:
-        """The accuracy-error line, measured where the budgets will make use of it.
-
-        `drop_of` says how many points a choice loses on images held out.
-        """
-        most = sum(float(menu.savings.max()) for menu in self.menus)
-        errors: list[float] = []
-        drops: list[float] = []
-        for share in _SCOUTS:
-            probe = reaching(self.menus, share * most)
-            errors.append(probe.error)
-            drops.append(drop_of(probe))
-            if drops[-1] >= _CLEAR_DROP:
-                break
-        line = Line.fit(errors, drops)
-        largest = max(self.choose(budget, line).error for budget in budgets)
-        for share in _PROBES:
-            probe = within(self.menus, share * largest)
-            errors.append(probe.error)
-            drops.append(drop_of(probe))
-        return Line.fit(errors, drops)
-
-
-def operating_point(bundle: Bundle, name: str, chosen: Chosen, line: Line, images: int) -> Bundle:
-    """The bundle with one more operating point and what is predicted of it."""
-    bundle = add_operating_point(bundle, name, chosen.layers)
-    predicted = Figures(
-        drop=line.slope * chosen.error, mac_reduction=chosen.mac_reduction, images=images
-    )
-    return _with_figures(bundle, name, predicted=predicted)
-
-
-def _with_figures(bundle: Bundle, name: str, **figures: Figures) -> Bundle:
-    points = [
-        point.model_copy(update=figures) if point.name == name else point
-        for point in bundle.manifest.operating_points
-    ]
-    return Bundle(bundle.manifest.model_copy(update={"operating_points": points}), bundle.tensors)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -178,6 +74,7 @@ def arguments() -> argparse.ArgumentParser:
         metavar="N",
         help=f"training images to measure losses on ({_HELD_OUT})",
     )
+    add("--recalibrate", action="store_true", help="adapt the network to each: OUT-NAME for each")
     add("--json", type=Path, help="add the results to this list of operating points")
     add("--out", type=Path, required=True, help="the new bundle's directory")
     return parser
@@ -186,35 +83,53 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     """The command line: the bundle with one operating point for each budget."""
     args = arguments().parse_args()
-    check_replaceable(args.out)
     earlier = results.read(args.json)
     bundle = Bundle.load(args.bundle)
     budgets = _budgets(args)
     patterns = _patterns(bundle, args)
     names = _names(bundle, budgets, args)
+    outs = [args.out] * len(names)
+    if args.recalibrate:
+        outs = [args.out.with_name(f"{args.out.name}-{name}") for name in names]
+    for out in outs:
+        check_replaceable(out)
     dataset = load(args.dataset, args.data)
     check_fits(bundle, dataset)
     sample, held_out = _splits(dataset.train, args.statistics_images, args.held_out)
 
     chooser = Chooser(collect(bundle, sample), patterns, uniform=args.uniform)
+    images = sample.first(_RECALIBRATION_IMAGES) if args.recalibrate else None
     dense = evaluate(bundle, {}, held_out, "held out, dense")
-    line = chooser.measure_line(budgets, lambda chosen: _drop(bundle, chosen, held_out, dense))
-    # All are chosen before the first is run on the test images.
-    for name, budget in zip(names, budgets):
-        chosen = chooser.choose(budget, line)
-        bundle = operating_point(bundle, name, chosen, line, len(sample))
-    dense = evaluate(bundle, {}, dataset.test, "dense")
-    for name in names:
-        predictors = bundle.predictors(bundle.operating_point(name))
-        measured = evaluate(bundle, predictors, dataset.test, name).figures(dense)
-        bundle = _with_figures(bundle, name, measured=measured)
-    bundle.save(args.out)
 
-    rows = [_row(bundle, dataset.name, n, b, dense, chooser) for n, b in zip(names, budgets)]
+    def drop_of(chosen: Chosen) -> float:
+        label = f"held out, error {chosen.error:.3f}"
+        return dense.top1 - evaluate(*_running(bundle, chosen, images), held_out, label).top1
+
+    line = chooser.measure_line(budgets, drop_of)
+    # All are chosen before the first is run on the test images.
+    choices = [chooser.choose(budget, line) for budget in budgets]
+    whole = evaluate(bundle, {}, dataset.test, "dense")
+    finished: dict[Path, Bundle] = {}
+    rows = []
+    for name, budget, chosen, out in zip(names, budgets, choices, outs):
+        network, predictors = _running(bundle, chosen, images)
+        measured = evaluate(network, predictors, dataset.test, name).figures(whole)
+        predicted = Figures(
+            drop=line.drop(chosen.error),
+            mac_reduction=chosen.mac_reduction,
+            images=len(held_out),
+        )
+        figures = {"predicted": predicted, "measured": measured}
+        base = finished.get(out, network)
+        finished[out] = _with_figures(add_operating_point(base, name, chosen.layers), name, figures)
+        rows.append(_row(args, bundle, budget, _pattern(chooser, chosen), whole.top1, figures))
+    for out, network in finished.items():
+        network.save(out)
     if args.json is not None:
         results.write(args.json, [*earlier, *rows])
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))
-    Console().print(f"wrote {args.out}")
+    for out in finished:
+        Console().print(f"wrote {out}")
 
 
 def _budgets(args: argparse.Namespace) -> list[Budget]:
@@ -283,42 +198,63 @@ def _splits(train: Split, statistics: int | None, held_out: int | None) -> tuple
     return drawn.first(first), Split(drawn.images[first:], drawn.labels[first:])
 
 
-def _drop(bundle: Bundle, chosen: Chosen, split: Split, dense: Evaluation) -> float:
-    """Points lost on a split, of which `dense` is the network's result without ZAP."""
+def _running(
+    bundle: Bundle, chosen: Chosen, images: Split | None
+) -> tuple[Bundle, dict[str, Predictor]]:
+    """The network and predictors of a choice, recalibrated where there are images for that."""
     predictors = {}
     for layer, (pattern, sigma) in chosen.layers.items():
         name = Site(layer, pattern).name
         predictors[layer] = bundle.predictor(name, bundle.threshold(name, sigma))
-    label = f"held out, error {chosen.error:.3f}"
-    return dense.top1 - evaluate(bundle, predictors, split, label).top1
+    if images is None:
+        return bundle, predictors
+    return recalibrate(bundle, predictors, images), predictors
+
+
+def _with_figures(bundle: Bundle, name: str, figures: dict[str, Figures]) -> Bundle:
+    """The bundle with predicted and measured figures at one of its operating points."""
+    points = [
+        point.model_copy(update=figures) if point.name == name else point
+        for point in bundle.manifest.operating_points
+    ]
+    return Bundle(bundle.manifest.model_copy(update={"operating_points": points}), bundle.tensors)
+
+
+def _pattern(chooser: Chooser, chosen: Chosen) -> str:
+    """What was chosen where all layers have the same, else what was chosen from."""
+    patterns = chooser.patterns
+    if chooser.uniform:
+        patterns = [pattern for pattern, _ in chosen.layers.values()]
+    return "+".join(sorted({str(pattern) for pattern in patterns}))
 
 
 def _row(
-    bundle: Bundle, dataset: str, name: str, budget: Budget, dense: Evaluation, chooser: Chooser
+    args: argparse.Namespace,
+    bundle: Bundle,
+    budget: Budget,
+    pattern: str,
+    int8_top1: float,
+    figures: dict[str, Figures],
 ) -> results.Result:
-    """One operating point as `quant.results` keeps it, with the patterns it was chosen from."""
-    point = bundle.operating_point(name)
-    assert point.predicted is not None
-    assert point.measured is not None
-    patterns = {str(pattern) for pattern in chooser.patterns}
-    uniform = chooser.uniform or budget.option == "sigma"
-    if uniform:
-        patterns = {bundle.manifest.predictors[c.predictor].pattern for c in point.layers.values()}
+    """One operating point as `quant.results` keeps it."""
+    predicted, measured = figures["predicted"], figures["measured"]
+    uniform = args.uniform or budget.option == "sigma"
     return {
         "network": bundle.manifest.name,
-        "dataset": dataset,
+        "dataset": args.dataset,
         "method": "zap-uniform" if uniform else "zap",
-        "pattern": "+".join(sorted(patterns)),
+        "pattern": pattern,
         "budget": str(budget),
-        "predicted_drop": point.predicted.drop,
-        "drop": point.measured.drop,
-        "predicted_mac_reduction": point.predicted.mac_reduction,
-        "mac_reduction": point.measured.mac_reduction,
+        "predicted_drop": predicted.drop,
+        "drop": measured.drop,
+        "predicted_mac_reduction": predicted.mac_reduction,
+        "mac_reduction": measured.mac_reduction,
+        "recalibrated": args.recalibrate,
         "fine_tuned": False,
         "float_top1": bundle.manifest.provenance.get("float_top1"),
-        "int8_top1": dense.top1,
-        "top1": point.measured.top1,
-        "images": point.measured.images,
+        "int8_top1": int8_top1,
+        "top1": measured.top1,
+        "images": measured.images,
         "command": shlex.join(["python", "-m", "quant.choose", *sys.argv[1:]]),
     }
 

@@ -2,7 +2,8 @@
 
 `docs/results/operating_points.json` is one. An entry has network, dataset, method, pattern, budget,
 predicted_drop and drop (points), predicted_mac_reduction and mac_reduction (shares of all conv
-MACs), fine_tuned, float_top1, int8_top1 and top1 (percent), images, and the command that made it.
+MACs), recalibrated, fine_tuned, float_top1, int8_top1 and top1 (percent), images, and the command
+that made it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["Result", "read", "write"]
 Result = dict[str, Any]
 """An entry of the list."""
 
-_KEY = ("network", "dataset", "method", "pattern", "budget", "fine_tuned")
+_KEY = ("network", "dataset", "method", "pattern", "budget", "recalibrated", "fine_tuned")
 """Of results that agree in these, the later takes the place of the earlier."""
 
 

@@ -16,13 +16,13 @@ from golden.pattern import MASKS
 from quant import choose
 from quant.budget import Chosen
 from quant.calibrate import activation_scales
-from quant.choose import Budget, Chooser, Line
 from quant.data import DATASETS, Dataset, Split, load
 from quant.evaluate import evaluate
 from quant.lower import lower
 from quant.models import MODELS
 from quant.quantise import quantise
 from quant.statistics import SIGMAS, Curve, Statistics
+from quant.tradeoff import Budget, Chooser, Line
 from quant.train import train
 from quant.zap import Site, train_zaps
 from quant.zap_quantise import add_zaps
@@ -155,6 +155,7 @@ def test_results_are_added_to_a_list(
         "drop": point.measured.drop,
         "predicted_mac_reduction": point.predicted.mac_reduction,
         "mac_reduction": point.measured.mac_reduction,
+        "recalibrated": False,
         "fine_tuned": False,
         "float_top1": None,
         "top1": point.measured.top1,
@@ -196,18 +197,11 @@ def test_what_cannot_be_chosen_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--max-drop", "1", "1e-9"], "max-drop 1e-09 is out of reach: the least that skipping"),
-        (["--mac-reduction", "0.9"], "a MAC reduction of 0.9 is out of reach: the best that"),
-    ],
-)
-def test_budgets_out_of_reach_are_refused(
-    options: list[str], message: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_reduction_out_of_reach_is_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match=message):
-        run(monkeypatch, source, tmp_path / "out", *options)
+    with pytest.raises(UserError, match=r"reduction of 0.9 is out of reach: the best .* is 0\.\d+"):
+        run(monkeypatch, source, tmp_path / "out", "--mac-reduction", "0.9")
     assert not list(tmp_path.iterdir())
 
 
@@ -232,26 +226,57 @@ def test_files_that_are_something_else_are_refused_and_kept(
     assert_refused(choose.main, options, "the bundle has no predictors", monkeypatch, capsys)
 
 
-def test_a_line_goes_through_the_origin_and_nearest_the_measurements() -> None:
-    assert Line.fit([0.1, 0.2], [0.4, 0.8]).slope == pytest.approx(4)
-    assert Line.fit([1, 2], [1, 4]).slope == pytest.approx(9 / 5)
+def test_recalibrated_networks_are_bundles_of_their_own(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [source, *QUICK, "--out", tmp_path / "out", "--recalibrate"]
+    budgets = ["--mac-reduction", "0.2", "0.4"]
+    monkeypatch.setattr(sys, "argv", ["choose", *map(str, arguments), *budgets])
+    choose.main()
+    names = ["mac-reduction-0.2", "mac-reduction-0.4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"out-{name}" for name in names]
+    test = load("digits", None).test
+    dense = evaluate(Bundle.load(source), {}, test)
+    for name in names:
+        bundle = Bundle.load(tmp_path / f"out-{name}")
+        (point,) = bundle.manifest.operating_points
+        assert point.name == name
+        result = evaluate(bundle, bundle.predictors(point), test)
+        assert point.measured == result.figures(dense)
+
+
+def test_a_line_has_a_corner_at_each_measurement() -> None:
+    line = Line([2.0, 1.0, 3.0], [4.0, 1.0, 3.5])  # the last is noise: more error, less loss
+    assert [line.drop(e) for e in (0, 0.5, 1, 1.5, 3, 6)] == pytest.approx([0, 0.5, 1, 2.5, 4, 8])
+    assert [line.error(d) for d in (0, 0.5, 1, 2.5, 8)] == pytest.approx([0, 0.5, 1, 1.5, 6])
     with pytest.raises(UserError, match="show no loss of accuracy"):
-        Line.fit([0.1, 0.2], [0.0, -0.1])
+        Line([0.1, 0.2], [0.0, -0.1])
 
 
-def test_the_line_is_measured_where_the_budgets_are() -> None:
-    probes: list[Chosen] = []
+@pytest.fixture
+def chooser() -> Chooser:
+    """Of one layer with most of the MACs, whose error grows with the square of its saving."""
+    grown = np.linspace(0.01, 1, len(SIGMAS))
+    curves = {Site("conv", MASKS["B"]): Curve(grown**2, grown / 2)}
+    return Chooser(Statistics({"first": 100, "conv": 300}, curves), [MASKS["B"]], uniform=False)
+
+
+def test_a_loss_that_no_threshold_is_as_small_as_is_refused(chooser: Chooser) -> None:
+    with pytest.raises(UserError, match=r"max-drop 1e-06 is out of reach: .* lose is 0\.0008 p"):
+        chooser.choose(Budget("max-drop", 1e-6), Line([0.1], [0.8]))
+
+
+def test_the_line_is_measured_where_the_budgets_are(chooser: Chooser) -> None:
+    probes: list[float] = []
 
     def drop_of(chosen: Chosen) -> float:
-        probes.append(chosen)
-        return 8 * chosen.error
+        probes.append(chosen.error)
+        return 8 * chosen.error**2
 
-    grown = np.linspace(0, 1, len(SIGMAS))
-    statistics = Statistics(
-        {"first": 100, "conv": 300}, {Site("conv", MASKS["B"]): Curve(grown**2, grown / 2)}
-    )
-    chooser = Chooser(statistics, [MASKS["B"]], uniform=False)
-    line = chooser.measure_line([Budget("max-drop", 1), Budget("max-drop", 4)], drop_of)
-    assert line.slope == pytest.approx(8)
-    assert [probe.error for probe in probes] == pytest.approx([1 / 16, 1 / 4, 1 / 2], rel=0.02)
-    assert chooser.choose(Budget("max-drop", 2), line).error == pytest.approx(1 / 4, rel=0.02)
+    budgets = [Budget("max-drop", 0.1), Budget("max-drop", 4)]
+    line = chooser.measure_line(budgets, drop_of)
+    assert len(probes) <= 5
+    for budget in budgets:
+        chosen = chooser.choose(budget, line)
+        assert 8 * chosen.error**2 == pytest.approx(budget.value, rel=0.3)
+        assert line.drop(chosen.error) == pytest.approx(budget.value, rel=0.05)
