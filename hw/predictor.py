@@ -125,8 +125,7 @@ class Predictor(wiring.Component):
             layer1.value.eq(Mux(computed, self.values.payload, 0)),
             layer1.col.eq(col),
             layer1.col_in_map.eq(col < layer.width),
-            layer1.above1_in_map.eq(row >= 1),
-            layer1.above2_in_map.eq(row >= 2),
+            layer1.above_in_map.eq(row >= 1),
         ]
         hidden_delay = _CONV_LATENCY + 1
         hidden_in_map = (row >= 1) & (row <= layer.height) & (col >= 1) & (col <= layer.width)
@@ -149,8 +148,7 @@ class Predictor(wiring.Component):
             layer2.value.eq(hidden),
             layer2.col.eq(col2 - 1),
             layer2.col_in_map.eq((col2 >= 1) & (col2 <= layer.width)),
-            layer2.above1_in_map.eq(delayed(m, row >= 2, hidden_delay, enable)),
-            layer2.above2_in_map.eq(delayed(m, row >= 3, hidden_delay, enable)),
+            layer2.above_in_map.eq(1),  # before the map comes a row of zeros, from layer 1
         ]
 
         # Decide. Position, address and residue are counted again here, where they are needed.
@@ -215,6 +213,7 @@ class _Depthwise(wiring.Component):
     After the step that brings position (row, col), `_CONV_LATENCY` enabled cycles later, `sum` is
     that of the window centred on (row - 1, col - 1). Columns outside the map must be stepped
     through, with `col_in_map` low, to bring in the padding; there are two after each row.
+    `above_in_map` is low in the first row: the line buffer still holds rows of another channel.
     """
 
     def __init__(self, config: Config, *, bias_bits: int) -> None:
@@ -229,8 +228,7 @@ class _Depthwise(wiring.Component):
                 "value": In(8),
                 "col": In(col),
                 "col_in_map": In(1),
-                "above1_in_map": In(1),
-                "above2_in_map": In(1),
+                "above_in_map": In(1),
                 "sum": Out(signed(max(bias_bits, arithmetic.SCORE_BITS) + 1)),
             }
         )
@@ -246,8 +244,9 @@ class _Depthwise(wiring.Component):
         valid = delayed(m, self.valid, 1, self.enable)
         value = delayed(m, self.value, 1, self.enable)
         in_map = delayed(m, self.col_in_map, 1, self.enable)
-        above1 = Mux(in_map & delayed(m, self.above1_in_map, 1, self.enable), read.data.above1, 0)
-        above2 = Mux(in_map & delayed(m, self.above2_in_map, 1, self.enable), read.data.above2, 0)
+        above_in_map = delayed(m, self.above_in_map, 1, self.enable)
+        above1 = Mux(in_map & above_in_map, read.data.above1, 0)
+        above2 = Mux(in_map, read.data.above2, 0)
         m.d.comb += [
             read.en.eq(self.enable),
             read.addr.eq(self.col),
