@@ -132,8 +132,7 @@ async def finds_the_survivors(dut: Any) -> None:
     rng = random.Random(orders.seed)
     tb = TB(dut, orders, pauses=True)
     await tb.start()
-    for _ in range(orders.count):
-        layer = Map.draw(orders.config, rng, widest=orders.config.row_pixels)
+    for layer in Map.several(orders.config, rng, orders.count, widest=orders.config.row_pixels):
         channels = [Channel.draw(layer, rng) for _ in range(rng.randint(1, 5))]
         tb.kept = tb.skipped = 0
         tb.send(layer, channels)
@@ -157,8 +156,7 @@ async def keeps_its_rate(dut: Any) -> None:
     rng = random.Random(orders.seed + 1)
     tb = TB(dut, orders, pauses=False)
     await tb.start()
-    for _ in range(orders.count):
-        layer = Map.draw(orders.config, rng, widest=orders.config.row_pixels)
+    for layer in Map.several(orders.config, rng, orders.count, widest=orders.config.row_pixels):
         channels = [Channel.draw(layer, rng) for _ in range(3)]
         tb.send(layer, channels)
         ends = []

@@ -53,8 +53,8 @@ async def emits_what_the_pattern_computes(dut: Any) -> None:
     rng = random.Random(orders.seed)
     sink = StreamSink(dut, "items", pause=uneven_pauses(orders.seed))
     await prepare(dut)
-    for _ in range(orders.count):
-        layer, channels = Map.draw(orders.config, rng), rng.randint(1, 4)
+    for layer in Map.several(orders.config, rng, orders.count):
+        channels = rng.randint(1, 4)
         expected = expected_items(layer, channels)
         await begin(dut, layer, channels)
         again = cocotb.start_soon(start_again(dut, rng.randint(0, len(expected) - 1)))
@@ -72,8 +72,8 @@ async def keeps_its_rate(dut: Any) -> None:
     rng = random.Random(orders.seed + 1)
     sink = StreamSink(dut, "items")
     await prepare(dut)
-    for _ in range(orders.count):
-        layer, channels = Map.draw(orders.config, rng), rng.randint(1, 4)
+    for layer in Map.several(orders.config, rng, orders.count):
+        channels = rng.randint(1, 4)
         await begin(dut, layer, channels)
         begun = now()
         await collect(sink, len(expected_items(layer, channels)))

@@ -60,21 +60,38 @@ class Map:
     col_step: int
 
     @classmethod
-    def draw(cls, config: Config, rng: random.Random, *, widest: int | None = None) -> Map:
-        """Any map that fits; often a single pixel, row or column, or as wide as may be."""
+    def several(
+        cls, config: Config, rng: random.Random, count: int, *, widest: int | None = None
+    ) -> Iterator[Map]:
+        """The corners: one pixel, one row, one column, nothing computed; then any that fit."""
         widest = widest or config.ofm_words
-        width = rng.choice([1, widest, rng.randint(1, widest), rng.randint(1, 12)])
+        beyond = Pattern(MAX_PERIOD, 1 << MAX_PERIOD - 1)
+        for height, width, pattern in (
+            (1, 1, FULL),
+            (1, 1, beyond),
+            (1, widest, MASKS["A"]),
+            (config.ofm_words, 1, MASKS["B"]),
+            (MAX_PERIOD // 4, MAX_PERIOD // 4, beyond),
+        ):
+            yield cls._of(config, rng, height, width, pattern)
+        for _ in range(count):
+            yield cls._draw(config, rng, widest)
+
+    @classmethod
+    def _draw(cls, config: Config, rng: random.Random, widest: int) -> Map:
+        width = rng.choice([widest, rng.randint(1, widest), rng.randint(1, 12)])
         tallest = config.ofm_words // width
-        height = rng.choice([1, tallest, rng.randint(1, tallest), rng.randint(1, min(tallest, 12))])
+        height = rng.choice([tallest, rng.randint(1, tallest), rng.randint(1, min(tallest, 12))])
         period = rng.randint(1, MAX_PERIOD)
         pattern = rng.choice(
-            [
-                FULL,
-                *MASKS.values(),
-                Pattern(period, rng.randrange(1, 1 << period)),
-                Pattern(period, 1 << period - 1),
-            ]
+            [*MASKS.values(), Pattern(period, rng.randrange(1, 1 << period)), Pattern(period, 1)]
         )
+        return cls._of(config, rng, height, width, pattern)
+
+    @classmethod
+    def _of(
+        cls, config: Config, rng: random.Random, height: int, width: int, pattern: Pattern
+    ) -> Map:
         row_step, col_step = (rng.randrange(config.ifm_words) for _ in range(2))
         return cls(config, height, width, pattern, row_step, col_step)
 

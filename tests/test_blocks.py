@@ -25,8 +25,8 @@ SEED = 1
 @pytest.mark.parametrize(
     ("bench", "block", "config", "count"),
     [
-        ("scheduler", PatternScheduler, TINY, 60),
-        ("predictor", Predictor, TINY, 20),
+        ("scheduler", PatternScheduler, TINY, 50),
+        ("predictor", Predictor, TINY, 12),
         ("array", MacArray, TINY, 20),
         ("array", MacArray, replace(TINY, pes=1, lanes=16), 10),
         ("array", MacArray, replace(TINY, pes=4, lanes=32), 10),
