@@ -14,6 +14,7 @@ import pytest
 from golden.errors import UserError
 from hw import verilog
 from hw.config import PRESETS, Config
+from hw.descriptor import ChannelRecord
 from tb import simulator, toolchain
 from tb.engine import LINT
 from tests.hardware import TINY
@@ -92,12 +93,18 @@ def test_the_json_describes_the_verilog(name: str, tmp_path: Path) -> None:
     ports = {port["name"]: (port["direction"], port["bits"]) for port in described["ports"]}
     assert ports == ports_of(source.read_text(), described["module"])
     assert Config(**described["config"]) == PRESETS[name]
-    for structure, port in (("descriptor", "descriptor"), ("counters", "counters")):
-        assert_tiles(described["structures"][structure], ports[port][1])
+    sizes = {
+        "descriptor": ports["descriptor"][1],
+        "record": ChannelRecord().size,
+        "counters": ports["counters"][1],
+    }
+    assert described["structures"].keys() == sizes.keys()
+    for structure, bits in sizes.items():
+        assert_tiles(described["structures"][structure], bits)
 
 
 def assert_tiles(rows: list[dict[str, Any]], bits: int) -> None:
-    """Fields cover a port without gap or overlap."""
+    """Fields cover that many bits without gap or overlap."""
     at = 0
     for row in sorted(rows, key=lambda row: row["bit"]):
         assert row["bit"] == at, row["name"]
