@@ -38,8 +38,6 @@ class Config:
         Pixels of one ofm that fit; two banks of that many G-byte words are built.
     row_pixels : int, power of two
         Widest ofm row with ZAP: the length of the predictor's line buffers.
-    survivors : int, power of two, at least 2 P
-        Pixels that may wait between the predictor and the array.
     predictor : bool
         False leaves the predictor out, for measuring what it costs.
     """
@@ -52,7 +50,6 @@ class Config:
     weight_words: int
     ofm_words: int
     row_pixels: int
-    survivors: int
     predictor: bool = True
 
     def __post_init__(self) -> None:
@@ -68,7 +65,6 @@ class Config:
             "weight_words": (16, 1 << 16),
             "ofm_words": (16, 1 << 16),
             "row_pixels": (4, 1 << 13),
-            "survivors": (2 * self.pes if isinstance(self.pes, int) else 2, 1 << 16),
         }
         for field, (low, high) in limits.items():
             value = getattr(self, field)
@@ -134,7 +130,6 @@ PRESETS = {
         weight_words=1024,
         ofm_words=1024,
         row_pixels=64,
-        survivors=256,
     ),
     "default": Config(
         name="default",
@@ -145,6 +140,5 @@ PRESETS = {
         weight_words=512,
         ofm_words=2048,
         row_pixels=256,
-        survivors=512,
     ),
 }

@@ -26,7 +26,6 @@ TINY = Config(
     weight_words=256,
     ofm_words=128,
     row_pixels=32,
-    survivors=16,
 )
 
 Testbench = Callable[[Any], Coroutine[Any, Any, None]]

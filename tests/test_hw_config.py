@@ -19,9 +19,8 @@ SIZES = {
     "weight_words": (16, 65536),
     "ofm_words": (16, 65536),
     "row_pixels": (4, 8192),
-    "survivors": (4, 65536),
 }
-"""Every size with its limits; those of `survivors` for two PEs."""
+"""Every size with its limits."""
 
 
 def test_every_field_is_tested_here() -> None:
@@ -31,7 +30,7 @@ def test_every_field_is_tested_here() -> None:
 @pytest.mark.parametrize("field", SIZES)
 def test_a_size_may_be_as_small_or_large_as_documented(field: str) -> None:
     for limit in SIZES[field]:
-        change: dict[str, Any] = {"survivors": 64, field: limit}
+        change: dict[str, Any] = {field: limit}
         assert getattr(replace(TINY, **change), field) == limit
 
 
@@ -49,12 +48,6 @@ def test_a_size_outside_its_limits_is_refused(field: str) -> None:
         change: dict[str, Any] = {field: wrong}
         with pytest.raises(UserError, match=rf"{field} is {wrong}, .* in {low}\.\.{high}$"):
             replace(TINY, **change)
-
-
-def test_two_survivors_must_fit_for_each_pe() -> None:
-    assert replace(TINY, pes=8, survivors=16).multipliers == 64
-    with pytest.raises(UserError, match=r"survivors is 8, must be a power of two in 16\.\."):
-        replace(TINY, pes=8, survivors=8)
 
 
 @pytest.mark.parametrize("wrong", ["", "two words", "9lives", "a-b", "café", "a/b", None, 7])

@@ -28,7 +28,6 @@ SMALLEST = Config(
     weight_words=16,
     ofm_words=16,
     row_pixels=4,
-    survivors=2,
 )
 CONFIGS = [
     *PRESETS.values(),
