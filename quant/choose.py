@@ -66,13 +66,13 @@ def arguments() -> argparse.ArgumentParser:
         "--statistics-images",
         type=int,
         metavar="N",
-        help=f"training images for statistics ({_STATISTICS_IMAGES})",
+        help=f"training images for statistics (default: {_STATISTICS_IMAGES}, at most a third)",
     )
     add(
         "--held-out",
         type=int,
         metavar="N",
-        help=f"training images to measure losses on ({_HELD_OUT})",
+        help=f"training images to measure losses on (default: {_HELD_OUT}, at most two thirds)",
     )
     add("--recalibrate", action="store_true", help="adapt the network to each: OUT-NAME for each")
     add("--json", type=Path, help="add the results to this list of operating points")
@@ -83,7 +83,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     """The command line: the bundle with one operating point for each budget."""
     args = arguments().parse_args()
-    earlier = results.read(args.json)
+    results.read(args.json)  # what cannot be added to is refused now
     bundle = Bundle.load(args.bundle)
     budgets = _budgets(args)
     patterns = _patterns(bundle, args)
@@ -126,7 +126,7 @@ def main() -> None:
     for out, network in finished.items():
         network.save(out)
     if args.json is not None:
-        results.write(args.json, [*earlier, *rows])
+        results.write(args.json, [*results.read(args.json), *rows])
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))
     for out in finished:
         Console().print(f"wrote {out}")
