@@ -25,6 +25,7 @@ from golden.manifest import ConvNode
 from hw.config import PRESETS, Config
 from quant.data import load
 from quant.evaluate import Evaluation, evaluate
+from quant.threads import suit_threads
 from tb.engine import Check
 from tb.network import held_out_image, network_layers
 from tb.progress import reporting
@@ -77,7 +78,9 @@ def main() -> int:
     pixels, label = held_out_image(bundle, arguments.data, arguments.image)
     layers_off = network_layers(bundle, config, pixels, {})
     layers_on = network_layers(bundle, config, pixels, predictors)
-    test = load(str(bundle.manifest.provenance["dataset"]), arguments.data).test
+    dataset = load(str(bundle.manifest.provenance["dataset"]), arguments.data)
+    suit_threads(dataset.shape)
+    test = dataset.test
     dense = evaluate(bundle, {}, test, "accuracy, ZAP off")
     zap = evaluate(bundle, predictors, test, "accuracy, ZAP on")
 

@@ -38,6 +38,7 @@ from quant.evaluate import check_fits, evaluate
 from quant.export import add_operating_point
 from quant.recalibrate import recalibrate
 from quant.statistics import collect
+from quant.threads import suit_threads
 from quant.tradeoff import Budget, Chooser
 from quant.zap import Site
 
@@ -94,6 +95,7 @@ def main() -> None:
     for out in outs:
         check_replaceable(out)
     dataset = load(args.dataset, args.data)
+    suit_threads(dataset.shape)
     check_fits(bundle, dataset)
     sample, held_out = _splits(dataset.train, args.statistics_images, args.held_out)
 

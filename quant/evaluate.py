@@ -29,6 +29,7 @@ from golden.pattern import Pattern
 from quant.choices import parse_sigma
 from quant.data import DATASETS, Dataset, Split, load
 from quant.progress import progress
+from quant.threads import suit_threads
 
 __all__ = ["Evaluation", "LayerTally", "evaluate"]
 
@@ -240,6 +241,7 @@ def main() -> None:
         points = [point.name for point in bundle.manifest.operating_points]
     runs = plan(bundle, points, args.pattern, [parse_sigma(text) for text in args.sigma])
     dataset = load(args.dataset, args.data)
+    suit_threads(dataset.shape)
     check_fits(bundle, dataset)
     rows = sweep(bundle, runs, dataset.test.first(args.images))
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))

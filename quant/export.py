@@ -33,6 +33,7 @@ from quant.evaluate import Evaluation, evaluate
 from quant.lower import lower
 from quant.models import MODELS, Model, load_weights
 from quant.quantise import quantise
+from quant.threads import suit_threads
 from quant.train import float_top1, train
 from quant.zap import Site, train_zaps
 from quant.zap_quantise import add_zaps
@@ -78,6 +79,7 @@ def main() -> None:
         raise UserError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
     model = MODELS[args.model]
     dataset = load(args.dataset or model.dataset, args.data)
+    suit_threads(dataset.shape)
     wanted, given = len(model.mean), dataset.shape[0]
     if wanted != given:
         raise UserError(
