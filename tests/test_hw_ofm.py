@@ -27,12 +27,19 @@ async def fill(context: Any, dut: OfmBanks, bank: int, group: np.ndarray) -> Non
     context.set(dut.drain, 0)
 
 
+def pooled_layer(rng: random.Random, corner: str) -> Layer:
+    """A random layer of that corner that has a pooling."""
+    while True:
+        layer = random_layer(TINY, rng, corner, corner)
+        if layer.pool is not None:
+            return layer
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_pooled_map_leaves_as_golden_has_it_layer_after_layer(seed: int) -> None:
     rng = random.Random(seed)
     dut = OfmBanks(TINY)
-    layers: list[Layer] = [random_layer(TINY, rng, "pooled", f"pooled {n}") for n in range(3)]
-    assert all(layer.pool is not None for layer in layers)
+    layers = [pooled_layer(rng, corner) for corner in ("pooled", "signed", "pooled")]
 
     async def check(context: Any) -> None:
         await context.tick().until(dut.ready)
