@@ -91,11 +91,10 @@ def fold(zap: Zap) -> Folded:
 def _fold_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
     assert bn.running_mean is not None
     assert bn.running_var is not None
-    assert conv.bias is not None
     with torch.no_grad():
         gain = bn.weight.double() * (bn.running_var.double() + bn.eps).rsqrt()
         weight = conv.weight.double().squeeze(1) * gain.view(-1, 1, 1)
-        bias = (conv.bias.double() - bn.running_mean.double()) * gain + bn.bias.double()
+        bias = bn.bias.double() - bn.running_mean.double() * gain
     return weight.numpy(), bias.numpy()
 
 

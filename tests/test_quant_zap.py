@@ -76,6 +76,21 @@ def test_zaps_learn(bundle: Bundle, zaps: dict[Site, Zap], site: Site) -> None:
     assert float(((real > 0.5) == positive).float().mean()) > max(share, 1 - share) + 0.01
 
 
+def test_a_channel_that_is_always_or_never_zero_is_known_as_such() -> None:
+    module = tiny_module()
+    with torch.no_grad():
+        module.bn2.bias[:4] = 20
+        module.bn2.bias[4:] = -20
+    bundle = tiny_bundle(module, IMAGES)[1]
+    zaps = train_zaps(bundle, SITES[:1], IMAGES, epochs=20, seed=3)
+    full = add_zaps(bundle, zaps, IMAGES)
+    _, integer, positive = float_and_integer_scores(full, SITES[0], zaps[SITES[0]])
+    assert bool(positive[:, :4].all())
+    assert not bool(positive[:, 4:].any())
+    assert float(integer[:, :4].min()) > 0.7
+    assert float(integer[:, 4:].max()) < 0.3
+
+
 def test_thresholds_mean_sigma(bundle: Bundle, zaps: dict[Site, Zap]) -> None:
     """The integer comparison is the real one, for every score there can be."""
     full = add_zaps(bundle, zaps, IMAGES)
