@@ -2,8 +2,8 @@
 
 It reads the windows of a max or average pooling tap by tap, G channels at a time; a layer without
 pooling has windows of one pixel. A tap takes a cycle, one outside the map too, and an average
-`AVERAGE_CYCLES` more for each window. All of it is behind the array's back: the next group of G
-channels is computed meanwhile.
+G + 5 more for each window. All of it is behind the array's back: the next group of G channels is
+computed meanwhile.
 """
 
 from amaranth import Cat, Module, Mux, Signal
@@ -108,10 +108,19 @@ class Drain(wiring.Component):
                 tap_rows_left.eq(pool.kernel_height),
             ]
 
-        phase = Signal(range(_COMBINED + config.group + _AVERAGED + 1))
+        len_average = _COMBINED + config.group + _AVERAGED
+        phase = Signal(range(len_average + 1))
         averaged = Signal()
         reading = Signal()
-        with m.FSM():
+        with m.FSM() as walk:
+            # Continuous assignments: Icarus evaluates a process that depends on the state alone
+            # only when that changes, and until then its outputs are undefined.
+            m.d.comb += [
+                reading.eq(walk.ongoing("READ")),
+                tap.eq(reading & (reserved != _QUEUE)),
+                averaged.eq(walk.ongoing("AVERAGE") & (phase == len_average - 1)),
+                self.done.eq(walk.ongoing("DONE")),
+            ]
             with m.State("REST"):
                 with m.If(self.go):
                     m.d.sync += [
@@ -123,7 +132,6 @@ class Drain(wiring.Component):
                     ]
                     m.next = "READ"
             with m.State("READ"):
-                m.d.comb += [reading.eq(1), tap.eq(reserved != _QUEUE)]
                 with m.If(tap):
                     m.d.sync += [first.eq(0), col.eq(col + 1), taps_left.eq(taps_left - 1)]
                     with m.If(row_ends):
@@ -156,13 +164,11 @@ class Drain(wiring.Component):
                             m.next = "DONE"
             with m.State("AVERAGE"):
                 m.d.sync += phase.eq(phase + 1)
-                with m.If(phase == _COMBINED + config.group + _AVERAGED - 1):
-                    m.d.comb += averaged.eq(1)
+                with m.If(averaged):
                     m.next = "READ"
                     with m.If(rows_left == 0):
                         m.next = "DONE"
             with m.State("DONE"):
-                m.d.comb += self.done.eq(1)
                 m.next = "REST"
 
         # Combine taps, lane by lane.
