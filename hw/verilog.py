@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 from pathlib import Path
 
 from amaranth.back import verilog
@@ -73,9 +74,11 @@ def write(config: Config, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, text in texts.items():
             file = folder / (module_name(config) + suffix)
-            scratch = file.with_name(f".{file.name}.{os.getpid()}")
-            scratch.write_text(text)
-            os.replace(scratch, file)
+            # A name of its own: two simulators may be built, from two threads, at the same time.
+            with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as scratch:
+                scratch.write(text)
+            Path(scratch.name).chmod(0o644)
+            os.replace(scratch.name, file)
             files.append(file)
     except OSError as error:
         raise UserError(
