@@ -14,6 +14,8 @@ SEED ?= 1
 OUT ?= build/verilog
 PYTEST_ARGS ?=
 BUNDLE ?= build/digits
+# Made on demand; another bundle is the user's own.
+MADE := $(addsuffix /manifest.json,$(filter build/digits,$(BUNDLE)))
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -28,7 +30,7 @@ help: ## print this list
 
 setup: $(STAMP) compiler icarus ## create .venv with the pinned tools, bring Icarus where it may
 
-demo: setup $(BUNDLE)/manifest.json ## train, quantise, predict, simulate and compare a small network
+demo: setup $(MADE) ## train, quantise, predict, simulate and compare a small network
 	$(RUN) -m examples.demo --bundle '$(BUNDLE)' $(DEMO_ARGS)
 
 test: setup ## run every test (PYTEST_ARGS=... is handed on to pytest)
@@ -36,7 +38,7 @@ test: setup ## run every test (PYTEST_ARGS=... is handed on to pytest)
 
 sim: SIM ?= both
 sim: CONFIG ?= small
-sim: setup $(BUNDLE)/manifest.json ## simulate a bundle's network (SIM=icarus|verilator|both CONFIG=small BUNDLE=DIR WAVES=0|1)
+sim: setup $(MADE) ## simulate a bundle's network (SIM=icarus|verilator|both CONFIG=small BUNDLE=DIR WAVES=0|1)
 	$(RUN) -m tb.sim --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(if $(filter 1,$(WAVES)),--waves)
 
 sim-random: SIM ?= verilator
