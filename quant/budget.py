@@ -15,7 +15,7 @@ import numpy as np
 
 from golden.errors import UserError
 from golden.pattern import Pattern
-from quant.statistics import SIGMAS, Statistics
+from quant.curves import SIGMAS, Statistics
 from quant.zap import Site
 
 __all__ = ["Chosen", "Menu", "at_sigma", "menus", "reaching", "within"]

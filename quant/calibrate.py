@@ -73,7 +73,7 @@ def activation_scales(graph: Graph, model: Model, batches: Iterable[Tensor]) -> 
     for images in batches:
         for layer, ofm in graph.run(images):
             if isinstance(layer, ConvLayer) and layer.name != graph.output:
-                histograms[layer.name].add(ofm.view(1, -1))
+                histograms[layer.name].add(ofm.reshape(1, -1))
 
     scales = {INPUT: input_scale(model)}
     for layer in graph.layers:

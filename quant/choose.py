@@ -33,11 +33,11 @@ from golden.pattern import Pattern
 from quant import results
 from quant.budget import Chosen
 from quant.choices import parse_sigma
+from quant.curves import collect
 from quant.data import DATASETS, Split, load
 from quant.evaluate import check_fits, evaluate
 from quant.export import add_operating_point
 from quant.recalibrate import recalibrate
-from quant.statistics import collect
 from quant.threads import suit_threads
 from quant.tradeoff import Budget, Chooser
 from quant.zap import Site

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from golden.errors import UserError
 
-__all__ = ["DATASETS", "Dataset", "Split", "load"]
+__all__ = ["DATASETS", "Dataset", "Source", "Split", "load"]
 
 DIGITS_SIZE = 16
 """Height and width that the 8x8 digits are enlarged to."""
-_DIGITS_HELD_OUT = 360
+_DIGITS_TEST = 360
 _DIGITS_SPLIT_SEED = 2020
 _CIFAR_SHAPE = (3, 32, 32)
+_FEWEST_HELD_OUT = 2000
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Split:
         """The first `count` images, all of them where it is None."""
         return Split(self.images[:count], self.labels[:count])
 
+    def divided(self, last: int) -> tuple[Split, Split]:
+        """All but the last so many images, and those."""
+        kept = len(self) - last
+        return self.first(kept), Split(self.images[kept:], self.labels[kept:])
+
     def sample(self, count: int, seed: int) -> Split:
         """At most `count` images, drawn without replacement."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
@@ -60,12 +66,23 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a dataset's files hold."""
+
+    classes: list[str]
+    train: Split
+    test: Split
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A training split and the held-out split that accuracy is reported on."""
+    """The images to train on, those that decisions are made by, and those to report on."""
 
     name: str
     classes: list[str]
     train: Split
+    held_out: Split
+    """Of the training images, the ones that networks are not trained on."""
     test: Split
 
     @property
@@ -80,10 +97,17 @@ def load(name: str, directory: Path | None) -> Dataset:
 
     Raises UserError naming the missing or damaged file.
     """
-    return DATASETS[name](directory)
+    source = DATASETS[name](directory)
+    train, held_out = source.train.divided(_held_out(len(source.train)))
+    return Dataset(name, source.classes, train, held_out, source.test)
 
 
-def _digits(directory: Path | None) -> Dataset:
+def _held_out(images: int) -> int:
+    """A tenth of the training images; of few more, up to a fifth, to tell small losses apart."""
+    return min(max(images // 10, _FEWEST_HELD_OUT), images // 5)
+
+
+def _digits(directory: Path | None) -> Source:
     """scikit-learn's 1,797 handwritten digits, enlarged bilinearly; split the same way for ever."""
     del directory
     source = load_digits()
@@ -93,35 +117,34 @@ def _digits(directory: Path | None) -> Dataset:
     images = (pixels * 255).round().to(torch.uint8)
     labels = torch.from_numpy(source.target).to(torch.int64)
     order = torch.from_numpy(np.random.default_rng(_DIGITS_SPLIT_SEED).permutation(len(labels)))
-    test, train = order[:_DIGITS_HELD_OUT], order[_DIGITS_HELD_OUT:]
-    return Dataset(
-        "digits",
+    test, train = order[:_DIGITS_TEST], order[_DIGITS_TEST:]
+    return Source(
         [str(digit) for digit in source.target_names],
         Split(images[train], labels[train]),
         Split(images[test], labels[test]),
     )
 
 
-def _cifar10(directory: Path | None) -> Dataset:
+def _cifar10(directory: Path | None) -> Source:
     """CIFAR-10 in its official Python layout, with whichever `data_batch_*` are there."""
     folder = _cifar_folder("cifar10", directory, "cifar-10-batches-py")
     classes = _names(folder / "batches.meta", "label_names")
     batches = sorted(folder.glob("data_batch_*")) or [folder / "data_batch_1"]
     train = _cifar_split(batches, "labels", len(classes))
     test = _cifar_split([folder / "test_batch"], "labels", len(classes))
-    return Dataset("cifar10", classes, train, test)
+    return Source(classes, train, test)
 
 
-def _cifar100(directory: Path | None) -> Dataset:
+def _cifar100(directory: Path | None) -> Source:
     """CIFAR-100 in its official Python layout, fine labels."""
     folder = _cifar_folder("cifar100", directory, "cifar-100-python")
     classes = _names(folder / "meta", "fine_label_names")
     train = _cifar_split([folder / "train"], "fine_labels", len(classes))
     test = _cifar_split([folder / "test"], "fine_labels", len(classes))
-    return Dataset("cifar100", classes, train, test)
+    return Source(classes, train, test)
 
 
-DATASETS: dict[str, Callable[[Path | None], Dataset]] = {
+DATASETS: dict[str, Callable[[Path | None], Source]] = {
     "digits": _digits,
     "cifar10": _cifar10,
     "cifar100": _cifar100,

@@ -80,11 +80,7 @@ def main() -> None:
     model = MODELS[args.model]
     dataset = load(args.dataset or model.dataset, args.data)
     suit_threads(dataset.shape)
-    wanted, given = len(model.mean), dataset.shape[0]
-    if wanted != given:
-        raise UserError(
-            f"{args.model} takes images of {wanted} channels, {dataset.name} has {given}"
-        )
+    model.check_takes(dataset.shape, dataset.name)
     torch.manual_seed(args.seed)
     _be_deterministic()
     module = model.build(len(dataset.classes)).eval()
@@ -172,17 +168,8 @@ def _obtain_weights(
     """Load the weights where they are given, else train the network."""
     if args.weights is not None:
         load_weights(module, args.weights)
-    elif model.epochs is None:
-        raise UserError(f"model {args.model} is not trained here; give its --weights")
     else:
-        train(
-            model,
-            module,
-            dataset.train,
-            epochs=model.epochs,
-            seed=args.seed,
-            device=args.device,
-        )
+        train(model, module, dataset.train, model.recipe, seed=args.seed, device=args.device)
 
 
 def _digest(file: Path | None) -> str | None:

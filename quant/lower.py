@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 from golden.errors import UserError
 from quant.graph import INPUT, ConvLayer, Graph, PoolLayer, Residual
-from quant.models import OptionA
+from quant.networks.cifar_resnet import OptionA
 
 __all__ = ["lower"]
 

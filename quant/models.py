@@ -1,4 +1,4 @@
-"""The built-in networks and how weights get into them.
+"""The registry of built-in networks, and how weights get into them.
 
 A network is one entry of `MODELS`; add one there.
 """
@@ -8,114 +8,45 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.errors import UserError
+from quant.networks.alexnet import CifarAlexNet
+from quant.networks.cifar_resnet import CifarResNet
+from quant.networks.digits import Digits
+from quant.networks.vgg import CifarVgg16
 
-__all__ = ["MODELS", "Model", "OptionA", "load_weights"]
+__all__ = ["MODELS", "Model", "Recipe", "load_weights"]
 
 
-class OptionA(nn.Module):
-    """The parameter-free shortcut of He et al. (section 4.2): subsample, pad with zero channels.
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained from scratch: one learning-rate cycle, images shifted and mirrored.
 
     Parameters
     ----------
-    stride : int
-        Every stride-th pixel in both directions, from (0, 0).
-    channel_offset : int
-        Zero channels before the tensor's own, and as many after.
+    optimiser : "adamw" or "sgd"
+        SGD with Nesterov momentum 0.9.
+    learning_rate : float
+        At the peak of the cycle.
+    shift : int
+        Images are moved by up to this many pixels each way, zeros moving in.
+    flip : bool
+        Half of them are mirrored left to right.
     """
 
-    def __init__(self, stride: int, channel_offset: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.channel_offset = channel_offset
-
-    def forward(self, x: Tensor) -> Tensor:
-        picked = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(picked, (0, 0, 0, 0, self.channel_offset, self.channel_offset))
-
-
-class Digits(nn.Module):
-    """Six convolutions for 1x16x16 digits: 3x3, 5x5, 1x1, one strided; each with BN and ReLU."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.conv2 = nn.Conv2d(16, 16, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(16)
-        self.conv3 = nn.Conv2d(16, 24, 3, stride=2, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(24)
-        self.conv4 = nn.Conv2d(24, 24, 5, padding=2, bias=False)
-        self.bn4 = nn.BatchNorm2d(24)
-        self.conv5 = nn.Conv2d(24, 32, 1, bias=False)
-        self.bn5 = nn.BatchNorm2d(32)
-        self.pool = nn.MaxPool2d(2)
-        self.conv6 = nn.Conv2d(32, 48, 3, padding=1, bias=False)
-        self.bn6 = nn.BatchNorm2d(48)
-        self.fc = nn.Linear(48 * 4 * 4, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        x = F.relu(self.bn3(self.conv3(x)))
-        x = F.relu(self.bn4(self.conv4(x)))
-        x = F.relu(self.bn5(self.conv5(x)))
-        x = F.relu(self.bn6(self.conv6(self.pool(x))))
-        return self.fc(torch.flatten(x, 1))
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, option A where the shape changes (He et al., 2015)."""
-
-    def __init__(self, c_i: int, c_o: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(c_i, c_o, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(c_o)
-        self.relu = nn.ReLU()
-        self.conv2 = nn.Conv2d(c_o, c_o, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(c_o)
-        same = stride == 1 and c_i == c_o
-        self.shortcut = nn.Identity() if same else OptionA(stride, (c_o - c_i) // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return self.relu(y + self.shortcut(x))
-
-
-class CifarResNet(nn.Module):
-    """The ResNets of He et al. (section 4.2) for 3x32x32: 6 * blocks + 2 layers.
-
-    The names in its state dict are those of Yerlan Idelbayev's pretrained files.
-    """
-
-    def __init__(self, blocks: int, classes: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.relu = nn.ReLU()
-        self.layer1 = _stage(16, 16, blocks, stride=1)
-        self.layer2 = _stage(16, 32, blocks, stride=2)
-        self.layer3 = _stage(32, 64, blocks, stride=2)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.linear = nn.Linear(64, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(self.flatten(self.pool(x)))
-
-
-def _stage(c_i: int, c_o: int, blocks: int, stride: int) -> nn.Sequential:
-    first = BasicBlock(c_i, c_o, stride)
-    return nn.Sequential(first, *(BasicBlock(c_o, c_o, 1) for _ in range(blocks - 1)))
+    epochs: int
+    batch: int
+    optimiser: Literal["adamw", "sgd"]
+    learning_rate: float
+    weight_decay: float
+    shift: int
+    flip: bool
 
 
 @dataclass(frozen=True)
@@ -131,8 +62,8 @@ class Model:
         Its input is (pixel - mean) / std.
     sigma : float
         A ZAP threshold that costs little accuracy: the default.
-    epochs : int or None
-        How long `quant.train` trains it from scratch; None where that is not done here.
+    recipe : Recipe
+        How `quant.train` trains it, and how images are augmented wherever its training images are.
     """
 
     build: Callable[[int], nn.Module]
@@ -140,22 +71,67 @@ class Model:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     sigma: float
-    epochs: int | None = None
+    recipe: Recipe
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Pixels of 0 .. 1, (n, channels, h, w), as the network wants them."""
         mean, std = (pixels.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
         return (pixels - mean) / std
 
+    def check_takes(self, shape: tuple[int, int, int], dataset: str) -> None:
+        """Raise UserError where images of a dataset's shape have other channels."""
+        if shape[0] != len(self.mean):
+            raise UserError(
+                f"the model takes images of {len(self.mean)} channels, {dataset} has {shape[0]}"
+            )
+
+
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_CIFAR10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
+_CIFAR100 = {"mean": (0.5071, 0.4865, 0.4409), "std": (0.2673, 0.2564, 0.2762)}
+
+_DIGITS = Recipe(
+    epochs=40,
+    batch=64,
+    optimiser="adamw",
+    learning_rate=4e-3,
+    weight_decay=1e-2,
+    shift=1,
+    flip=False,
+)
+_PLAIN = Recipe(
+    epochs=16,
+    batch=128,
+    optimiser="adamw",
+    learning_rate=1e-3,
+    weight_decay=5e-2,
+    shift=4,
+    flip=True,
+)
+"""For networks without BN, which diverge at SGD's usual rates."""
+_NORMALISED = Recipe(
+    epochs=60,
+    batch=128,
+    optimiser="sgd",
+    learning_rate=0.2,
+    weight_decay=5e-4,
+    shift=4,
+    flip=True,
+)
+"""For networks with BN."""
 
 MODELS = {
-    "digits": Model(Digits, "digits", mean=(0.0,), std=(1.0,), sigma=0.3, epochs=40),
+    "digits": Model(Digits, "digits", mean=(0.0,), std=(1.0,), sigma=0.3, recipe=_DIGITS),
     "resnet20": Model(
-        lambda classes: CifarResNet(3, classes),
-        "cifar10",
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        sigma=0.1,
+        partial(CifarResNet, 3), "cifar10", **_IMAGENET, sigma=0.1, recipe=_NORMALISED
+    ),
+    "alexnet-cifar": Model(CifarAlexNet, "cifar100", **_CIFAR100, sigma=0.3, recipe=_PLAIN),
+    "alexnet-cifar-half": Model(
+        partial(CifarAlexNet, width=0.5), "cifar100", **_CIFAR100, sigma=0.3, recipe=_PLAIN
+    ),
+    "vgg16-cifar": Model(CifarVgg16, "cifar10", **_CIFAR10, sigma=0.2, recipe=_NORMALISED),
+    "vgg16-cifar-quarter": Model(
+        partial(CifarVgg16, width=0.25), "cifar10", **_CIFAR10, sigma=0.2, recipe=_NORMALISED
     ),
 }
 """Name on the command line -> network."""

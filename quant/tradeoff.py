@@ -16,7 +16,7 @@ import numpy as np
 from golden.errors import UserError
 from golden.pattern import Pattern
 from quant.budget import Chosen, at_sigma, menus, reaching, within
-from quant.statistics import Statistics
+from quant.curves import Statistics
 
 __all__ = ["Budget", "Chooser", "Line"]
 

@@ -1,47 +1,120 @@
-"""Training a built-in network from scratch, and the accuracy of a float network."""
+"""Training a built-in network from scratch, and the accuracy of a float network.
+
+    python -m quant.train --model NAME --data DIR --out FILE [--epochs N] [--resume]
+
+writes a state dict that `quant/export.py --weights FILE` takes. The held-out images are not trained
+on: thresholds are chosen by them later. After every epoch FILE.checkpoint is written; with --resume
+an interrupted training goes on from there to the same result as one that was not interrupted.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from rich.console import Console
+from torch import nn
 
-from quant.data import Split
-from quant.models import Model
+from golden.errors import UserError, run_cli
+from quant.augment import augment
+from quant.data import DATASETS, Split, load
+from quant.models import MODELS, Model, Recipe
 from quant.progress import progress
+from quant.threads import suit_threads
 
-__all__ = ["float_top1", "train"]
+__all__ = ["Training", "float_top1", "train"]
 
-_BATCH = 64
-_LEARNING_RATE = 4e-3
-_WEIGHT_DECAY = 1e-2
-_SHIFT = 1
-"""Images are moved by up to this many pixels, to see more than there are."""
+
+class Training:
+    """A training that can stop after any epoch and go on later, with the same result.
+
+    What is random in an epoch (order, augmentation, dropout) follows from `seed` and the epoch's
+    number alone; the initial weights are the caller's.
+    """
+
+    def __init__(
+        self, model: Model, module: nn.Module, split: Split, recipe: Recipe, *, seed: int
+    ) -> None:
+        self.model = model
+        # The faster order on CPUs.
+        self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.split = split
+        self.recipe = recipe
+        self.seed = seed
+        self.epoch = 0
+        self.optimiser = _optimiser(module, recipe)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, recipe.learning_rate, total_steps=recipe.epochs * self.steps
+        )
+
+    @property
+    def steps(self) -> int:
+        """Of one epoch."""
+        return -(-len(self.split) // self.recipe.batch)
+
+    def run_epoch(self, label: str = "") -> None:
+        """One pass over the images; with a label, tells how far it is."""
+        generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
+        torch.manual_seed(self.seed * 1000 + self.epoch)
+        device = next(self.module.parameters()).device
+        order = torch.randperm(len(self.split), generator=generator).split(self.recipe.batch)
+        self.module.train()
+        for index in progress(order, self.steps, label) if label else order:
+            pixels = augment(self.split.pixels(index), self.recipe, generator)
+            images = self.model.normalise(pixels).contiguous(memory_format=torch.channels_last)
+            logits = self.module(images.to(device))
+            loss = F.cross_entropy(logits, self.split.labels[index].to(device))
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            self.schedule.step()
+        self.epoch += 1
+        self.module.eval()
+
+    def state(self) -> dict[str, Any]:
+        """All that a later `restore` needs."""
+        return {
+            "epoch": self.epoch,
+            "seed": self.seed,
+            "images": len(self.split),
+            "recipe": vars(self.recipe),
+            "module": self.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def restore(self, file: Path) -> None:
+        """Go on from a saved state. Raises UserError where it is of another training."""
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            for name in ("seed", "images", "recipe"):
+                mine = self.state()[name]
+                if state[name] != mine:
+                    raise UserError(f"{file}: its {name} is {state[name]}, not {mine}")
+            self.module.load_state_dict(state["module"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.epoch = state["epoch"]
+        except FileNotFoundError:
+            raise UserError(f"{file}: not found: nothing to --resume from") from None
+        except UserError:
+            raise
+        except Exception as error:  # a damaged pickle can raise nearly anything
+            raise UserError(f"{file}: not a checkpoint of this training: {error}") from None
 
 
 def train(
-    model: Model, module: nn.Module, split: Split, *, epochs: int, seed: int, device: str
+    model: Model, module: nn.Module, split: Split, recipe: Recipe, *, seed: int, device: str
 ) -> None:
-    """Train `module` in place, with AdamW and one learning-rate cycle; leaves it in eval mode.
-
-    The order of images and their shifts follow from `seed`; the initial weights are the caller's.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    steps = epochs * -(-len(split) // _BATCH)
-    optimiser = torch.optim.AdamW(
-        module.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=steps)
-    module.to(device).train()
-    for _ in progress(range(epochs), epochs, "training the network"):
-        for index in torch.randperm(len(split), generator=generator).split(_BATCH):
-            images = model.normalise(_shifted(split.pixels(index), generator))
-            loss = F.cross_entropy(module(images.to(device)), split.labels[index].to(device))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    module.eval()
+    """Train `module` in place from its present weights; leaves it in eval mode."""
+    training = Training(model, module.to(device), split, recipe, seed=seed)
+    for _ in progress(range(recipe.epochs), recipe.epochs, "training the network"):
+        training.run_epoch()
 
 
 @torch.no_grad()
@@ -49,17 +122,70 @@ def float_top1(model: Model, module: nn.Module, split: Split, *, device: str) ->
     """Top-1 accuracy in percent of a module in eval mode."""
     module.to(device).eval()
     correct = 0
-    for pixels, labels in split.batches(256):
+    for pixels, labels in split.batches(250):
         logits = module(model.normalise(pixels).to(device))
         correct += int((logits.argmax(1).cpu() == labels).sum())
     return 100 * correct / len(split)
 
 
-def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image moved by its own whole number of pixels, zeros moving in."""
-    padded = F.pad(images, (_SHIFT,) * 4)
-    height, width = images.shape[2:]
-    moves = torch.randint(2 * _SHIFT + 1, (len(images), 2), generator=generator).tolist()
-    return torch.stack(
-        [image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, moves)]
+def _optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(module.parameters(), rate, weight_decay=decay)
+    return torch.optim.SGD(
+        module.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=decay
     )
+
+
+def main() -> None:
+    """The command line: one file of weights."""
+    parser = argparse.ArgumentParser(prog="python -m quant.train", description=__doc__)
+    add = parser.add_argument
+    add("--model", choices=sorted(MODELS), required=True)
+    add("--dataset", choices=sorted(DATASETS), help="default: what the model is for")
+    add("--data", type=Path, help="the dataset's folder or its parent")
+    add("--epochs", type=int, help="default: the model's own")
+    add("--resume", action="store_true", help="go on from FILE.checkpoint")
+    add("--out", type=Path, required=True, metavar="FILE")
+    add("--seed", type=int, default=1)
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    args = parser.parse_args()
+    model = MODELS[args.model]
+    recipe = model.recipe
+    if args.epochs is not None:
+        if args.epochs < 1:
+            raise UserError(f"--epochs {args.epochs}: must be at least 1")
+        recipe = replace(recipe, epochs=args.epochs)
+    checkpoint = args.out.with_name(f"{args.out.name}.checkpoint")
+    if checkpoint.exists() and not args.resume:
+        raise UserError(f"{checkpoint}: is of an interrupted training; --resume it or remove it")
+    dataset = load(args.dataset or model.dataset, args.data)
+    suit_threads(dataset.shape)
+    model.check_takes(dataset.shape, dataset.name)
+    torch.manual_seed(args.seed)
+    module = model.build(len(dataset.classes)).to(args.device)
+    training = Training(model, module, dataset.train, recipe, seed=args.seed)
+    if args.resume:
+        training.restore(checkpoint)
+    console = Console()
+    while training.epoch < recipe.epochs:
+        training.run_epoch(f"epoch {training.epoch + 1} of {recipe.epochs}")
+        top1 = float_top1(model, module, dataset.held_out, device=args.device)
+        console.print(f"epoch {training.epoch}: {top1:.2f} % of the held-out images")
+        _save(training.state(), checkpoint)
+    top1 = float_top1(model, module, dataset.test, device=args.device)
+    _save({"state_dict": module.cpu().state_dict(), "float_top1": top1}, args.out)
+    checkpoint.unlink()
+    console.print(f"wrote {args.out}: {top1:.2f} % of the {len(dataset.test)} test images")
+
+
+def _save(content: dict[str, Any], file: Path) -> None:
+    """Write a file whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".{file.name}.new")
+    torch.save(content, scratch)
+    os.replace(scratch, file)
+
+
+if __name__ == "__main__":
+    run_cli(main)

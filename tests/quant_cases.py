@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,25 @@ from quant.calibrate import activation_scales
 from quant.data import Split
 from quant.graph import Graph
 from quant.lower import lower
-from quant.models import Model, OptionA
+from quant.models import Model, Recipe
+from quant.networks.cifar_resnet import OptionA
 from quant.quantise import quantise
 
 torch.set_num_threads(1)  # so small tensors that threads would only wait for each other
 
 SHAPE = (3, 12, 11)
-MODEL = Model(lambda classes: Tiny(), "none", mean=(0.5,) * 3, std=(0.3,) * 3, sigma=0.1)
+RECIPE = Recipe(
+    epochs=2,
+    batch=64,
+    optimiser="adamw",
+    learning_rate=4e-3,
+    weight_decay=0.01,
+    shift=1,
+    flip=False,
+)
+MODEL = Model(
+    lambda classes: Tiny(), "none", mean=(0.5,) * 3, std=(0.3,) * 3, sigma=0.1, recipe=RECIPE
+)
 
 
 class Tiny(nn.Module):
@@ -91,7 +103,7 @@ def tiny_bundle(module: nn.Module, split: Split) -> tuple[Graph, Bundle]:
 
 def assert_refused(
     main: Callable[[], int | None],
-    arguments: list[str | Path],
+    arguments: Sequence[str | Path],
     message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

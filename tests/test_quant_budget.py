@@ -9,7 +9,7 @@ from golden.errors import UserError
 from golden.pattern import MASKS, Pattern
 from quant import budget
 from quant.budget import Chosen, Menu, at_sigma, menus, reaching, within
-from quant.statistics import Curve, Statistics
+from quant.curves import Curve, Statistics
 from quant.zap import Site
 
 MACS = {"first": 50_000, "one": 100_000, "two": 40_000, "three": 210_000}

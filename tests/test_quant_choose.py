@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,12 @@ from golden.pattern import MASKS
 from quant import choose
 from quant.budget import Chosen
 from quant.calibrate import activation_scales
-from quant.data import DATASETS, Dataset, Split, load
+from quant.curves import SIGMAS, Curve, Statistics
+from quant.data import DATASETS, Source, Split, load
 from quant.evaluate import evaluate
 from quant.lower import lower
 from quant.models import MODELS
 from quant.quantise import quantise
-from quant.statistics import SIGMAS, Curve, Statistics
 from quant.tradeoff import Budget, Chooser, Line
 from quant.train import train
 from quant.zap import Site, train_zaps
@@ -39,7 +40,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = load("digits", None)
     torch.manual_seed(0)
     module = MODEL.build(10)
-    train(MODEL, module, dataset.train, epochs=4, seed=0, device="cpu")
+    train(MODEL, module, dataset.train, replace(MODEL.recipe, epochs=4), seed=0, device="cpu")
     graph = lower(module, dataset.shape)
     few = dataset.train.first(256)
     scales = activation_scales(graph, MODEL, [MODEL.normalise(few.pixels(slice(None)))])
@@ -110,10 +111,10 @@ def test_uniform_budgets_and_thresholds(
 def test_the_test_set_has_no_say_in_what_is_chosen(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def other_test_set(directory: Path | None) -> Dataset:
-        dataset = digits(directory)
-        noise = torch.randint(0, 256, dataset.test.images[:50].shape, dtype=torch.uint8)
-        return Dataset("digits", dataset.classes, dataset.train, Split(noise, torch.zeros(50)))
+    def other_test_set(directory: Path | None) -> Source:
+        true = digits(directory)
+        noise = torch.randint(0, 256, true.test.images[:50].shape, dtype=torch.uint8)
+        return Source(true.classes, true.train, Split(noise, torch.zeros(50)))
 
     digits = DATASETS["digits"]
     first = run(monkeypatch, source, tmp_path / "first", "--max-drop", "3")
@@ -178,7 +179,7 @@ def test_results_are_added_to_a_list(
         (["--max-drop", "1", "--pattern", "Q"], "unknown pattern 'Q'"),
         (["--max-drop", "1", "--pattern", "A"], "the bundle has no predictor for pattern A"),
         (["--max-drop", "1", "1.0"], "an operating point 'max-drop-1' already"),
-        (["--max-drop", "1", "--held-out", "1400"], "do not fit into the 1437 training images"),
+        (["--max-drop", "1", "--held-out", "1100"], "do not fit into the 1150 training images"),
         (["--max-drop", "1", "--held-out", "99"], "99 images are too few to choose by"),
         (["--max-drop", "1", "--statistics-images", "-1"], "-1 images are too few to choose by"),
         (["--max-drop", "1", "--dataset", "cifar10"], "dataset cifar10 needs --data DIR"),

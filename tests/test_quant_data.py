@@ -39,7 +39,8 @@ def cifar10(tmp_path: Path) -> Path:
 
 def test_digits_are_the_same_split_every_time() -> None:
     first, second = load("digits", None), load("digits", None)
-    assert (len(first.train), len(first.test), first.shape) == (1437, 360, (1, 16, 16))
+    sizes = len(first.train), len(first.held_out), len(first.test)
+    assert (sizes, first.shape) == ((1150, 287, 360), (1, 16, 16))
     assert first.classes == [str(digit) for digit in range(10)]
     assert torch.equal(first.test.images, second.test.images)
     pixels = first.train.pixels(slice(0, 100))
@@ -51,11 +52,13 @@ def test_cifar10_takes_the_folder_or_its_parent_and_whatever_batches_there_are(
     cifar10: Path,
 ) -> None:
     dataset = load("cifar10", cifar10)
-    assert (len(dataset.train), len(dataset.test), dataset.shape) == (5, 4, (3, 32, 32))
+    sizes = len(dataset.train), len(dataset.held_out), len(dataset.test)
+    assert (sizes, dataset.shape) == ((4, 1, 4), (3, 32, 32))
     assert dataset.classes[3] == "class3"
     assert torch.equal(load("cifar10", cifar10.parent).test.images, dataset.test.images)
     write(cifar10 / "data_batch_2", batch(7, "labels", 3))
-    assert len(load("cifar10", cifar10).train) == 12
+    dataset = load("cifar10", cifar10)
+    assert len(dataset.train) + len(dataset.held_out) == 12
     expected = batch(4, "labels", 2)
     assert torch.equal(dataset.test.labels, torch.tensor(expected["labels"]))
     assert dataset.test.images[2, 1, 0, 5] == expected["data"][2, 1024 + 5]
@@ -67,7 +70,8 @@ def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
     write(folder / "train", batch(6, "fine_labels", 1))
     write(folder / "test", batch(3, "fine_labels", 2))
     dataset = load("cifar100", tmp_path)
-    assert (len(dataset.train), len(dataset.test), len(dataset.classes)) == (6, 3, 100)
+    assert (len(dataset.train), len(dataset.held_out)) == (5, 1)
+    assert (len(dataset.test), len(dataset.classes)) == (3, 100)
 
 
 @pytest.mark.parametrize("missing", ["batches.meta", "data_batch_1", "test_batch"])

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from golden.errors import UserError
 from quant.graph import ConvLayer, Graph, PoolLayer
 from quant.lower import lower
-from quant.models import MODELS, OptionA
+from quant.models import MODELS
+from quant.networks.cifar_resnet import OptionA
 from tests.quant_cases import SHAPE, randomise_batch_norms, tiny_module
 
 

@@ -9,7 +9,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS, Pattern
-from quant.statistics import SIGMAS, Statistics, collect
+from quant.curves import SIGMAS, Statistics, collect
 from quant.zap import Site, train_zaps
 from quant.zap_quantise import add_zaps
 from tests.quant_cases import images, tiny_bundle, tiny_module

@@ -1,0 +1,50 @@
+"""AlexNet in the shape that the ZAP paper gives it for CIFAR-100 (Shomron et al., section 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["CifarAlexNet"]
+
+
+class CifarAlexNet(nn.Module):
+    """Five convolutions without BN and three fully connected layers, for 3x32x32.
+
+    Parameters
+    ----------
+    classes : int
+    width : float
+        1 is the published network (215.1 M conv MACs); every layer has this share of its channels.
+    """
+
+    def __init__(self, classes: int, width: float = 1) -> None:
+        super().__init__()
+        c1, c2, c3, c4, c5, hidden = (round(n * width) for n in (64, 192, 384, 256, 256, 2048))
+        self.features = nn.Sequential(
+            nn.Conv2d(3, c1, 3, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(c1, c2, 3, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(c2, c3, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(c3, c4, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(c4, c5, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),
+        )
+        self.classifier = nn.Sequential(
+            nn.Dropout(),
+            nn.Linear(c5 * 4 * 4, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(torch.flatten(self.features(x), 1))
