@@ -74,15 +74,15 @@ def main() -> int:
     console = Console(width=None if Console().is_terminal else _LOG_WIDTH)
     config = Config.load(arguments.config)
     bundle = Bundle.load(arguments.bundle)
-    predictors = bundle.predictors(bundle.operating_point(arguments.point))
+    network, predictors = bundle.at(arguments.point)
     pixels, label = held_out_image(bundle, arguments.data, arguments.image)
     layers_off = network_layers(bundle, config, pixels, {})
-    layers_on = network_layers(bundle, config, pixels, predictors)
+    layers_on = network_layers(network, config, pixels, predictors)
     dataset = load(str(bundle.manifest.provenance["dataset"]), arguments.data)
     suit_threads(dataset.shape)
     test = dataset.test
     dense = evaluate(bundle, {}, test, "accuracy, ZAP off")
-    zap = evaluate(bundle, predictors, test, "accuracy, ZAP on")
+    zap = evaluate(network, predictors, test, "accuracy, ZAP on")
 
     sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)
     with reporting() as report:

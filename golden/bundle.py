@@ -29,6 +29,11 @@ __all__ = ["MANIFEST", "TENSORS", "Bundle", "check", "check_replaceable"]
 
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
+_REQUANTISATION = {
+    "multiplier": (0, (1 << arithmetic.MULTIPLIER_BITS) - 1),
+    "shift": (arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX),
+}
+"""Fields of a layer, and of its shortcut under the same endings, with their ranges."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +142,24 @@ class Bundle:
         names = ", ".join(point.name for point in self.manifest.operating_points) or "none"
         raise UserError(f"no operating point {name!r} in this bundle; it has: {names}")
 
-    def predictors(self, point: OperatingPoint) -> dict[str, Predictor]:
-        """What each layer runs with at an operating point; layers not named have no predictor."""
-        return {
+    def at(self, name: str) -> tuple[Bundle, dict[str, Predictor]]:
+        """The network of an operating point and what each of its layers runs with.
+
+        Layers without an entry have no predictor. Raises UserError where there is no such point.
+        """
+        point = self.operating_point(name)
+        own = {
+            f"layers.{layer}.{field}": self.tensors[f"operating_points.{name}.{layer}.{field}"]
+            for layer, fields in point.adapted.items()
+            for field in fields
+        }
+        predictors = {
             layer: self.predictor(
-                choice.predictor, self.tensors[f"operating_points.{point.name}.{layer}.threshold"]
+                choice.predictor, self.tensors[f"operating_points.{name}.{layer}.threshold"]
             )
             for layer, choice in point.layers.items()
         }
+        return Bundle(self.manifest, self.tensors | own), predictors
 
     def uniform(self, pattern: Pattern, sigma: float) -> dict[str, Predictor]:
         """Every predictor that was trained for `pattern`, all at one threshold."""
@@ -255,10 +270,8 @@ class _Checker:
         return tensor
 
     def _requantisation(self, prefix: str, channels: int) -> None:
-        limits = (0, (1 << arithmetic.MULTIPLIER_BITS) - 1)
-        self._tensor(f"{prefix}multiplier", torch.int32, (channels,), limits)
-        limits = (arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX)
-        self._tensor(f"{prefix}shift", torch.int32, (channels,), limits)
+        for name, limits in _REQUANTISATION.items():
+            self._tensor(f"{prefix}{name}", torch.int32, (channels,), limits)
 
     def _graph(self) -> None:
         manifest = self.manifest
@@ -369,4 +382,22 @@ class _Checker:
                     torch.int32,
                     tuple(self.tensors[name].shape),
                     arithmetic.signed_range(arithmetic.SCORE_BITS),
+                )
+            self._adapted(point, f"{field}.adapted")
+
+    def _adapted(self, point: OperatingPoint, field: str) -> None:
+        """A tensor in the place of another has its type and shape, and the same range."""
+        for layer, fields in point.adapted.items():
+            for name in fields:
+                base = f"layers.{layer}.{name}"
+                self._require(base in self.claimed, f"{field}.{layer}", f"there is no {base}")
+                limits = next(
+                    (limits for end, limits in _REQUANTISATION.items() if name.endswith(end)), None
+                )
+                tensor = self.tensors[base]
+                self._tensor(
+                    f"operating_points.{point.name}.{layer}.{name}",
+                    tensor.dtype,
+                    tuple(tensor.shape),
+                    limits,
                 )

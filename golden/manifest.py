@@ -27,7 +27,7 @@ __all__ = [
     "ShortcutNode",
 ]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
 Positive = Annotated[int, Field(ge=1)]
@@ -140,10 +140,16 @@ class Figures(_Strict):
 
 
 class OperatingPoint(_Strict):
-    """A predictor and a threshold table for each layer that has one; the rest run dense."""
+    """A predictor and a threshold table for each layer that has one; the rest run dense.
+
+    Layers that were adapted to the point have tensors of their own there: for each field that
+    `adapted` names, `operating_points.POINT.LAYER.FIELD` takes the place of `layers.LAYER.FIELD`.
+    Recalibration adapts biases and requantisation, fine-tuning the weights too.
+    """
 
     name: Name
     layers: dict[Name, LayerChoice]
+    adapted: dict[Name, list[str]] = {}
     predicted: Figures | None = None
     measured: Figures | None = None
 
@@ -151,7 +157,7 @@ class OperatingPoint(_Strict):
 class Manifest(_Strict):
     """A whole bundle but for its tensors."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     name: Name
     input: Input
     output: Name

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from quant.data import Split
 from quant.models import Recipe
 
-__all__ = ["augment"]
+__all__ = ["augment", "augmented"]
 
 
 def augment(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -23,3 +24,9 @@ def augment(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
         columns = torch.where(mirrored, columns.flip(1), columns)
     images = torch.arange(count).view(-1, 1, 1)
     return padded[images, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+
+
+def augmented(split: Split, recipe: Recipe, generator: torch.Generator, copies: int = 1) -> Split:
+    """Copies of a split, each image augmented anew in each."""
+    parts = [augment(split.images, recipe, generator) for _ in range(copies)]
+    return Split(torch.cat(parts), split.labels.repeat(copies))

@@ -9,8 +9,9 @@ measurements on other training images say how much accuracy a loss costs (sectio
 Thresholds and patterns follow, for each layer or uniform, before any is run on the test images,
 which are looked at once for each operating point and only to report.
 
-All points go into the one bundle OUT and share its weights. With --recalibrate the network is
-adapted to each (`quant.recalibrate`), loses less, and goes into a bundle of its own, OUT-NAME.
+All points go into the one bundle OUT. With --recalibrate the network's biases and scales are
+adapted to each (`quant.recalibrate`), with --fine-tune its weights are too, and it loses less; what
+was adapted is kept with the point, beside the network as it was.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -31,12 +33,15 @@ from golden.layers import Predictor
 from golden.manifest import Figures
 from golden.pattern import Pattern
 from quant import results
+from quant.augment import augmented
 from quant.budget import Chosen
 from quant.choices import parse_sigma
 from quant.curves import collect
-from quant.data import DATASETS, Split, load
+from quant.data import DATASETS, Dataset, Split, load
 from quant.evaluate import check_fits, evaluate
 from quant.export import add_operating_point
+from quant.fine_tune import fine_tune
+from quant.models import MODELS, Recipe
 from quant.recalibrate import recalibrate
 from quant.threads import suit_threads
 from quant.tradeoff import Budget, Chooser
@@ -44,10 +49,8 @@ from quant.zap import Site
 
 __all__ = ["main"]
 
-_SEED = 1
 _STATISTICS_IMAGES = 1000
-_HELD_OUT = 2000
-_RECALIBRATION_IMAGES = 500
+_RECALIBRATION_IMAGES = 1000
 _FEWEST_IMAGES = 100
 
 
@@ -66,16 +69,22 @@ def arguments() -> argparse.ArgumentParser:
     add(
         "--statistics-images",
         type=int,
+        default=_STATISTICS_IMAGES,
         metavar="N",
-        help=f"training images for statistics (default: {_STATISTICS_IMAGES}, at most a third)",
+        help=f"training images for statistics (default: {_STATISTICS_IMAGES})",
     )
     add(
         "--held-out",
         type=int,
         metavar="N",
-        help=f"training images to measure losses on (default: {_HELD_OUT}, at most two thirds)",
+        help="held-out images to measure losses on (default: all that there are)",
     )
-    add("--recalibrate", action="store_true", help="adapt the network to each: OUT-NAME for each")
+    copies = "measure on N augmented copies of each: for a network that was trained on them"
+    add("--augment-held-out", type=int, default=0, metavar="N", help=copies)
+    add("--recalibrate", action="store_true", help="adapt biases and scales to each point")
+    add("--fine-tune", type=int, default=0, metavar="EPOCHS", help="train the weights for each too")
+    add("--seed", type=int, default=1)
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="what fine-tunes")
     add("--json", type=Path, help="add the results to this list of operating points")
     add("--out", type=Path, required=True, help="the new bundle's directory")
     return parser
@@ -85,53 +94,97 @@ def main() -> None:
     """The command line: the bundle with one operating point for each budget."""
     args = arguments().parse_args()
     results.read(args.json)  # what cannot be added to is refused now
+    check_replaceable(args.out)
     bundle = Bundle.load(args.bundle)
     budgets = _budgets(args)
     patterns = _patterns(bundle, args)
     names = _names(bundle, budgets, args)
-    outs = [args.out] * len(names)
-    if args.recalibrate:
-        outs = [args.out.with_name(f"{args.out.name}-{name}") for name in names]
-    for out in outs:
-        check_replaceable(out)
     dataset = load(args.dataset, args.data)
     suit_threads(dataset.shape)
     check_fits(bundle, dataset)
-    sample, held_out = _splits(dataset.train, args.statistics_images, args.held_out)
+    images = _Images(bundle, dataset, args)
 
-    chooser = Chooser(collect(bundle, sample), patterns, uniform=args.uniform)
-    images = sample.first(_RECALIBRATION_IMAGES) if args.recalibrate else None
-    dense = evaluate(bundle, {}, held_out, "held out, dense")
+    chooser = Chooser(collect(bundle, images.statistics), patterns, uniform=args.uniform)
+    dense = evaluate(bundle, {}, images.held_out, "held out, dense")
 
     def drop_of(chosen: Chosen) -> float:
         label = f"held out, error {chosen.error:.3f}"
-        return dense.top1 - evaluate(*_running(bundle, chosen, images), held_out, label).top1
+        network, predictors = _running(bundle, chosen, images)
+        return dense.top1 - evaluate(network, predictors, images.held_out, label).top1
 
     line = chooser.measure_line(budgets, drop_of)
     # All are chosen before the first is run on the test images.
     choices = [chooser.choose(budget, line) for budget in budgets]
     whole = evaluate(bundle, {}, dataset.test, "dense")
-    finished: dict[Path, Bundle] = {}
+    result = bundle
     rows = []
-    for name, budget, chosen, out in zip(names, budgets, choices, outs):
+    for name, budget, chosen in zip(names, budgets, choices):
         network, predictors = _running(bundle, chosen, images)
-        measured = evaluate(network, predictors, dataset.test, name).figures(whole)
-        predicted = Figures(
-            drop=line.drop(chosen.error),
-            mac_reduction=chosen.mac_reduction,
-            images=len(held_out),
-        )
-        figures = {"predicted": predicted, "measured": measured}
-        base = finished.get(out, network)
-        finished[out] = _with_figures(add_operating_point(base, name, chosen.layers), name, figures)
-        rows.append(_row(args, bundle, budget, _pattern(chooser, chosen), whole.top1, figures))
-    for out, network in finished.items():
-        network.save(out)
+        if args.fine_tune:
+            network = fine_tune(
+                network,
+                predictors,
+                dataset.train,
+                _recipe(bundle),
+                epochs=args.fine_tune,
+                seed=args.seed,
+                device=args.device,
+            )
+        figures = {
+            "predicted": Figures(
+                drop=None if args.fine_tune else line.drop(chosen.error),
+                mac_reduction=chosen.mac_reduction,
+                images=len(images.held_out),
+            ),
+            "measured": evaluate(network, predictors, dataset.test, name).figures(whole),
+        }
+        result = add_operating_point(result, name, chosen.layers, network)
+        result = _with_figures(result, name, figures)
+        row = _row(args, bundle, budget, _pattern(chooser, chosen), whole.top1, figures)
+        rows.append(row | {"error": chosen.error, "line": line.corners})
+    result.save(args.out)
     if args.json is not None:
         results.write(args.json, [*results.read(args.json), *rows])
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))
-    for out in finished:
-        Console().print(f"wrote {out}")
+    Console().print(f"wrote {args.out}")
+
+
+class _Images:
+    """Which training images are used for what; the test images are for none of it.
+
+    `statistics` are of those that the network was trained on, `held_out` of those that it was not,
+    `recalibration` is augmented as in its training; None without --recalibrate.
+    """
+
+    def __init__(self, bundle: Bundle, dataset: Dataset, args: argparse.Namespace) -> None:
+        self.statistics = _some(dataset.train, args.statistics_images, "--statistics-images")
+        held_out = len(dataset.held_out) if args.held_out is None else args.held_out
+        self.held_out = _some(dataset.held_out, held_out, "--held-out")
+        generator = torch.Generator().manual_seed(args.seed)
+        if args.augment_held_out:
+            copies = args.augment_held_out
+            self.held_out = augmented(self.held_out, _recipe(bundle), generator, copies)
+        self.recalibration = None
+        if args.recalibrate:
+            few = dataset.train.sample(_RECALIBRATION_IMAGES, args.seed)
+            self.recalibration = augmented(few, _recipe(bundle), generator)
+
+
+def _recipe(bundle: Bundle) -> Recipe:
+    """How the network's training images were augmented."""
+    name = bundle.manifest.provenance.get("model")
+    if name not in MODELS:
+        raise UserError(f"there is no model {name!r}, and so no way to augment images as it does")
+    return MODELS[str(name)].recipe
+
+
+def _some(split: Split, count: int, option: str) -> Split:
+    """The first so many images."""
+    if count < _FEWEST_IMAGES:
+        raise UserError(f"{option} {count}: at least {_FEWEST_IMAGES} images are needed")
+    if count > len(split):
+        raise UserError(f"{option} {count}: there are only {len(split)} such images")
+    return split.first(count)
 
 
 def _budgets(args: argparse.Namespace) -> list[Budget]:
@@ -172,7 +225,7 @@ def _patterns(bundle: Bundle, args: argparse.Namespace) -> list[Pattern]:
 
 def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) -> list[str]:
     """The new operating points' names, for example max-drop-0.5-uniform-B."""
-    how = [*["uniform"] * args.uniform, *args.pattern]
+    how = [*["uniform"] * args.uniform, *args.pattern, *["fine-tuned"] * bool(args.fine_tune)]
     names = ["-".join([budget.option, f"{budget.value:g}", *how]) for budget in budgets]
     taken = {point.name for point in bundle.manifest.operating_points}
     for index, name in enumerate(names):
@@ -181,36 +234,17 @@ def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) 
     return names
 
 
-def _splits(train: Split, statistics: int | None, held_out: int | None) -> tuple[Split, Split]:
-    """Two samples of the training images that have none in common."""
-    third = len(train) // 3
-    first = min(_STATISTICS_IMAGES, third) if statistics is None else statistics
-    second = min(_HELD_OUT, 2 * third) if held_out is None else held_out
-    if min(first, second) < _FEWEST_IMAGES:
-        raise UserError(
-            f"{min(first, second)} images are too few to choose by: "
-            f"--statistics-images and --held-out must be at least {_FEWEST_IMAGES}"
-        )
-    if first + second > len(train):
-        raise UserError(
-            f"--statistics-images {first} and --held-out {second} do not fit into the "
-            f"{len(train)} training images"
-        )
-    drawn = train.sample(first + second, _SEED)
-    return drawn.first(first), Split(drawn.images[first:], drawn.labels[first:])
-
-
 def _running(
-    bundle: Bundle, chosen: Chosen, images: Split | None
+    bundle: Bundle, chosen: Chosen, images: _Images
 ) -> tuple[Bundle, dict[str, Predictor]]:
     """The network and predictors of a choice, recalibrated where there are images for that."""
     predictors = {}
     for layer, (pattern, sigma) in chosen.layers.items():
         name = Site(layer, pattern).name
         predictors[layer] = bundle.predictor(name, bundle.threshold(name, sigma))
-    if images is None:
+    if images.recalibration is None:
         return bundle, predictors
-    return recalibrate(bundle, predictors, images), predictors
+    return recalibrate(bundle, predictors, images.recalibration), predictors
 
 
 def _with_figures(bundle: Bundle, name: str, figures: dict[str, Figures]) -> Bundle:
@@ -252,7 +286,7 @@ def _row(
         "predicted_mac_reduction": predicted.mac_reduction,
         "mac_reduction": measured.mac_reduction,
         "recalibrated": args.recalibrate,
-        "fine_tuned": False,
+        "fine_tuned": bool(args.fine_tune),
         "float_top1": bundle.manifest.provenance.get("float_top1"),
         "int8_top1": int8_top1,
         "top1": measured.top1,
@@ -269,7 +303,7 @@ def _table(title: str, rows: Sequence[results.Result]) -> Table:
     for row in rows:
         table.add_row(
             row["budget"],
-            f"{row['predicted_drop']:.2f}",
+            "" if row["predicted_drop"] is None else f"{row['predicted_drop']:.2f}",
             f"{row['drop']:.2f}",
             f"{100 * row['predicted_mac_reduction']:.2f}",
             f"{100 * row['mac_reduction']:.2f}",

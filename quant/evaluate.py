@@ -164,33 +164,33 @@ class Row:
     images: int
 
 
-Run = tuple[str, float | None, dict[str, Predictor]]
-"""Name of the point or pattern, its uniform threshold if it has one, what the layers run with."""
+Run = tuple[str, float | None, Bundle, dict[str, Predictor]]
+"""Name of the point or pattern, its uniform threshold if it has one, network and predictors."""
 
 
 def plan(
     bundle: Bundle, points: Sequence[str], patterns: Sequence[str], sigmas: Sequence[float]
 ) -> list[Run]:
     """The dense network, then each operating point, then each pattern with each threshold."""
-    runs: list[Run] = [("dense", None, {})]
+    runs: list[Run] = [("dense", None, bundle, {})]
     for name in points:
-        runs.append((name, None, bundle.predictors(bundle.operating_point(name))))
+        runs.append((name, None, *bundle.at(name)))
     for text in patterns:
         pattern = Pattern.parse(text)
         for sigma in sigmas:
             predictors = bundle.uniform(pattern, sigma)
             if not predictors:
                 raise UserError(f"the bundle has no predictor for pattern {text}")
-            runs.append((str(pattern), sigma, predictors))
+            runs.append((str(pattern), sigma, bundle, predictors))
     return runs
 
 
-def sweep(bundle: Bundle, runs: Sequence[Run], split: Split) -> list[Row]:
+def sweep(runs: Sequence[Run], split: Split) -> list[Row]:
     """Evaluate each; the first is what the others' drop is measured from."""
     rows: list[Row] = []
-    for point, threshold, predictors in runs:
+    for point, threshold, network, predictors in runs:
         label = point if threshold is None else f"{point} sigma {threshold:g}"
-        result = evaluate(bundle, predictors, split, label)
+        result = evaluate(network, predictors, split, label)
         rows.append(
             Row(
                 point=point,
@@ -243,7 +243,7 @@ def main() -> None:
     dataset = load(args.dataset, args.data)
     suit_threads(dataset.shape)
     check_fits(bundle, dataset)
-    rows = sweep(bundle, runs, dataset.test.first(args.images))
+    rows = sweep(runs, dataset.test.first(args.images))
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -108,7 +108,7 @@ def main() -> None:
     bundle = add_operating_point(bundle, "default", choices)
     dense = evaluate(bundle, {}, dataset.test, "evaluating int8")
     point = bundle.manifest.operating_points[0]
-    sparse = evaluate(bundle, bundle.predictors(point), dataset.test, "evaluating int8 + ZAP")
+    sparse = evaluate(*bundle.at("default"), dataset.test, "evaluating int8 + ZAP")
     manifest = bundle.manifest.model_copy(
         update={
             "operating_points": [point.model_copy(update={"measured": sparse.figures(dense)})],
@@ -130,17 +130,31 @@ def main() -> None:
 
 
 def add_operating_point(
-    bundle: Bundle, name: str, choices: dict[str, tuple[Pattern, float]]
+    bundle: Bundle,
+    name: str,
+    choices: dict[str, tuple[Pattern, float]],
+    network: Bundle | None = None,
 ) -> Bundle:
-    """The bundle with one more operating point: layer -> (pattern, sigma)."""
+    """The bundle with one more operating point: layer -> (pattern, sigma).
+
+    `network` is the bundle with layers adapted to the point, where they were.
+    """
     layers = {}
+    adapted: dict[str, list[str]] = {}
     tensors = dict(bundle.tensors)
     for layer, (pattern, sigma) in choices.items():
         predictor = Site(layer, pattern).name
         layers[layer] = LayerChoice(predictor=predictor, sigma=sigma)
         table = bundle.threshold(predictor, sigma)
         tensors[f"operating_points.{name}.{layer}.threshold"] = table
-    points = [*bundle.manifest.operating_points, OperatingPoint(name=name, layers=layers)]
+    for tensor, value in ({} if network is None else network.tensors).items():
+        room, _, path = tensor.partition(".")
+        if room == "layers" and not torch.equal(value, bundle.tensors[tensor]):
+            layer, _, field = path.rpartition(".")
+            adapted.setdefault(layer, []).append(field)
+            tensors[f"operating_points.{name}.{path}"] = value
+    point = OperatingPoint(name=name, layers=layers, adapted=adapted)
+    points = [*bundle.manifest.operating_points, point]
     return Bundle(bundle.manifest.model_copy(update={"operating_points": points}), tensors)
 
 

@@ -38,15 +38,12 @@ _LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
 def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], split: Split) -> Bundle:
     """The bundle with its convolutions recalibrated for running with these predictors.
 
-    Its operating points are not handed on, as they were for the network as it was. Fully connected
-    layers stay as they are. Layers are recalibrated in order, each on what the ones
+    Fully connected layers stay as they are. Layers are recalibrated in order, each on what the ones
     before it now make of the images of `split`, which are all held in memory at once.
     """
     images = quantise_images(bundle, split.pixels(slice(None)))
-    manifest = bundle.manifest.model_copy(update={"operating_points": []})
-    kept = [name for name in bundle.tensors if not name.startswith("operating_points.")]
-    tensors = {name: bundle.tensors[name] for name in kept}
-    result = Bundle(manifest, tensors)
+    tensors = dict(bundle.tensors)
+    result = Bundle(bundle.manifest, tensors)
     maps = {bundle.manifest.input.tensor: images}
     layers = len(bundle.manifest.layers)
     for dense in progress(Network(bundle).steps(images), layers, "recalibrating"):

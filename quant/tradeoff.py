@@ -60,8 +60,13 @@ class Line:
         if self.drops[-1] <= 0:
             raise UserError(
                 "the images held out show no loss of accuracy that thresholds could be chosen by; "
-                "give more with --held-out"
+                "give more with --held-out or --augment-held-out"
             )
+
+    @property
+    def corners(self) -> list[tuple[float, float]]:
+        """(error, drop) of each measurement, as the line passes through it."""
+        return list(zip(self.errors[1:].tolist(), self.drops[1:].tolist()))
 
     def drop(self, error: float) -> float:
         """Points that are lost at an error."""

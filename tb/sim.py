@@ -79,12 +79,12 @@ def main() -> int:
 
     config = Config.load(arguments.config)
     bundle = Bundle.load(arguments.bundle)
-    predictors = bundle.predictors(bundle.operating_point(arguments.point))
+    network, predictors = bundle.at(arguments.point)
     pixels, _ = held_out_image(bundle, arguments.data, arguments.image)
     dense = network_layers(bundle, config, pixels, {})
-    zap = network_layers(bundle, config, pixels, predictors)
+    zap = network_layers(network, config, pixels, predictors)
     # A pooled ofm is compared once more as it was before.
-    whole = network_layers(bundle, config, pixels, predictors, fuse=False)
+    whole = network_layers(network, config, pixels, predictors, fuse=False)
     whole = [layer for layer, fused in zip(whole, zap, strict=True) if fused.pool is not None]
     sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)
 

@@ -93,7 +93,7 @@ def test_truncated_files_are_named(
 CONV2 = "layers.conv2"
 ZAP = "predictors.conv2.B"
 MANIFEST_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda d: d.update(schema_version=99), "schema_version is 99, this program reads 1"),
+    (lambda d: d.update(schema_version=99), "schema_version is 99, this program reads 2"),
     (lambda d: d.pop("schema_version"), "schema_version is None"),
     (lambda d: d.update(surprise=1), "surprise: Extra inputs are not permitted"),
     (lambda d: d["layers"][1].update(op="softmax"), "layers.1: Input tag 'softmax'"),

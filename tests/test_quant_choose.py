@@ -31,7 +31,7 @@ from tests.quant_cases import assert_refused
 
 MODEL = MODELS["digits"]
 PATTERNS = [MASKS["B"], MASKS["D"]]
-QUICK = ["--statistics-images", "200", "--held-out", "400"]
+QUICK = ["--statistics-images", "200", "--augment-held-out", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     few = dataset.train.first(256)
     scales = activation_scales(graph, MODEL, [MODEL.normalise(few.pixels(slice(None)))])
     bundle = quantise(graph, scales, MODEL, name="digits", classes=dataset.classes)
+    provenance = {"model": "digits"}
+    bundle = Bundle(bundle.manifest.model_copy(update={"provenance": provenance}), bundle.tensors)
     bare = tmp_path_factory.mktemp("bundles") / "bare"
     bundle.save(bare)
     sites = [Site(layer.name, pattern) for layer in graph.zap_sites() for pattern in PATTERNS]
@@ -73,9 +75,7 @@ def test_each_budget_becomes_an_operating_point_with_its_figures(
     for point in points:
         assert point.predicted is not None
         assert point.predicted.mac_reduction is not None
-        assert point.measured == evaluate(bundle, bundle.predictors(point), dataset.test).figures(
-            dense
-        )
+        assert point.measured == evaluate(*bundle.at(point.name), dataset.test).figures(dense)
         reductions.append(point.predicted.mac_reduction)
     assert points[0].predicted is not None
     assert points[2].measured is not None
@@ -100,7 +100,7 @@ def test_uniform_budgets_and_thresholds(
     assert [p.name for p in bundle.manifest.operating_points] == [point.name, "sigma-0.255-D"]
     point = bundle.manifest.operating_points[1]
     uniform = bundle.uniform(MASKS["D"], 0.255)
-    for layer, predictor in bundle.predictors(point).items():
+    for layer, predictor in bundle.at(point.name)[1].items():
         assert predictor.pattern == MASKS["D"]
         assert torch.equal(predictor.threshold, uniform[layer].threshold)
     assert point.predicted is not None
@@ -146,6 +146,10 @@ def test_results_are_added_to_a_list(
     assert point.measured.top1 is not None
     assert row.pop("int8_top1") - row["drop"] == pytest.approx(point.measured.top1)
     assert row.pop("command").endswith(f"--max-drop 3 6 --json {file}")
+    assert row.pop("error") > 0
+    errors, drops = zip(*row.pop("line"))
+    assert min(errors) > 0
+    assert np.interp(row["predicted_drop"], drops, errors) > 0
     assert row == {
         "network": "digits",
         "dataset": "digits",
@@ -179,9 +183,9 @@ def test_results_are_added_to_a_list(
         (["--max-drop", "1", "--pattern", "Q"], "unknown pattern 'Q'"),
         (["--max-drop", "1", "--pattern", "A"], "the bundle has no predictor for pattern A"),
         (["--max-drop", "1", "1.0"], "an operating point 'max-drop-1' already"),
-        (["--max-drop", "1", "--held-out", "1100"], "do not fit into the 1150 training images"),
-        (["--max-drop", "1", "--held-out", "99"], "99 images are too few to choose by"),
-        (["--max-drop", "1", "--statistics-images", "-1"], "-1 images are too few to choose by"),
+        (["--max-drop", "1", "--held-out", "1100"], "--held-out 1100: there are only 287 such"),
+        (["--max-drop", "1", "--held-out", "99"], "--held-out 99: at least 100 images are needed"),
+        (["--max-drop", "1", "--statistics-images", "-1"], "--statistics-images -1: at least 100"),
         (["--max-drop", "1", "--dataset", "cifar10"], "dataset cifar10 needs --data DIR"),
     ],
 )
@@ -227,23 +231,21 @@ def test_files_that_are_something_else_are_refused_and_kept(
     assert_refused(choose.main, options, "the bundle has no predictors", monkeypatch, capsys)
 
 
-def test_recalibrated_networks_are_bundles_of_their_own(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("adapt", [["--recalibrate"], ["--recalibrate", "--fine-tune", "4"]])
+def test_adapted_networks_are_kept_with_their_points(
+    adapt: list[str], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = [source, *QUICK, "--out", tmp_path / "out", "--recalibrate"]
-    budgets = ["--mac-reduction", "0.2", "0.4"]
-    monkeypatch.setattr(sys, "argv", ["choose", *map(str, arguments), *budgets])
-    choose.main()
-    names = ["mac-reduction-0.2", "mac-reduction-0.4"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"out-{name}" for name in names]
+    bundle = run(monkeypatch, source, tmp_path / "out", "--mac-reduction", "0.2", "0.4", *adapt)
     test = load("digits", None).test
-    dense = evaluate(Bundle.load(source), {}, test)
-    for name in names:
-        bundle = Bundle.load(tmp_path / f"out-{name}")
-        (point,) = bundle.manifest.operating_points
-        assert point.name == name
-        result = evaluate(bundle, bundle.predictors(point), test)
-        assert point.measured == result.figures(dense)
+    before = Bundle.load(source)
+    dense = evaluate(before, {}, test)
+    for name in before.tensors:
+        assert torch.equal(bundle.tensors[name], before.tensors[name])
+    for point in bundle.manifest.operating_points:
+        assert {"bias", "multiplier"} <= set(point.adapted["conv3"])
+        fields = {field for fields in point.adapted.values() for field in fields}
+        assert ("weight" in fields) == ("--fine-tune" in adapt)
+        assert point.measured == evaluate(*bundle.at(point.name), test).figures(dense)
 
 
 def test_a_line_has_a_corner_at_each_measurement() -> None:

@@ -75,7 +75,7 @@ def test_patterns_and_thresholds_per_layer(
     assert bundle.uniform(MASKS["A"], 0).keys() == {"conv2", "conv3", "conv4", "conv5", "conv6"}
     assert point.measured is not None
     assert point.measured.images == 360
-    result = evaluate.evaluate(bundle, bundle.predictors(point), load("digits", None).test)
+    result = evaluate.evaluate(*bundle.at(point.name), load("digits", None).test)
     assert result.top1 == point.measured.top1
     assert result.mac_reduction == point.measured.mac_reduction
     assert result.layers[-1].skipped == 0
@@ -90,7 +90,7 @@ def test_mac_reduction_counts_convolutions_alone(
     bundle = Bundle.load(tmp_path / "out")
     point = bundle.operating_point("default")
     split = load("digits", None).test.first(10)
-    result = evaluate.evaluate(bundle, bundle.predictors(point), split)
+    result = evaluate.evaluate(*bundle.at(point.name), split)
     assert [layer.name for layer in result.layers] == [f"conv{n}" for n in range(1, 7)]
     assert result.mac_reduction_without_first == pytest.approx(0.5)
     first, every = result.layers[0].macs, sum(layer.macs for layer in result.layers)

@@ -62,7 +62,7 @@ def test_what_was_lost_comes_back(bundle: Bundle, predictors: dict[str, Predicto
 
 def test_what_it_leaves_alone(bundle: Bundle, predictors: dict[str, Predictor]) -> None:
     recalibrated = recalibrate(bundle, predictors, IMAGES)
-    assert recalibrated.manifest.operating_points == []
+    assert recalibrated.manifest == bundle.manifest
     changed = {
         name.split(".")[1]
         for name in recalibrated.tensors

@@ -1,0 +1,184 @@
+"""Fine-tuning with the ZAPs active: the weights make up for what is skipped (paper, section 4).
+
+What is trained is the integer network itself. A forward pass computes what the hardware does, in
+floats: weights and activations are rounded, the predictors decide, what they skip is zero.
+Gradients pass through the rounding as if it were not there, and not through what is skipped.
+Scales, requantisation and predictors stay, so the result differs from the bundle in weights and
+biases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from golden import arithmetic
+from golden.bundle import Bundle
+from golden.layers import Conv, Predictor, scores
+from golden.manifest import ConvNode, PoolNode
+from golden.network import quantise_images
+from quant.augment import augment
+from quant.data import Split
+from quant.models import Recipe
+from quant.progress import progress
+from quant.quantise import WEIGHT_MAX
+
+__all__ = ["fine_tune"]
+
+_BATCH = 128
+_MOMENTUM = 0.9
+_WEIGHT_DECAY = 5e-4
+
+
+def fine_tune(
+    bundle: Bundle,
+    predictors: Mapping[str, Predictor],
+    split: Split,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    learning_rate: float = 1e-3,
+    seed: int,
+    device: str = "cpu",
+) -> Bundle:
+    """The bundle with weights and biases trained to run with these predictors.
+
+    Images are augmented as in the network's training. SGD with momentum and weight decay as in the
+    paper; the learning rate falls linearly to zero.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    network = _Network(bundle, predictors).to(device)
+    optimiser = torch.optim.SGD(
+        network.parameters(), learning_rate, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY
+    )
+    steps = [
+        index
+        for _ in range(epochs)
+        for index in torch.randperm(len(split), generator=generator).split(_BATCH)
+    ]
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, total_iters=len(steps))
+    for index in progress(steps, len(steps), "fine-tuning"):
+        pixels = augment(split.pixels(index), recipe, generator)
+        logits = network(quantise_images(bundle, pixels).to(device, torch.float32))
+        loss = F.cross_entropy(logits, split.labels[index].to(device))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        decay.step()
+    return Bundle(bundle.manifest, bundle.tensors | network.cpu().tensors())
+
+
+class _Network(nn.Module):
+    """A bundle's network on float tensors that hold integers, with real-valued parameters."""
+
+    def __init__(self, bundle: Bundle, predictors: Mapping[str, Predictor]) -> None:
+        super().__init__()
+        self.bundle = bundle
+        self.convs = {
+            node.name: _Conv(bundle, node, predictors.get(node.name))
+            for node in bundle.manifest.layers
+            if isinstance(node, ConvNode)
+        }
+        self.registered = nn.ModuleList(self.convs.values())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Real logits (images, classes), not rounded, of quantised images."""
+        manifest = self.bundle.manifest
+        tensors = {manifest.input.tensor: images}
+        for node in manifest.layers:
+            ifm = tensors[node.input]
+            if isinstance(node, PoolNode):
+                tensors[node.output] = _pool(self.bundle, node, ifm)
+                continue
+            conv = self.convs[node.name]
+            residual = None if node.shortcut is None else tensors[node.shortcut.input]
+            sums = conv(ifm, residual)
+            if node.output == manifest.output:
+                return sums.flatten(1) * manifest.activations[node.output].scale
+            tensors[node.output] = conv.activate(sums)
+        raise AssertionError("a checked bundle has an output")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights and biases as a bundle has them."""
+        changed = {}
+        for conv in self.convs.values():
+            changed[f"layers.{conv.layer.name}.weight"] = conv.weight_levels().to(torch.int8)
+            changed[f"layers.{conv.layer.name}.bias"] = conv.bias_levels().to(torch.int32)
+        return {name: tensor.detach().contiguous() for name, tensor in changed.items()}
+
+
+class _Conv(nn.Module):
+    """One convolution; its parameters are in real units, so that one learning rate suits all."""
+
+    requantisation: Tensor
+    sum_scale: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, bundle: Bundle, node: ConvNode, predictor: Predictor | None) -> None:
+        super().__init__()
+        scales = {name: tensor.scale for name, tensor in bundle.manifest.activations.items()}
+        self.layer: Conv = bundle.conv(node)
+        self.predictor = predictor
+        self.register_buffer("requantisation", _scale(self.layer.multiplier, self.layer.shift))
+        sum_scale = self.requantisation * scales[node.output]
+        self.register_buffer("sum_scale", sum_scale)
+        self.register_buffer("weight_scale", (sum_scale / scales[node.input]).unsqueeze(1))
+        self.weight = nn.Parameter(self.layer.weight * self.weight_scale)
+        self.bias = nn.Parameter(self.layer.bias * sum_scale.flatten())
+
+    def weight_levels(self) -> Tensor:
+        """The int8 weights in use, as floats."""
+        return _rounded(self.weight / self.weight_scale, (-WEIGHT_MAX, WEIGHT_MAX))
+
+    def bias_levels(self) -> Tensor:
+        """The biases in use, as floats."""
+        limits = arithmetic.signed_range(arithmetic.ACC_BITS - 1)
+        return _rounded(self.bias / self.sum_scale.flatten(), limits)
+
+    def forward(self, ifm: Tensor, residual: Tensor | None) -> Tensor:
+        """The requantised sums, neither rounded nor clamped, in levels of the ofm."""
+        layer = self.layer
+        sums = F.conv2d(ifm, self.weight_levels(), self.bias_levels(), layer.stride, layer.padding)
+        if layer.shortcut is not None:
+            assert residual is not None
+            shortcut = layer.shortcut
+            picked = residual[:, :, :: shortcut.stride, :: shortcut.stride]
+            after = len(layer.bias) - shortcut.channel_offset - picked.shape[1]
+            picked = F.pad(picked, (0, 0, 0, 0, shortcut.channel_offset, after))
+            sums = sums + picked * _scale(shortcut.multiplier, shortcut.shift).to(picked.device)
+        return sums * self.requantisation
+
+    def activate(self, sums: Tensor) -> Tensor:
+        """The ofm, with zeros where the predictor skips."""
+        ofm = _rounded(sums, arithmetic.activation_range(self.layer.signed_output))
+        predictor = self.predictor
+        if predictor is None:
+            return ofm
+        computed = torch.from_numpy(predictor.pattern.mask(*ofm.shape[2:]))
+        levels = ofm.detach().cpu()
+        score = scores(predictor, levels.masked_fill(~computed, 0))
+        keep = computed | (score > predictor.threshold.view(-1, 1, 1))
+        return ofm * keep.to(ofm.device)
+
+
+def _pool(bundle: Bundle, node: PoolNode, ifm: Tensor) -> Tensor:
+    layer = bundle.pool(node)
+    if layer.average is None:
+        return F.max_pool2d(ifm, layer.kernel, layer.stride, layer.padding)
+    total = F.avg_pool2d(ifm, layer.kernel, layer.stride, layer.padding, divisor_override=1)
+    multiplier, shift = layer.average
+    return _rounded(total * (multiplier / 2**shift), arithmetic.activation_range(layer.signed))
+
+
+def _rounded(values: Tensor, limits: tuple[int, int]) -> Tensor:
+    """Rounded, halves upwards, and clamped; for gradients only clamped."""
+    clamped = values.clamp(*limits)
+    return clamped + ((clamped.detach() + 0.5).floor() - clamped.detach())
+
+
+def _scale(multiplier: Tensor, shift: Tensor) -> Tensor:
+    """multiplier / 2**shift of each channel, (channels, 1, 1)."""
+    return torch.ldexp(multiplier.to(torch.float32), -shift).view(-1, 1, 1)

@@ -1,0 +1,69 @@
+"""Fine-tuning trains exactly the network that the golden model runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from golden.bundle import Bundle, check
+from golden.layers import Predictor
+from golden.network import Network, quantise_images
+from golden.pattern import MASKS
+from quant.data import Split
+from quant.fine_tune import _Network, fine_tune
+from quant.zap import Site, train_zaps
+from quant.zap_quantise import add_zaps
+from tests.quant_cases import RECIPE, images, tiny_bundle, tiny_module
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    split = images(64)
+    graph, bundle = tiny_bundle(tiny_module(), split)
+    sites = [Site(layer.name, MASKS["B"]) for layer in graph.zap_sites()]
+    return add_zaps(bundle, train_zaps(bundle, sites, split, epochs=2, seed=0), split)
+
+
+@pytest.fixture(scope="module")
+def predictors(bundle: Bundle) -> dict[str, Predictor]:
+    return bundle.uniform(MASKS["B"], 0.4)
+
+
+def test_a_forward_pass_is_the_golden_network(
+    bundle: Bundle, predictors: dict[str, Predictor]
+) -> None:
+    inputs = quantise_images(bundle, images(16, seed=1).pixels(slice(None)))
+    golden = Network(bundle, predictors)(inputs)
+    scale = bundle.manifest.activations[bundle.manifest.output].scale
+    logits = _Network(bundle, predictors)(inputs.float()) / scale
+    # The logits are the one tensor that fine-tuning does not round.
+    assert torch.equal((logits + 0.5).floor().clamp(-128, 127).int(), golden)
+    assert any(
+        step.result.counters.skipped
+        for step in Network(bundle, predictors).steps(inputs)
+        if step.predictor is not None and step.result is not None
+    )
+
+
+def test_without_steps_nothing_changes(bundle: Bundle, predictors: dict[str, Predictor]) -> None:
+    same = fine_tune(bundle, predictors, images(64), RECIPE, epochs=0, seed=0)
+    assert all(torch.equal(same.tensors[name], bundle.tensors[name]) for name in bundle.tensors)
+
+
+def test_it_learns_and_changes_weights_and_biases_alone(
+    bundle: Bundle, predictors: dict[str, Predictor]
+) -> None:
+    split = images(256)
+    inputs = quantise_images(bundle, split.pixels(slice(None)))
+    split = Split(split.images, (Network(bundle)(inputs).argmax(1) + 1) % 5)  # all wrong
+    tuned = fine_tune(bundle, predictors, split, RECIPE, epochs=10, learning_rate=0.01, seed=0)
+    check(tuned, Path("tuned"))
+    changed = {n for n in bundle.tensors if not torch.equal(tuned.tensors[n], bundle.tensors[n])}
+    assert {name.rpartition(".")[2] for name in changed} == {"weight", "bias"}
+
+    def correct(network: Bundle) -> int:
+        return int((Network(network, predictors)(inputs).argmax(1) == split.labels).sum())
+
+    assert correct(tuned) > 200 > correct(bundle)
