@@ -44,7 +44,7 @@ DEFAULT_PATTERN = MASKS["B"]
 _CALIBRATION_IMAGES = 1024
 _CALIBRATION_BATCH = 128
 _ZAP_EPOCHS = 5
-_ZAP_IMAGES_SEEN = 40_000
+_ZAP_IMAGES_SEEN = 16_000
 """Five epochs of a small dataset are too few steps to learn in: then there are more epochs."""
 
 

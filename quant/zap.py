@@ -23,7 +23,12 @@ from quant.progress import progress
 
 __all__ = ["Site", "Zap", "train_zaps"]
 
-_BATCH = 128
+_BATCH = 32
+_POSITIONS = 4096
+"""Of one channel's positions, a step learns from no more than about so many: whole images as far as
+they go. A predictor has twenty weights; more steps teach it more than more positions in each. On
+ResNet-20, against all positions of 128 images a step in the paper's way, the same images seen in
+batches of 32 save 0.132 of the MACs instead of 0.114 at the same sum of eps (0.1), in less time."""
 _LEARNING_RATE = 0.01
 _LEAK = 0.02
 """Slope of the clamp outside 0 .. 1. With none, as in the paper, a channel whose scores have all
@@ -80,7 +85,8 @@ def train_zaps(
     """A trained predictor, in eval mode on the CPU, for each site.
 
     The loss is the mean squared error over `I_t` between the score, all but clamped to 0 .. 1, and
-    whether the activation is positive. Adam, no weight decay.
+    whether the activation is positive. Adam, no weight decay, a learning rate that falls linearly
+    to zero.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
@@ -101,6 +107,7 @@ def train_zaps(
         for _ in range(epochs)
         for index in torch.randperm(len(split), generator=order).split(_BATCH)
     ]
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, total_iters=len(steps))
     for index in progress(steps, len(steps), "training the ZAPs"):
         images = quantise_images(bundle, split.pixels(index))
         optimiser.zero_grad()
@@ -108,10 +115,12 @@ def train_zaps(
             here = [site for site in sites if site.layer == step.node.name]
             if here:
                 scale = bundle.manifest.activations[step.node.output].scale
-                ofm = step.ofm.to(device, torch.float32) * scale
+                few = max(_POSITIONS // step.ofm[0, 0].numel(), 1)
+                ofm = step.ofm[:few].to(device, torch.float32) * scale
                 for site in here:
                     _loss(zaps[site], ofm, masks[site]).backward()
         optimiser.step()
+        decay.step()
     return {site: zap.cpu().eval() for site, zap in zaps.items()}
 
 
