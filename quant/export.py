@@ -32,10 +32,10 @@ from quant.data import DATASETS, Dataset, Split, load
 from quant.evaluate import Evaluation, evaluate
 from quant.lower import lower
 from quant.models import MODELS, Model, load_weights
-from quant.quantise import quantise
+from quant.quantise import WEIGHT_BITS, quantise
 from quant.threads import suit_threads
 from quant.train import float_top1, train
-from quant.zap import Site, train_zaps
+from quant.zap import Site, save_zaps, train_zaps
 from quant.zap_quantise import add_zaps
 
 __all__ = ["add_operating_point", "main"]
@@ -63,6 +63,8 @@ def arguments() -> argparse.ArgumentParser:
     sigma = "threshold for all layers, LAYER=SIGMA for one (default: the model's own)"
     add("--sigma", nargs="+", action="extend", default=[], help=sigma)
     add("--zap-epochs", type=_positive, help="default: 5, more on a small dataset")
+    add("--zap-bits", type=int, choices=range(2, 9), default=WEIGHT_BITS, help="of ZAP weights")
+    add("--save-zaps", type=Path, metavar="FILE", help="keep the ZAPs in float too")
     add("--zap-images", type=_positive, help="train the ZAPs on so many images (default: all)")
     add("--out", type=Path, help="the bundle's directory (default: build/MODEL)")
     add("--seed", type=int, default=1)
@@ -102,7 +104,9 @@ def main() -> None:
     images = dataset.train.sample(args.zap_images or len(dataset.train), args.seed)
     epochs = args.zap_epochs or max(_ZAP_EPOCHS, _ZAP_IMAGES_SEEN // len(images))
     zaps = train_zaps(bundle, sites, images, epochs=epochs, seed=args.seed, device=args.device)
-    bundle = add_zaps(bundle, zaps, calibration)
+    bundle = add_zaps(bundle, zaps, calibration, bits=args.zap_bits)
+    if args.save_zaps is not None:
+        save_zaps(zaps, args.save_zaps)
 
     choices = {name: (patterns[name], sigmas[name]) for name in layers}
     bundle = add_operating_point(bundle, "default", choices)
@@ -118,6 +122,7 @@ def main() -> None:
                 "weights_sha256": _digest(args.weights),
                 "seed": args.seed,
                 "zap_epochs": epochs,
+                "zap_bits": args.zap_bits,
                 "zap_images": len(images),
                 "float_top1": float_accuracy,
                 "int8_top1": dense.top1,

@@ -21,9 +21,10 @@ from quant.calibrate import input_is_signed
 from quant.graph import INPUT, ConvLayer, Graph, PoolLayer
 from quant.models import Model
 
-__all__ = ["quantise", "quantise_weight"]
+__all__ = ["WEIGHT_BITS", "WEIGHT_MAX", "quantise", "quantise_weight"]
 
-WEIGHT_MAX = 127
+WEIGHT_BITS = 8
+WEIGHT_MAX = (1 << WEIGHT_BITS - 1) - 1
 """Weights are symmetric: -128 is not used."""
 _LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
 """A bias stays a factor of two inside the accumulator."""

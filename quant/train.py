@@ -10,7 +10,6 @@ an interrupted training goes on from there to the same result as one that was no
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from quant.augment import augment
 from quant.data import DATASETS, Split, load
 from quant.models import MODELS, Model, Recipe
 from quant.progress import progress
+from quant.save import save_whole
 from quant.threads import suit_threads
 
 __all__ = ["Training", "float_top1", "train"]
@@ -172,19 +172,11 @@ def main() -> None:
         training.run_epoch(f"epoch {training.epoch + 1} of {recipe.epochs}")
         top1 = float_top1(model, module, dataset.held_out, device=args.device)
         console.print(f"epoch {training.epoch}: {top1:.2f} % of the held-out images")
-        _save(training.state(), checkpoint)
+        save_whole(training.state(), checkpoint)
     top1 = float_top1(model, module, dataset.test, device=args.device)
-    _save({"state_dict": module.cpu().state_dict(), "float_top1": top1}, args.out)
+    save_whole({"state_dict": module.cpu().state_dict(), "float_top1": top1}, args.out)
     checkpoint.unlink()
     console.print(f"wrote {args.out}: {top1:.2f} % of the {len(dataset.test)} test images")
-
-
-def _save(content: dict[str, Any], file: Path) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.new")
-    torch.save(content, scratch)
-    os.replace(scratch, file)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,23 @@ pass over the data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.bundle import Bundle
+from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
 from quant.data import Split
 from quant.progress import progress
+from quant.save import save_whole
 
-__all__ = ["Site", "Zap", "train_zaps"]
+__all__ = ["Site", "Zap", "load_zaps", "save_zaps", "train_zaps"]
 
 _BATCH = 32
 _POSITIONS = 4096
@@ -122,6 +125,31 @@ def train_zaps(
         optimiser.step()
         decay.step()
     return {site: zap.cpu().eval() for site, zap in zaps.items()}
+
+
+def save_zaps(zaps: Mapping[Site, Zap], file: Path) -> None:
+    """Write trained predictors in float, whole or not at all."""
+    save_whole({site.name: zap.state_dict() for site, zap in zaps.items()}, file)
+
+
+def load_zaps(bundle: Bundle, file: Path) -> dict[Site, Zap]:
+    """Predictors that `save_zaps` wrote for this bundle's network, in eval mode.
+
+    Raises UserError where the file is not that.
+    """
+    shapes = {n.name: bundle.manifest.activations[n.output].shape for n in bundle.manifest.layers}
+    zaps = {}
+    try:
+        for name, state in torch.load(file, map_location="cpu", weights_only=True).items():
+            layer, _, pattern = name.rpartition(".")
+            zap = Zap(shapes[layer][0])
+            zap.load_state_dict(state)
+            zaps[Site(layer, Pattern.parse(pattern))] = zap.eval()
+    except FileNotFoundError:
+        raise UserError(f"{file}: not found; quant/export.py --save-zaps writes it") from None
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise UserError(f"{file}: holds no ZAPs of this network: {error}") from None
+    return zaps
 
 
 def _loss(zap: Zap, ofm: Tensor, computed: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from golden.manifest import PredictorNode
 from golden.network import Network, quantise_images
 from quant.calibrate import Histogram
 from quant.data import Split
-from quant.quantise import WEIGHT_MAX, quantise_weight
+from quant.quantise import WEIGHT_BITS, quantise_weight
 from quant.zap import Site, Zap
 
 __all__ = ["Folded", "add_zaps", "fold", "quantise_zap"]
@@ -48,31 +48,39 @@ class Folded:
     bias2: np.ndarray
 
 
-def add_zaps(bundle: Bundle, zaps: Mapping[Site, Zap], split: Split) -> Bundle:
-    """The bundle with these predictors, quantised; their ranges are from the images of `split`."""
+def add_zaps(
+    bundle: Bundle, zaps: Mapping[Site, Zap], split: Split, *, bits: int = WEIGHT_BITS
+) -> Bundle:
+    """The bundle with these predictors, quantised; their ranges are from the images of `split`.
+
+    `bits` is the width of their weights, at most 8.
+    """
     folded = {site: fold(zap) for site, zap in zaps.items()}
     ranges = _hidden_ranges(bundle, folded, split)
     nodes = dict(bundle.manifest.predictors)
     tensors = dict(bundle.tensors)
     for site in zaps:
         nodes[site.name] = PredictorNode(layer=site.layer, pattern=str(site.pattern))
-        fields = quantise_zap(folded[site], ranges[site], _scale(bundle, site))
+        fields = quantise_zap(folded[site], ranges[site], _scale(bundle, site), bits)
         tensors |= {f"predictors.{site.name}.{field}": fields[field] for field in fields}
     return Bundle(bundle.manifest.model_copy(update={"predictors": nodes}), tensors)
 
 
-def quantise_zap(folded: Folded, hidden_range: np.ndarray, scale: float) -> dict[str, Tensor]:
+def quantise_zap(
+    folded: Folded, hidden_range: np.ndarray, scale: float, bits: int = WEIGHT_BITS
+) -> dict[str, Tensor]:
     """A predictor's tensors by the last part of their name in a bundle.
 
     `hidden_range`, (channels,), is where its hidden activations may be clipped; `scale` is s_x.
     """
+    limit = (1 << bits - 1) - 1
     finest = np.maximum(
-        _finest_scale(folded.weight1), np.abs(folded.bias1) / scale / _LARGEST_BIAS1
+        _finest_scale(folded.weight1, limit), np.abs(folded.bias1) / scale / _LARGEST_BIAS1
     )
     shift = np.floor(np.log2(np.maximum(hidden_range / (U8[1] * scale * finest), 1)))
     shift = shift.clip(0, arithmetic.PREDICTOR_SHIFT_MAX)
     scale1 = np.maximum(finest, hidden_range / (U8[1] * scale * 2**shift))
-    scale2 = _finest_scale(folded.weight2)
+    scale2 = _finest_scale(folded.weight2, limit)
     return {
         "weight1": quantise_weight(folded.weight1, scale1),
         "bias1": torch.from_numpy(np.rint(folded.bias1 / (scale * scale1)).astype(np.int32)),
@@ -98,9 +106,9 @@ def _fold_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndar
     return weight.numpy(), bias.numpy()
 
 
-def _finest_scale(weight: np.ndarray) -> np.ndarray:
-    """The finest scale of each channel that covers its weights."""
-    return np.maximum(np.abs(weight).max((1, 2)), _SMALLEST_WEIGHT) / WEIGHT_MAX
+def _finest_scale(weight: np.ndarray, limit: int) -> np.ndarray:
+    """The finest scale of each channel that covers its weights with integers up to `limit`."""
+    return np.maximum(np.abs(weight).max((1, 2)), _SMALLEST_WEIGHT) / limit
 
 
 def _hidden_ranges(
