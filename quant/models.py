@@ -110,7 +110,7 @@ _PLAIN = Recipe(
 )
 """For networks without BN, which diverge at SGD's usual rates."""
 _NORMALISED = Recipe(
-    epochs=60,
+    epochs=40,
     batch=128,
     optimiser="sgd",
     learning_rate=0.2,
