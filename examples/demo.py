@@ -23,8 +23,9 @@ from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.manifest import ConvNode
 from hw.config import PRESETS, Config
+from quant.accounting import Evaluation
 from quant.data import load
-from quant.evaluate import Evaluation, evaluate
+from quant.evaluate import evaluate
 from quant.threads import suit_threads
 from tb.engine import Check
 from tb.network import held_out_image, network_layers

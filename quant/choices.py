@@ -1,4 +1,4 @@
-"""Options that are given once for all layers and again for single ones: `--pattern B conv3=D`."""
+"""Numbers of the command line, and options given once for all layers and again for single ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from golden.errors import UserError
 
-__all__ = ["parse_sigma", "per_layer"]
+__all__ = ["parse_integer", "parse_sigma", "per_layer"]
 
 _Value = TypeVar("_Value")
 
@@ -24,11 +24,19 @@ def parse_sigma(text: str) -> float:
     return value
 
 
+def parse_integer(text: str, name: str, low: int, high: int) -> int:
+    """An integer of `low` .. `high`; `name` is what the user calls it."""
+    if not (text.isdecimal() and low <= int(text) <= high):
+        raise UserError(f"{name} {text!r} is not an integer of {low} .. {high}")
+    return int(text)
+
+
 def per_layer(
     texts: Sequence[str], layers: Sequence[str], parse: Callable[[str], _Value], default: _Value
 ) -> dict[str, _Value]:
     """The value of each layer: `VALUE` sets all, `LAYER=VALUE` one; the later of equals counts.
 
+    So `--pattern B conv3=D` is pattern D in conv3 and B in all others.
     Raises UserError for a layer that is not among `layers`, and whatever `parse` raises.
     """
     common = default

@@ -1,10 +1,13 @@
-"""What a bundle's network gets right and what its ZAPs save: the one home of accuracy accounting.
+"""What a bundle's network gets right and what it skips: the one home of accuracy figures.
 
     python -m quant.evaluate BUNDLE --dataset NAME --data DIR --point NAME ...
     python -m quant.evaluate BUNDLE --dataset NAME --data DIR --pattern A B --sigma 0 0.1 0.2
+    python -m quant.evaluate BUNDLE --dataset NAME --data DIR --value-prediction 2 3 4
+    python -m quant.evaluate BUNDLE --dataset NAME --data DIR --prune-epsilon 0 1 2
 
-MAC reduction is the share of skipped multiply-accumulates in those of all convolutions, the first
-layer included and fully connected layers not (stated also without the first layer).
+The last two are the systems that ZAP stands beside: `quant.value_prediction` needs no predictors,
+`quant.feature_map_pruning` runs alone and with each of the given points and patterns.
+`quant.accounting` says how multiply-accumulates and loads are counted.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -23,89 +27,40 @@ from rich.table import Table
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.layers import Predictor
-from golden.manifest import ConvNode, Figures
-from golden.network import Network, Step, quantise_images
+from golden.manifest import ConvNode
+from golden.network import Network, quantise_images
 from golden.pattern import Pattern
-from quant.choices import parse_sigma
+from quant import results
+from quant.accounting import Evaluation, LayerTally
+from quant.choices import parse_integer, parse_sigma
 from quant.data import DATASETS, Dataset, Split, load
+from quant.feature_map_pruning import FeatureMapPruning
 from quant.progress import progress
 from quant.threads import suit_threads
+from quant.value_prediction import ValuePrediction
 
-__all__ = ["Evaluation", "LayerTally", "evaluate"]
+__all__ = ["check_fits", "evaluate"]
 
 _BATCH = 125
-
-
-@dataclass
-class LayerTally:
-    """What one convolution did, summed over all images."""
-
-    name: str
-    macs: int
-    """Multiply-accumulates of one whole ofm."""
-    zap: bool
-    """It ran with a predictor."""
-    activations: int = 0
-    kept: int = 0
-    skipped: int = 0
-    wrong: int = 0
-    """Skipped although the activation would have been positive."""
-
-    @property
-    def skipped_share(self) -> float:
-        """Of all activations."""
-        return self.skipped / self.activations
-
-    @property
-    def wrong_share(self) -> float:
-        """Of the skipped activations."""
-        return self.wrong / self.skipped if self.skipped else 0.0
-
-
-@dataclass
-class Evaluation:
-    """A network's result on a number of images; `layers` are its convolutions in order."""
-
-    images: int = 0
-    correct: int = 0
-    layers: list[LayerTally] = field(default_factory=list)
-
-    @property
-    def top1(self) -> float:
-        """Accuracy in percent."""
-        return 100 * self.correct / self.images
-
-    @property
-    def mac_reduction(self) -> float:
-        """Skipped MACs / MACs of all convolutions."""
-        return _reduction(self.layers)
-
-    @property
-    def mac_reduction_without_first(self) -> float:
-        """Skipped MACs / MACs of all convolutions but the first."""
-        return _reduction(self.layers[1:])
-
-    @property
-    def wrong_share(self) -> float:
-        """Wrongly skipped activations / skipped activations."""
-        skipped = sum(layer.skipped for layer in self.layers)
-        return sum(layer.wrong for layer in self.layers) / skipped if skipped else 0.0
-
-    def figures(self, dense: Evaluation) -> Figures:
-        """As an operating point records them, against the same network without ZAP."""
-        return Figures(
-            top1=self.top1,
-            drop=dense.top1 - self.top1,
-            mac_reduction=self.mac_reduction,
-            images=self.images,
-        )
+_WINDOWS = (2, 16)
+_EPSILONS = (0, 255)
 
 
 def evaluate(
-    bundle: Bundle, predictors: Mapping[str, Predictor], split: Split, label: str = "evaluating"
+    bundle: Bundle,
+    predictors: Mapping[str, Predictor],
+    split: Split,
+    label: str = "evaluating",
+    *,
+    window: int | None = None,
+    epsilon: int | None = None,
 ) -> Evaluation:
-    """Run a split through the integer network, with ZAP in the layers that `predictors` names."""
-    network = Network(bundle, predictors)
+    """Run a split through the integer network, with ZAP in the layers that `predictors` names.
+
+    Or, given a `window` and no predictors, with value prediction. Given an `epsilon`, feature maps
+    are pruned too.
+    """
+    network = _network(bundle, predictors, window, epsilon)
     result = Evaluation()
     tallies: dict[str, LayerTally] = {}
     batches = -(-len(split) // _BATCH)
@@ -116,7 +71,7 @@ def evaluate(
                 if name not in tallies:
                     macs = bundle.conv(step.node).macs(*step.ifm.shape[2:])
                     tallies[name] = LayerTally(name, macs, step.predictor is not None)
-                _count(tallies[name], step)
+                tallies[name].count(step, epsilon)
             if step.node.output == bundle.manifest.output:
                 result.correct += int((step.ofm.flatten(1).argmax(1) == labels).sum())
         result.images += len(labels)
@@ -136,69 +91,124 @@ def check_fits(bundle: Bundle, dataset: Dataset) -> None:
         )
 
 
-def _reduction(layers: list[LayerTally]) -> float:
-    total = sum(layer.macs for layer in layers)
-    return sum(layer.macs * layer.skipped_share for layer in layers) / total
+def _network(
+    bundle: Bundle, predictors: Mapping[str, Predictor], window: int | None, epsilon: int | None
+) -> Network:
+    assert window is None or not predictors
+    network = Network(bundle, predictors) if window is None else ValuePrediction(bundle, window)
+    return network if epsilon is None else FeatureMapPruning(network, epsilon)
 
 
-def _count(tally: LayerTally, step: Step) -> None:
-    assert step.result is not None
-    counters = step.result.counters
-    tally.activations += counters.total
-    tally.kept += counters.kept
-    tally.skipped += counters.skipped
-    tally.wrong += int((~step.result.keep & (step.result.dense > 0)).sum())
+@dataclass(frozen=True)
+class Run:
+    """One way to run a bundle's network."""
+
+    point: str
+    """An operating point, a pattern, `dense` or `value-prediction`."""
+    network: Bundle
+    predictors: Mapping[str, Predictor] = field(default_factory=dict)
+    adapted: frozenset[str] = frozenset()
+    """Fields of layers, `weight` for example, that the operating point has of its own."""
+    sigma: float | None = None
+    """The threshold of all layers, where all have the same."""
+    window: int | None = None
+    """Of value prediction."""
+    epsilon: int | None = None
+    """Of feature-map pruning, in levels."""
+
+    def __str__(self) -> str:
+        """For example `B sigma 0.1 epsilon 1`."""
+        return " ".join([self.point, *self._options()])
+
+    @property
+    def method(self) -> str:
+        """What skips, for example `zap+feature-map-pruning`."""
+        parts = {
+            "zap": bool(self.predictors),
+            "value-prediction": self.window is not None,
+            "feature-map-pruning": self.epsilon is not None,
+        }
+        return "+".join(part for part in parts if parts[part]) or "dense"
+
+    @property
+    def pattern(self) -> str | None:
+        """Of the predictors, several joined by +; None where there are none."""
+        patterns = {str(predictor.pattern) for predictor in self.predictors.values()}
+        return "+".join(sorted(patterns)) or None
+
+    @property
+    def budget(self) -> str:
+        """What sets how much is skipped, for example `sigma 0.1 epsilon 1`."""
+        named = [self.point] if self.predictors and self.sigma is None else []
+        return " ".join([*named, *self._options()])
+
+    def _options(self) -> list[str]:
+        values = {name: getattr(self, name) for name in ("sigma", "window", "epsilon")}
+        return [f"{name} {value:g}" for name, value in values.items() if value is not None]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: an operating point, or a pattern and a threshold for all layers."""
+    """One line of the table: a run and what came of it."""
 
     point: str
     sigma: float | None
+    window: int | None
+    epsilon: int | None
     top1: float
     drop: float
     mac_reduction: float
     mac_reduction_without_first: float
+    load_reduction: float
     wrong_share: float
     images: int
 
 
-Run = tuple[str, float | None, Bundle, dict[str, Predictor]]
-"""Name of the point or pattern, its uniform threshold if it has one, network and predictors."""
-
-
 def plan(
-    bundle: Bundle, points: Sequence[str], patterns: Sequence[str], sigmas: Sequence[float]
+    bundle: Bundle,
+    points: Sequence[str],
+    patterns: Sequence[str],
+    sigmas: Sequence[float],
+    windows: Sequence[int],
+    epsilons: Sequence[int],
 ) -> list[Run]:
-    """The dense network, then each operating point, then each pattern with each threshold."""
-    runs: list[Run] = [("dense", None, bundle, {})]
+    """The dense network, each operating point, each pattern with each threshold.
+
+    Then each of these with each epsilon, and each window size.
+    """
+    runs = [Run("dense", bundle)]
     for name in points:
-        runs.append((name, None, *bundle.at(name)))
+        adapted = frozenset(chain(*bundle.operating_point(name).adapted.values()))
+        runs.append(Run(name, *bundle.at(name), adapted=adapted))
     for text in patterns:
         pattern = Pattern.parse(text)
         for sigma in sigmas:
             predictors = bundle.uniform(pattern, sigma)
             if not predictors:
                 raise UserError(f"the bundle has no predictor for pattern {text}")
-            runs.append((str(pattern), sigma, bundle, predictors))
-    return runs
+            runs.append(Run(str(pattern), bundle, predictors, sigma=sigma))
+    runs += [replace(run, epsilon=epsilon) for epsilon in epsilons for run in runs]
+    return runs + [Run("value-prediction", bundle, window=window) for window in windows]
 
 
 def sweep(runs: Sequence[Run], split: Split) -> list[Row]:
     """Evaluate each; the first is what the others' drop is measured from."""
     rows: list[Row] = []
-    for point, threshold, network, predictors in runs:
-        label = point if threshold is None else f"{point} sigma {threshold:g}"
-        result = evaluate(network, predictors, split, label)
+    for run in runs:
+        result = evaluate(
+            run.network, run.predictors, split, str(run), window=run.window, epsilon=run.epsilon
+        )
         rows.append(
             Row(
-                point=point,
-                sigma=threshold,
+                point=run.point,
+                sigma=run.sigma,
+                window=run.window,
+                epsilon=run.epsilon,
                 top1=result.top1,
                 drop=rows[0].top1 - result.top1 if rows else 0,
                 mac_reduction=result.mac_reduction,
                 mac_reduction_without_first=result.mac_reduction_without_first,
+                load_reduction=result.load_reduction,
                 wrong_share=result.wrong_share,
                 images=result.images,
             )
@@ -206,55 +216,114 @@ def sweep(runs: Sequence[Run], split: Split) -> list[Row]:
     return rows
 
 
-def _table(title: str, rows: list[Row]) -> Table:
-    table = Table("point", "sigma", "top-1 %", "drop", "MACs skipped %", title=title)
-    for heading in ("without first layer %", "wrong share of skipped %"):
-        table.add_column(heading)
-    for row in rows:
+def _table(title: str, runs: Sequence[Run], rows: Sequence[Row]) -> Table:
+    table = Table(title=title)
+    table.add_column("run", no_wrap=True)
+    figures = ("top-1 %", "drop", "MACs saved %", "but first %", "loads saved %", "wrong zeros %")
+    for heading in figures:
+        table.add_column(heading, justify="right")
+    for run, row in zip(runs, rows):
         table.add_row(
-            row.point,
-            "" if row.sigma is None else f"{row.sigma:g}",
+            str(run),
             f"{row.top1:.2f}",
             f"{row.drop:.2f}",
             f"{100 * row.mac_reduction:.2f}",
             f"{100 * row.mac_reduction_without_first:.2f}",
+            f"{100 * row.load_reduction:.2f}",
             f"{100 * row.wrong_share:.2f}",
         )
     return table
 
 
+def _results(
+    bundle: Bundle, dataset: Dataset, runs: Sequence[Run], rows: Sequence[Row]
+) -> list[results.Result]:
+    """The runs with value prediction or pruning as `quant.results` keeps them.
+
+    ZAP by itself is `quant.choose`'s to record, with what it predicted.
+    """
+    return [
+        {
+            "network": bundle.manifest.name,
+            "dataset": dataset.name,
+            "method": run.method,
+            "pattern": run.pattern,
+            "budget": run.budget,
+            "window": run.window,
+            "epsilon": run.epsilon,
+            "predicted_drop": None,
+            "drop": row.drop,
+            "predicted_mac_reduction": None,
+            "mac_reduction": row.mac_reduction,
+            "load_reduction": row.load_reduction,
+            "recalibrated": "multiplier" in run.adapted,
+            "fine_tuned": "weight" in run.adapted,
+            "float_top1": bundle.manifest.provenance.get("float_top1"),
+            "int8_top1": rows[0].top1,
+            "top1": row.top1,
+            "images": row.images,
+            "command": _command(),
+        }
+        for run, row in zip(runs, rows)
+        if run.window is not None or run.epsilon is not None
+    ]
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "quant.evaluate", *sys.argv[1:]])
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m quant.evaluate", description=__doc__)
+    add = parser.add_argument
+    add("bundle", type=Path)
+    add("--dataset", choices=sorted(DATASETS), default="digits")
+    add("--data", type=Path, help="the dataset's folder or its parent")
+    add("--point", nargs="+", default=[], help="operating points of the bundle")
+    add("--pattern", nargs="+", default=[], help="uniform patterns, with --sigma")
+    add("--sigma", nargs="+", default=["0"], help="uniform thresholds")
+    window = "predict values in windows of K x K activations"
+    add("--value-prediction", nargs="+", default=[], metavar="K", help=window)
+    epsilon = "prune feature maps within E levels of zero, of 255; also at the points and patterns"
+    add("--prune-epsilon", nargs="+", default=[], metavar="E", help=epsilon)
+    add("--images", type=int, help="only the first so many held-out images")
+    add("--json", type=Path, help="write the rows to this file too")
+    listed = "add value prediction and pruning to this list of operating points"
+    add("--results", type=Path, metavar="FILE", help=listed)
+    return parser
+
+
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m quant.evaluate", description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--dataset", choices=sorted(DATASETS), default="digits")
-    parser.add_argument("--data", type=Path, help="the dataset's folder or its parent")
-    parser.add_argument("--point", nargs="+", default=[], help="operating points of the bundle")
-    parser.add_argument("--pattern", nargs="+", default=[], help="uniform patterns, with --sigma")
-    parser.add_argument("--sigma", nargs="+", default=["0"], help="uniform thresholds")
-    parser.add_argument("--images", type=int, help="only the first so many held-out images")
-    parser.add_argument("--json", type=Path, help="write the rows to this file too")
-    args = parser.parse_args()
+    args = arguments().parse_args()
+    results.read(args.results)  # what cannot be added to is refused now
     bundle = Bundle.load(args.bundle)
+    sigmas = [parse_sigma(text) for text in args.sigma]
+    windows = [parse_integer(t, "--value-prediction", *_WINDOWS) for t in args.value_prediction]
+    epsilons = [parse_integer(t, "--prune-epsilon", *_EPSILONS) for t in args.prune_epsilon]
     points = args.point
-    if not points and not args.pattern:
+    if not (points or args.pattern or windows or epsilons):
         points = [point.name for point in bundle.manifest.operating_points]
-    runs = plan(bundle, points, args.pattern, [parse_sigma(text) for text in args.sigma])
+    runs = plan(bundle, points, args.pattern, sigmas, windows, epsilons)
     dataset = load(args.dataset, args.data)
     suit_threads(dataset.shape)
     check_fits(bundle, dataset)
     rows = sweep(runs, dataset.test.first(args.images))
-    Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))
+    Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", runs, rows))
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         document = {
-            "command": shlex.join(["python", "-m", "quant.evaluate", *sys.argv[1:]]),
+            "command": _command(),
             "network": bundle.manifest.name,
             "dataset": dataset.name,
             "provenance": bundle.manifest.provenance,
             "rows": [asdict(row) for row in rows],
         }
         args.json.write_text(json.dumps(document, indent=2) + "\n")
+    if args.results is not None:
+        listed = _results(bundle, dataset, runs, rows)
+        results.write(args.results, [*results.read(args.results), *listed])
 
 
 if __name__ == "__main__":

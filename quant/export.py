@@ -26,10 +26,11 @@ from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError, run_cli
 from golden.manifest import LayerChoice, OperatingPoint
 from golden.pattern import MASKS, Pattern
+from quant.accounting import Evaluation
 from quant.calibrate import activation_scales
 from quant.choices import parse_sigma, per_layer
 from quant.data import DATASETS, Dataset, Split, load
-from quant.evaluate import Evaluation, evaluate
+from quant.evaluate import evaluate
 from quant.lower import lower
 from quant.models import MODELS, Model, load_weights
 from quant.quantise import WEIGHT_BITS, quantise

@@ -3,8 +3,10 @@
 `docs/results/operating_points.json` is one. An entry has network, dataset, method, pattern, budget,
 predicted_drop and drop (points), predicted_mac_reduction and mac_reduction (shares of all conv
 MACs), recalibrated, fine_tuned, float_top1, int8_top1 and top1 (percent), images, and the command
-that made it; one that was chosen by statistics also error, the sum of eps that it was chosen at,
-and line, the [error, drop] pairs measured on held-out images that its drop was predicted from.
+that made it. One that was chosen by statistics also has error, the sum of eps that it was chosen
+at, and line, the [error, drop] pairs measured on held-out images that its drop was predicted from;
+one of value prediction or feature-map pruning has window, epsilon (levels) and load_reduction
+(share of ifm activations not loaded).
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def read(file: Path | None) -> list[Result]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{file}: not readable as JSON: {error}") from None
     if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
-        raise UserError(f"{file}: is no list of operating points; choose another --json")
+        raise UserError(f"{file}: is no list of operating points; choose another file")
     return results
 
 
