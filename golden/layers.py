@@ -16,7 +16,19 @@ from torch import Tensor
 from golden import arithmetic
 from golden.pattern import FULL, Pattern
 
-__all__ = ["Conv", "ConvResult", "Counters", "Pool", "Predictor", "Shortcut", "conv", "pool"]
+__all__ = [
+    "Conv",
+    "ConvResult",
+    "Counters",
+    "Pool",
+    "Predictor",
+    "Shortcut",
+    "conv",
+    "mask",
+    "pool",
+    "scores",
+    "skip",
+]
 
 _EXACT_FLOAT32 = 1 << 24
 _LARGEST_ACTIVATION = 255
@@ -176,20 +188,30 @@ def conv(
     limits = arithmetic.activation_range(layer.signed_output)
     dense = _requantised(sums, layer.multiplier, layer.shift, limits)
 
-    pattern = FULL if predictor is None else predictor.pattern
-    computed = torch.from_numpy(pattern.mask(*dense.shape[2:]))
+    computed = mask(FULL if predictor is None else predictor.pattern, dense)
     if predictor is None:
-        keep, partial, ofm, predicted = computed.expand_as(dense), dense, dense, None
-    else:
-        partial = dense.masked_fill(~computed, 0)
-        predicted = scores(predictor, partial)
-        keep = predicted > _per_channel(predictor.threshold).to(torch.int32)
-        keep |= computed
-        ofm = dense.masked_fill(~keep, 0)
-    in_pattern = int(computed.sum()) * len(dense) * dense.shape[1]
-    kept = int(keep.count_nonzero()) - in_pattern
-    counters = Counters(in_pattern, kept, dense.numel() - in_pattern - kept)
-    return ConvResult(dense, partial, predicted, keep, ofm, counters)
+        return skip(dense, computed, computed)
+    predicted = scores(predictor, dense.masked_fill(~computed, 0))
+    keep = predicted > _per_channel(predictor.threshold).to(torch.int32)
+    return skip(dense, computed, keep | computed, predicted)
+
+
+def mask(pattern: Pattern, ofm: Tensor) -> Tensor:
+    """`I_s` of a pattern on the maps of an ofm: bool (height, width)."""
+    return torch.from_numpy(pattern.mask(*ofm.shape[2:]))
+
+
+def skip(dense: Tensor, computed: Tensor, keep: Tensor, scores: Tensor | None = None) -> ConvResult:
+    """What is left of a layer's dense ofm where only `computed` and `keep` are calculated.
+
+    `computed` is bool (height, width), `keep` contains it and broadcasts to the ofm.
+    """
+    keep = keep.expand_as(dense)
+    partial = dense.masked_fill(~computed, 0)
+    before = int(computed.sum()) * len(dense) * dense.shape[1]
+    kept = int(keep.count_nonzero()) - before
+    counters = Counters(before, kept, dense.numel() - before - kept)
+    return ConvResult(dense, partial, scores, keep, dense.masked_fill(~keep, 0), counters)
 
 
 def scores(predictor: Predictor, partial: Tensor) -> Tensor:

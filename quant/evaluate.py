@@ -13,7 +13,6 @@ The last two are the systems that ZAP stands beside: `quant.value_prediction` ne
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,7 +38,7 @@ from quant.progress import progress
 from quant.threads import suit_threads
 from quant.value_prediction import ValuePrediction
 
-__all__ = ["check_fits", "evaluate"]
+__all__ = ["check_fits", "evaluate", "run_network"]
 
 _BATCH = 125
 _WINDOWS = (2, 16)
@@ -60,7 +59,14 @@ def evaluate(
     Or, given a `window` and no predictors, with value prediction. Given an `epsilon`, feature maps
     are pruned too.
     """
-    network = _network(bundle, predictors, window, epsilon)
+    return run_network(_network(bundle, predictors, window, epsilon), split, label, epsilon=epsilon)
+
+
+def run_network(
+    network: Network, split: Split, label: str = "evaluating", *, epsilon: int | None = None
+) -> Evaluation:
+    """Run a split through a network, whatever that skips; `epsilon` as it prunes feature maps."""
+    bundle = network.bundle
     result = Evaluation()
     tallies: dict[str, LayerTally] = {}
     batches = -(-len(split) // _BATCH)
@@ -312,7 +318,6 @@ def main() -> None:
     rows = sweep(runs, dataset.test.first(args.images))
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", runs, rows))
     if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         document = {
             "command": _command(),
             "network": bundle.manifest.name,
@@ -320,7 +325,7 @@ def main() -> None:
             "provenance": bundle.manifest.provenance,
             "rows": [asdict(row) for row in rows],
         }
-        args.json.write_text(json.dumps(document, indent=2) + "\n")
+        results.write_json(args.json, document)
     if args.results is not None:
         listed = _results(bundle, dataset, runs, rows)
         results.write(args.results, [*results.read(args.results), *listed])

@@ -19,7 +19,7 @@ from typing import Any
 
 from golden.errors import UserError
 
-__all__ = ["Result", "read", "write"]
+__all__ = ["Result", "read", "write", "write_json"]
 
 Result = dict[str, Any]
 """An entry of the list."""
@@ -44,7 +44,12 @@ def read(file: Path | None) -> list[Result]:
 def write(file: Path, results: Sequence[Result]) -> None:
     """Write the list, whole or not at all, one entry for each of what `_KEY` tells apart."""
     latest = {tuple(str(row.get(field)) for field in _KEY): row for row in results}
+    write_json(file, list(latest.values()))
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f".{file.name}.new")
-    scratch.write_text(json.dumps(list(latest.values()), indent=2) + "\n")
+    scratch.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(scratch, file)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from golden.bundle import Bundle
-from golden.layers import ConvResult, Counters
+from golden.layers import ConvResult, skip
 from golden.manifest import ConvNode, Manifest
 from golden.network import Network
 
@@ -78,8 +78,4 @@ def predict_zeros(dense: Tensor, window: int) -> ConvResult:
     positive = F.max_pool2d(partial.float(), window, window, ceil_mode=True) > 0
     # What each activation's window says.
     rows, cols = torch.arange(height) // window, torch.arange(width) // window
-    keep = computed | positive[:, :, rows.unsqueeze(1), cols]
-    before = int(computed.sum()) * dense.shape[0] * dense.shape[1]
-    kept = int(keep.sum()) - before
-    counters = Counters(before, kept, dense.numel() - before - kept)
-    return ConvResult(dense, partial, None, keep, dense * keep, counters)
+    return skip(dense, computed, computed | positive[:, :, rows.unsqueeze(1), cols])

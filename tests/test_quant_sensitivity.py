@@ -21,7 +21,7 @@ LAYERS = ["conv2", "conv3", "conv4"]
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    graph, bundle = tiny_bundle(tiny_module(), IMAGES)
+    bundle = tiny_bundle(tiny_module(), IMAGES)[1]
     sites = [Site(layer, MASKS["B"]) for layer in LAYERS]
     return add_zaps(bundle, train_zaps(bundle, sites, IMAGES, epochs=5, seed=3), IMAGES)
 

@@ -1,0 +1,144 @@
+"""What quantising the ZAPs costs: the same predictors in float and with weights of fewer bits.
+
+    python quant/export.py --save-zaps FILE ... --out BUNDLE
+    python -m quant.zap_precision BUNDLE --zaps FILE --dataset NAME --data DIR \
+        --pattern B --sigma 0.1 0.2 --bits 8 4
+
+The network itself is the bundle's, in integers, each time; float ZAPs see its activations times
+their scale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from golden.bundle import Bundle
+from golden.errors import UserError, run_cli
+from golden.layers import ConvResult, mask, skip
+from golden.manifest import ConvNode
+from golden.network import Network
+from golden.pattern import Pattern
+from quant.choices import parse_sigma
+from quant.data import DATASETS, load
+from quant.evaluate import check_fits, evaluate, run_network
+from quant.results import write_json
+from quant.threads import suit_threads
+from quant.zap import Zap, load_zaps
+from quant.zap_quantise import add_zaps
+
+__all__ = ["FloatZaps", "main"]
+
+_CALIBRATION_IMAGES = 1024
+
+
+class FloatZaps(Network):
+    """A bundle's network whose predictors are not quantised.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    zaps : {layer name: (pattern, Zap in eval mode)}
+    sigma : float
+        Threshold on the real score.
+    """
+
+    def __init__(
+        self, bundle: Bundle, zaps: Mapping[str, tuple[Pattern, Zap]], sigma: float
+    ) -> None:
+        super().__init__(bundle)
+        self.zaps = zaps
+        self.sigma = sigma
+
+    @torch.no_grad()
+    def convolve(self, node: ConvNode, ifm: Tensor, residual: Tensor | None) -> ConvResult:
+        """Run one convolution and decide by the float score where there is a ZAP."""
+        result = super().convolve(node, ifm, residual)
+        if node.name not in self.zaps:
+            return result
+        pattern, zap = self.zaps[node.name]
+        computed = mask(pattern, result.dense)
+        partial = result.dense.masked_fill(~computed, 0)
+        score = zap(partial.float() * self.bundle.manifest.activations[node.output].scale)
+        return skip(result.dense, computed, computed | (score > self.sigma))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m quant.zap_precision", description=__doc__)
+    add = parser.add_argument
+    add("bundle", type=Path)
+    add("--zaps", type=Path, required=True, help="what quant/export.py --save-zaps wrote")
+    add("--dataset", choices=sorted(DATASETS), default="digits")
+    add("--data", type=Path, help="the dataset's folder or its parent")
+    add("--pattern", default="B", help="of all layers")
+    add("--sigma", nargs="+", default=["0.1"], help="thresholds of all layers")
+    add("--bits", nargs="+", type=int, choices=range(2, 9), default=[8, 4], help="of ZAP weights")
+    add("--json", type=Path, help="write the rows to this file too")
+    return parser
+
+
+def main() -> None:
+    """The command line: one row for each threshold and precision."""
+    args = arguments().parse_args()
+    bundle = Bundle.load(args.bundle)
+    pattern = Pattern.parse(args.pattern)
+    every = load_zaps(bundle, args.zaps)
+    zaps = {site: zap for site, zap in every.items() if site.pattern == pattern}
+    if not zaps:
+        raise UserError(f"{args.zaps}: has no ZAPs for pattern {pattern}")
+    dataset = load(args.dataset, args.data)
+    suit_threads(dataset.shape)
+    check_fits(bundle, dataset)
+    calibration = dataset.train.first(_CALIBRATION_IMAGES)
+    narrow = {bits: add_zaps(bundle, zaps, calibration, bits=bits) for bits in args.bits}
+    float_zaps = {site.layer: (site.pattern, zap) for site, zap in zaps.items()}
+    rows = []
+    for sigma in (parse_sigma(text) for text in args.sigma):
+        network = FloatZaps(bundle, float_zaps, sigma)
+        results = {"float": run_network(network, dataset.test, f"sigma {sigma:g}, float")}
+        for bits, quantised in narrow.items():
+            label = f"sigma {sigma:g}, {bits} bits"
+            predictors = quantised.uniform(pattern, sigma)
+            results[str(bits)] = evaluate(quantised, predictors, dataset.test, label)
+        rows += [
+            {
+                "network": bundle.manifest.name,
+                "dataset": dataset.name,
+                "pattern": str(pattern),
+                "sigma": sigma,
+                "bits": bits,
+                "top1": result.top1,
+                "mac_reduction": result.mac_reduction,
+                "images": result.images,
+            }
+            for bits, result in results.items()
+        ]
+    Console().print(_table(f"{bundle.manifest.name} on {dataset.name}, mask {pattern}", rows))
+    if args.json is not None:
+        command = shlex.join(["python", "-m", "quant.zap_precision", *sys.argv[1:]])
+        write_json(args.json, {"command": command, "rows": rows})
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title)
+    for heading in ("sigma", "ZAP weights", "top-1 %", "MACs skipped %"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        width = row["bits"] if row["bits"] == "float" else f"{row['bits']} bits"
+        mac_reduction = f"{100 * row['mac_reduction']:.2f}"
+        table.add_row(f"{row['sigma']:g}", width, f"{row['top1']:.2f}", mac_reduction)
+    return table
+
+
+if __name__ == "__main__":
+    run_cli(main)
