@@ -1,10 +1,9 @@
 """The pattern and threshold of each layer that save most within a budget, by the statistics alone.
 
-Error here is the sum of eps over the layers (paper, section 3), each with its layer's weight, which
-accuracy falls linearly in. A `Menu` is a list of alternatives of which one is taken, each with its
-error and its saving: one menu for every layer, or one for the whole network where pattern and
-threshold are to be uniform. What to take from many menus is a multiple-choice knapsack, solved by
-dynamic programming.
+Error here is the sum of eps over the layers (paper, section 3), which accuracy falls linearly in. A
+`Menu` is a list of alternatives of which one is taken, each with its error and its saving: one menu
+for every layer, or one for the whole network where pattern and threshold are to be uniform. What to
+take from many menus is a multiple-choice knapsack, solved by dynamic programming.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class Menu:
 
     def __init__(self, statistics: Statistics, groups: Sequence[Sequence[Site]]) -> None:
         self.groups = groups
-        errors = [sum(statistics.cost(site) for site in group) for group in groups]
+        errors = [sum(statistics.curves[site].error for site in group) for group in groups]
         savings = [sum(statistics.saving(site) for site in group) for group in groups]
         self.errors = np.concatenate([[0.0], *errors])
         self.savings = np.concatenate([[0.0], *savings])
@@ -106,7 +105,7 @@ def at_sigma(statistics: Statistics, pattern: Pattern, sigma: float) -> Chosen:
     sites = [site for site in statistics.curves if site.pattern == pattern]
     return Chosen(
         {site.layer: (pattern, sigma) for site in sites},
-        sum(float(np.interp(sigma, SIGMAS, statistics.cost(site))) for site in sites),
+        sum(float(np.interp(sigma, SIGMAS, statistics.curves[site].error)) for site in sites),
         sum(float(np.interp(sigma, SIGMAS, statistics.saving(site))) for site in sites),
     )
 

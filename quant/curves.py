@@ -7,7 +7,7 @@ activation and once by its value, then give for any threshold what a layer loses
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -48,12 +48,6 @@ class Statistics:
     macs: dict[str, int]
     """Multiply-accumulates of one whole ofm of each convolution, fully connected layers not."""
     curves: dict[Site, Curve]
-    weights: dict[str, float] = field(default_factory=dict)
-    """What each layer's eps counts for, 1 where it is not named; see `quant.sensitivity`."""
-
-    def cost(self, site: Site) -> np.ndarray:
-        """The site's eps with its layer's weight, at each threshold of `SIGMAS`."""
-        return self.curves[site].error * self.weights.get(site.layer, 1)
 
     def saving(self, site: Site) -> np.ndarray:
         """Share of the network's conv MACs that the site saves at each threshold of `SIGMAS`."""
