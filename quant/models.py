@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from golden.errors import UserError
-from quant.networks.alexnet import CifarAlexNet
+from quant.networks.alexnet import AlexNet, CifarAlexNet
 from quant.networks.cifar_resnet import CifarResNet
 from quant.networks.digits import Digits
-from quant.networks.vgg import CifarVgg16
+from quant.networks.resnet import ResNet18
+from quant.networks.vgg import CifarVgg16, Vgg16
 
 __all__ = ["MODELS", "Model", "Recipe", "load_weights"]
 
@@ -120,10 +121,34 @@ _NORMALISED = Recipe(
 )
 """For networks with BN."""
 
+# As published, but that the learning rate goes through one cycle; all with AlexNet's augmentation.
+_IMAGENET_ALEXNET = Recipe(
+    epochs=90,
+    batch=128,
+    optimiser="sgd",
+    learning_rate=0.01,
+    weight_decay=5e-4,
+    shift=16,
+    flip=True,
+)
+_IMAGENET_VGG = replace(_IMAGENET_ALEXNET, epochs=74, batch=256)
+_IMAGENET_RESNET = replace(_IMAGENET_VGG, epochs=90, learning_rate=0.1, weight_decay=1e-4)
+
+
+def _cifar_resnet(blocks: int) -> Model:
+    """Normalised as the pretrained files that share its names want it."""
+    build = partial(CifarResNet, blocks)
+    return Model(build, "cifar10", **_IMAGENET, sigma=0.1, recipe=_NORMALISED)
+
+
 MODELS = {
     "digits": Model(Digits, "digits", mean=(0.0,), std=(1.0,), sigma=0.3, recipe=_DIGITS),
-    "resnet20": Model(
-        partial(CifarResNet, 3), "cifar10", **_IMAGENET, sigma=0.1, recipe=_NORMALISED
+    "resnet20": _cifar_resnet(3),
+    "resnet32": _cifar_resnet(5),
+    "resnet44": _cifar_resnet(7),
+    "resnet56": _cifar_resnet(9),
+    "resnet18-cifar": Model(
+        partial(ResNet18, small_images=True), "cifar10", **_CIFAR10, sigma=0.1, recipe=_NORMALISED
     ),
     "alexnet-cifar": Model(CifarAlexNet, "cifar100", **_CIFAR100, sigma=0.3, recipe=_PLAIN),
     "alexnet-cifar-half": Model(
@@ -133,6 +158,9 @@ MODELS = {
     "vgg16-cifar-quarter": Model(
         partial(CifarVgg16, width=0.25), "cifar10", **_CIFAR10, sigma=0.2, recipe=_NORMALISED
     ),
+    "alexnet": Model(AlexNet, "imagenet", **_IMAGENET, sigma=0.3, recipe=_IMAGENET_ALEXNET),
+    "vgg16": Model(Vgg16, "imagenet", **_IMAGENET, sigma=0.2, recipe=_IMAGENET_VGG),
+    "resnet18": Model(ResNet18, "imagenet", **_IMAGENET, sigma=0.1, recipe=_IMAGENET_RESNET),
 }
 """Name on the command line -> network."""
 
