@@ -22,7 +22,14 @@ from torch import Tensor
 from golden import arithmetic
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor, Shortcut
-from golden.manifest import SCHEMA_VERSION, ConvNode, Manifest, OperatingPoint, PoolNode
+from golden.manifest import (
+    SCHEMA_VERSION,
+    ConcatNode,
+    ConvNode,
+    Manifest,
+    OperatingPoint,
+    PoolNode,
+)
 from golden.pattern import Pattern
 
 __all__ = ["MANIFEST", "TENSORS", "Bundle", "check", "check_replaceable"]
@@ -281,15 +288,17 @@ class _Checker:
             where = f"layers.{index} ({node.name})"
             self._require(node.name not in names, where, "has the name of another layer")
             names.add(node.name)
-            inputs = [node.input]
-            if isinstance(node, ConvNode) and node.shortcut is not None:
-                inputs.append(node.shortcut.input)
-            for tensor in inputs:
+            for tensor in node.reads:
                 self._require(tensor in known, where, f"reads {tensor!r} before it is written")
             self._require(node.output in manifest.activations, where, "writes no known activation")
             self._require(node.output not in known, where, f"writes {node.output!r} twice")
             known.add(node.output)
-            shape = self._conv(node) if isinstance(node, ConvNode) else self._pool(node, where)
+            if isinstance(node, ConvNode):
+                shape = self._conv(node)
+            elif isinstance(node, PoolNode):
+                shape = self._pool(node, where)
+            else:
+                shape = self._concat(node, where)
             declared = manifest.activations[node.output].shape
             self._require(
                 shape == declared,
@@ -341,6 +350,16 @@ class _Checker:
         fits = all(2 * pad <= k for pad, k in zip(node.padding, node.kernel, strict=True))
         self._require(fits, where, "padding must be at most half the window")
         return channels, size[0], size[1]
+
+    def _concat(self, node: ConcatNode, where: str) -> tuple[int, int, int]:
+        target = self.manifest.activations[node.output]
+        sources = [self.manifest.activations[name] for name in node.inputs]
+        same = all((s.scale, s.signed) == (target.scale, target.signed) for s in sources)
+        self._require(same, where, "its tensors differ in scale or sign")
+        _, height, width = sources[0].shape
+        same = all(source.shape[1:] == (height, width) for source in sources)
+        self._require(same, where, "its tensors differ in height or width")
+        return sum(source.shape[0] for source in sources), height, width
 
     def _predictors(self) -> None:
         convs = {node.name: node for node in self.manifest.layers if isinstance(node, ConvNode)}

@@ -16,11 +16,13 @@ from golden.arithmetic import MULTIPLIER_BITS, SHIFT_MAX, SHIFT_MIN
 __all__ = [
     "SCHEMA_VERSION",
     "Activation",
+    "ConcatNode",
     "ConvNode",
     "Figures",
     "Input",
     "LayerChoice",
     "Manifest",
+    "Node",
     "OperatingPoint",
     "PoolNode",
     "PredictorNode",
@@ -88,6 +90,11 @@ class ConvNode(_Strict):
     fully_connected: bool = False
     """Counts as no convolution in MAC figures."""
 
+    @property
+    def reads(self) -> list[str]:
+        """The tensors that it needs."""
+        return [self.input] if self.shortcut is None else [self.input, self.shortcut.input]
+
 
 class PoolNode(_Strict):
     """Max pooling, or average pooling with its requantisation."""
@@ -101,6 +108,32 @@ class PoolNode(_Strict):
     padding: Padding = (0, 0)
     multiplier: Annotated[int, Field(ge=0, lt=1 << MULTIPLIER_BITS)] | None = None
     shift: Annotated[int, Field(ge=SHIFT_MIN, le=SHIFT_MAX)] | None = None
+
+    @property
+    def reads(self) -> list[str]:
+        """The tensors that it needs."""
+        return [self.input]
+
+
+class ConcatNode(_Strict):
+    """The channels of several tensors, one tensor after the other.
+
+    All of them and the output are of one scale and type: numbers are only put side by side.
+    """
+
+    op: Literal["concat"] = "concat"
+    name: Name
+    inputs: Annotated[list[Name], Field(min_length=1)]
+    output: Name
+
+    @property
+    def reads(self) -> list[str]:
+        """The tensors that it needs."""
+        return self.inputs
+
+
+Node = ConvNode | PoolNode | ConcatNode
+"""A layer."""
 
 
 class PredictorNode(_Strict):
@@ -164,7 +197,7 @@ class Manifest(_Strict):
     """The tensor whose largest channel is the class."""
     classes: list[str]
     activations: dict[Name, Activation]
-    layers: list[Annotated[ConvNode | PoolNode, Field(discriminator="op")]]
+    layers: list[Annotated[Node, Field(discriminator="op")]]
     """In an order in which they can run."""
     predictors: dict[Name, PredictorNode] = {}
     operating_points: list[OperatingPoint] = []

@@ -6,7 +6,7 @@ needs the memory of one batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from golden import arithmetic
 from golden.bundle import Bundle
 from golden.layers import ConvResult, Predictor, conv, pool
-from golden.manifest import ConvNode, PoolNode
+from golden.manifest import ConcatNode, ConvNode, Node, PoolNode
 
 __all__ = ["Network", "Step", "quantise_images"]
 
@@ -25,11 +25,11 @@ class Step:
     """One layer's run.
 
     `ifm`, `ofm` and `residual` (or None): int32 (images, channels, height, width). `predictor` is
-    what the layer ran with and `result` its intermediates; both are None for pooling, `predictor`
-    also for a layer without ZAP.
+    what the layer ran with and `result` its intermediates; both are None but for convolutions,
+    `predictor` also for one without ZAP. A concat's inputs side by side are `ifm` and `ofm`.
     """
 
-    node: ConvNode | PoolNode
+    node: Node
     ifm: Tensor
     ofm: Tensor
     residual: Tensor | None = None
@@ -70,11 +70,14 @@ class Network:
         manifest = self.bundle.manifest
         tensors = {manifest.input.tensor: images}
         for index, node in enumerate(manifest.layers):
-            ifm = tensors[node.input]
-            if isinstance(node, PoolNode):
+            ifm, *others = (tensors[name] for name in node.reads)
+            if isinstance(node, ConcatNode):
+                ofm = torch.cat([ifm, *others], 1)
+                step = Step(node, ofm, ofm)
+            elif isinstance(node, PoolNode):
                 step = Step(node, ifm, pool(self.bundle.pool(node), ifm))
             else:
-                residual = None if node.shortcut is None else tensors[node.shortcut.input]
+                residual = others[0] if others else None
                 result = self.convolve(node, ifm, residual)
                 step = Step(node, ifm, result.ofm, residual, self.predictors.get(node.name), result)
             tensors[node.output] = step.ofm
@@ -96,11 +99,7 @@ class Network:
         return output.flatten(1)
 
 
-def _dead(rest: list, tensors: Mapping[str, Tensor], output: str) -> list[str]:
+def _dead(rest: Sequence[Node], tensors: Mapping[str, Tensor], output: str) -> list[str]:
     """The tensors that no later layer reads."""
-    live = {output}
-    for node in rest:
-        live.add(node.input)
-        if isinstance(node, ConvNode) and node.shortcut is not None:
-            live.add(node.shortcut.input)
+    live = {output, *(name for node in rest for name in node.reads)}
     return [name for name in tensors if name not in live]

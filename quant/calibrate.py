@@ -61,29 +61,31 @@ def activation_scales(graph: Graph, model: Model, batches: Iterable[Tensor]) -> 
     """The scale of every tensor of the graph: value = scale * integer.
 
     `batches` are normalised images; they are gone through twice. The input's range is what pixels
-    can be at all, the logits' the largest seen (a clipped winner could tie), a pool's its input's.
+    can be at all, the logits' the largest seen (a clipped winner could tie), a pool's its input's;
+    convolutions that meet in a concat have one range in common, and so has the concat.
     """
     batches = list(batches)
+    groups = graph.scale_groups()
+    logits = {groups[layer.name] for layer in graph.origins(graph.output)}
     maxima: dict[str, Tensor] = {}
     for images in batches:
         for layer, ofm in graph.run(images):
-            seen = maxima.get(layer.name, torch.zeros(1))
-            maxima[layer.name] = torch.maximum(seen, ofm.abs().max().view(1))
+            if isinstance(layer, ConvLayer):
+                seen = maxima.get(groups[layer.name], torch.zeros(1))
+                maxima[groups[layer.name]] = torch.maximum(seen, ofm.abs().max().view(1))
     histograms = {name: Histogram(maximum) for name, maximum in maxima.items()}
     for images in batches:
         for layer, ofm in graph.run(images):
-            if isinstance(layer, ConvLayer) and layer.name != graph.output:
-                histograms[layer.name].add(ofm.reshape(1, -1))
+            if isinstance(layer, ConvLayer) and groups[layer.name] not in logits:
+                histograms[groups[layer.name]].add(ofm.reshape(1, -1))
 
     scales = {INPUT: input_scale(model)}
     for layer in graph.layers:
         levels = S8[1] if graph.signed(layer.name) else U8[1]
-        if not isinstance(layer, ConvLayer):
-            scales[layer.name] = scales[layer.input]
-        elif layer.name == graph.output:
-            scales[layer.name] = float(histograms[layer.name].maximum) / levels
-        else:
-            scales[layer.name] = float(histograms[layer.name].best_range(levels)) / levels
+        group = groups[graph.origins(layer.name)[0].name]
+        histogram = histograms[group]
+        reach = histogram.maximum if group in logits else histogram.best_range(levels)
+        scales[layer.name] = float(reach) / levels
     return scales
 
 

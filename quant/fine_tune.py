@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from golden import arithmetic
 from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, scores
-from golden.manifest import ConvNode, PoolNode
+from golden.manifest import ConcatNode, ConvNode, PoolNode
 from golden.network import quantise_images
 from quant.augment import augment
 from quant.data import Split
@@ -89,17 +89,17 @@ class _Network(nn.Module):
         manifest = self.bundle.manifest
         tensors = {manifest.input.tensor: images}
         for node in manifest.layers:
-            ifm = tensors[node.input]
-            if isinstance(node, PoolNode):
-                tensors[node.output] = _pool(self.bundle, node, ifm)
-                continue
-            conv = self.convs[node.name]
-            residual = None if node.shortcut is None else tensors[node.shortcut.input]
-            sums = conv(ifm, residual)
-            if node.output == manifest.output:
-                return sums.flatten(1) * manifest.activations[node.output].scale
-            tensors[node.output] = conv.activate(sums)
-        raise AssertionError("a checked bundle has an output")
+            operands = [tensors[name] for name in node.reads]
+            if isinstance(node, ConcatNode):
+                tensors[node.output] = torch.cat(operands, 1)
+            elif isinstance(node, PoolNode):
+                tensors[node.output] = _pool(self.bundle, node, *operands)
+            else:
+                conv = self.convs[node.name]
+                sums = conv(*operands)
+                is_output = node.output == manifest.output
+                tensors[node.output] = sums if is_output else conv.activate(sums)
+        return tensors[manifest.output].flatten(1) * manifest.activations[manifest.output].scale
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights and biases as a bundle has them."""
@@ -138,7 +138,7 @@ class _Conv(nn.Module):
         limits = arithmetic.signed_range(arithmetic.ACC_BITS - 1)
         return _rounded(self.bias / self.sum_scale.flatten(), limits)
 
-    def forward(self, ifm: Tensor, residual: Tensor | None) -> Tensor:
+    def forward(self, ifm: Tensor, residual: Tensor | None = None) -> Tensor:
         """The requantised sums, neither rounded nor clamped, in levels of the ofm."""
         layer = self.layer
         sums = F.conv2d(ifm, self.weight_levels(), self.bias_levels(), layer.stride, layer.padding)

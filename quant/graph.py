@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["INPUT", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
+__all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
 
 INPUT = "input"
 
@@ -72,7 +72,15 @@ class PoolLayer:
     padding: tuple[int, int] = (0, 0)
 
 
-Layer = ConvLayer | PoolLayer
+@dataclass
+class ConcatLayer:
+    """The channels of several tensors, one tensor after the other."""
+
+    name: str
+    inputs: list[str]
+
+
+Layer = ConvLayer | PoolLayer | ConcatLayer
 
 
 @dataclass
@@ -91,11 +99,29 @@ class Graph:
         return next(layer for layer in self.layers if layer.name == name)
 
     def signed(self, name: str) -> bool:
-        """Whether tensor `name`, not the input, may be negative: nothing clamped it at 0."""
+        """Whether tensor `name`, not the input, may be negative: nothing clamped all of it at 0."""
+        return not all(layer.relu for layer in self.origins(name))
+
+    def origins(self, name: str) -> list[ConvLayer]:
+        """The convolutions whose results are in tensor `name`, pooled or side by side or as is."""
         layer = self.layer(name)
-        while isinstance(layer, PoolLayer):
-            layer = self.layer(layer.input)
-        return not layer.relu
+        if isinstance(layer, ConvLayer):
+            return [layer]
+        inputs = [layer.input] if isinstance(layer, PoolLayer) else layer.inputs
+        return [origin for tensor in inputs for origin in self.origins(tensor)]
+
+    def scale_groups(self) -> dict[str, str]:
+        """Which convolutions must share one scale, as their results meet in a concat.
+
+        Each convolution -> one of its group, the same for all of them.
+        """
+        groups = {layer.name: layer.name for layer in self.layers if isinstance(layer, ConvLayer)}
+        for concat in self.layers:
+            if isinstance(concat, ConcatLayer):
+                joined = {groups[origin.name] for origin in self.origins(concat.name)}
+                first = min(joined)
+                groups = {name: first if of in joined else of for name, of in groups.items()}
+        return groups
 
     def zap_sites(self) -> list[ConvLayer]:
         """The layers that can have a ZAP: after ReLU or add + ReLU, never the first convolution.
@@ -110,11 +136,13 @@ class Graph:
         """Every layer with its float ofm, for normalised images (n, channels, h, w)."""
         tensors = {INPUT: images}
         for layer in self.layers:
-            ifm = tensors[layer.input]
-            if isinstance(layer, PoolLayer):
+            if isinstance(layer, ConcatLayer):
+                ofm = torch.cat([tensors[name] for name in layer.inputs], 1)
+            elif isinstance(layer, PoolLayer):
                 pool = F.max_pool2d if layer.op == "max_pool" else F.avg_pool2d
-                ofm = pool(ifm, layer.kernel, layer.stride, layer.padding)
+                ofm = pool(tensors[layer.input], layer.kernel, layer.stride, layer.padding)
             else:
+                ifm = tensors[layer.input]
                 ofm = F.conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
                 if layer.residual is not None:
                     _add(ofm, layer.residual, tensors[layer.residual.input])

@@ -11,9 +11,11 @@ from golden.bundle import Bundle
 from golden.manifest import (
     SCHEMA_VERSION,
     Activation,
+    ConcatNode,
     ConvNode,
     Input,
     Manifest,
+    Node,
     PoolNode,
     ShortcutNode,
 )
@@ -41,7 +43,7 @@ def quantise(
     """
     signed = {layer.name: graph.signed(layer.name) for layer in graph.layers}
     signed[INPUT] = input_is_signed(model)
-    nodes: list[ConvNode | PoolNode] = []
+    nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}
     for layer in graph.layers:
         if isinstance(layer, ConvLayer):
@@ -50,8 +52,10 @@ def quantise(
                 f"layers.{layer.name}.{field}": tensor
                 for field, tensor in _conv_tensors(layer, scales).items()
             }
-        else:
+        elif isinstance(layer, PoolLayer):
             nodes.append(_pool_node(layer))
+        else:
+            nodes.append(ConcatNode(name=layer.name, inputs=layer.inputs, output=layer.name))
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,

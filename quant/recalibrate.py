@@ -23,7 +23,7 @@ from torch import Tensor
 from golden import arithmetic
 from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, conv, pool
-from golden.manifest import PoolNode
+from golden.manifest import ConcatNode, PoolNode
 from golden.network import Network, quantise_images
 from quant.data import Split
 from quant.progress import progress
@@ -48,7 +48,10 @@ def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], split: Spli
     layers = len(bundle.manifest.layers)
     for dense in progress(Network(bundle).steps(images), layers, "recalibrating"):
         node = dense.node
-        ifm = maps[node.input]
+        ifm, *others = (maps[name] for name in node.reads)
+        if isinstance(node, ConcatNode):
+            maps[node.output] = torch.cat([ifm, *others], 1)
+            continue
         if isinstance(node, PoolNode):
             maps[node.output] = pool(bundle.pool(node), ifm)
             continue
@@ -56,7 +59,7 @@ def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], split: Spli
             layer = bundle.conv(node)
             fields = _recalibrated(layer, _sums(layer, dense.ifm), _sums(layer, ifm))
             tensors |= {f"layers.{node.name}.{field}": fields[field] for field in fields}
-        residual = None if node.shortcut is None else maps[node.shortcut.input]
+        residual = others[0] if others else None
         maps[node.output] = conv(result.conv(node), ifm, predictors.get(node.name), residual).ofm
     return result
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.bundle import Bundle
@@ -63,6 +64,33 @@ class Tiny(nn.Module):
         x = torch.relu(self.option_a(x) + self.bn4(self.conv4(x)))
         x = self.dropout(torch.flatten(self.pool(x), 1))
         return self.fc(self.relu(self.hidden(x)))
+
+
+class Branches(nn.Module):
+    """Branches that meet in concats, and everything that has no weights as a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.left = nn.Conv2d(8, 6, 3, padding=1)
+        self.narrow = nn.Conv2d(14, 4, 1)
+        self.wide = nn.Conv2d(14, 5, 3, padding=1)
+        self.last = nn.Conv2d(9, 12, 3, padding=1)
+        self.fc = nn.Linear(12 * 3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        x = torch.cat([F.relu(self.left(x)), F.max_pool2d(x, 3, stride=1, padding=1)], 1)
+        x = F.relu(F.max_pool2d(torch.cat((self.narrow(x), self.wide(x)), dim=1), 2))
+        x = F.adaptive_avg_pool2d(F.avg_pool2d(F.relu(self.last(x)), (2, 1)), (3, 1))
+        x = F.dropout(x, training=self.training)
+        return self.fc(x.view(x.size(0), -1))
+
+
+def branches_module() -> Branches:
+    """In eval mode."""
+    torch.manual_seed(0)
+    return Branches().eval()
 
 
 def randomise_batch_norms(module: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from quant import evaluate
 from quant.export import add_operating_point
 from quant.zap import Site, train_zaps
 from quant.zap_quantise import add_zaps
-from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module
+from tests.quant_cases import assert_refused, branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
 
@@ -123,6 +124,43 @@ def test_faults_in_the_manifest_are_named(
         Bundle.load(broken)
     assert str(caught.value).startswith(f"{broken / MANIFEST}: ")
     assert message in str(caught.value)
+
+
+CONCAT_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda d: d["activations"]["left"].update(scale=1), "(cat): its tensors differ in scale or"),
+    (lambda d: d["activations"]["left"].update(signed=True), "(cat): its tensors differ in scale"),
+    (lambda d: d["activations"]["cat"].update(shape=[13, 12, 11]), "makes shape (14, 12, 11)"),
+    (lambda d: node(d, "cat").update(inputs=["left", "wide"]), "reads 'wide' before it is"),
+    (lambda d: node(d, "cat").update(inputs=[]), "concat.inputs: List should have at least 1"),
+    (lambda d: node(d, "cat_1").update(inputs=["narrow", "max_pool2d"]), "differ in scale"),
+    (lambda d: node(d, "max_pool2d").update(padding=[0, 0]), "makes shape (8, 10, 9)"),
+]
+
+
+def node(document: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(layer for layer in document["layers"] if layer["name"] == name)
+
+
+@pytest.mark.parametrize(("change", "message"), CONCAT_FAULTS, ids=lambda value: str(value)[:40])
+def test_faults_in_a_concat_are_named(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    tiny_bundle(branches_module(), IMAGES)[1].save(tmp_path / "tiny")
+    Bundle.load(tmp_path / "tiny")
+    change_manifest(tmp_path / "tiny", change)
+    with pytest.raises(UserError, match=re.escape(message)):
+        Bundle.load(tmp_path / "tiny")
+
+
+def test_a_concat_of_maps_that_differ_in_size_is_refused(tmp_path: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        node(document, "max_pool2d").update(padding=[0, 0])
+        document["activations"]["max_pool2d"]["shape"] = [8, 10, 9]
+
+    tiny_bundle(branches_module(), IMAGES)[1].save(tmp_path / "tiny")
+    change_manifest(tmp_path / "tiny", change)
+    with pytest.raises(UserError, match=r"\(cat\): its tensors differ in height or width"):
+        Bundle.load(tmp_path / "tiny")
 
 
 TENSOR_FAULTS: list[tuple[Callable[[dict[str, torch.Tensor]], object], str]] = [

@@ -15,13 +15,13 @@ from quant.data import Split
 from quant.fine_tune import _Network, fine_tune
 from quant.zap import Site, train_zaps
 from quant.zap_quantise import add_zaps
-from tests.quant_cases import RECIPE, images, tiny_bundle, tiny_module
+from tests.quant_cases import RECIPE, branches_module, images, tiny_bundle, tiny_module
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
+@pytest.fixture(scope="module", params=[tiny_module, branches_module])
+def bundle(request: pytest.FixtureRequest) -> Bundle:
     split = images(64)
-    graph, bundle = tiny_bundle(tiny_module(), split)
+    graph, bundle = tiny_bundle(request.param(), split)
     sites = [Site(layer.name, MASKS["B"]) for layer in graph.zap_sites()]
     return add_zaps(bundle, train_zaps(bundle, sites, split, epochs=2, seed=0), split)
 

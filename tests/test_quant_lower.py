@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from quant.graph import ConvLayer, Graph, PoolLayer
 from quant.lower import lower
 from quant.models import MODELS
 from quant.networks.cifar_resnet import OptionA
-from tests.quant_cases import SHAPE, randomise_batch_norms, tiny_module
+from tests.quant_cases import SHAPE, branches_module, randomise_batch_norms, tiny_module
 
 
 def output(graph: Graph, images: Tensor) -> Tensor:
@@ -22,12 +23,12 @@ def output(graph: Graph, images: Tensor) -> Tensor:
     return results[graph.output].flatten(1)
 
 
-@pytest.mark.parametrize("name", ["digits", "resnet20"])
+@pytest.mark.parametrize("name", ["digits", "resnet20", "resnet18-cifar"])
 def test_built_in_networks_compute_the_same(name: str) -> None:
     torch.manual_seed(1)
     module = MODELS[name].build(10)
     randomise_batch_norms(module)
-    shape = {"digits": (1, 16, 16), "resnet20": (3, 32, 32)}[name]
+    shape = (1, 16, 16) if name == "digits" else (3, 32, 32)
     images = torch.rand(3, *shape)
     with torch.no_grad():
         expected = module.eval()(images)
@@ -36,8 +37,9 @@ def test_built_in_networks_compute_the_same(name: str) -> None:
     )
 
 
-def test_tiny_network_computes_the_same() -> None:
-    module = tiny_module()
+@pytest.mark.parametrize("build", [tiny_module, branches_module])
+def test_tiny_networks_compute_the_same(build: Callable[[], nn.Module]) -> None:
+    module = build()
     images = torch.rand(3, *SHAPE)
     with torch.no_grad():
         expected = module(images)
@@ -100,8 +102,58 @@ class Lambda(nn.Module):
         return self.function(self.parts, x)
 
 
-def conv(c_i: int = 3, c_o: int = 4, kernel: int = 3, **options: Any) -> nn.Conv2d:
+def conv(
+    c_i: int = 3, c_o: int = 4, kernel: int | tuple[int, int] = 3, **options: Any
+) -> nn.Conv2d:
     return nn.Conv2d(c_i, c_o, kernel, **options)
+
+
+def test_relu_passes_max_pooling_and_concat_to_the_convolutions() -> None:
+    """And no average pooling, whose sign nobody knows before."""
+    graph = lower(branches_module(), SHAPE)
+    clamped = [layer.name for layer in graph.layers if isinstance(layer, ConvLayer) and layer.relu]
+    assert clamped == ["stem", "left", "narrow", "wide", "last"]
+    assert [layer.name for layer in graph.zap_sites()] == ["left", "narrow", "wide", "last"]
+    module = Lambda(lambda p, x: F.relu(F.avg_pool2d(p["c"](x), 2)), c=conv())
+    with pytest.raises(UserError, match="relu: cannot be lowered: ReLU must follow"):
+        lower(module, SHAPE)
+
+
+def test_convolutions_that_meet_in_a_concat_have_one_scale() -> None:
+    groups = lower(branches_module(), SHAPE).scale_groups()
+    assert groups["left"] == groups["stem"]
+    assert groups["narrow"] == groups["wide"]
+    assert len(set(groups.values())) == 4
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [
+        lambda x: torch.flatten(x, 1),
+        lambda x: x.flatten(start_dim=1),
+        lambda x: x.view(-1, 4 * 5),
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.view(x.size()[0], x.size(1) * x.size(2) * x.size(3)),
+        lambda x: x.reshape(x.shape[0], -1),
+        lambda x: torch.reshape(x, (-1, 20)),
+    ],
+)
+def test_reshaping_that_flattens_is_flattening(flatten: Callable[[Tensor], Tensor]) -> None:
+    def forward(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+        return parts["fc"](F.relu(flatten(parts["c"](x))))
+
+    module = Lambda(forward, c=conv(kernel=(8, 11)), fc=nn.Linear(20, 3)).eval()
+    images = torch.rand(2, *SHAPE)
+    with torch.no_grad():
+        torch.testing.assert_close(output(lower(module, SHAPE), images), module(images))
+
+
+def mixed_signs(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    return torch.cat([F.relu(parts["a"](x)), parts["b"](x)], 1)
+
+
+def flat_sizes(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    return torch.cat([parts["a"](x).flatten(1), parts["b"](x).flatten(1)], 1)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +175,23 @@ def conv(c_i: int = 3, c_o: int = 4, kernel: int = 3, **options: Any) -> nn.Conv
         (Lambda(lambda p, x: x + x, c=conv()), "add: cannot be lowered: one operand must be"),
         (Lambda(lambda p, x: p["c"](x) if x.sum() else x, c=conv()), "cannot be traced"),
         (Lambda(lambda p, x: p["c"](x), c=conv(7)), "does not take images of"),
+        (Lambda(lambda p, x: p["c"](x)[: len(x)], c=conv()), "cannot be traced by torch.fx: 'len'"),
+        (Lambda(lambda p, x: F.dropout(p["c"](x)), c=conv()), "dropout: .* it drops in eval mode"),
+        (Lambda(lambda p, x: p["c"](x).view(1, -1), c=conv()), "view: .* only flattening each"),
+        (Lambda(lambda p, x: torch.flatten(p["c"](x)), c=conv()), "flatten: .* only flattening"),
+        (Lambda(lambda p, x: p["c"](x).chunk(2, 1)[0], c=conv()), "^chunk: cannot be lowered"),
+        (Lambda(lambda p, x: p["c"](F.max_pool2d(x, 2)), c=conv()), "can be pooled"),
+        (Lambda(lambda p, x: torch.add(p["a"](x), p["a"](x), alpha=2), a=conv()), "alpha is not 1"),
+        (
+            Lambda(lambda p, x: torch.cat([p["c"](x), x], 1), c=conv(kernel=1)),
+            "cat: .* only results",
+        ),
+        (Lambda(lambda p, x: torch.cat([p["c"](x), p["c"](x)]), c=conv()), "cat: .* only channels"),
+        (
+            nn.Sequential(conv(), Lambda(mixed_signs, a=conv(4), b=conv(4))),
+            r"^1: cat: .* share one scale: 1\.parts\.b may be negative and 1\.parts\.a may not",
+        ),
+        (Lambda(flat_sizes, a=conv(), b=conv(kernel=1)), "cat: .* differ in height or width"),
     ],
 )
 def test_what_has_no_hardware_is_named(module: nn.Module, message: str) -> None:

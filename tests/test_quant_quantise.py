@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.bundle import Bundle, check
@@ -14,7 +16,7 @@ from golden.network import Network, quantise_images
 from quant.calibrate import Histogram, activation_scales
 from quant.graph import Graph
 from quant.quantise import quantise
-from tests.quant_cases import MODEL, images, tiny_bundle, tiny_module
+from tests.quant_cases import MODEL, branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
 
@@ -31,8 +33,9 @@ def relative_errors(graph: Graph, bundle: Bundle) -> dict[str, float]:
     return errors
 
 
-def test_every_layer_is_close_to_the_float_one() -> None:
-    graph, bundle = tiny_bundle(tiny_module(), IMAGES)
+@pytest.mark.parametrize("build", [tiny_module, branches_module])
+def test_every_layer_is_close_to_the_float_one(build: Callable[[], nn.Module]) -> None:
+    graph, bundle = tiny_bundle(build(), IMAGES)
     check(bundle, Path("tiny"))
     errors = relative_errors(graph, bundle)
     assert set(errors) == {layer.name for layer in graph.layers}
@@ -100,6 +103,43 @@ def test_scales_depend_on_the_images_alone() -> None:
     again = quantise(graph, scales, MODEL, name="tiny", classes=bundle.manifest.classes)
     for name, activation in bundle.manifest.activations.items():
         assert again.manifest.activations[name].scale == pytest.approx(activation.scale, rel=1e-5)
+
+
+def test_a_concat_hands_on_integers_as_they_are() -> None:
+    module = branches_module()
+    with torch.no_grad():
+        module.left.weight *= 10  # the other operand, stem, has a much smaller range
+    _, bundle = tiny_bundle(module, IMAGES)
+    activations = bundle.manifest.activations
+    assert activations["left"].scale == activations["stem"].scale == activations["cat"].scale
+    assert activations["cat"].scale != activations["last"].scale
+    maps = {}
+    for step in Network(bundle).steps(quantise_images(bundle, IMAGES.pixels(slice(0, 4)))):
+        maps[step.node.name] = step.ofm
+    assert torch.equal(maps["cat"], torch.cat([maps["left"], maps["max_pool2d"]], 1))
+    assert 100 < int(maps["left"].max()) <= 255
+
+
+def test_logits_that_are_pooled_or_put_together_are_not_clipped() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 3)
+            self.a, self.b = nn.Conv2d(4, 2, 1), nn.Conv2d(4, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(self.stem(x))
+            return F.adaptive_avg_pool2d(torch.cat([self.a(x), self.b(x)], 1), 1).flatten(1)
+
+    torch.manual_seed(0)
+    graph, bundle = tiny_bundle(Heads().eval(), IMAGES)
+    check(bundle, Path("heads"))
+    pixels = IMAGES.pixels(slice(None))
+    largest = {layer.name: float(x.abs().max()) for layer, x in graph.run(MODEL.normalise(pixels))}
+    scale = max(largest["a"], largest["b"]) / 127
+    names = ("a", "b", "cat", bundle.manifest.output)
+    for name in names:
+        assert bundle.manifest.activations[name].scale == pytest.approx(scale, rel=1e-5)
 
 
 def best_range(values: Tensor) -> np.ndarray:

@@ -15,7 +15,7 @@ from quant.export import add_operating_point
 from quant.recalibrate import recalibrate
 from quant.zap import Site, train_zaps
 from quant.zap_quantise import add_zaps
-from tests.quant_cases import images, tiny_bundle, tiny_module
+from tests.quant_cases import branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(96)
 LAYERS = ("conv2", "conv3", "conv4")
@@ -47,6 +47,22 @@ def test_without_zaps_not_a_bit_changes(bundle: Bundle) -> None:
     same = recalibrate(bundle, {}, IMAGES)
     for name, tensor in same.tensors.items():
         assert torch.equal(tensor, bundle.tensors[name]), name
+
+
+def test_a_network_with_concats_is_recalibrated_too() -> None:
+    plain = tiny_bundle(branches_module(), IMAGES)[1]
+    same = recalibrate(plain, {}, IMAGES)
+    assert all(torch.equal(same.tensors[name], plain.tensors[name]) for name in plain.tensors)
+    sites = [Site("left", MASKS["D"])]
+    bundle = add_zaps(plain, train_zaps(plain, sites, IMAGES, epochs=1, seed=3), IMAGES)
+    recalibrated = recalibrate(bundle, bundle.uniform(MASKS["D"], float("inf")), IMAGES)
+    check(recalibrated, Path("branches"))
+    changed = {
+        name.split(".")[1]
+        for name in bundle.tensors
+        if not torch.equal(recalibrated.tensors[name], bundle.tensors[name])
+    }
+    assert changed == {"narrow", "wide", "last"}
 
 
 def test_what_was_lost_comes_back(bundle: Bundle, predictors: dict[str, Predictor]) -> None:

@@ -32,7 +32,13 @@ from tb.progress import reporting
 from tb.random_layers import CORNERS, run_batches
 from tb.sim import require_agreement, simulate, verdict
 from tb.toolchain import SIMULATORS, Simulator
-from tests.quant_cases import assert_refused, randomise_batch_norms
+from tests.quant_cases import (
+    assert_refused,
+    branches_module,
+    images,
+    randomise_batch_norms,
+    tiny_bundle,
+)
 
 SMALL = PRESETS["small"]
 SEED = 20
@@ -89,6 +95,24 @@ def test_a_network_is_bit_exact_on_both_simulators_and_they_agree_on_every_count
         assert [c.mismatch for c in checks] == [None] * len(layers)
         assert all(c.counters["cycles"] > c.counters["busy"] > 0 for c in checks)
         assert sum(c.counters["skipped"] for c in checks) > 0
+
+
+@pytest.mark.sim
+def test_a_network_with_concats_is_bit_exact() -> None:
+    split = images(64)
+    _, dense = tiny_bundle(branches_module(), split)
+    sites = [Site(layer, Pattern.parse("D")) for layer in ("left", "narrow", "wide", "last")]
+    bundle = add_zaps(dense, train_zaps(dense, sites, split, epochs=1, seed=SEED), split)
+    pixels = split.pixels(slice(0, 1))[0]
+    layers = network_layers(bundle, SMALL, pixels, bundle.uniform(Pattern.parse("D"), 0.3))
+    wide = next(layer for layer in layers if layer.conv.name == "wide")
+    left = next(layer for layer in layers if layer.conv.name == "left")
+    assert torch.equal(wide.ifm[:6], left.output)
+    assert (wide.pool, len(wide.ifm)) == (None, 14)
+    with reporting() as report:
+        results = simulate(SMALL, ["verilator"], layers, report)
+    assert [check.mismatch for check in results["verilator"]] == [None] * len(layers)
+    assert sum(check.counters["skipped"] for check in results["verilator"]) > 0
 
 
 @pytest.mark.sim
