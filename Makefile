@@ -68,7 +68,7 @@ distclean: clean ## clean, and remove .venv
 
 # --- the bundle that demo and sim run, made again when what makes it changes -------------------
 
-build/digits/manifest.json: $(STAMP) quant/export.py $(wildcard quant/*.py golden/*.py)
+build/digits/manifest.json: $(STAMP) quant/export.py $(wildcard quant/*.py quant/*/*.py golden/*.py)
 	$(RUN) quant/export.py --out build/digits
 
 # --- the environment ------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def _obtain_weights(
 ) -> None:
     """Load the weights where they are given, else train the network."""
     if args.weights is not None:
-        load_weights(module, args.weights)
+        load_weights(module, args.weights, len(dataset.classes))
     else:
         train(model, module, dataset.train, model.recipe, seed=args.seed, device=args.device)
 

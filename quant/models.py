@@ -165,11 +165,13 @@ MODELS = {
 """Name on the command line -> network."""
 
 
-def load_weights(module: nn.Module, file: Path) -> None:
+def load_weights(module: nn.Module, file: Path, classes: int) -> None:
     """Fill a module from a saved state dict, bare or under the key `state_dict`.
 
-    A `module.` before the names (left by DataParallel) is dropped. Nothing in the file is executed.
-    Raises UserError naming the file and the entry that is missing, unknown, misshapen, not finite.
+    `classes` is how many the module tells apart. A `module.` before the names (left by
+    DataParallel) is dropped. Nothing in the file is executed.
+    Raises UserError naming the file and the entry that is missing, unknown, misshapen, not finite,
+    or how many classes the file is for.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -191,10 +193,10 @@ def load_weights(module: nn.Module, file: Path) -> None:
         elif name not in wanted:
             raise UserError(f"{file}: {name}: unknown to the model; the file is for another one")
         elif state[name].shape != wanted[name].shape:
-            raise UserError(
-                f"{file}: {name}: has shape {tuple(state[name].shape)}, "
-                f"the model's has {tuple(wanted[name].shape)}"
-            )
+            found, mine = tuple(state[name].shape), tuple(wanted[name].shape)
+            if found and mine == (classes, *found[1:]):
+                raise UserError(f"{file}: {name}: is for {found[0]} classes, not for {classes}")
+            raise UserError(f"{file}: {name}: has shape {found}, the model's has {mine}")
         elif not bool(state[name].isfinite().all()):
             raise UserError(f"{file}: {name}: contains NaN or infinity")
     module.load_state_dict(state, strict=False)

@@ -118,6 +118,8 @@ def test_mac_reduction_counts_convolutions_alone(
         (["--dataset", "cifar10", "--data", "nowhere"], "nowhere: no such directory"),
         (["--dataset", "cifar10", "--data", "."], "batches.meta: not found"),
         (["--model", "resnet20"], "dataset cifar10 needs --data DIR"),
+        (["--model", "resnet18"], "dataset imagenet needs --data DIR"),
+        (["--model", "resnet18", "--data", "."], "train: no such directory"),
         (
             ["--model", "resnet20", "--dataset", "digits"],
             "takes images of 3 channels, digits has 1",
@@ -162,6 +164,9 @@ def test_a_directory_that_is_no_bundle_is_refused_before_any_work(
             torch.zeros(10, 3),
             "fc.weight: has shape (10, 3), the model's has (10, 768)",
         ),
+        ("fc.weight", torch.zeros(1000, 768), "fc.weight: is for 1000 classes, not for 10"),
+        ("fc.bias", torch.zeros(1000), "fc.bias: is for 1000 classes, not for 10"),
+        ("fc.bias", torch.tensor(0), "fc.bias: has shape (), the model's has (10,)"),
         ("fc.bias", None, "fc.bias: missing"),
         ("conv9.weight", torch.zeros(1), "conv9.weight: unknown to the model"),
     ],

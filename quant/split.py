@@ -1,0 +1,89 @@
+"""Labelled images, wherever they are kept, as training and evaluation go through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Images", "Source", "Split"]
+
+
+class Images(Protocol):
+    """8-bit images (n, channels, height, width): a uint8 tensor, or what reads them as one."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor: ...
+
+
+class Split:
+    """Some of a dataset's images and their labels, in an order of its own.
+
+    Parameters
+    ----------
+    images : Images
+    labels : int64 (n,)
+    chosen : int64 (n,), optional
+        Which images the labels are of, all of them in order by default.
+    """
+
+    def __init__(self, images: Images, labels: Tensor, chosen: Tensor | None = None) -> None:
+        self._images = images
+        self._chosen = torch.arange(len(labels)) if chosen is None else chosen
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> Split:
+        """Some of these images, none of which is read."""
+        return Split(self._images, self.labels[index], self._chosen[index])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        _, channels, height, width = self._images.shape
+        return channels, height, width
+
+    @property
+    def images(self) -> Tensor:
+        """All images at once, uint8 (n, channels, height, width)."""
+        return self._images[self._chosen]
+
+    def pixels(self, index: Tensor | slice) -> Tensor:
+        """Some of the images as float32 pixels of 0 .. 1."""
+        return self[index].images.to(torch.float32) / 255
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(pixels, labels) in order, `size` images at a time."""
+        for start in range(0, len(self), size):
+            index = slice(start, start + size)
+            yield self.pixels(index), self.labels[index]
+
+    def first(self, count: int | None) -> Split:
+        """The first `count` images, all of them where it is None."""
+        return self[:count]
+
+    def divided(self, last: int) -> tuple[Split, Split]:
+        """All but the last so many images, and those."""
+        kept = len(self) - last
+        return self[:kept], self[kept:]
+
+    def sample(self, count: int, seed: int) -> Split:
+        """At most `count` images, drawn without replacement."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self[order[:count]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a dataset's files hold."""
+
+    classes: list[str]
+    train: Split
+    test: Split
