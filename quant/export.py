@@ -43,7 +43,7 @@ __all__ = ["add_operating_point", "main"]
 
 DEFAULT_PATTERN = MASKS["B"]
 _CALIBRATION_IMAGES = 1024
-_CALIBRATION_BATCH = 128
+_CALIBRATION_BATCH = 32
 _ZAP_EPOCHS = 5
 _ZAP_IMAGES_SEEN = 16_000
 """Five epochs of a small dataset are too few steps to learn in: then there are more epochs."""

@@ -22,6 +22,7 @@ from torch import nn
 from golden.errors import UserError, run_cli
 from quant.augment import augment
 from quant.data import DATASETS, Split, load
+from quant.lower import lower
 from quant.models import MODELS, Model, Recipe
 from quant.progress import progress
 from quant.save import save_whole
@@ -163,7 +164,9 @@ def main() -> None:
     suit_threads(dataset.shape)
     model.check_takes(dataset.shape, dataset.name)
     torch.manual_seed(args.seed)
-    module = model.build(len(dataset.classes)).to(args.device)
+    module = model.build(len(dataset.classes))
+    lower(module.eval(), dataset.shape)  # what could not be exported fails now
+    module.to(args.device)
     training = Training(model, module, dataset.train, recipe, seed=args.seed)
     if args.resume:
         training.restore(checkpoint)
