@@ -1,0 +1,84 @@
+"""What training the ZAPs of all layers costs, in forward passes of the frozen network.
+
+    python -m bench.zap_training BUNDLE --dataset NAME --data DIR [--pattern B]
+
+Times the network alone and the network with all of its ZAPs learning, in turn, on the same images
+and batches; the ratio, of what the ZAPs add to the network alone, is of the fastest of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from time import process_time
+
+from rich.console import Console
+
+from golden.bundle import Bundle
+from golden.errors import UserError, run_cli
+from golden.network import Network, quantise_images
+from golden.pattern import Pattern
+from quant.data import DATASETS, Split, load
+from quant.evaluate import check_fits
+from quant.results import write_json
+from quant.threads import suit_threads
+from quant.value_prediction import sites
+from quant.zap import BATCH, Site, train_zaps
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The command line: seconds and their ratio."""
+    parser = argparse.ArgumentParser(prog="python -m bench.zap_training", description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--dataset", choices=sorted(DATASETS), default="digits")
+    parser.add_argument("--data", type=Path, help="the dataset's folder or its parent")
+    parser.add_argument("--pattern", nargs="+", default=["B"], help="all learn in one pass")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    args = parser.parse_args()
+    if min(args.images, args.repeats) < 1:
+        raise UserError("--images and --repeats must be at least 1")
+    bundle = Bundle.load(args.bundle)
+    patterns = [Pattern.parse(text) for text in args.pattern]
+    dataset = load(args.dataset, args.data)
+    check_fits(bundle, dataset)
+    suit_threads(dataset.shape)
+    split = dataset.train.first(args.images)
+    everywhere = [Site(layer, pattern) for layer in sites(bundle.manifest) for pattern in patterns]
+    alone, learning = [], []
+    for _ in range(args.repeats):
+        alone.append(_forward(bundle, split))
+        start = process_time()
+        train_zaps(bundle, everywhere, split, epochs=1, seed=0)
+        learning.append(process_time() - start)
+    figures = {
+        "network": bundle.manifest.name,
+        "patterns": args.pattern,
+        "images": len(split),
+        "forward_seconds": min(alone),
+        "learning_seconds": min(learning),
+        "forward_passes": min(learning) / min(alone) - 1,
+    }
+    Console().print(
+        f"{bundle.manifest.name}, {len(split)} images, {len(everywhere)} ZAPs: "
+        f"{min(alone):.2f} s without, {min(learning):.2f} s with; "
+        f"they cost {figures['forward_passes']:.2f} forward passes"
+    )
+    if args.json is not None:
+        write_json(args.json, figures)
+
+
+def _forward(bundle: Bundle, split: Split) -> float:
+    """Processor seconds of the frozen network alone, as `train_zaps` runs it."""
+    start = process_time()
+    for pixels, _ in split.batches(BATCH):
+        for _ in Network(bundle).steps(quantise_images(bundle, pixels)):
+            pass
+    return process_time() - start
+
+
+if __name__ == "__main__":
+    run_cli(main)
