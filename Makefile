@@ -21,8 +21,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test sim sim-random verilog lint format clean distclean python-check \
-	compiler icarus
+.PHONY: help setup demo test sim sim-random verilog report results lint format clean distclean \
+	python-check compiler icarus
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -49,6 +49,13 @@ sim-random: setup ## simulate random layers against golden (N=200 SEED=1 SIM=ver
 verilog: CONFIG ?= default
 verilog: $(STAMP) ## write Verilog and its JSON (CONFIG=small|default|FILE OUT=build/verilog)
 	$(RUN) -m hw.verilog --config '$(CONFIG)' --out '$(OUT)'
+
+report: $(STAMP) $(MADE) ## write build/report/index.html from results and bundles (BUNDLE="DIR ..." DATA=DIR)
+	$(RUN) -m bench.report $(foreach bundle,$(BUNDLE),'$(bundle)') $(if $(DATA),--data '$(DATA)')
+
+results: setup build/digits/manifest.json ## make docs/results again (DATA=DIR WEIGHTS=DIR FORCE=0|1)
+	$(RUN) -m bench.results $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
+		$(if $(filter 1,$(FORCE)),--force)
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy
 	$(VENV)/bin/ruff check .

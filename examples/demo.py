@@ -15,10 +15,12 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from bench import figures
 from bench.figures import LayerRun
-from examples.picture import draw
+from bench.report.ofms import Decision, draw
+from bench.report.page import save_figure
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.manifest import ConvNode
@@ -27,7 +29,7 @@ from quant.accounting import Evaluation
 from quant.data import load
 from quant.evaluate import evaluate
 from quant.threads import suit_threads
-from tb.engine import Check
+from tb.engine import Check, Layer
 from tb.network import held_out_image, network_layers
 from tb.progress import reporting
 from tb.sim import require_agreement, simulate, verdict
@@ -103,12 +105,22 @@ def main() -> int:
     logits = layers_on[-1].expected.ofm.flatten().tolist()
     answer = bundle.manifest.classes[logits.index(max(logits))]
     _summary(console, bundle, dense, zap, rows)
-    picture = draw(bundle, layers_on, pixels, arguments.out / f"{bundle.manifest.name}.png")
+    picture = _picture(layers_on, pixels, arguments.out / f"{bundle.manifest.name}.png")
     print(
         f"image {arguments.image}: a {bundle.manifest.classes[label]}, "
         f"classified as {answer} with ZAP on; picture in {picture}"
     )
     return verdict([check for run in results.values() for check in run], console)
+
+
+def _picture(layers: Sequence[Layer], pixels: Tensor, file: Path) -> Path:
+    """Write the picture of the first layer with ZAP; returns its path."""
+    first = next(
+        Decision(layer.conv.name, layer.predictor.pattern, layer.expected)
+        for layer in layers
+        if layer.predictor is not None
+    )
+    return save_figure(draw(pixels, [first]), file)
 
 
 def _layer_table(rows: Sequence[_Row], zap: Evaluation, config: Config) -> Table:

@@ -1,0 +1,118 @@
+"""Writes the report: one HTML page of what was measured, and a PNG and a CSV of each figure.
+
+    python -m bench.report BUNDLE ... --data DIR --results docs/results/operating_points.json
+
+Figures of the networks are of the bundles given, run on some images of their datasets; those of the
+trade-off are of all operating points in the results file and in the sweeps (`*_patterns.json`)
+beside it. What there are no data for is left out, and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.report import layers, points, tradeoff
+from bench.report.observe import Observation, observe
+from bench.report.page import write
+from bench.report.points import LARGEST_DROP, Point
+from bench.report.table import table
+from golden.bundle import MANIFEST
+from golden.errors import UserError, run_cli
+
+__all__ = ["main"]
+
+_IMAGES = 500
+_NETWORK_SECTIONS = (layers.sparsity, layers.pictures, layers.scores, layers.mispredictions)
+_RESULT_SECTIONS = (table, tradeoff.operating_points, tradeoff.estimates, tradeoff.line)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
+    add = parser.add_argument
+    add("bundles", type=Path, nargs="*", metavar="BUNDLE")
+    add("--data", type=Path, help="the datasets' folder")
+    add("--point", help="operating point of the bundles (default: the first of each)")
+    add("--images", type=int, default=_IMAGES, help=f"of each dataset (default: {_IMAGES})")
+    results = Path("docs/results/operating_points.json")
+    add("--results", type=Path, default=results, help=f"measured points (default: {results})")
+    add("--out", type=Path, default=Path("build/report"), help="default: build/report")
+    return parser
+
+
+def main() -> None:
+    """The command line: the report's page."""
+    args = arguments().parse_args()
+    if args.images < 1:
+        raise UserError(f"--images {args.images}: must be at least 1")
+    skipped: list[str] = []
+    measured = _measured(args.results, skipped)
+    networks = _networks(args, skipped)
+    sections = [make(measured) for make in _RESULT_SECTIONS if measured]
+    sections += [make(networks) for make in _NETWORK_SECTIONS if networks]
+    if not sections:
+        raise UserError(f"nothing to report: {'; '.join(skipped)}")
+    for section in sections:
+        if not section.exhibits:
+            skipped.append(f"{section.title}: no network has figures for it")
+    page = write(
+        args.out,
+        title="What skipping predicted zeros saves and costs",
+        command=shlex.join(["python", "-m", "bench.report", *sys.argv[1:]]),
+        sections=[section for section in sections if section.exhibits],
+        skipped=skipped,
+    )
+    console = Console()
+    if measured:
+        console.print(_errors(measured))
+    for line in skipped:
+        console.print(f"skipped: {line}", soft_wrap=True, highlight=False)
+    console.print(f"wrote {page}", soft_wrap=True, highlight=False)
+
+
+def _measured(file: Path, skipped: list[str]) -> list[Point]:
+    """The operating points; where there are none, that is noted."""
+    measured = points.read(file)
+    if not measured:
+        skipped.append(f"{file}: no operating points there; quant.choose --json makes some")
+    return measured
+
+
+def _networks(args: argparse.Namespace, skipped: list[str]) -> list[Observation]:
+    """The bundles that can be run here; the others are noted."""
+    networks = []
+    for path in args.bundles:
+        if not (path / MANIFEST).is_file():
+            skipped.append(f"{path}: no bundle there; write one with quant/export.py")
+            continue
+        try:
+            networks.append(observe(path, args.data, args.point, args.images))
+        except UserError as error:
+            skipped.append(f"{path}: {error}")
+    return networks
+
+
+def _errors(measured: Sequence[Point]) -> Table:
+    """How far estimates are from measurements, for each network and over all."""
+    title = f"mean error of the estimates, points that lose at most {LARGEST_DROP:g}"
+    sheet = Table("network", title=title)
+    for heading in ("points", "top-1, points", "MAC reduction, points"):
+        sheet.add_column(heading, justify="right")
+    groups = {**points.by_network(measured), "all": list(measured)}
+    for where, group in groups.items():
+        found = points.estimate(group)
+        if found is not None:
+            shares = (f"{found.drop:.3f}", f"{100 * found.mac_reduction:.3f}")
+            sheet.add_row(where, str(found.points), *shares)
+    return sheet
+
+
+if __name__ == "__main__":
+    run_cli(main)

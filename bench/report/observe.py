@@ -1,0 +1,166 @@
+"""What a bundle's layers do on some images: zeros, skips, mistakes, scores. One pass for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.report.ofms import Decision
+from golden.bundle import Bundle
+from golden.errors import UserError
+from golden.manifest import ConvNode
+from golden.network import Network, Step, quantise_images
+from quant.curves import Statistics, collect
+from quant.data import DATASETS, Split, load
+from quant.evaluate import check_fits
+from quant.progress import progress
+from quant.threads import suit_threads
+
+__all__ = ["Observation", "Observed", "observe"]
+
+_BATCH = 100
+_SEED = 1
+_VALUES = 256
+
+
+@dataclass
+class Observed:
+    """A convolution whose ofm has passed a ReLU, over all images.
+
+    `predicted` and `skipped`, int64 (256,), count the activations of `I_t` by the value that they
+    have without a prediction: all of them, and those that were predicted zero.
+    """
+
+    name: str
+    zap: bool
+    activations: int
+    zeros: int
+    """Of all activations, without ZAP in any layer."""
+    predicted: np.ndarray
+    skipped: np.ndarray
+
+    @property
+    def wrong(self) -> int:
+        """Skipped although not zero."""
+        return int(self.skipped[1:].sum())
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A network at one of its operating points.
+
+    Parameters
+    ----------
+    name, dataset, point : str
+        Of the network, what it was run on, and the operating point.
+    images : int
+        Test images behind `layers`.
+    layers : list of Observed
+    pixels, decisions
+        The first test image, float (channels, height, width), and what each layer with ZAP made
+        of it.
+    statistics : Statistics
+        Scores of all the bundle's predictors, on `sampled` training images.
+    """
+
+    name: str
+    dataset: str
+    point: str
+    images: int
+    layers: list[Observed]
+    pixels: Tensor
+    decisions: list[Decision]
+    statistics: Statistics
+    sampled: int
+
+    @property
+    def where(self) -> str:
+        """Network and dataset."""
+        return f"{self.name} on {self.dataset}"
+
+    @property
+    def slug(self) -> str:
+        """The same as a part of file names."""
+        return f"{self.name}-{self.dataset}"
+
+
+def observe(path: Path, data: Path | None, point: str | None, images: int) -> Observation:
+    """Load a bundle and its dataset and run at most `images` of its test and training images.
+
+    `point` is the name of an operating point, None for the first. Raises UserError where bundle,
+    dataset or point are missing or do not fit.
+    """
+    bundle = Bundle.load(path)
+    name = str(bundle.manifest.provenance.get("dataset"))
+    if name not in DATASETS:
+        raise UserError(f"its dataset {name!r} is none of {', '.join(DATASETS)}")
+    if point is None and not bundle.manifest.operating_points:
+        raise UserError("it has no operating point; choose some with quant.choose")
+    chosen = point or bundle.manifest.operating_points[0].name
+    adapted, predictors = bundle.at(chosen)
+    if not predictors:
+        raise UserError(f"its operating point {chosen} has no layer with ZAP; name one by --point")
+    sparse = Network(adapted, predictors)
+    dataset = load(name, data)
+    check_fits(bundle, dataset)
+    suit_threads(dataset.shape)
+    test, sample = dataset.test.first(images), dataset.train.sample(images, _SEED)
+    pixels = test.pixels(slice(0, 1))
+    return Observation(
+        name=bundle.manifest.name,
+        dataset=name,
+        point=chosen,
+        images=len(test),
+        layers=_layers(Network(bundle), sparse, test),
+        pixels=pixels[0],
+        decisions=[
+            Decision(step.node.name, step.predictor.pattern, step.result)
+            for step in sparse.steps(quantise_images(bundle, pixels))
+            if step.predictor is not None and step.result is not None
+        ],
+        statistics=collect(bundle, sample),
+        sampled=len(sample),
+    )
+
+
+def _layers(dense: Network, sparse: Network, test: Split) -> list[Observed]:
+    """Run the images without and with ZAP."""
+    layers: dict[str, Observed] = {}
+    bundle = dense.bundle
+    batches = -(-len(test) // _BATCH)
+    for pixels, _ in progress(test.batches(_BATCH), batches, f"observing {bundle.manifest.name}"):
+        inputs = quantise_images(bundle, pixels)
+        for step in dense.steps(inputs):
+            if _rectified(bundle, step):
+                nothing = np.zeros(_VALUES, dtype=np.int64)
+                zap = step.node.name in sparse.predictors
+                layer = layers.setdefault(
+                    step.node.name, Observed(step.node.name, zap, 0, 0, nothing, nothing)
+                )
+                layer.activations += step.ofm.numel()
+                layer.zeros += int((step.ofm == 0).sum())
+        for step in sparse.steps(inputs):
+            if step.predictor is not None and step.result is not None:
+                layer, result = layers[step.node.name], step.result
+                mask = step.predictor.pattern.mask(*result.dense.shape[2:])
+                layer.predicted = layer.predicted + _histogram(
+                    result.dense[..., torch.from_numpy(~mask)]
+                )
+                layer.skipped = layer.skipped + _histogram(result.dense[~result.keep])
+    return list(layers.values())
+
+
+def _rectified(bundle: Bundle, step: Step) -> bool:
+    """It is a convolution, not a fully connected layer, whose ofm cannot be negative."""
+    if not isinstance(step.node, ConvNode) or step.node.fully_connected:
+        return False
+    return not bundle.manifest.activations[step.node.output].signed
+
+
+def _histogram(values: Tensor) -> np.ndarray:
+    """How often each of 0 .. 255 occurs."""
+    return torch.bincount(values.flatten(), minlength=_VALUES).numpy()

@@ -1,0 +1,221 @@
+"""Re-creates what is under `docs/results/`: training, bundles, operating points, demo, report.
+
+    python -m bench.results --data DIR --weights DIR
+
+`steps` lists what is made, from what, by which command. A step whose data, weights or bundle are
+not there is skipped and named; one whose products are newer than what it reads is left as it is.
+Nothing needs a GPU; training takes hours, and weights that are there need none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from golden.bundle import MANIFEST
+from golden.errors import UserError, run_cli
+
+__all__ = ["Step", "run", "steps"]
+
+_BUILD = Path("build")
+_RESULTS = Path("docs/results")
+_POINTS = _RESULTS / "operating_points.json"
+_REPORT = _BUILD / "report"
+_BUDGETS = "--max-drop 0.3 0.5 1 2 3"
+_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+"""Where a dataset's files are, in the folder given by --data."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that results are made of: its name in `quant.models` and its dataset."""
+
+    name: str
+    dataset: str
+    weights: str
+    """A file in the folder given by --weights."""
+    trains: bool = True
+    """It is trained here where there is no such file."""
+
+
+NETWORKS = (
+    Network("resnet20", "cifar10", "resnet20-12fca82f.th", trains=False),
+    Network("alexnet-cifar-half", "cifar100", "alexnet-cifar-half.pt"),
+    Network("vgg16-cifar-quarter", "cifar10", "vgg16-cifar-quarter.pt"),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of this project.
+
+    Parameters
+    ----------
+    name : str
+    command : sequence of str
+        Arguments to Python.
+    reads, makes : sequences of Path
+        What must be there before, and what is afterwards.
+    stdout : Path or None
+        One of `makes`: gets what the command prints.
+    """
+
+    name: str
+    command: Sequence[str]
+    reads: Sequence[Path]
+    makes: Sequence[Path]
+    stdout: Path | None = None
+
+
+def steps(data: Path, weights: Path) -> list[Step]:
+    """Everything, in an order in which it can be made.
+
+    `data`, `weights`: the folders of the datasets and of pretrained networks.
+    """
+    digits = _BUILD / "digits"
+    demo, picture = _RESULTS / "demo.txt", _RESULTS / "digits.png"
+    bundles = [digits, *(_BUILD / network.name for network in NETWORKS)]
+    return [
+        Step(
+            "digits: bundle",
+            _command("quant/export.py --out", digits),
+            [],
+            [digits / MANIFEST],
+        ),
+        Step(
+            "digits: demo",
+            _command("-m examples.demo --bundle", digits, "--out", _RESULTS),
+            [digits / MANIFEST],
+            [demo, picture],
+            stdout=demo,
+        ),
+        *(step for network in NETWORKS for step in _network(network, data, weights)),
+        Step(
+            "report",
+            _command("-m bench.report", *bundles, "--data", data)
+            + _command("--results", _POINTS, "--out", _REPORT),
+            [digits / MANIFEST, _POINTS],
+            [_REPORT / "index.html"],
+        ),
+    ]
+
+
+def _network(network: Network, data: Path, weights: Path) -> list[Step]:
+    """All steps of one network."""
+    name = network.name
+    images = data / _FOLDERS[network.dataset]
+    source = ("--dataset", network.dataset, "--data", data)
+    given, trained = weights / network.weights, _BUILD / network.weights
+    file = given if given.exists() or not network.trains else trained
+    interrupted = trained.with_name(f"{trained.name}.checkpoint").exists()
+    train = Step(
+        f"{name}: training",
+        _command("-m quant.train --model", name, *source, "--out", trained)
+        + ["--resume"] * interrupted,
+        [images],
+        [trained],
+    )
+    bundle = _BUILD / name
+    export = Step(
+        f"{name}: bundle",
+        _command("quant/export.py --model", name, "--weights", file, *source)
+        + _command("--also-pattern A C D --out", bundle),
+        [images, file],
+        [bundle / MANIFEST],
+    )
+    patterns = _RESULTS / f"{name}_patterns.json"
+    sweep = Step(
+        f"{name}: uniform masks and thresholds",
+        _command("-m quant.evaluate", bundle, *source, "--pattern A B C D")
+        + _command("--sigma 0 0.1 0.2 0.3 --json", patterns),
+        [images, bundle / MANIFEST],
+        [patterns],
+    )
+
+    def choose(how: str, options: str) -> Step:
+        out = _BUILD / f"{name}-{how}"
+        return Step(
+            f"{name}: operating points, {how}",
+            _command("-m quant.choose", bundle, *source, _BUDGETS, options)
+            + _command("--out", out, "--json", _POINTS),
+            [images, bundle / MANIFEST],
+            [out / MANIFEST],
+        )
+
+    return [
+        *([train] if file == trained else []),
+        export,
+        sweep,
+        choose("per-layer", "--recalibrate"),
+        choose("uniform", "--recalibrate --uniform"),
+        choose("fine-tuned", "--recalibrate --fine-tune 1"),
+    ]
+
+
+def _command(*parts: str | Path) -> list[str]:
+    """Arguments: texts are split at blanks, paths are not."""
+    arguments: list[str] = []
+    for part in parts:
+        arguments += part.split() if isinstance(part, str) else [str(part)]
+    return arguments
+
+
+def run(plan: Sequence[Step], *, force: bool = False) -> None:
+    """Take the steps in turn. Raises UserError where one fails."""
+    console = Console()
+    for step in plan:
+        missing = [path for path in step.reads if not path.exists()]
+        if missing:
+            say = f"skipped {step.name}: {missing[0]} is not there"
+        elif not force and _is_current(step):
+            say = f"up to date: {step.name}"
+        else:
+            command = shlex.join(["python", *step.command])
+            console.print(f"{step.name}: {command}", soft_wrap=True, highlight=False)
+            _take(step)
+            continue
+        console.print(say, soft_wrap=True, highlight=False)
+
+
+def _is_current(step: Step) -> bool:
+    """All that it makes is there and no older than what it reads."""
+    if not all(path.exists() for path in step.makes):
+        return False
+    oldest = min(path.stat().st_mtime for path in step.makes)
+    return all(path.stat().st_mtime <= oldest for path in step.reads)
+
+
+def _take(step: Step) -> None:
+    captured = subprocess.PIPE if step.stdout else None
+    process = subprocess.run(
+        [sys.executable, *step.command], stdout=captured, text=True, check=False
+    )
+    if process.returncode:
+        raise UserError(f"{step.name}: ended with status {process.returncode}, see above")
+    if step.stdout:
+        scratch = step.stdout.with_name(f".{step.stdout.name}.new")
+        scratch.write_text(process.stdout)
+        os.replace(scratch, step.stdout)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.results", description=__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("DATA"), help="folder of the extracted datasets")
+    add("--weights", type=Path, default=Path("WEIGHTS"), help="folder of pretrained networks")
+    add("--force", action="store_true", help="make what is up to date too")
+    args = parser.parse_args()
+    run(steps(args.data, args.weights), force=args.force)
+
+
+if __name__ == "__main__":
+    run_cli(main)
