@@ -140,6 +140,15 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
         [patterns],
     )
 
+    compared = _BUILD / f"{name}-baselines.json"
+    baselines = Step(
+        f"{name}: value prediction and feature-map pruning",
+        _command("-m quant.evaluate", bundle, *source, "--value-prediction 2 3 4")
+        + _command("--prune-epsilon 0 1 2 --json", compared, "--results", _POINTS),
+        [images, bundle / MANIFEST],
+        [compared],
+    )
+
     def choose(how: str, options: str) -> Step:
         out = _BUILD / f"{name}-{how}"
         return Step(
@@ -154,6 +163,7 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
         *([train] if file == trained else []),
         export,
         sweep,
+        baselines,
         choose("per-layer", "--recalibrate"),
         choose("uniform", "--recalibrate --uniform"),
         choose("fine-tuned", "--recalibrate --fine-tune 1"),
