@@ -30,6 +30,7 @@ _RESULTS = Path("docs/results")
 _POINTS = _RESULTS / "operating_points.json"
 _REPORT = _BUILD / "report"
 _BUDGETS = "--max-drop 0.3 0.5 1 2 3"
+_ALL_MASKS = "--also-pattern A C D"
 _FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 """Where a dataset's files are, in the folder given by --data."""
 
@@ -42,14 +43,40 @@ class Network:
     dataset: str
     weights: str
     """A file in the folder given by --weights."""
+    export: str
+    """Options of `quant/export.py`."""
+    points: str
+    """Budgets of operating points, and what they are measured on."""
+    fine_tuning: str = ""
+    """Budgets and options of fine-tuned ones, if any."""
     trains: bool = True
     """It is trained here where there is no such file."""
 
 
 NETWORKS = (
-    Network("resnet20", "cifar10", "resnet20-12fca82f.th", trains=False),
-    Network("alexnet-cifar-half", "cifar100", "alexnet-cifar-half.pt"),
-    Network("vgg16-cifar-quarter", "cifar10", "vgg16-cifar-quarter.pt"),
+    Network(
+        "resnet20",
+        "cifar10",
+        "resnet20-12fca82f.th",
+        export=f"{_ALL_MASKS} --zap-epochs 3",
+        points=f"{_BUDGETS} --mac-reduction 0.18 0.26 --augment-held-out 3",
+        trains=False,
+    ),
+    Network(
+        "alexnet-cifar-half",
+        "cifar100",
+        "alexnet-cifar-half.pt",
+        export=f"{_ALL_MASKS} --zap-images 10000 --zap-epochs 2",
+        points=f"{_BUDGETS} 0.7 --mac-reduction 0.38",
+        fine_tuning="--mac-reduction 0.46 --fine-tune 2",
+    ),
+    Network(
+        "vgg16-cifar-quarter",
+        "cifar10",
+        "vgg16-cifar-quarter.pt",
+        export=f"{_ALL_MASKS} --zap-epochs 3",
+        points=_BUDGETS,
+    ),
 )
 
 
@@ -123,19 +150,19 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
         [images],
         [trained],
     )
-    bundle = _BUILD / name
+    bundle, zaps = _BUILD / name, _BUILD / f"{name}-zaps.pt"
     export = Step(
         f"{name}: bundle",
-        _command("quant/export.py --model", name, "--weights", file, *source)
-        + _command("--also-pattern A C D --out", bundle),
+        _command("quant/export.py --model", name, "--weights", file, *source, network.export)
+        + _command("--save-zaps", zaps, "--out", bundle),
         [images, file],
-        [bundle / MANIFEST],
+        [zaps, bundle / MANIFEST],
     )
     patterns = _RESULTS / f"{name}_patterns.json"
     sweep = Step(
         f"{name}: uniform masks and thresholds",
         _command("-m quant.evaluate", bundle, *source, "--pattern A B C D")
-        + _command("--sigma 0 0.1 0.2 0.3 --json", patterns),
+        + _command("--sigma 0.1 0.3 --json", patterns),
         [images, bundle / MANIFEST],
         [patterns],
     )
@@ -143,17 +170,33 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
     compared = _BUILD / f"{name}-baselines.json"
     baselines = Step(
         f"{name}: value prediction and feature-map pruning",
-        _command("-m quant.evaluate", bundle, *source, "--value-prediction 2 3 4")
-        + _command("--prune-epsilon 0 1 2 --json", compared, "--results", _POINTS),
+        _command("-m quant.evaluate", bundle, *source, "--value-prediction 2 3")
+        + _command("--prune-epsilon 0 8 --json", compared, "--results", _POINTS),
         [images, bundle / MANIFEST],
         [compared],
+    )
+
+    precision = _RESULTS / f"{name}_zap_precision.json"
+    precisions = Step(
+        f"{name}: ZAPs in float and in fewer bits",
+        _command("-m quant.zap_precision", bundle, "--zaps", zaps, *source)
+        + _command("--pattern B --sigma 0.2 --bits 8 4 --json", precision),
+        [images, zaps, bundle / MANIFEST],
+        [precision],
+    )
+    cost = _RESULTS / f"{name}_zap_training.json"
+    costs = Step(
+        f"{name}: cost of training the ZAPs",
+        _command("-m bench.zap_training", bundle, *source, "--json", cost),
+        [images, bundle / MANIFEST],
+        [cost],
     )
 
     def choose(how: str, options: str) -> Step:
         out = _BUILD / f"{name}-{how}"
         return Step(
             f"{name}: operating points, {how}",
-            _command("-m quant.choose", bundle, *source, _BUDGETS, options)
+            _command("-m quant.choose", bundle, *source, options, "--recalibrate")
             + _command("--out", out, "--json", _POINTS),
             [images, bundle / MANIFEST],
             [out / MANIFEST],
@@ -164,9 +207,11 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
         export,
         sweep,
         baselines,
-        choose("per-layer", "--recalibrate"),
-        choose("uniform", "--recalibrate --uniform"),
-        choose("fine-tuned", "--recalibrate --fine-tune 1"),
+        precisions,
+        costs,
+        choose("per-layer", network.points),
+        choose("uniform", f"{network.points} --uniform"),
+        *([choose("fine-tuned", network.fine_tuning)] if network.fine_tuning else []),
     ]
 
 

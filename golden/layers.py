@@ -1,8 +1,8 @@
 """One layer at a time, bit for bit what the hardware computes.
 
 Activations are int32 torch tensors of shape (images, channels, height, width) that hold 8-bit
-values; every function is exact. A convolution's sums run in float32 where no partial sum can leave
-the range that float32 represents exactly, and in float64 otherwise.
+values; every function is exact. Much of it runs in floats, which is faster, where these hold every
+intermediate exactly.
 """
 
 from __future__ import annotations
@@ -163,18 +163,23 @@ class Counters:
 class ConvResult:
     """Every intermediate of a convolution with its predictor.
 
-    All are of shape (images, c_o, height, width). `dense` is the ofm that a layer without ZAP would
-    have; `partial` is `dense` on `I_s` and 0 elsewhere; `scores` are meaningful on `I_t` only;
-    `keep` marks what is computed; `ofm` is `dense` where kept and 0 elsewhere. Without ZAP `scores`
-    is None.
+    All are of shape (images, c_o, height, width) but for `computed`, which is `I_s`, bool (height,
+    width). `dense` is the ofm that a layer without ZAP would have; `scores` are meaningful on `I_t`
+    only, None without ZAP; `keep` marks what is computed; `ofm` is `dense` where kept and 0
+    elsewhere.
     """
 
     dense: Tensor
-    partial: Tensor
+    computed: Tensor
     scores: Tensor | None
     keep: Tensor
     ofm: Tensor
     counters: Counters
+
+    @property
+    def partial(self) -> Tensor:
+        """`dense` on `I_s` and 0 elsewhere."""
+        return self.dense.masked_fill(~self.computed, 0)
 
 
 def conv(
@@ -207,11 +212,10 @@ def skip(dense: Tensor, computed: Tensor, keep: Tensor, scores: Tensor | None = 
     `computed` is bool (height, width), `keep` contains it and broadcasts to the ofm.
     """
     keep = keep.expand_as(dense)
-    partial = dense.masked_fill(~computed, 0)
     before = int(computed.sum()) * len(dense) * dense.shape[1]
     kept = int(keep.count_nonzero()) - before
     counters = Counters(before, kept, dense.numel() - before - kept)
-    return ConvResult(dense, partial, scores, keep, dense.masked_fill(~keep, 0), counters)
+    return ConvResult(dense, computed, scores, keep, dense.masked_fill(~keep, 0), counters)
 
 
 def scores(predictor: Predictor, partial: Tensor) -> Tensor:
@@ -255,19 +259,36 @@ def _windows(layer: Conv | Pool, height: int, width: int) -> tuple[int, int]:
 
 
 def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
-    """The sums, bias included: integers in float64."""
-    largest = int(layer.weight.to(torch.int64).abs().sum((1, 2, 3)).max()) * _LARGEST_ACTIVATION
-    dtype = torch.float32 if largest < _EXACT_FLOAT32 else torch.float64
+    """The sums, bias included: integers in float64.
+
+    Input channels are taken in as many parts as it needs for float32 to represent each part's sums
+    exactly; in float64 where a single channel is too much.
+    """
+    bounds = layer.weight.to(torch.int64).abs().sum((2, 3)) * _LARGEST_ACTIVATION  # (c_o, c_i)
+    parts = -(-int(bounds.sum(1).max()) // _EXACT_FLOAT32)
+    while any(int(part.sum(1).max()) >= _EXACT_FLOAT32 for part in bounds.chunk(parts, 1)):
+        parts += 1
+        if parts > bounds.shape[1]:
+            return _conv(layer, ifm, layer.weight, torch.float64).add_(_per_channel(layer.bias))
+    pieces = zip(ifm.chunk(parts, 1), layer.weight.chunk(parts, 1))
+    sums = [_conv(layer, piece, weight, torch.float32) for piece, weight in pieces]
+    total = sums[0].to(torch.float64).add_(_per_channel(layer.bias))
+    for other in sums[1:]:
+        total += other
+    return total
+
+
+def _conv(layer: Conv, ifm: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The layer's convolution on some of its input channels."""
     # NNPACK may choose a Winograd algorithm, whose intermediates are not integers.
     with torch.backends.nnpack.flags(enabled=False):
-        sums = F.conv2d(
-            ifm.to(dtype, memory_format=torch.channels_last),
-            layer.weight.to(dtype),
+        return F.conv2d(
+            ifm.to(dtype).contiguous(memory_format=torch.channels_last),
+            weight.to(dtype),
             None,
             layer.stride,
             layer.padding,
         )
-    return sums.to(torch.float64).add_(_per_channel(layer.bias))
 
 
 def _requantised(
@@ -287,7 +308,7 @@ def _depthwise(ifm: Tensor, weight: Tensor) -> Tensor:
     with torch.backends.nnpack.flags(enabled=False):
         # An order that PyTorch's depthwise convolution is many times as fast in.
         return F.conv2d(
-            ifm.to(torch.float32, memory_format=torch.channels_last),
+            ifm.to(torch.float32).contiguous(memory_format=torch.channels_last),
             weight.to(torch.float32).unsqueeze(1),
             padding=1,
             groups=weight.shape[0],

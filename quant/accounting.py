@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
-
 from golden.manifest import Figures
 from golden.network import Step
 from quant.feature_map_pruning import live_channels
@@ -58,16 +56,19 @@ class LayerTally:
         self.activations += counters.total
         self.kept += counters.kept
         self.skipped += counters.skipped
-        self.wrong += int((~step.result.keep & (step.result.dense > 0)).sum())
+        self.wrong += int(step.result.dense.count_nonzero() - step.result.ofm.count_nonzero())
         images, channels, height, width = step.ifm.shape
-        live = torch.full((images,), channels)
-        if epsilon is not None:
-            live = live_channels(step.ifm, epsilon).sum(1)
         kernel = self.macs // (step.ofm[0].numel() * channels)
+        if epsilon is None:
+            executed, live = (counters.total - counters.skipped) * channels, images * channels
+        else:
+            maps = live_channels(step.ifm, epsilon).sum(1)
+            executed = int((step.result.keep.count_nonzero((1, 2, 3)) * maps).sum())
+            live = int(maps.sum())
         self.images += images
-        self.executed += int((step.result.keep.count_nonzero((1, 2, 3)) * live).sum()) * kernel
+        self.executed += executed * kernel
         self.loads += step.ifm.numel()
-        self.loaded += int(live.sum()) * height * width
+        self.loaded += live * height * width
 
 
 @dataclass

@@ -19,6 +19,7 @@ from golden.layers import Predictor, scores
 from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
+from quant.batch import batch_size
 from quant.data import Split
 from quant.progress import progress
 from quant.zap import Site
@@ -28,7 +29,6 @@ __all__ = ["SIGMAS", "Curve", "Statistics", "collect"]
 _PER_UNIT = 100
 SIGMAS = np.arange(-1 * _PER_UNIT, 3 * _PER_UNIT // 2 + 1) / _PER_UNIT
 """The thresholds that there are statistics for, float64: -1 .. 1.5 in steps of 0.01."""
-_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def collect(bundle: Bundle, split: Split) -> Statistics:
     tallies = {site: _Tally(bundle, site) for site in sites}
     network = Network(bundle)
     macs: dict[str, int] = {}
-    batches = -(-len(split) // _BATCH)
-    for pixels, _ in progress(split.batches(_BATCH), batches, "collecting statistics"):
+    size = batch_size(bundle)
+    batches = -(-len(split) // size)
+    for pixels, _ in progress(split.batches(size), batches, "collecting statistics"):
         for step in network.steps(quantise_images(bundle, pixels)):
             if isinstance(step.node, ConvNode) and not step.node.fully_connected:
                 name = step.node.name

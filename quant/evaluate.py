@@ -31,6 +31,7 @@ from golden.network import Network, quantise_images
 from golden.pattern import Pattern
 from quant import results
 from quant.accounting import Evaluation, LayerTally
+from quant.batch import batch_size
 from quant.choices import parse_integer, parse_sigma
 from quant.data import DATASETS, Dataset, Split, load
 from quant.feature_map_pruning import FeatureMapPruning
@@ -40,7 +41,6 @@ from quant.value_prediction import ValuePrediction
 
 __all__ = ["check_fits", "evaluate", "run_network"]
 
-_BATCH = 125
 _WINDOWS = (2, 16)
 _EPSILONS = (0, 255)
 
@@ -69,8 +69,8 @@ def run_network(
     bundle = network.bundle
     result = Evaluation()
     tallies: dict[str, LayerTally] = {}
-    batches = -(-len(split) // _BATCH)
-    for pixels, labels in progress(split.batches(_BATCH), batches, label):
+    size = batch_size(bundle)
+    for pixels, labels in progress(split.batches(size), -(-len(split) // size), label):
         for step in network.steps(quantise_images(bundle, pixels)):
             if isinstance(step.node, ConvNode) and not step.node.fully_connected:
                 name = step.node.name

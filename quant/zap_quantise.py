@@ -25,6 +25,7 @@ from golden.arithmetic import U8
 from golden.bundle import Bundle
 from golden.manifest import PredictorNode
 from golden.network import Network, quantise_images
+from quant.batch import batch_size
 from quant.calibrate import Histogram
 from quant.data import Split
 from quant.quantise import WEIGHT_BITS, quantise_weight
@@ -32,7 +33,6 @@ from quant.zap import Site, Zap
 
 __all__ = ["Folded", "add_zaps", "fold", "quantise_zap"]
 
-_BATCH = 128
 _LARGEST_BIAS1 = 2.0 ** (arithmetic.BIAS1_BITS - 1) - 1
 _SMALLEST_WEIGHT = 1e-6
 """Stands for the largest weight of a channel that has none."""
@@ -129,7 +129,7 @@ def _hidden(
     bundle: Bundle, folded: Mapping[Site, Folded], split: Split
 ) -> Iterator[tuple[Site, Tensor]]:
     """Real hidden activations of every site, (channels, all others), a batch at a time."""
-    for pixels, _ in split.batches(_BATCH):
+    for pixels, _ in split.batches(batch_size(bundle)):
         for step in Network(bundle).steps(quantise_images(bundle, pixels)):
             for site in folded:
                 if site.layer == step.node.name:

@@ -124,7 +124,8 @@ def test_an_activation_is_of_one_kind() -> None:
     keep = torch.tensor([[[[True, True, True], [False, True, False]]]])
     keep[0, 0, 0, 1] = False
     dense[0, 0, 1, 2] = 9
-    result = ConvResult(dense, dense, None, keep, dense * keep, Counters(3, 0, 3))
+    computed = torch.from_numpy(MASKS["B"].mask(2, 3))
+    result = ConvResult(dense, computed, None, keep, dense * keep, Counters(3, 0, 3))
     kinds = Decision("conv", MASKS["B"], result).kinds()
     assert kinds.tolist() == [[0, 2, 0], [2, 0, 3]]
     keep[0, 0, 1, 0] = True

@@ -223,7 +223,7 @@ def test_a_mac_is_skipped_once() -> None:
     keep = torch.tensor([[[[1, 1], [1, 1]]], [[[1, 0], [0, 1]]]]).bool()
     dense = torch.tensor([[[[5, 0], [0, 0]]], [[[1, 2], [0, 4]]]])
     ifm = torch.tensor([[[[1, 0], [0, 1]], [[9, 0], [0, 0]]], [[[0, 0], [0, 2]], [[0, 3], [0, 0]]]])
-    result = ConvResult(dense, dense, None, keep, dense * keep, Counters(4, 2, 2))
+    result = ConvResult(dense, keep[0, 0], None, keep, dense * keep, Counters(4, 2, 2))
     step = Step(node, ifm, result.ofm, None, None, result)
     macs = 2 * 2 * 1 * 2 * 9
 
