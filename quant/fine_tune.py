@@ -62,7 +62,8 @@ def fine_tune(
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, total_iters=len(steps))
     for index in progress(steps, len(steps), "fine-tuning"):
         pixels = augment(split.pixels(index), recipe, generator)
-        logits = network(quantise_images(bundle, pixels).to(device, torch.float32))
+        images = quantise_images(bundle, pixels).to(device, torch.float32)
+        logits = network(images.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits, split.labels[index].to(device))
         optimiser.zero_grad()
         loss.backward()
