@@ -7,11 +7,16 @@ anything else is a bug and keeps its traceback.
 import sys
 from collections.abc import Callable
 
-__all__ = ["UserError", "run_cli"]
+__all__ = ["UserError", "run_cli", "tell"]
 
 
 class UserError(Exception):
     """Names what is wrong, where, and what to do about it."""
+
+
+def tell(error: UserError) -> None:
+    """Print it as one line on stderr."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def run_cli(main: Callable[[], int | None]) -> None:
@@ -22,7 +27,7 @@ def run_cli(main: Callable[[], int | None]) -> None:
     try:
         status = main()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        tell(error)
         status = 2
     if status:
         sys.exit(status)

@@ -8,7 +8,7 @@ of ifm activations that are not loaded, of the same layers, each of which loads 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from golden.manifest import Figures
 from golden.network import Step
@@ -38,6 +38,11 @@ class LayerTally:
     """Activations of the ifm."""
     loaded: int = 0
     """Those in live channels: all of them where feature maps are not pruned."""
+
+    def __add__(self, other: LayerTally) -> LayerTally:
+        """Of the images of both."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        return replace(self, **sums)
 
     @property
     def skipped_share(self) -> float:
@@ -71,6 +76,10 @@ class LayerTally:
         self.loaded += live * height * width
 
 
+_COUNTS = [field.name for field in fields(LayerTally) if field.default == 0]
+"""What adds up over images."""
+
+
 @dataclass
 class Evaluation:
     """A network's result on a number of images; `layers` are its convolutions in order."""
@@ -78,6 +87,12 @@ class Evaluation:
     images: int = 0
     correct: int = 0
     layers: list[LayerTally] = field(default_factory=list)
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        """On the images of both, of which one may have none and so no layers."""
+        layers = [mine + its for mine, its in zip(self.layers, other.layers)]
+        layers = layers or self.layers or other.layers
+        return Evaluation(self.images + other.images, self.correct + other.correct, layers)
 
     @property
     def top1(self) -> float:

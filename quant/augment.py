@@ -9,19 +9,30 @@ from torch import Tensor
 from quant.data import Split
 from quant.models import Recipe
 
-__all__ = ["augment", "augmented"]
+__all__ = ["augment", "augmented", "draw", "move"]
 
 
 def augment(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     """Each image of (n, channels, h, w) shifted, and mirrored or not, as `generator` has it."""
-    count, _, height, width = pixels.shape
-    padded = F.pad(pixels, (recipe.shift,) * 4)
+    return move(pixels, draw(len(pixels), recipe, generator), recipe)
+
+
+def draw(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """How to move so many images, int64 (count, 3): rows, columns, and whether to mirror."""
     corners = torch.randint(2 * recipe.shift + 1, (count, 2), generator=generator)
-    rows = corners[:, :1] + torch.arange(height)
-    columns = corners[:, 1:] + torch.arange(width)
+    mirrored = torch.zeros(count, 1)
     if recipe.flip:
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
+    return torch.cat([corners, mirrored.to(torch.int64)], 1)
+
+
+def move(pixels: Tensor, moves: Tensor, recipe: Recipe) -> Tensor:
+    """Images (n, channels, h, w) moved as drawn, zeros moving in."""
+    count, _, height, width = pixels.shape
+    padded = F.pad(pixels, (recipe.shift,) * 4)
+    rows = moves[:, :1] + torch.arange(height)
+    columns = moves[:, 1:2] + torch.arange(width)
+    columns = torch.where(moves[:, 2:] > 0, columns.flip(1), columns)
     images = torch.arange(count).view(-1, 1, 1)
     return padded[images, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
 

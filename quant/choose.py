@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from golden.bundle import Bundle, check_replaceable
-from golden.errors import UserError, run_cli
+from golden.errors import UserError
 from golden.layers import Predictor
 from golden.manifest import Figures
 from golden.pattern import Pattern
-from quant import results
+from quant import parallel, results
 from quant.augment import augmented
 from quant.budget import Chosen
 from quant.choices import parse_sigma
@@ -93,6 +93,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     """The command line: the bundle with one operating point for each budget."""
     args = arguments().parse_args()
+    parallel.check_device(args.device)
     results.read(args.json)  # what cannot be added to is refused now
     check_replaceable(args.out)
     bundle = Bundle.load(args.bundle)
@@ -142,7 +143,8 @@ def main() -> None:
         result = _with_figures(result, name, figures)
         row = _row(args, bundle, budget, _pattern(chooser, chosen), whole.top1, figures)
         rows.append(row | {"error": chosen.error, "line": line.corners})
-    result.save(args.out)
+    if parallel.is_first():
+        result.save(args.out)
     if args.json is not None:
         results.write(args.json, [*results.read(args.json), *rows])
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))
@@ -313,4 +315,4 @@ def _table(title: str, rows: Sequence[results.Result]) -> Table:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    parallel.run_parallel(main)

@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from golden.bundle import Bundle
-from golden.errors import UserError, run_cli
+from golden.errors import UserError
 from golden.layers import Predictor
 from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
-from quant import results
+from quant import parallel, results
 from quant.accounting import Evaluation, LayerTally
 from quant.batch import batch_size
 from quant.choices import parse_integer, parse_sigma
@@ -65,8 +65,12 @@ def evaluate(
 def run_network(
     network: Network, split: Split, label: str = "evaluating", *, epsilon: int | None = None
 ) -> Evaluation:
-    """Run a split through a network, whatever that skips; `epsilon` as it prunes feature maps."""
+    """Run a split through a network, whatever that skips; `epsilon` as it prunes feature maps.
+
+    Of several processes (`quant.parallel`), each runs its share, and gets the result of all.
+    """
     bundle = network.bundle
+    split = split[parallel.share()]
     result = Evaluation()
     tallies: dict[str, LayerTally] = {}
     size = batch_size(bundle)
@@ -82,7 +86,7 @@ def run_network(
                 result.correct += int((step.ofm.flatten(1).argmax(1) == labels).sum())
         result.images += len(labels)
     result.layers = list(tallies.values())
-    return result
+    return sum(parallel.gathered(result), Evaluation())
 
 
 def check_fits(bundle: Bundle, dataset: Dataset) -> None:
@@ -332,4 +336,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    parallel.run_parallel(main)

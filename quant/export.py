@@ -23,9 +23,9 @@ if __package__ in (None, ""):  # run as a script: make the repository's rooms im
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from golden.bundle import Bundle, check_replaceable
-from golden.errors import UserError, run_cli
 from golden.manifest import LayerChoice, OperatingPoint
 from golden.pattern import MASKS, Pattern
+from quant import parallel
 from quant.accounting import Evaluation
 from quant.calibrate import activation_scales
 from quant.choices import parse_sigma, per_layer
@@ -78,8 +78,7 @@ def main() -> None:
     args = arguments().parse_args()
     out = args.out or Path("build") / args.model
     check_replaceable(out)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    parallel.check_device(args.device)
     model = MODELS[args.model]
     dataset = load(args.dataset or model.dataset, args.data)
     suit_threads(dataset.shape)
@@ -130,7 +129,8 @@ def main() -> None:
             },
         }
     )
-    Bundle(manifest, bundle.tensors).save(out)
+    if parallel.is_first():
+        Bundle(manifest, bundle.tensors).save(out)
     _report(float_accuracy, dense, sparse)
     Console().print(f"wrote {out}")
 
@@ -225,4 +225,4 @@ def _report(float_accuracy: float, dense: Evaluation, sparse: Evaluation) -> Non
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    parallel.run_parallel(main)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from golden.errors import UserError
+from quant.parallel import is_first
 
 __all__ = ["Result", "read", "write", "write_json"]
 
@@ -48,7 +49,9 @@ def write(file: Path, results: Sequence[Result]) -> None:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file, whole or not at all. Of several processes, the first one does."""
+    if not is_first():
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f".{file.name}.new")
     scratch.write_text(json.dumps(content, indent=2) + "\n")

@@ -5,6 +5,9 @@
 writes a state dict that `quant/export.py --weights FILE` takes. The held-out images are not trained
 on: thresholds are chosen by them later. After every epoch FILE.checkpoint is written; with --resume
 an interrupted training goes on from there to the same result as one that was not interrupted.
+
+Under torchrun (`quant.parallel`) several processes each take a share of every batch. The result is
+that of one process, but for rounding and for what dropout drops.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import nn
 
-from golden.errors import UserError, run_cli
-from quant.augment import augment
+from golden.errors import UserError
+from quant import parallel
+from quant.augment import draw, move
 from quant.data import DATASETS, Split, load
 from quant.lower import lower
 from quant.models import MODELS, Model, Recipe
@@ -30,12 +34,15 @@ from quant.threads import suit_threads
 
 __all__ = ["Training", "float_top1", "train"]
 
+_NEXT_PROCESS = 1_000_000
+"""From the seed of one process to the next's."""
+
 
 class Training:
     """A training that can stop after any epoch and go on later, with the same result.
 
     What is random in an epoch (order, augmentation, dropout) follows from `seed` and the epoch's
-    number alone; the initial weights are the caller's.
+    number alone, and dropout from which process it is; the initial weights are the caller's.
     """
 
     def __init__(
@@ -44,6 +51,7 @@ class Training:
         self.model = model
         # The faster order on CPUs.
         self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.replica = parallel.replica(self.module)
         self.split = split
         self.recipe = recipe
         self.seed = seed
@@ -61,21 +69,26 @@ class Training:
     def run_epoch(self, label: str = "") -> None:
         """One pass over the images; with a label, tells how far it is."""
         generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
-        torch.manual_seed(self.seed * 1000 + self.epoch)
+        torch.manual_seed(self.seed * 1000 + self.epoch + _NEXT_PROCESS * parallel.rank())
         device = next(self.module.parameters()).device
         order = torch.randperm(len(self.split), generator=generator).split(self.recipe.batch)
-        self.module.train()
+        mine = parallel.share()
+        self.replica.train()
         for index in progress(order, self.steps, label) if label else order:
-            pixels = augment(self.split.pixels(index), self.recipe, generator)
+            moves = draw(len(index), self.recipe, generator)[mine]
+            index, batch = index[mine], len(index)
+            pixels = move(self.split.pixels(index), moves, self.recipe)
             images = self.model.normalise(pixels).contiguous(memory_format=torch.channels_last)
-            logits = self.module(images.to(device))
-            loss = F.cross_entropy(logits, self.split.labels[index].to(device))
+            logits = self.replica(images.to(device))
+            labels = self.split.labels[index].to(device)
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            loss = loss * parallel.world_size() / batch
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
             self.schedule.step()
         self.epoch += 1
-        self.module.eval()
+        self.replica.eval()
 
     def state(self) -> dict[str, Any]:
         """All that a later `restore` needs."""
@@ -123,10 +136,10 @@ def float_top1(model: Model, module: nn.Module, split: Split, *, device: str) ->
     """Top-1 accuracy in percent of a module in eval mode."""
     module.to(device).eval()
     correct = 0
-    for pixels, labels in split.batches(250):
+    for pixels, labels in split[parallel.share()].batches(250):
         logits = module(model.normalise(pixels).to(device))
         correct += int((logits.argmax(1).cpu() == labels).sum())
-    return 100 * correct / len(split)
+    return 100 * sum(parallel.gathered(correct)) / len(split)
 
 
 def _optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -151,6 +164,7 @@ def main() -> None:
     add("--seed", type=int, default=1)
     add("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
+    parallel.check_device(args.device)
     model = MODELS[args.model]
     recipe = model.recipe
     if args.epochs is not None:
@@ -178,9 +192,10 @@ def main() -> None:
         save_whole(training.state(), checkpoint)
     top1 = float_top1(model, module, dataset.test, device=args.device)
     save_whole({"state_dict": module.cpu().state_dict(), "float_top1": top1}, args.out)
-    checkpoint.unlink()
+    if parallel.is_first():
+        checkpoint.unlink()
     console.print(f"wrote {args.out}: {top1:.2f} % of the {len(dataset.test)} test images")
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    parallel.run_parallel(main)

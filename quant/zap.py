@@ -20,6 +20,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
+from quant import parallel
 from quant.data import Split
 from quant.progress import progress
 from quant.save import save_whole
@@ -110,18 +111,22 @@ def train_zaps(
         for _ in range(epochs)
         for index in torch.randperm(len(split), generator=order).split(BATCH)
     ]
+    replicas = {site: parallel.replica(zap) for site, zap in zaps.items()}
+    mine = parallel.share()
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, total_iters=len(steps))
     for index in progress(steps, len(steps), "training the ZAPs"):
-        images = quantise_images(bundle, split.pixels(index))
+        images = quantise_images(bundle, split.pixels(index[mine]))
         optimiser.zero_grad()
         for step in network.steps(images):
             here = [site for site in sites if site.layer == step.node.name]
             if here:
                 scale = bundle.manifest.activations[step.node.output].scale
-                few = max(_POSITIONS // step.ofm[0, 0].numel(), 1)
-                ofm = step.ofm[:few].to(device, torch.float32) * scale
+                height, width = step.ofm.shape[2:]
+                few = range(min(max(_POSITIONS // (height * width), 1), len(index)))
+                ofm = step.ofm[: len(few[mine])].to(device, torch.get_default_dtype()) * scale
                 for site in here:
-                    _loss(zaps[site], ofm, masks[site]).backward()
+                    loss = _loss(replicas[site], ofm, masks[site], len(few))
+                    (loss * parallel.world_size()).backward()
         optimiser.step()
         decay.step()
     return {site: zap.cpu().eval() for site, zap in zaps.items()}
@@ -152,12 +157,15 @@ def load_zaps(bundle: Bundle, file: Path) -> dict[Site, Zap]:
     return zaps
 
 
-def _loss(zap: Zap, ofm: Tensor, computed: Tensor) -> Tensor:
-    """Over the positions that the boolean mask (height, width) does not call computed."""
+def _loss(zap: nn.Module, ofm: Tensor, computed: Tensor, images: int) -> Tensor:
+    """Over the positions that the boolean mask (height, width) does not call computed.
+
+    `images` is how many the mean is over; `ofm` has this process's share of them.
+    """
     predicted = ~computed
     scores = zap(ofm * computed)
     scores = torch.lerp(scores.clamp(0, 1), scores, _LEAK)
     errors = (scores - (ofm > 0).to(scores.dtype)) * predicted
     # A map that is smaller than the pattern's period may have nothing to predict.
-    count = max(int(predicted.expand_as(ofm).sum()), 1)
+    count = max(images * ofm.shape[1] * int(predicted.sum()), 1)
     return errors.square().sum() / count
