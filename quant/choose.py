@@ -44,7 +44,7 @@ from quant.fine_tune import fine_tune
 from quant.models import MODELS, Recipe
 from quant.recalibrate import recalibrate
 from quant.threads import suit_threads
-from quant.tradeoff import Budget, Chooser
+from quant.tradeoff import Budget, Chooser, Line
 from quant.zap import Site
 
 __all__ = ["main"]
@@ -106,14 +106,10 @@ def main() -> None:
     images = _Images(bundle, dataset, args)
 
     chooser = Chooser(collect(bundle, images.statistics), patterns, uniform=args.uniform)
-    dense = evaluate(bundle, {}, images.held_out, "held out, dense")
-
-    def drop_of(chosen: Chosen) -> float:
-        label = f"held out, error {chosen.error:.3f}"
-        network, predictors = _running(bundle, chosen, images)
-        return dense.top1 - evaluate(network, predictors, images.held_out, label).top1
-
-    line = chooser.measure_line(budgets, drop_of)
+    line = None
+    # What fine-tuning wins back is not foreseen, so a line may be of no use then.
+    if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
+        line = _measured_line(bundle, chooser, budgets, images)
     # All are chosen before the first is run on the test images.
     choices = [chooser.choose(budget, line) for budget in budgets]
     whole = evaluate(bundle, {}, dataset.test, "dense")
@@ -133,7 +129,7 @@ def main() -> None:
             )
         figures = {
             "predicted": Figures(
-                drop=None if args.fine_tune else line.drop(chosen.error),
+                drop=None if line is None or args.fine_tune else line.drop(chosen.error),
                 mac_reduction=chosen.mac_reduction,
                 images=len(images.held_out),
             ),
@@ -142,13 +138,27 @@ def main() -> None:
         result = add_operating_point(result, name, chosen.layers, network)
         result = _with_figures(result, name, figures)
         row = _row(args, bundle, budget, _pattern(chooser, chosen), whole.top1, figures)
-        rows.append(row | {"error": chosen.error, "line": line.corners})
+        rows.append(row | {"error": chosen.error, "line": [] if line is None else line.corners})
     if parallel.is_first():
         result.save(args.out)
     if args.json is not None:
         results.write(args.json, [*results.read(args.json), *rows])
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))
     Console().print(f"wrote {args.out}")
+
+
+def _measured_line(
+    bundle: Bundle, chooser: Chooser, budgets: Sequence[Budget], images: _Images
+) -> Line:
+    """The accuracy-error line, by what the held-out images lose."""
+    dense = evaluate(bundle, {}, images.held_out, "held out, dense")
+
+    def drop_of(chosen: Chosen) -> float:
+        label = f"held out, error {chosen.error:.3f}"
+        network, predictors = _running(bundle, chosen, images)
+        return dense.top1 - evaluate(network, predictors, images.held_out, label).top1
+
+    return chooser.measure_line(budgets, drop_of)
 
 
 class _Images:

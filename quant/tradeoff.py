@@ -99,12 +99,16 @@ class Chooser:
         self.uniform = uniform
         self.menus = menus(statistics, patterns, uniform=uniform)
 
-    def choose(self, budget: Budget, line: Line) -> Chosen:
-        """The operating point that meets a budget. Raises UserError where none does."""
+    def choose(self, budget: Budget, line: Line | None) -> Chosen:
+        """The operating point that meets a budget; only one of accuracy needs a line.
+
+        Raises UserError where none does.
+        """
         if budget.option == "sigma":
             return at_sigma(self.statistics, self.patterns[0], budget.value)
         if budget.option == "mac-reduction":
             return reaching(self.menus, budget.value)
+        assert line is not None
         chosen = within(self.menus, line.error(budget.value))
         if not chosen.layers:
             least = min(float(menu.errors[menu.errors > 0].min()) for menu in self.menus)
