@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 from hw.array import READ_LATENCY
 from hw.config import Config
 
-__all__ = ["IfmBuffer", "WeightBuffer", "WordWrite"]
+__all__ = ["IfmBuffer", "PartWrite", "WeightBuffer", "WordWrite"]
 
 assert READ_LATENCY == 2, "a synchronous memory and one output register"
 
@@ -21,6 +21,19 @@ class WordWrite(data.StructLayout):
         super().__init__({"address": address_bits, "word": word_bits})
 
 
+class PartWrite(data.StructLayout):
+    """Bytes of a word on their way into the ifm buffer: those whose bit in `mask` is set."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(
+            {
+                "address": ceil_log2(config.ifm_words),
+                "word": 8 * config.lanes,
+                "mask": config.lanes,
+            }
+        )
+
+
 class IfmBuffer(wiring.Component):
     """The ifm of a layer, one V-byte word read for each PE every cycle.
 
@@ -29,7 +42,7 @@ class IfmBuffer(wiring.Component):
 
     Members
     -------
-    writes : In(stream of WordWrite), always ready
+    writes : In(stream of PartWrite), always ready
     address : In(address).array(P)
     word : Out(8 * V).array(P)
         READ_LATENCY cycles after its address.
@@ -41,7 +54,7 @@ class IfmBuffer(wiring.Component):
         word = 8 * config.lanes
         super().__init__(
             {
-                "writes": In(stream.Signature(WordWrite(address, word), always_ready=True)),
+                "writes": In(stream.Signature(PartWrite(config), always_ready=True)),
                 "address": In(address).array(config.pes),
                 "word": Out(word).array(config.pes),
             }
@@ -54,10 +67,10 @@ class IfmBuffer(wiring.Component):
         for copy, first in enumerate(range(0, config.pes, 2)):
             ram = memory.Memory(shape=word, depth=config.ifm_words, init=[])
             m.submodules[f"ram{copy}"] = ram
-            write = ram.write_port()
+            write = ram.write_port(granularity=8)
             write_address = Mux(self.writes.valid, self.writes.payload.address, self.address[first])
             m.d.comb += [
-                write.en.eq(self.writes.valid),
+                write.en.eq(Mux(self.writes.valid, self.writes.payload.mask, 0)),
                 write.addr.eq(write_address),
                 write.data.eq(self.writes.payload.word),
             ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 from golden.errors import UserError
@@ -30,7 +30,7 @@ class Config:
         P: processing elements, each on its own pixel of the same output channel.
     lanes : int, power of two, 8 .. 128
         V: multipliers of one PE; a word of the ifm and the weight buffer is V bytes.
-    group : int, power of two, 2 .. 32
+    group : int, power of two, 4 .. 32
         G: output channels that are collected on chip before their pixels leave as G-byte words.
     ifm_words, weight_words : int, power of two
         Depth of the ifm buffer and of the weight ring, in V-byte words.
@@ -38,6 +38,8 @@ class Config:
         Pixels of one ofm that fit; two banks of that many G-byte words are built.
     row_pixels : int, power of two
         Widest ofm row with ZAP: the length of the predictor's line buffers.
+    bus_bits : int, 32, 64 or 128
+        Width of the AXI data bus; a beat is at most G bytes and at most V bytes.
     predictor : bool
         False leaves the predictor out, for measuring what it costs.
     """
@@ -50,6 +52,7 @@ class Config:
     weight_words: int
     ofm_words: int
     row_pixels: int
+    bus_bits: int = 64
     predictor: bool = True
 
     def __post_init__(self) -> None:
@@ -60,11 +63,12 @@ class Config:
         limits = {
             "pes": (1, 8),
             "lanes": (8, 128),
-            "group": (2, 32),
+            "group": (4, 32),
             "ifm_words": (16, 1 << 16),
             "weight_words": (16, 1 << 16),
             "ofm_words": (16, 1 << 16),
             "row_pixels": (4, 1 << 13),
+            "bus_bits": (32, 128),
         }
         for field, (low, high) in limits.items():
             value = getattr(self, field)
@@ -74,8 +78,19 @@ class Config:
                     f"config {self.name!r}: {field} is {value!r}, "
                     f"must be a power of two in {low}..{high}"
                 )
+        for field in ("group", "lanes"):
+            if self.bus_bytes > getattr(self, field):
+                raise UserError(
+                    f"config {self.name!r}: bus_bits is {self.bus_bits}, wider than the "
+                    f"{getattr(self, field)} bytes of {field}"
+                )
         if not isinstance(self.predictor, bool):
             raise UserError(f"config {self.name!r}: predictor is not true or false")
+
+    @property
+    def bus_bytes(self) -> int:
+        """Bytes of a beat."""
+        return self.bus_bits // 8
 
     @property
     def multipliers(self) -> int:
@@ -104,11 +119,12 @@ class Config:
         if not isinstance(document, dict):
             raise UserError(f"{file}: must be a JSON object of the fields of a configuration")
         known = {field.name for field in fields(cls)}
+        optional = {field.name for field in fields(cls) if field.default is not MISSING}
         for field in sorted(document.keys() - known):
             raise UserError(
                 f"{file}: unknown field {field!r}; known are {', '.join(sorted(known))}"
             )
-        for field in sorted(known - {"predictor"} - document.keys()):
+        for field in sorted(known - optional - document.keys()):
             raise UserError(f"{file}: field {field!r} is missing")
         try:
             return cls(**document)

@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.array import MacArray
-from hw.buffers import IfmBuffer, WeightBuffer, WordWrite
+from hw.buffers import IfmBuffer, PartWrite, WeightBuffer
 from hw.config import Config
 from hw.descriptor import COUNTERS, CounterBlock, LayerDescriptor
 from hw.loader import RECORD_SLOTS, RecordLoader
@@ -50,7 +50,7 @@ class LayerEngine(wiring.Component):
         Ignored while `busy`.
     busy : Out(1)
         From start until the last ofm word has left; also for `ofm_words` cycles after reset.
-    ifm : In(stream of WordWrite)
+    ifm : In(stream of PartWrite)
         Fills the ifm buffer; taken while not busy.
     records : In(stream of V bytes)
         See `hw.loader`.
@@ -70,7 +70,7 @@ class LayerEngine(wiring.Component):
                 "descriptor": In(LayerDescriptor(config)),
                 "start": In(1),
                 "busy": Out(1),
-                "ifm": In(stream.Signature(WordWrite(ceil_log2(config.ifm_words), word))),
+                "ifm": In(stream.Signature(PartWrite(config))),
                 "records": In(stream.Signature(unsigned(word))),
                 "residuals": In(stream.Signature(unsigned(8 * config.group))),
                 "ofm": Out(stream.Signature(unsigned(8 * config.group))),

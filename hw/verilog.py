@@ -1,7 +1,8 @@
-"""`make verilog`: the engine as one Verilog file, and a JSON of its parameters and ports.
+"""`make verilog`: the core as one Verilog file, and what its users must know.
 
-`python -m hw.verilog --config small|default|FILE [--out DIR]` writes `DIR/zapcore_NAME.v` and
-`DIR/zapcore_NAME.json`.
+`python -m hw.verilog --config small|default|FILE [--out DIR]` writes `DIR/zapcore_NAME.v`,
+`DIR/zapcore_NAME.json` (parameters and ports), `DIR/zapcore.h` (registers for a C program) and
+`DIR/registers.md`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from amaranth.lib import data, wiring
 
 from golden.errors import UserError, run_cli
 from hw.config import PRESETS, Config
-from hw.descriptor import ChannelRecord, CounterBlock, LayerDescriptor
+from hw.core import Core
+from hw.descriptor import ChannelRecord
 from hw.engine import LayerEngine
+from hw.registers import c_header, markdown
 
-__all__ = ["emit", "interface", "module_name", "write"]
+__all__ = ["emit", "engine_name", "interface", "module_name", "write", "write_engine"]
 
 _CLOCK_AND_RESET = {"clk": "in", "rst": "in"}
 
@@ -31,13 +34,13 @@ def emit(component: wiring.Component, name: str) -> str:
     return verilog.convert(component, name=name, strip_internal_attrs=True)
 
 
-def interface(config: Config, engine: LayerEngine) -> dict:
-    """What a user of the Verilog must know: parameters, ports, and the structures on them."""
+def interface(config: Config, core: Core) -> dict:
+    """What a user of the Verilog must know: parameters, ports, and the channel record."""
     ports = [
         {"name": port, "direction": direction, "bits": 1}
         for port, direction in _CLOCK_AND_RESET.items()
     ]
-    for path, member, value in engine.signature.flatten(engine):
+    for path, member, value in core.signature.flatten(core):
         ports.append(
             {
                 "name": "__".join(str(part) for part in path),
@@ -49,31 +52,47 @@ def interface(config: Config, engine: LayerEngine) -> dict:
         "module": module_name(config),
         "config": config.to_dict(),
         "ports": ports,
-        "structures": {
-            "descriptor": _fields(LayerDescriptor(config)),
-            "record": _fields(ChannelRecord()),
-            "counters": _fields(CounterBlock()),
-        },
+        "structures": {"record": _fields(ChannelRecord())},
     }
 
 
 def module_name(config: Config) -> str:
-    """The top module's name."""
+    """The core's name."""
     return f"zapcore_{config.name}"
 
 
+def engine_name(config: Config) -> str:
+    """The layer engine's name where it stands alone."""
+    return f"{module_name(config)}_engine"
+
+
 def write(config: Config, folder: Path) -> list[Path]:
-    """Write both files; each appears under its name only when it is whole."""
-    engine = LayerEngine(config)
-    texts = {
-        ".v": emit(engine, module_name(config)),
-        ".json": json.dumps(interface(config, engine), indent=2) + "\n",
-    }
+    """Write the core and its descriptions; each file appears under its name when it is whole."""
+    core = Core(config)
+    name = module_name(config)
+    return _write(
+        folder,
+        {
+            f"{name}.v": emit(core, name),
+            f"{name}.json": json.dumps(interface(config, core), indent=2) + "\n",
+            "zapcore.h": c_header(),
+            "registers.md": markdown(),
+        },
+    )
+
+
+def write_engine(config: Config, folder: Path) -> Path:
+    """Write the layer engine alone, for benches."""
+    name = engine_name(config)
+    return _write(folder, {f"{name}.v": emit(LayerEngine(config), name)})[0]
+
+
+def _write(folder: Path, texts: dict[str, str]) -> list[Path]:
     files = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for suffix, text in texts.items():
-            file = folder / (module_name(config) + suffix)
+        for name, text in texts.items():
+            file = folder / name
             # A name of its own: two simulators may be built, from two threads, at the same time.
             with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as scratch:
                 scratch.write(text)

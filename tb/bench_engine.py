@@ -59,10 +59,11 @@ class Host:
     async def run(self, job: Job, group: int) -> Outcome:
         """Run one layer; fails if the engine moves another number of words than it should."""
         self.load_pauses.share, self.ofm_pauses.share = job.pauses
-        word_bits = 8 * job.ifm.shape[1]
-        address_bits = len(self.dut.ifm__payload) - word_bits
+        lanes = job.ifm.shape[1]
+        address_bits = len(self.dut.ifm__payload) - 9 * lanes
+        whole = (1 << lanes) - 1 << 8 * lanes  # all bytes of a word: see hw.buffers.PartWrite
         words = enumerate(to_words(job.ifm))
-        self.ifm.send(address | word << address_bits for address, word in words)
+        self.ifm.send(address | (word | whole) << address_bits for address, word in words)
         await self.ifm.drained()
         sources = ((self.records, job.records), (self.residuals, job.residuals))
         expected = [source.accepted + len(rows) for source, rows in sources]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,15 +12,16 @@ import numpy as np
 from torch import Tensor
 
 from compiler.lower import Lowered, lower
-from golden.layers import Conv, ConvResult, Pool, Predictor, conv, pool
+from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
 from hw import verilog
 from hw.config import Config
 from hw.descriptor import COUNTERS, CounterBlock
 from tb import simulator
 from tb.jobs import Job, Outcome, read_outcomes, write_jobs
+from tb.progress import watching
 from tb.simulator import Simulator
 
-__all__ = ["Check", "Layer", "build", "check", "run"]
+__all__ = ["LINT", "VERILOG", "Check", "Layer", "build", "check", "difference", "run"]
 
 LINT = Path(verilog.__file__).with_name("lint.vlt")
 VERILOG = simulator.ROOT / "build" / "verilog"
@@ -114,8 +114,8 @@ class Check:
 
 def build(config: Config, sim: Simulator, *, waves: bool = False) -> simulator.Build:
     """The engine's Verilog, emitted and built unless that was done before."""
-    source, _ = verilog.write(config, VERILOG)
-    return simulator.build(sim, [source, LINT], verilog.module_name(config), waves=waves)
+    source = verilog.write_engine(config, VERILOG)
+    return simulator.build(sim, [source, LINT], verilog.engine_name(config), waves=waves)
 
 
 def run(
@@ -140,16 +140,19 @@ def run(
             "progress": str(progress),
             "seed": seed,
         }
-        with _Watch(progress, on_progress):
+
+        def done() -> int:
+            return progress.stat().st_size if progress.exists() else 0
+
+        with watching(done, on_progress):
             run_dir = built.directory / "run" if built.waves else folder / "run"
             results = simulator.run(
                 built, "tb.bench_engine", values=values, seed=seed, run_dir=run_dir
             )
         if results.failures:
-            done = progress.stat().st_size if progress.exists() else 0
-            name = layers[min(done, len(layers) - 1)].conv.name
+            name = layers[min(done(), len(layers) - 1)].conv.name
             raise simulator.SimulationError(
-                f"{built.sim}: layer {name!r} (number {done}): {results.failures[0].message}"
+                f"{built.sim}: layer {name!r} (number {done()}): {results.failures[0].message}"
             )
         return [
             check(layer, outcome)
@@ -165,47 +168,34 @@ def check(layer: Layer, outcome: Outcome) -> Check:
         name: int(value)
         for name, value in ((n, CounterBlock().from_bits(outcome.counters)[n]) for n in COUNTERS)
     }
+    different, mismatch = difference(
+        layer.conv.name, actual, expected, counters, layer.expected.counters
+    )
+    return Check(layer, counters, expected.size, different, mismatch)
+
+
+def difference(
+    name: str,
+    actual: np.ndarray,
+    expected: np.ndarray,
+    counters: Mapping[str, int],
+    golden: Counters,
+) -> tuple[int, str | None]:
+    """How many activations of an ofm differ, and the first difference in words, if there is one.
+
+    Without a difference in the ofm the counters that golden knows are compared.
+    """
     different = np.argwhere(actual != expected)
-    mismatch = None
     if len(different):
         channel, row, col = (int(i) for i in different[0])
-        mismatch = (
-            f"layer {layer.conv.name!r}, channel {channel}, pixel ({row}, {col}): "
+        return len(different), (
+            f"layer {name!r}, channel {channel}, pixel ({row}, {col}): "
             f"hardware {actual[channel, row, col]}, golden {expected[channel, row, col]}"
         )
-    else:
-        for name in ("computed", "kept", "skipped"):
-            wanted = getattr(layer.expected.counters, name)
-            if counters[name] != wanted:
-                mismatch = (
-                    f"layer {layer.conv.name!r}, counter {name}: "
-                    f"hardware {counters[name]}, golden {wanted}"
-                )
-                break
-    return Check(layer, counters, expected.size, len(different), mismatch)
-
-
-class _Watch:
-    """Tells how far the bench has come, from a thread of its own."""
-
-    def __init__(self, progress: Path, callback: Callable[[int], None]) -> None:
-        self._progress = progress
-        self._callback = callback
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._poll, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._tell()
-
-    def _poll(self) -> None:
-        while not self._stop.wait(0.2):
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._progress.exists():
-            self._callback(self._progress.stat().st_size)
+    for counter in ("computed", "kept", "skipped"):
+        wanted = getattr(golden, counter)
+        if counters[counter] != wanted:
+            return 0, (
+                f"layer {name!r}, counter {counter}: hardware {counters[counter]}, golden {wanted}"
+            )
+    return 0, None

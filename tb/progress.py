@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Reporter", "reporting"]
+__all__ = ["Reporter", "reporting", "watching"]
 
 Reporter = Callable[[str, int, int], None]
 """Called with what is running, how much of it is done, and of how much; from any thread."""
@@ -58,3 +58,22 @@ def reporting() -> Iterator[Reporter]:
                 bars.update(tasks[label], completed=done)
 
         yield bar
+
+
+@contextmanager
+def watching(count: Callable[[], int], callback: Callable[[int], None]) -> Iterator[None]:
+    """Tell `callback` what `count` says, five times a second and once at the end."""
+    stop = threading.Event()
+
+    def poll() -> None:
+        while not stop.wait(0.2):
+            callback(count())
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        callback(count())

@@ -26,6 +26,7 @@ TINY = Config(
     weight_words=256,
     ofm_words=128,
     row_pixels=32,
+    bus_bits=32,
 )
 
 Testbench = Callable[[Any], Coroutine[Any, Any, None]]
@@ -46,13 +47,23 @@ class Resettable(Elaboratable):
         return m
 
 
-def simulate(design: Elaboratable, *testbenches: Testbench, deadline: int = 50_000) -> None:
-    """Run testbenches until all have returned; fail if that takes more than `deadline` cycles."""
+def simulate(
+    design: Elaboratable,
+    *testbenches: Testbench,
+    background: Iterable[Testbench] = (),
+    deadline: int = 50_000,
+) -> None:
+    """Run testbenches until all have returned; fail if that takes more than `deadline` cycles.
+
+    Those in the background go on as long as the others do.
+    """
 
     simulator = Simulator(design)
     simulator.add_clock(1e-6)
     for testbench in testbenches:
         simulator.add_testbench(testbench)
+    for testbench in background:
+        simulator.add_testbench(testbench, background=True)
     for _ in range(2 * deadline):  # an edge each
         if not simulator.advance():
             return

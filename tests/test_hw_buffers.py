@@ -13,9 +13,9 @@ from hw.ofm import OfmBanks
 from tests.hardware import TINY, Resettable, get, pauses, simulate, to_words
 
 
-async def fill(context: Any, writes: Any, words: list[int]) -> None:
+async def fill(context: Any, writes: Any, words: list[int], **rest: int) -> None:
     for address, word in enumerate(words):
-        context.set(writes.payload, {"address": address, "word": word})
+        context.set(writes.payload, {"address": address, "word": word, **rest})
         context.set(writes.valid, 1)
         await context.tick()
     context.set(writes.valid, 0)
@@ -29,7 +29,7 @@ def test_every_pe_reads_its_own_ifm_word_every_cycle(pes: int) -> None:
     dut = IfmBuffer(config)
 
     async def check(context: Any) -> None:
-        await fill(context, dut.writes, words)
+        await fill(context, dut.writes, words, mask=(1 << config.lanes) - 1)
         asked: list[list[int]] = []
         for cycle in range(200):
             asked.append([rng.randrange(config.ifm_words) for _ in range(pes)])
@@ -39,6 +39,20 @@ def test_every_pe_reads_its_own_ifm_word_every_cycle(pes: int) -> None:
             if cycle + 1 >= READ_LATENCY:
                 answer = [context.get(dut.word[place]) for place in range(pes)]
                 assert answer == [words[address] for address in asked[cycle + 1 - READ_LATENCY]]
+
+    simulate(dut, check)
+
+
+def test_only_the_bytes_of_the_mask_are_written() -> None:
+    dut = IfmBuffer(TINY)
+
+    async def check(context: Any) -> None:
+        await fill(context, dut.writes, [0x1122334455667788], mask=0xFF)
+        await fill(context, dut.writes, [0xAABBCCDDEEFF0011], mask=0b1000_0110)
+        await context.tick().repeat(READ_LATENCY)
+        assert [context.get(dut.word[place]) for place in range(TINY.pes)] == [
+            0xAA22334455FF0088
+        ] * TINY.pes
 
     simulate(dut, check)
 

@@ -14,11 +14,12 @@ from tests.hardware import TINY
 SIZES = {
     "pes": (1, 8),
     "lanes": (8, 128),
-    "group": (2, 32),
+    "group": (4, 32),
     "ifm_words": (16, 65536),
     "weight_words": (16, 65536),
     "ofm_words": (16, 65536),
     "row_pixels": (4, 8192),
+    "bus_bits": (32, 128),
 }
 """Every size with its limits."""
 
@@ -29,9 +30,10 @@ def test_every_field_is_tested_here() -> None:
 
 @pytest.mark.parametrize("field", SIZES)
 def test_a_size_may_be_as_small_or_large_as_documented(field: str) -> None:
+    roomy = replace(TINY, lanes=16, group=16) if field == "bus_bits" else TINY
     for limit in SIZES[field]:
         change: dict[str, Any] = {field: limit}
-        assert getattr(replace(TINY, **change), field) == limit
+        assert getattr(replace(roomy, **change), field) == limit
 
 
 @pytest.mark.parametrize("field", SIZES)
@@ -48,6 +50,14 @@ def test_a_size_outside_its_limits_is_refused(field: str) -> None:
         change: dict[str, Any] = {field: wrong}
         with pytest.raises(UserError, match=rf"{field} is {wrong}, .* in {low}\.\.{high}$"):
             replace(TINY, **change)
+
+
+@pytest.mark.parametrize(("field", "bus_bits"), [("group", 64), ("lanes", 128)])
+def test_a_bus_wider_than_a_word_is_refused(field: str, bus_bits: int) -> None:
+    change: dict[str, Any] = {"bus_bits": bus_bits, "group": 4 if field == "group" else 32}
+    message = f"bus_bits is {bus_bits}, wider than the {4 if field == 'group' else 8} bytes of"
+    with pytest.raises(UserError, match=f"config 'tiny': {message} {field}"):
+        replace(TINY, **change)
 
 
 @pytest.mark.parametrize("wrong", ["", "two words", "9lives", "a-b", "café", "a/b", None, 7])
@@ -75,15 +85,15 @@ def test_a_file_holds_what_to_dict_gives(config: Config, tmp_path: Path) -> None
     assert Config.load(str(file)) == config
 
 
-def test_a_file_may_leave_out_the_predictor(tmp_path: Path) -> None:
-    document = TINY.to_dict()
-    del document["predictor"]
+def test_a_file_may_leave_out_predictor_and_bus(tmp_path: Path) -> None:
+    document = PRESETS["small"].to_dict()
+    del document["predictor"], document["bus_bits"]
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(document))
-    assert Config.load(str(file)) == TINY
+    assert Config.load(str(file)) == PRESETS["small"]
 
 
-@pytest.mark.parametrize("field", ["name", *SIZES])
+@pytest.mark.parametrize("field", sorted({"name", *SIZES} - {"bus_bits"}))
 def test_a_field_that_a_file_lacks_is_named(field: str, tmp_path: Path) -> None:
     document = TINY.to_dict()
     del document[field]
@@ -92,7 +102,7 @@ def test_a_field_that_a_file_lacks_is_named(field: str, tmp_path: Path) -> None:
 
 def test_a_field_that_nobody_knows_is_named_with_those_known(tmp_path: Path) -> None:
     text = json.dumps({**TINY.to_dict(), "banks": 2})
-    assert_refused(tmp_path, text, "unknown field 'banks'; known are group, ")
+    assert_refused(tmp_path, text, "unknown field 'banks'; known are bus_bits, ")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,10 @@ class Host:
     async def begin(self, context: Any, layer: Layer) -> None:
         """Fill the ifm buffer and start; the records and the ofm are up to the testbenches."""
         await self.idle(context)
-        words = ({"address": n, "word": w} for n, w in enumerate(to_words(layer.job.ifm)))
+        words = (
+            {"address": n, "word": w, "mask": (1 << TINY.lanes) - 1}
+            for n, w in enumerate(to_words(layer.job.ifm))
+        )
         await put(context, self.engine.ifm, words, iter(lambda: False, None))
         context.set(self.engine.descriptor, layer.lowered.fields)
         context.set(self.engine.start, 1)

@@ -1,0 +1,131 @@
+"""Residual loader: from a tensor in memory to the stream of `hw.residuals`.
+
+It reads the rows that are added, picks every `residual_stride`-th pixel of them, and hands out
+zeros for planes that the residual does not have (`golden.layers.Shortcut`). One beat a cycle.
+"""
+
+from amaranth import Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hw.axi import Request
+from hw.config import Config
+from hw.program import TileDescriptor
+from hw.resize import Widen
+
+__all__ = ["ResidualLoader"]
+
+
+class ResidualLoader(wiring.Component):
+    """Loads one tile's residual at a time; none where the tile has no `residual`.
+
+    Members
+    -------
+    tile : In(TileDescriptor)
+        Stable from `start` until every word has left.
+    start : In(1)
+    requests : Out(stream of Request)
+    beats : In(stream of beats)
+    words : Out(stream of G bytes)
+        See `hw.residuals`.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "tile": In(TileDescriptor(config)),
+                "start": In(1),
+                "requests": Out(stream.Signature(Request())),
+                "beats": In(stream.Signature(unsigned(config.bus_bits))),
+                "words": Out(stream.Signature(unsigned(8 * config.group))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        self._ask(m)
+        self._pick(m)
+        return m
+
+    def _ask(self, m: Module) -> None:
+        """Requests, one for each row of each plane."""
+        config = self._config
+        tile = self.tile
+        row, plane = Signal.like(tile.height), Signal.like(tile.residual_planes)
+        plane_address = Signal.like(tile.residual_address)
+        address = Signal.like(tile.residual_address)
+        asking = Signal()
+        request = self.requests.payload
+        pixels = (tile.width - 1) * tile.residual_stride + 1
+        m.d.comb += [
+            self.requests.valid.eq(asking),
+            request.address.eq(address),
+            request.beats.eq(pixels * (config.group // config.bus_bytes)),
+        ]
+        with m.If(self.requests.valid & self.requests.ready):
+            m.d.sync += [row.eq(row + 1), address.eq(address + tile.residual_row)]
+            with m.If(row + 1 == tile.height):
+                following = plane_address + tile.residual_plane
+                m.d.sync += [
+                    row.eq(0),
+                    plane.eq(plane + 1),
+                    address.eq(following),
+                    plane_address.eq(following),
+                ]
+                with m.If(plane + 1 == tile.residual_planes):
+                    m.d.sync += asking.eq(0)
+        with m.If(self.start):
+            m.d.sync += [
+                asking.eq(tile.residual & (tile.residual_planes != 0)),
+                row.eq(0),
+                plane.eq(0),
+                address.eq(tile.residual_address),
+                plane_address.eq(tile.residual_address),
+            ]
+
+    def _pick(self, m: Module) -> None:
+        """Words: pixels that are added, and zeros."""
+        config = self._config
+        tile = self.tile
+        m.submodules.widen = widen = Widen(config.bus_bits, config.group // config.bus_bytes)
+        connect(m, flipped(self.beats), widen.i)
+        picking = Signal()
+        channel = Signal(len(tile.channels) + 1)
+        plane = Signal.like(tile.residual_planes)
+        row, col = Signal.like(tile.height), Signal.like(tile.width)
+        between = Signal.like(tile.residual_stride)
+
+        present = Signal()
+        picked = between == 0
+        m.d.comb += [
+            present.eq(
+                (plane >= tile.residual_first)
+                & (plane < tile.residual_first + tile.residual_planes)
+            ),
+            self.words.payload.eq(Mux(present, widen.o.payload, 0)),
+            self.words.valid.eq(picking & picked & (~present | widen.o.valid)),
+            widen.o.ready.eq(picking & present & (self.words.ready | ~picked)),
+        ]
+        row_ends = picked & (col + 1 == tile.width)
+        plane_ends = row_ends & (row + 1 == tile.height)
+        moves = Mux(picked, self.words.valid & self.words.ready, widen.o.valid & widen.o.ready)
+        with m.If(moves):
+            with m.If(picked):
+                m.d.sync += [
+                    col.eq(col + 1),
+                    between.eq(Mux(present, tile.residual_stride - 1, 0)),
+                ]
+            with m.Else():
+                m.d.sync += between.eq(between - 1)
+            with m.If(row_ends):
+                m.d.sync += [col.eq(0), row.eq(row + 1), between.eq(0)]
+            with m.If(plane_ends):
+                m.d.sync += [row.eq(0), plane.eq(plane + 1), channel.eq(channel + config.group)]
+                with m.If(channel + config.group >= tile.channels):
+                    m.d.sync += picking.eq(0)
+        with m.If(self.start):
+            m.d.sync += [
+                picking.eq(tile.residual),
+                *(s.eq(0) for s in (channel, plane, row, col, between)),
+            ]

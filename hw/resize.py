@@ -1,0 +1,86 @@
+"""Between beats of the bus and wider words; the first beat is a word's lowest part."""
+
+from amaranth import Cat, Module, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Narrow", "Widen"]
+
+
+class Widen(wiring.Component):
+    """Gathers `ratio` beats into one word; takes a beat a cycle.
+
+    Members
+    -------
+    i : In(stream of beats)
+    o : Out(stream of words)
+    """
+
+    def __init__(self, bits: int, ratio: int) -> None:
+        self._bits = bits
+        self._ratio = ratio
+        super().__init__(
+            {
+                "i": In(stream.Signature(unsigned(bits))),
+                "o": Out(stream.Signature(unsigned(bits * ratio))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        if self._ratio == 1:
+            m.d.comb += [
+                self.o.valid.eq(self.i.valid),
+                self.o.payload.eq(self.i.payload),
+                self.i.ready.eq(self.o.ready),
+            ]
+            return m
+        count = Signal(range(self._ratio))
+        last = count == self._ratio - 1
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                self.o.payload.eq(Cat(self.o.payload, self.i.payload)[self._bits :]),
+                self.o.valid.eq(last),
+                count.eq(count + 1),
+            ]
+            with m.If(last):
+                m.d.sync += count.eq(0)
+        return m
+
+
+class Narrow(wiring.Component):
+    """Hands a word out as `ratio` beats; a beat a cycle.
+
+    Members
+    -------
+    i : In(stream of words)
+    o : Out(stream of beats)
+    """
+
+    def __init__(self, bits: int, ratio: int) -> None:
+        self._bits = bits
+        self._ratio = ratio
+        super().__init__(
+            {
+                "i": In(stream.Signature(unsigned(bits * ratio))),
+                "o": Out(stream.Signature(unsigned(bits))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(range(max(self._ratio, 2)))  # Verilog has no vector of no bits
+        last = count == self._ratio - 1
+        m.d.comb += [
+            self.o.valid.eq(self.i.valid),
+            self.o.payload.eq(self.i.payload.word_select(count, self._bits)),
+            self.i.ready.eq(self.o.ready & last),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += count.eq(count + 1)
+            with m.If(last):
+                m.d.sync += count.eq(0)
+        return m

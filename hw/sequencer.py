@@ -1,0 +1,269 @@
+"""Sequencer: fetches a program and has the datapath run it, tile after tile.
+
+A program is a header and a list of tile descriptors (`hw.program`). Their words come one a cycle
+and are checked against their limits on the way. After each tile its counters are added to the
+totals, and stored in memory where the descriptor says so: `STORED_BYTES`, each counter in
+`TOTAL_BITS`, in the order of `CORE_COUNTERS`.
+"""
+
+from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out, connect
+from amaranth.utils import ceil_log2
+
+from hw.axi import ADDRESS_BITS, read_ports, write_ports
+from hw.config import Config
+from hw.datapath import Datapath
+from hw.program import (
+    DESCRIPTOR_BYTES,
+    HEADER_BYTES,
+    TileDescriptor,
+    Word,
+    descriptor_words,
+    header_words,
+)
+from hw.registers import CORE_COUNTERS, TOTAL_BITS, Fault
+from hw.resize import Narrow, Widen
+
+__all__ = ["STORED_BYTES", "Sequencer"]
+
+STORED_BYTES = -(-len(CORE_COUNTERS) * TOTAL_BITS // 8 // 16) * 16
+"""What a tile's counters take in memory, whole beats of any bus."""
+
+_WORDS = STORED_BYTES // 4
+
+
+class Sequencer(wiring.Component):
+    """Runs one program, then waits for the next start; after a fault only a reset helps.
+
+    Members
+    -------
+    start : In(1)
+        Taken while no program runs.
+    program : In(address)
+    point : In(8)
+        Number of the operating point.
+    done : Out(1)
+        The program has ended, all its writes are answered; for one cycle.
+    fault : Out(Fault)
+        For one cycle; nothing more of the program is run.
+    fault_word : Out(8)
+        For the program's own faults, the number of the first word at fault.
+    layer : Out(16)
+        The layer in work.
+    counter : In, total : Out(TOTAL_BITS)
+        Lookup of a counter's total, in the same cycle.
+    halt, idle : see `hw.datapath`
+    m_axi_... : see `hw.axi`
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "program": In(ADDRESS_BITS),
+                "point": In(8),
+                "done": Out(1),
+                "fault": Out(Fault),
+                "fault_word": Out(8),
+                "layer": Out(16),
+                "counter": In(range(len(CORE_COUNTERS))),
+                "total": Out(TOTAL_BITS),
+                "halt": In(1),
+                "idle": Out(1),
+                **read_ports(config),
+                **write_ports(config),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.datapath = datapath = Datapath(config)
+        for name, member in {**read_ports(config), **write_ports(config)}.items():
+            inner, outer = getattr(datapath, name), getattr(self, name)
+            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        m.d.comb += [datapath.halt.eq(self.halt), self.idle.eq(datapath.idle)]
+
+        # Words of a header or descriptor: checked, and kept.
+        m.submodules.words = words = Narrow(32, config.bus_bytes // 4)
+        connect(m, datapath.beats, words.i)
+        tile = Signal(TileDescriptor(config))
+        shapes = {name: word.shape for name, word in header_words(config).items()}
+        program = Signal(data.StructLayout({name: shapes[name] for name in ("tiles", "first")}))
+        number = Signal(8)
+        word = words.o.payload
+        is_header, is_tile = Signal(), Signal()
+        refused, last = Signal(), Signal()
+        bad, bad_number = Signal(), Signal(8)
+        m.d.comb += [
+            words.o.ready.eq(is_header | is_tile),
+            last.eq(number == Mux(is_header, HEADER_BYTES // 4, DESCRIPTOR_BYTES // 4) - 1),
+            datapath.tile.eq(tile),
+            self.layer.eq(tile.layer),
+        ]
+        taken = words.o.valid & words.o.ready
+        for selected, table, kept in (
+            (is_header, header_words(config), program),
+            (is_tile, descriptor_words(config), tile),
+        ):
+            with m.If(selected):
+                with m.Switch(number):
+                    for position, (name, limits) in enumerate(table.items()):
+                        with m.Case(position):
+                            m.d.comb += refused.eq(~_accepts(limits, word))
+                            field = _field(kept, name)
+                            if field is not None:
+                                with m.If(taken):
+                                    m.d.sync += field.eq(word)
+        with m.If(taken):
+            m.d.sync += number.eq(Mux(last, 0, number + 1))
+            with m.If(refused & ~bad):
+                m.d.sync += [bad.eq(1), bad_number.eq(number)]
+        m.d.comb += self.fault_word.eq(bad_number)
+
+        # Counters: half a counter a cycle, the lower half first.
+        m.submodules.totals = totals = memory.Memory(
+            shape=unsigned(TOTAL_BITS), depth=1 << ceil_log2(len(CORE_COUNTERS)), init=[]
+        )
+        shown, total = totals.read_port(domain="comb"), totals.read_port(domain="comb")
+        update = totals.write_port()
+        m.submodules.pack = pack = Widen(32, config.bus_bytes // 4)
+        connect(m, pack.o, datapath.stored)
+        half = Signal(range(_WORDS))
+        clearing, counting = Signal(), Signal()
+        stores = Signal()
+        counted = Cat(*(datapath.counters[name] for name in CORE_COUNTERS))
+        count = Signal(TOTAL_BITS)
+        halves = Signal()
+        m.d.comb += [
+            shown.addr.eq(self.counter),
+            self.total.eq(shown.data),
+            total.addr.eq(half[1:]),
+            update.addr.eq(half[1:]),
+            count.eq(counted.word_select(half[1:], TOTAL_BITS)),
+            update.data.eq(Mux(clearing, 0, total.data + count)),
+            stores.eq(tile.counters != 0),
+            pack.i.valid.eq(counting & stores),
+            pack.i.payload.eq(count.word_select(half[0], 32)),
+            halves.eq(clearing | (counting & (~stores | pack.i.ready))),
+            update.en.eq(halves & half[0]),
+            datapath.store.payload.address.eq(tile.counters),
+            datapath.store.payload.beats.eq(STORED_BYTES // config.bus_bytes),
+        ]
+        halves_end = halves & (half == _WORDS - 1)
+        with m.If(halves):
+            m.d.sync += half.eq(Mux(halves_end, 0, half + 1))
+
+        # The program.
+        tiles_left = Signal.like(program.tiles)
+        address = Signal(ADDRESS_BITS)
+        asks_header, asks_tile = Signal(), Signal()
+        m.d.comb += [
+            datapath.requests.valid.eq(asks_header | asks_tile),
+            datapath.requests.payload.address.eq(address),
+            datapath.requests.payload.beats.eq(
+                Mux(asks_header, HEADER_BYTES, DESCRIPTOR_BYTES) // config.bus_bytes
+            ),
+        ]
+        with m.FSM() as life:
+            # Continuous assignments, for Icarus: see `hw.drain`.
+            m.d.comb += [
+                clearing.eq(life.ongoing("CLEAR")),
+                asks_header.eq(life.ongoing("ASK HEADER")),
+                is_header.eq(life.ongoing("HEADER")),
+                asks_tile.eq(life.ongoing("ASK TILE")),
+                is_tile.eq(life.ongoing("TILE")),
+                datapath.start.eq(life.ongoing("BEGIN")),
+                datapath.store.valid.eq(life.ongoing("STORE") & stores),
+                counting.eq(life.ongoing("COUNT")),
+                self.done.eq(life.ongoing("END")),
+                self.fault.eq(
+                    Mux(
+                        datapath.read_error,
+                        Fault.READ,
+                        Mux(
+                            datapath.write_error,
+                            Fault.WRITE,
+                            Mux(
+                                life.ongoing("BAD HEADER"),
+                                Fault.HEADER,
+                                Mux(life.ongoing("BAD TILE"), Fault.DESCRIPTOR, Fault.NONE),
+                            ),
+                        ),
+                    )
+                ),
+            ]
+            with m.State("REST"):
+                with m.If(self.start):
+                    m.d.sync += address.eq(self.program + self.point * HEADER_BYTES)
+                    m.next = "CLEAR"
+            with m.State("CLEAR"):
+                with m.If(halves_end):
+                    m.next = "ASK HEADER"
+            with m.State("ASK HEADER"):
+                with m.If(datapath.requests.ready):
+                    m.next = "HEADER"
+            with m.State("HEADER"):
+                with m.If(taken & last):
+                    m.d.sync += [address.eq(program.first), tiles_left.eq(program.tiles)]
+                    m.next = "ASK TILE"
+                    with m.If(bad):
+                        m.next = "BAD HEADER"
+            with m.State("ASK TILE"):
+                with m.If(datapath.requests.ready):
+                    m.d.sync += [
+                        address.eq(address + DESCRIPTOR_BYTES),
+                        tiles_left.eq(tiles_left - 1),
+                    ]
+                    m.next = "TILE"
+            with m.State("TILE"):
+                with m.If(taken & last):
+                    m.next = "BEGIN"
+                    with m.If(bad):
+                        m.next = "BAD TILE"
+            with m.State("BEGIN"):
+                m.next = "RUN"
+            with m.State("RUN"):
+                with m.If(datapath.done):
+                    m.next = "STORE"
+            with m.State("STORE"):
+                with m.If(datapath.store.ready | ~stores):
+                    m.next = "COUNT"
+            with m.State("COUNT"):
+                with m.If(halves_end):
+                    m.next = "WRITE"
+            with m.State("WRITE"):
+                with m.If(datapath.written):
+                    m.next = "ASK TILE"
+                    with m.If(tiles_left == 0):
+                        m.next = "END"
+            with m.State("END"):
+                m.next = "REST"
+            with m.State("BAD HEADER"):
+                m.next = "FAULT"
+            with m.State("BAD TILE"):
+                m.next = "FAULT"
+            with m.State("FAULT"):
+                pass
+        return m
+
+
+def _accepts(limits: Word, word):
+    """`Word.accepts` in hardware."""
+    value = word.as_signed() if limits.low < 0 else word
+    accepted = word[: ceil_log2(limits.multiple)] == 0
+    if limits.high + limits.multiple < 1 << len(word):
+        accepted &= value <= limits.high
+    if limits.low != 0:
+        accepted &= value >= limits.low
+    return accepted
+
+
+def _field(kept, name: str):
+    """The place where a word is kept, if it is."""
+    first, _, rest = name.partition(".")
+    if first not in kept.shape().members:
+        return None
+    return _field(kept[first], rest) if rest else kept[first]

@@ -1,0 +1,103 @@
+"""Where a tile's records come from and where its ofm goes: requests for whole runs of memory."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.axi import Request
+from hw.config import Config
+from hw.descriptor import header_words
+from hw.program import TileDescriptor
+
+__all__ = ["OfmWalk", "RecordWalk"]
+
+
+class _Walk(wiring.Component):
+    """Emits one tile's requests.
+
+    Members
+    -------
+    tile : In(TileDescriptor)
+        Stable from `start` until the last request has left.
+    start : In(1)
+    requests : Out(stream of Request)
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "tile": In(TileDescriptor(config)),
+                "start": In(1),
+                "requests": Out(stream.Signature(Request())),
+            }
+        )
+
+
+class RecordWalk(_Walk):
+    """Of each channel its `ChannelRecord`, then its weights.
+
+    They lie apart: operating points have records of their own and share the weights.
+    """
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        tile = self.tile
+        lanes = ceil_log2(config.lanes)
+        beats = ceil_log2(config.lanes // config.bus_bytes)
+        header = header_words(config)
+        left = Signal.like(tile.channels)
+        weights_next = Signal()
+        parameters = Signal.like(tile.parameters)
+        weights = Signal.like(tile.weights)
+        request = self.requests.payload
+        m.d.comb += [
+            self.requests.valid.eq(left != 0),
+            request.address.eq(Mux(weights_next, weights, parameters)),
+            request.beats.eq(Mux(weights_next, tile.kernel_words, header) << beats),
+        ]
+        with m.If(self.requests.valid & self.requests.ready):
+            m.d.sync += weights_next.eq(~weights_next)
+            with m.If(weights_next):
+                m.d.sync += [
+                    weights.eq(weights + (tile.kernel_words << lanes)),
+                    left.eq(left - 1),
+                ]
+            with m.Else():
+                m.d.sync += parameters.eq(parameters + (header << lanes))
+        with m.If(self.start):
+            m.d.sync += [
+                left.eq(tile.channels),
+                weights_next.eq(0),
+                parameters.eq(tile.parameters),
+                weights.eq(tile.weights),
+            ]
+        return m
+
+
+class OfmWalk(_Walk):
+    """Of each group of G channels its `ofm_words` words, a plane further each time."""
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        tile = self.tile
+        walking = Signal()
+        channel = Signal(len(tile.channels) + 1)
+        address = Signal.like(tile.ofm_address)
+        request = self.requests.payload
+        m.d.comb += [
+            self.requests.valid.eq(walking),
+            request.address.eq(address),
+            request.beats.eq(tile.ofm_words * (config.group // config.bus_bytes)),
+        ]
+        with m.If(self.requests.valid & self.requests.ready):
+            following = channel + config.group
+            m.d.sync += [channel.eq(following), address.eq(address + tile.ofm_plane)]
+            with m.If(following >= tile.channels):
+                m.d.sync += walking.eq(0)
+        with m.If(self.start):
+            m.d.sync += [walking.eq(1), channel.eq(0), address.eq(tile.ofm_address)]
+        return m

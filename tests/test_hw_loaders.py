@@ -1,0 +1,135 @@
+"""Ifm and residual loaders: from tensors as they lie in memory to what the engine wants to see.
+
+The words that `compiler.lower` packs for a host that fills the buffers itself are the reference.
+"""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from compiler.tensors import Place
+from hw.ifm_loader import IfmLoader
+from hw.residual_loader import ResidualLoader
+from tb.engine import Layer
+from tb.random_layers import CORNERS, random_layer
+from tests.hardware import TINY, get, pauses, put, simulate, to_words
+
+BEAT = TINY.bus_bytes
+
+
+def place(tensor: Tensor, address: int = 0) -> Place:
+    channels, height, width = tensor.shape
+    return Place(address, (channels, height, width), TINY.group, signed=False)
+
+
+def beats_at(data: bytes, requests: list[Any]) -> list[int]:
+    """The words of memory that requests ask for."""
+    return [
+        int.from_bytes(data[at : at + BEAT], "little")
+        for request in requests
+        for at in range(request.address, request.address + request.beats * BEAT, BEAT)
+    ]
+
+
+def ifm_fields(layer: Layer, tensor: Place) -> dict[str, int]:
+    channels, height, width = tensor.shape
+    vertical, horizontal = layer.conv.padding
+    pixel_words = -(-channels // TINY.lanes)
+    return {
+        "ifm_address": tensor.address,
+        "ifm_row": tensor.row_bytes,
+        "ifm_plane": tensor.plane_bytes,
+        "ifm_height": height,
+        "ifm_width": width,
+        "ifm_channels": channels,
+        "pad_top": vertical,
+        "pad_bottom": vertical,
+        "pad_left": horizontal,
+        "pad_right": horizontal,
+        "ifm_row_words": (width + 2 * horizontal) * pixel_words,
+        "ifm_pixel_words": pixel_words,
+        "pack_height": layer.lowered.pack[0],
+        "pack_width": layer.lowered.pack[1],
+    }
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+def test_the_buffer_holds_what_the_kernel_walks_over(corner: str) -> None:
+    """Padding, channels past the last and patches of pixels included."""
+    rng = random.Random(f"loaders {corner}")
+    layer = random_layer(TINY, rng, corner, corner)
+    while layer.lowered.ifm_words > 200:
+        layer = random_layer(TINY, rng, corner, corner)
+    tensor = place(layer.ifm, address=64)
+    memory = bytes(tensor.address) + tensor.pack(layer.ifm.numpy())
+    dut = IfmLoader(TINY)
+    buffer = np.zeros((TINY.ifm_words, TINY.lanes), np.uint8)
+
+    async def serve(context: Any) -> None:
+        while True:
+            requests = await get(context, dut.requests, 1, pauses(1))
+            await put(context, dut.beats, beats_at(memory, requests), pauses(2))
+
+    async def store(context: Any) -> None:
+        while True:
+            (write,) = await get(context, dut.writes, 1, pauses(3))
+            word = np.frombuffer(write.word.to_bytes(TINY.lanes, "little"), np.uint8)
+            mask = np.array([write.mask >> lane & 1 for lane in range(TINY.lanes)], bool)
+            buffer[write.address, mask] = word[mask]
+
+    async def check(context: Any) -> None:
+        context.set(dut.tile, ifm_fields(layer, tensor))
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        await context.tick()
+        await context.tick().until(dut.done)
+        packed = layer.lowered.pack_ifm(layer.ifm)
+        np.testing.assert_array_equal(buffer[: len(packed)], packed)
+        assert not buffer[len(packed) :].any()
+
+    simulate(dut, check, background=[serve, store])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_residual_arrives_as_it_is_added(seed: int) -> None:
+    """Also where it is picked from a larger map, or has fewer channels."""
+    rng = random.Random(seed)
+    while True:
+        layer = random_layer(TINY, rng, "residual", "residual")
+        shortcut, residual = layer.conv.shortcut, layer.residual
+        assert shortcut is not None
+        assert residual is not None
+        if shortcut.channel_offset % TINY.group == 0 and residual.numel() < 2000:
+            break
+    tensor = place(residual)
+    memory = tensor.pack(residual.numpy())
+    dut = ResidualLoader(TINY)
+    fields = layer.lowered.fields
+
+    async def serve(context: Any) -> None:
+        while True:
+            requests = await get(context, dut.requests, 1, pauses(1))
+            await put(context, dut.beats, beats_at(memory, requests), pauses(2))
+
+    async def check(context: Any) -> None:
+        tile = {
+            **{name: fields[name] for name in ("height", "width", "channels", "residual")},
+            "residual_address": 0,
+            "residual_row": tensor.row_bytes * shortcut.stride,
+            "residual_plane": tensor.plane_bytes,
+            "residual_first": shortcut.channel_offset // TINY.group,
+            "residual_planes": tensor.planes,
+            "residual_stride": shortcut.stride,
+        }
+        context.set(dut.tile, tile)
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        expected = to_words(layer.lowered.pack_residual(residual))
+        assert await get(context, dut.words, len(expected), pauses(3)) == expected
+
+    simulate(dut, check, background=[serve])
