@@ -39,6 +39,8 @@ class Lowered:
     """(height, width) of the convolution's ofm."""
     pooled_size: tuple[int, int]
     """(height, width) of what leaves: the ofm, or its pooled map."""
+    ifm_words: int
+    """Words of the ifm buffer that the ifm takes, padding included."""
     fields: dict[str, Any]
     records: np.ndarray
 
@@ -150,7 +152,17 @@ def lower(
             )
     records = _records(config, conv, pack, predictor)
     pooled_size = fields["pool"]["height"], fields["pool"]["width"]
-    return Lowered(config, conv, ifm_signed, pack, (ofm_h, ofm_w), pooled_size, fields, records)
+    return Lowered(
+        config,
+        conv,
+        ifm_signed,
+        pack,
+        (ofm_h, ofm_w),
+        pooled_size,
+        padded_h * row_words,
+        fields,
+        records,
+    )
 
 
 def _pool_fields(config: Config, pool: Pool | None, height: int, width: int) -> dict[str, int]:

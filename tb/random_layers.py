@@ -13,7 +13,7 @@ import argparse
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,7 +31,18 @@ from tb.progress import reporting
 from tb.sim import verdict
 from tb.toolchain import SIMULATORS, Simulator
 
-__all__ = ["CORNERS", "random_layer", "random_layers", "run_batches"]
+__all__ = [
+    "CORNERS",
+    "Draw",
+    "draw_conv",
+    "draw_pool",
+    "draw_predictor",
+    "draw_shortcut",
+    "positive",
+    "random_layer",
+    "random_layers",
+    "run_batches",
+]
 
 CORNERS = (
     "any",
@@ -56,7 +67,7 @@ _BATCH = 10
 
 
 @dataclass(frozen=True)
-class _Draw:
+class Draw:
     """Random tensors from one generator."""
 
     generator: torch.Generator
@@ -89,7 +100,7 @@ def random_layers(config: Config, count: int, seed: int) -> list[Layer]:
 
 
 def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> Layer:
-    draw = _Draw(torch.Generator().manual_seed(rng.getrandbits(32)))
+    draw = Draw(torch.Generator().manual_seed(rng.getrandbits(32)))
     kernel = rng.randint(1, 7), rng.randint(1, 7)
     if rng.random() < 0.5:
         kernel = kernel[0], kernel[0]
@@ -116,12 +127,59 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> L
     signed_ofm = corner == "signed"
     has_zap = corner != "no ZAP" and not signed_ofm and config.predictor
 
-    weight = draw(arithmetic.S8, channels, in_channels, *kernel)
     ifm = draw(arithmetic.activation_range(signed_ifm), in_channels, height, width)
     if corner == "extreme weights":
-        weight = draw.one_of(arithmetic.S8, channels, in_channels, *kernel)
         ifm = draw.one_of(arithmetic.activation_range(signed_ifm), in_channels, height, width)
-    spread = in_channels * kernel[0] * kernel[1] * 64
+    layer = draw_conv(
+        draw,
+        rng,
+        name,
+        (channels, in_channels, *kernel),
+        corner=corner,
+        stride=stride,
+        padding=padding,
+        signed_output=signed_ofm,
+    )
+    pooled = corner == "pooled" or rng.random() < 0.2
+    signed_residual = rng.random() < 0.5
+    residual = None
+    if corner == "residual" or rng.random() < 0.2:
+        step = rng.randint(1, 2)
+        present = rng.randint(1, channels)
+        size = (extent * step - rng.randrange(step) for extent in ofm)
+        residual = draw(arithmetic.activation_range(signed_residual), present, *size)
+        offset = rng.randint(0, channels - present)
+        layer = replace(layer, shortcut=draw_shortcut(draw, rng, layer, step, offset))
+    return Layer.prepare(
+        config,
+        layer,
+        ifm.to(torch.int32),
+        ifm_signed=signed_ifm,
+        residual=None if residual is None else residual.to(torch.int32),
+        residual_signed=signed_residual,
+        predictor=draw_predictor(draw, rng, corner, channels) if has_zap else None,
+        pool=draw_pool(rng, ofm, signed_ofm) if pooled else None,
+        pauses=(rng.choice((0.0, 0.3, 0.9)), rng.choice((0.0, 0.3, 0.9))),
+    )
+
+
+def draw_conv(
+    draw: Draw,
+    rng: random.Random,
+    name: str,
+    shape: tuple[int, int, int, int],
+    *,
+    corner: str = "any",
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    signed_output: bool = False,
+) -> Conv:
+    """A convolution with weights of that shape, (c_o, c_i, k_h, k_w), its corner regarded."""
+    channels = shape[0]
+    weight = draw(arithmetic.S8, *shape)
+    if corner == "extreme weights":
+        weight = draw.one_of(arithmetic.S8, *shape)
+    spread = _spread(shape)
     bias = draw((-spread * 128, spread * 128), channels)
     if corner == "saturating":
         bias = draw.one_of(arithmetic.signed_range(arithmetic.ACC_BITS), channels)
@@ -132,14 +190,7 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> L
     if rng.random() < 0.2:
         shift = draw((arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX), channels)
     shift = shift.clip(arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX)
-    pooled = corner == "pooled" or rng.random() < 0.2
-    signed_residual = rng.random() < 0.5
-    shortcut = residual = None
-    if corner == "residual" or rng.random() < 0.2:
-        shortcut, residual = _draw_residual(
-            draw, rng, channels, ofm, spread, arithmetic.activation_range(signed_residual)
-        )
-    layer = Conv(
+    return Conv(
         name=name,
         weight=weight.to(torch.int8),
         bias=bias.clip(*arithmetic.signed_range(arithmetic.ACC_BITS)).to(torch.int32),
@@ -147,50 +198,35 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> L
         shift=shift.to(torch.int32),
         stride=stride,
         padding=padding,
-        signed_output=signed_ofm,
-        shortcut=shortcut,
-    )
-    return Layer.prepare(
-        config,
-        layer,
-        ifm.to(torch.int32),
-        ifm_signed=signed_ifm,
-        residual=residual,
-        residual_signed=signed_residual,
-        predictor=_draw_predictor(draw, rng, corner, channels) if has_zap else None,
-        pool=_draw_pool(rng, ofm, signed_ofm) if pooled else None,
-        pauses=(rng.choice((0.0, 0.3, 0.9)), rng.choice((0.0, 0.3, 0.9))),
+        signed_output=signed_output,
     )
 
 
-def _draw_residual(
-    draw: _Draw,
-    rng: random.Random,
-    channels: int,
-    ofm: tuple[int, int],
-    spread: int,
-    limits: tuple[int, int],
-) -> tuple[Shortcut, Tensor]:
-    """A shortcut and the tensor (channels, height, width) that it adds to an ofm of that size."""
-    step = rng.randint(1, 2)
-    present = rng.randint(1, channels)
-    height, width = (size * step - rng.randrange(step) for size in ofm)
+def _spread(shape: Sequence[int]) -> int:
+    """What sums of that many products spread over, in units of 128 or so."""
+    return shape[1] * shape[2] * shape[3] * 64
+
+
+def draw_shortcut(
+    draw: Draw, rng: random.Random, layer: Conv, stride: int, channel_offset: int
+) -> Shortcut:
+    """A shortcut into a convolution."""
+    channels = layer.weight.shape[0]
     multiplier = draw((0, (1 << arithmetic.MULTIPLIER_BITS) - 1), channels)
     # Mostly of the size of the sums, or of nothing at all.
-    fitting = max(arithmetic.SHIFT_MIN, 24 - (spread * 16).bit_length())
+    fitting = max(arithmetic.SHIFT_MIN, 24 - (_spread(layer.weight.shape) * 16).bit_length())
     shift = draw((fitting, fitting + 3), channels)
     if rng.random() < 0.2:
         shift = draw((arithmetic.SHIFT_MIN, arithmetic.SHIFT_MAX), channels)
-    shortcut = Shortcut(
+    return Shortcut(
         multiplier=multiplier.to(torch.int32),
         shift=shift.to(torch.int32),
-        stride=step,
-        channel_offset=rng.randint(0, channels - present),
+        stride=stride,
+        channel_offset=channel_offset,
     )
-    return shortcut, draw(limits, present, height, width).to(torch.int32)
 
 
-def _draw_pool(rng: random.Random, ofm: tuple[int, int], signed: bool) -> Pool:
+def draw_pool(rng: random.Random, ofm: tuple[int, int], signed: bool) -> Pool:
     """Max or average pooling of windows that fit an ofm of that size; sometimes all of it."""
     if rng.random() < 0.2:
         kernel = ofm
@@ -218,7 +254,8 @@ def _draw_pool(rng: random.Random, ofm: tuple[int, int], signed: bool) -> Pool:
     )
 
 
-def _draw_predictor(draw: _Draw, rng: random.Random, corner: str, channels: int) -> Predictor:
+def draw_predictor(draw: Draw, rng: random.Random, corner: str, channels: int) -> Predictor:
+    """A predictor of that many channels, its corner regarded."""
     period = rng.randint(1, MAX_PERIOD)
     pattern = Pattern(period, rng.randint(1, (1 << period) - 1))
     if rng.random() < 0.5:
@@ -248,7 +285,7 @@ def _draw_predictor(draw: _Draw, rng: random.Random, corner: str, channels: int)
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tb.random_layers", description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=_positive, default=200, help="how many layers")
+    parser.add_argument("--n", type=positive, default=200, help="how many layers")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator")
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
@@ -282,7 +319,8 @@ def run_batches(config: Config, sim: Simulator, layers: Sequence[Layer], seed: i
         return [check for checks in pool.map(one, range(len(batches))) for check in checks]
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A command line's count."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")

@@ -1,0 +1,67 @@
+"""`python -m compiler BUNDLE --config default --out build/program`: a bundle for the core's memory.
+
+Prints what each layer takes on chip and in memory, and writes `image.bin` and `layout.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from compiler import files
+from compiler.build import compile_bundle
+from compiler.program import Program
+from golden.bundle import Bundle
+from golden.errors import run_cli
+from hw.config import PRESETS, Config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="compiler", description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument("--out", type=Path, default=Path("build/program"))
+    parser.add_argument(
+        "--base", type=lambda text: int(text, 0), default=0, help="address of the program in memory"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="use no memory twice, so that every ofm stays readable"
+    )
+    arguments = parser.parse_args()
+    bundle = Bundle.load(arguments.bundle)
+    config = Config.load(arguments.config)
+    program = compile_bundle(bundle, config, base=arguments.base, keep=arguments.keep)
+    files.save(program, arguments.out)
+    _report(program, Console())
+    print(arguments.out)
+
+
+def _report(program: Program, console: Console) -> None:
+    config = program.config
+    table = Table(title=f"{program.network} for zapcore_{config.name}")
+    table.add_column("layer")
+    for column in ("ifm", "ofm", "MACs", "ifm buffer", "weight ring", "ofm bank"):
+        table.add_column(column, justify="right")
+    for layer in program.layers:
+        table.add_row(
+            layer.name,
+            *("x".join(map(str, program.tensors[name].shape)) for name in layer.ends),
+            f"{layer.macs:,}",
+            f"{layer.ifm_words / config.ifm_words:.0%}",
+            f"{layer.kernel_words / config.weight_words:.0%}",
+            f"{layer.pixels / config.ofm_words:.0%}",
+        )
+    console.print(table)
+    console.print(
+        f"program {len(program.image):,} bytes, scratch memory "
+        f"{program.end - program.base - len(program.image):,}, from {program.base:#x} on; "
+        f"operating points: {', '.join(program.points)}",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)

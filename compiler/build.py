@@ -1,0 +1,363 @@
+"""From a bundle to what the core runs: a memory image, and a layout that says what lies where.
+
+A program has an operating point `dense` without ZAP and all those of the bundle; they share the
+weights. In memory it begins with one header for each point; tile descriptors and tables follow,
+then scratch memory for counters and tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from compiler.fuse import pool_after
+from compiler.lower import Lowered, lower
+from compiler.program import DENSE, Program, ProgramLayer
+from compiler.tensors import ALIGNMENT, Allocator, Place
+from golden.bundle import Bundle
+from golden.errors import UserError
+from golden.layers import Conv, Pool, Predictor
+from golden.manifest import ConcatNode, ConvNode, PoolNode
+from hw.axi import ADDRESS_BITS
+from hw.config import Config
+from hw.descriptor import header_words as record_words
+from hw.program import (
+    DESCRIPTOR_BYTES,
+    HEADER_BYTES,
+    MAGIC,
+    OPCODE_TILE,
+    VERSION,
+    descriptor_words,
+    header_words,
+    pack_words,
+)
+from hw.sequencer import STORED_BYTES
+
+__all__ = ["compile_bundle"]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A convolution with the pooling behind it, in terms of tensors."""
+
+    name: str
+    conv: Conv
+    pool: Pool | None
+    input: str
+    residual: str
+    output: str
+    macs: int
+
+
+def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool = False) -> Program:
+    """The program of a bundle for cores of that configuration.
+
+    With `keep` no memory is used twice, so that every layer's ofm can be read when all is done.
+    Raises UserError where the configuration cannot hold a layer, naming both.
+    """
+    if base % ALIGNMENT or base < 0:
+        raise UserError(f"base address {base:#x} is not a multiple of {ALIGNMENT}")
+    networks: dict[str, tuple[Bundle, Mapping[str, Predictor]]] = {DENSE: (bundle, {})}
+    for point in bundle.manifest.operating_points:
+        networks[point.name] = bundle.at(point.name)
+    steps = _steps(bundle)
+
+    # What the program itself takes: headers, descriptors of each point, then the tables.
+    taken = len(networks) * (HEADER_BYTES + len(steps) * DESCRIPTOR_BYTES)
+    tables = _Tables(base + _aligned(taken))
+    lowered = {
+        name: [_lower(bundle, config, step, predictors) for step in _steps(network)]
+        for name, (network, predictors) in networks.items()
+    }
+    split = {name: [_split(tables, layer) for layer in layers] for name, layers in lowered.items()}
+    allocator = Allocator(tables.end)
+    counters = allocator.take(STORED_BYTES * len(steps))
+    tensors = _place(bundle, config, steps, allocator, keep=keep)
+    if allocator.end > 1 << ADDRESS_BITS:
+        raise UserError(
+            f"the program ends at {allocator.end:#x}; the core reaches {1 << ADDRESS_BITS:#x}"
+        )
+
+    headers = b""
+    descriptors = b""
+    first = base + len(networks) * HEADER_BYTES
+    for name, layers in lowered.items():
+        header = {
+            "magic": MAGIC,
+            "version": VERSION,
+            "lanes": config.lanes,
+            "group": config.group,
+            "tiles": len(steps),
+            "first": first + len(descriptors),
+        }
+        headers += pack_words(header_words(config), header, HEADER_BYTES)
+        for number, (step, layer) in enumerate(zip(steps, layers, strict=True)):
+            words = {
+                **_fields(layer),
+                **_memory(config, step, layer, tensors),
+                **split[name][number],
+                "opcode": OPCODE_TILE,
+                "layer": number,
+                "counters": counters + number * STORED_BYTES,
+            }
+            descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)
+    return Program(
+        config=config,
+        network=bundle.manifest.name,
+        base=base,
+        image=(headers + descriptors).ljust(tables.base - base, b"\0") + tables.data,
+        end=allocator.end,
+        points=list(networks),
+        layers=[
+            ProgramLayer(
+                name=step.name,
+                input=step.input,
+                residual=step.residual,
+                output=step.output,
+                counters=counters + number * STORED_BYTES,
+                macs=step.macs,
+                ifm_words=layer.ifm_words,
+                kernel_words=layer.fields["kernel_words"],
+                pixels=layer.fields["pixels"],
+            )
+            for number, (step, layer) in enumerate(zip(steps, lowered[DENSE], strict=True))
+        ],
+        tensors=tensors,
+        input=bundle.manifest.input.tensor,
+        output=bundle.manifest.output,
+    )
+
+
+def _steps(bundle: Bundle) -> list[_Step]:
+    """The layers as the core runs them: a pooling with the convolution before it where it can."""
+    manifest = bundle.manifest
+    steps = []
+    fused = set()
+    for node in manifest.layers:
+        if isinstance(node, ConvNode):
+            pool = pool_after(manifest, node)
+            conv = bundle.conv(node)
+            residual = "" if node.shortcut is None else node.shortcut.input
+            output = node.output if pool is None else pool.output
+            macs = conv.macs(*manifest.activations[node.input].shape[1:])
+            steps.append(
+                _Step(
+                    node.name,
+                    conv,
+                    None if pool is None else bundle.pool(pool),
+                    node.input,
+                    residual,
+                    output,
+                    macs,
+                )
+            )
+            if pool is not None:
+                fused.add(pool.name)
+        elif isinstance(node, PoolNode) and node.name not in fused:
+            conv = _identity(bundle, node)
+            steps.append(_Step(node.name, conv, bundle.pool(node), node.input, "", node.output, 0))
+    return steps
+
+
+def _identity(bundle: Bundle, node: PoolNode) -> Conv:
+    """A convolution that hands its ifm on, for a pooling that cannot run with the layer before."""
+    ifm = bundle.manifest.activations[node.input]
+    channels = ifm.shape[0]
+    return Conv(
+        name=node.name,
+        weight=torch.eye(channels, dtype=torch.int8).view(channels, channels, 1, 1),
+        bias=torch.zeros(channels, dtype=torch.int32),
+        multiplier=torch.full((channels,), 1 << 15, dtype=torch.int32),
+        shift=torch.full((channels,), 15, dtype=torch.int32),
+        signed_output=ifm.signed,
+    )
+
+
+def _lower(
+    bundle: Bundle, config: Config, step: _Step, predictors: Mapping[str, Predictor]
+) -> Lowered:
+    activations = bundle.manifest.activations
+    shortcut = step.conv.shortcut
+    if shortcut is not None and shortcut.channel_offset % config.group:
+        raise UserError(
+            f"layer {step.name!r} adds a residual from channel {shortcut.channel_offset} on, "
+            f"no multiple of group = {config.group} in configuration {config.name!r}"
+        )
+    pooled = activations[step.output].shape[1] * activations[step.output].shape[2]
+    if pooled > config.ofm_words:
+        raise UserError(
+            f"layer {step.name!r} needs {pooled} pixels of pooled ofm; "
+            f"configuration {config.name!r} has ofm_words = {config.ofm_words}"
+        )
+    return lower(
+        config,
+        step.conv,
+        activations[step.input].shape,
+        ifm_signed=activations[step.input].signed,
+        residual_signed=bool(step.residual) and activations[step.residual].signed,
+        predictor=predictors.get(step.name),
+        pool=step.pool,
+    )
+
+
+class _Tables:
+    """Parameters and weights, each different one once."""
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self.data = bytearray()
+        self._known: dict[bytes, int] = {}
+
+    @property
+    def end(self) -> int:
+        return self.base + len(self.data)
+
+    def add(self, table: np.ndarray) -> int:
+        """The address of a table."""
+        text = table.tobytes()
+        if text not in self._known:
+            self._known[text] = self.end
+            self.data += text.ljust(_aligned(len(text)), b"\0")
+        return self._known[text]
+
+
+def _split(tables: _Tables, layer: Lowered) -> dict[str, int]:
+    """Records and weights apart, so that operating points share the weights."""
+    headers = record_words(layer.config)
+    records = layer.records.reshape(layer.fields["channels"], -1, layer.config.lanes)
+    return {
+        "parameters": tables.add(records[:, :headers]),
+        "weights": tables.add(records[:, headers:]),
+    }
+
+
+def _place(
+    bundle: Bundle, config: Config, steps: list[_Step], allocator: Allocator, *, keep: bool
+) -> dict[str, Place]:
+    """Memory for every tensor, from the step that writes it to the last that reads it.
+
+    Tensors that are concatenated are written side by side in the first place.
+    """
+    manifest = bundle.manifest
+    parents = _concatenated(bundle, config)
+    places: dict[str, Place] = {}
+
+    def whole(name: str) -> str:
+        """The tensor that a tensor is part of in the end."""
+        return whole(parents[name][0]) if name in parents else name
+
+    def place(name: str, address: int) -> None:
+        activation = manifest.activations[name]
+        places[name] = Place(address, activation.shape, config.group, activation.signed)
+
+    def allocate(name: str) -> None:
+        place(name, 0)
+        place(name, allocator.take(places[name].size))
+
+    allocate(manifest.input.tensor)
+    held = {manifest.input.tensor}
+    for number, step in enumerate(steps):
+        target = whole(step.output)
+        if target not in held:
+            allocate(target)
+            held.add(target)
+        later = steps[number + 1 :]
+        needed = {manifest.output, *(name for s in later for name in (s.input, s.output))}
+        needed |= {s.residual for s in later if s.residual}
+        for name in sorted(held - {whole(name) for name in needed}):
+            if not keep:
+                allocator.free(places[name].address)
+            held.remove(name)
+
+    def complete(name: str) -> Place:
+        if name not in places:
+            parent, first = parents[name]
+            place(name, complete(parent).address + first * complete(parent).plane_bytes)
+        return places[name]
+
+    for name in parents:
+        complete(name)
+    return places
+
+
+def _concatenated(bundle: Bundle, config: Config) -> dict[str, tuple[str, int]]:
+    """Of each tensor that is concatenated, with what it becomes and its first plane there."""
+    manifest = bundle.manifest
+    parents: dict[str, tuple[str, int]] = {}
+    for node in manifest.layers:
+        if not isinstance(node, ConcatNode):
+            continue
+        channel = 0
+        for name in node.inputs:
+            if channel % config.group:
+                raise UserError(
+                    f"layer {node.name!r} puts {name!r} at channel {channel}, no multiple of "
+                    f"group = {config.group} in configuration {config.name!r}"
+                )
+            if name in parents or name == manifest.input.tensor:
+                raise UserError(
+                    f"layer {node.name!r} concatenates {name!r}, which lies elsewhere already; "
+                    "a tensor can be part of one concatenation, and the network's input of none"
+                )
+            parents[name] = node.output, channel // config.group
+            channel += manifest.activations[name].shape[0]
+    return parents
+
+
+def _fields(layer: Lowered) -> dict[str, int]:
+    """The engine's fields, those of the pooling with their prefix."""
+    fields = {name: value for name, value in layer.fields.items() if name != "pool"}
+    return {**fields, **{f"pool.{name}": value for name, value in layer.fields["pool"].items()}}
+
+
+def _memory(
+    config: Config, step: _Step, layer: Lowered, tensors: dict[str, Place]
+) -> dict[str, int]:
+    """Where a layer's tensors lie, and how its ifm goes into the buffer."""
+    ifm, ofm = tensors[step.input], tensors[step.output]
+    channels, height, width = ifm.shape
+    pixel_words = -(-channels // config.lanes)
+    words = {
+        "ifm_address": ifm.address,
+        "ifm_row": ifm.row_bytes,
+        "ifm_plane": ifm.plane_bytes,
+        "ifm_height": height,
+        "ifm_width": width,
+        "ifm_channels": channels,
+        "pad_top": step.conv.padding[0],
+        "pad_bottom": step.conv.padding[0],
+        "pad_left": step.conv.padding[1],
+        "pad_right": step.conv.padding[1],
+        "ifm_row_words": (width + 2 * step.conv.padding[1]) * pixel_words,
+        "ifm_pixel_words": pixel_words,
+        "pack_height": layer.pack[0],
+        "pack_width": layer.pack[1],
+        "residual_address": 0,
+        "residual_row": 0,
+        "residual_plane": 0,
+        "residual_first": 0,
+        "residual_planes": 0,
+        "residual_stride": 1,
+        "ofm_address": ofm.address,
+        "ofm_plane": ofm.plane_bytes,
+        "ofm_words": layer.pooled_size[0] * layer.pooled_size[1],
+    }
+    if step.residual:
+        residual, shortcut = tensors[step.residual], step.conv.shortcut
+        assert shortcut is not None
+        words |= {
+            "residual_address": residual.address,
+            "residual_row": residual.row_bytes * shortcut.stride,
+            "residual_plane": residual.plane_bytes,
+            "residual_first": shortcut.channel_offset // config.group,
+            "residual_planes": residual.planes,
+            "residual_stride": shortcut.stride,
+        }
+    return words
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

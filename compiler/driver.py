@@ -1,0 +1,195 @@
+"""The host's side of the core: loads programs, starts them, reads what came of them.
+
+    accelerator = Accelerator(transport)
+    result = accelerator.run(program, image, point="default")
+
+The driver is one; what differs from machine to machine is a `Transport`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from compiler.program import Program
+from golden.errors import UserError
+from hw.registers import CORE_COUNTERS, ID, REGISTERS, TOTAL_BITS, Fault
+from hw.sequencer import STORED_BYTES
+
+__all__ = ["Accelerator", "CoreFault", "MemoryMapped", "Result", "Transport"]
+
+
+class CoreFault(RuntimeError):
+    """A program that the core ended early; the message says why and in which layer."""
+
+
+class Transport(Protocol):
+    """How a host reaches a core and its memory. Offsets and addresses are in bytes."""
+
+    def read_register(self, offset: int) -> int: ...
+
+    def write_register(self, offset: int, value: int) -> None: ...
+
+    def read_memory(self, address: int, size: int) -> bytes: ...
+
+    def write_memory(self, address: int, data: bytes) -> None: ...
+
+    def wait(self) -> None:
+        """Return when the core's interrupt is high, or sooner."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run.
+
+    Parameters
+    ----------
+    output : int32 (channels, height, width)
+        The network's output; a classifier's class is the argmax.
+    totals : {counter: count}
+        `CORE_COUNTERS`, from the core's registers.
+    layers : list of {counter: count}
+        The same for each of the program's layers, from memory.
+    """
+
+    output: np.ndarray
+    totals: dict[str, int]
+    layers: list[dict[str, int]]
+
+
+class Accelerator:
+    """A core behind a transport. Raises UserError where there is none."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._loaded: Program | None = None
+        found = self.read("id")
+        if found != ID:
+            raise UserError(f"no zapcore here: register id reads {found:#010x}, not {ID:#010x}")
+
+    def read(self, register: str) -> int:
+        """The value of a register."""
+        return self._transport.read_register(REGISTERS[register].offset)
+
+    def write(self, register: str, value: int) -> None:
+        """Set a register."""
+        self._transport.write_register(REGISTERS[register].offset, value)
+
+    def load(self, program: Program) -> None:
+        """Bring a program into memory; `run` does it where it was not the last one."""
+        self._transport.write_memory(program.base, program.image)
+        self._loaded = program
+
+    def run(self, program: Program, image: np.ndarray, *, point: str) -> Result:
+        """Run a network on one quantised image, int32 (channels, height, width).
+
+        Raises CoreFault if the core refuses the program or the memory reports an error.
+        """
+        if point not in program.points:
+            known = ", ".join(program.points)
+            raise UserError(f"no operating point {point!r} in this program; it has: {known}")
+        if self._loaded is not program:
+            self.load(program)
+        place = program.tensors[program.input]
+        self._transport.write_memory(place.address, place.pack(image))
+        self.start(program.base, program.points.index(point))
+        self.finish(program)
+        output = program.tensors[program.output]
+        return Result(
+            output.unpack(self._transport.read_memory(output.address, output.size)),
+            {name: self._total(name) for name in CORE_COUNTERS},
+            [self._counters(layer.counters) for layer in program.layers],
+        )
+
+    def start(self, address: int, point: int) -> None:
+        """Start the program at an address, and have its end raise the interrupt."""
+        events = 0
+        for bit, _, _ in REGISTERS["interrupt_status"].fields.values():
+            events |= 1 << bit
+        self.write("interrupt_status", events)
+        self.write("interrupt_enable", events)
+        self.write("program", address)
+        self.write("point", point)
+        self.write("control", self.bit("control", "start"))
+
+    def finish(self, program: Program | None = None) -> None:
+        """Wait for the end of what was started."""
+        while not (status := self.read("interrupt_status")):
+            self._transport.wait()
+        if status & self.bit("interrupt_status", "done"):
+            return
+        if status & self.bit("interrupt_status", "aborted"):
+            raise CoreFault("aborted")
+        error = self.read("error")
+        code, word, layer = error & 0xFF, error >> 8 & 0xFF, error >> 16
+        name = program.layers[layer].name if program and layer < len(program.layers) else layer
+        raise CoreFault(f"{Fault(code).name.lower()} fault, word {word}, layer {name}")
+
+    @staticmethod
+    def bit(register: str, name: str) -> int:
+        """The mask of a field of one bit."""
+        return 1 << REGISTERS[register].fields[name][0]
+
+    def _total(self, counter: str) -> int:
+        return self.read(f"{counter}_low") | self.read(f"{counter}_high") << 32
+
+    def _counters(self, address: int) -> dict[str, int]:
+        data = self._transport.read_memory(address, STORED_BYTES)
+        size = TOTAL_BITS // 8
+        return {
+            name: int.from_bytes(data[size * number : size * (number + 1)], "little")
+            for number, name in enumerate(CORE_COUNTERS)
+        }
+
+
+class MemoryMapped:
+    """Registers and memory in the host's physical address space, by `/dev/mem` or a UIO device.
+
+    Parameters
+    ----------
+    registers : (file, offset)
+        Where the page of registers can be mapped.
+    memory : (file, offset, size)
+        Where the memory that the core sees from address 0 on can be mapped.
+    poll : float
+        Seconds between two looks at the interrupt's status.
+    """
+
+    def __init__(
+        self,
+        registers: tuple[Path, int],
+        memory: tuple[Path, int, int],
+        *,
+        poll: float = 0.001,
+    ) -> None:
+        self._registers = memoryview(_map(*registers, mmap.PAGESIZE)).cast("I")
+        self._memory = _map(*memory)
+        self._poll = poll
+
+    def read_register(self, offset: int) -> int:
+        return self._registers[offset // 4]
+
+    def write_register(self, offset: int, value: int) -> None:
+        self._registers[offset // 4] = value
+
+    def read_memory(self, address: int, size: int) -> bytes:
+        return self._memory[address : address + size]
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        self._memory[address : address + len(data)] = data
+
+    def wait(self) -> None:
+        time.sleep(self._poll)
+
+
+def _map(file: Path, offset: int, size: int) -> mmap.mmap:
+    try:
+        with file.open("r+b") as device:
+            return mmap.mmap(device.fileno(), size, offset=offset)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be mapped: {error.strerror}") from None

@@ -1,0 +1,99 @@
+"""Tensors in external memory: their layout, and where they lie.
+
+A tensor of C channels is ceil(C / G) planes, each in raster order with G bytes a pixel (see
+`hw.program`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["ALIGNMENT", "Allocator", "Place"]
+
+ALIGNMENT = 64
+"""Every tensor and table begins at a multiple of it: whole beats of any bus."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor's place.
+
+    Parameters
+    ----------
+    address : int
+        In bytes.
+    shape : (channels, height, width)
+    group : int
+        G, channels of a plane.
+    signed : bool
+        s8, not u8.
+    """
+
+    address: int
+    shape: tuple[int, int, int]
+    group: int
+    signed: bool
+
+    @property
+    def planes(self) -> int:
+        """How many planes hold its channels."""
+        return -(-self.shape[0] // self.group)
+
+    @property
+    def row_bytes(self) -> int:
+        """From a row to the next."""
+        return self.shape[2] * self.group
+
+    @property
+    def plane_bytes(self) -> int:
+        """From a plane to the next."""
+        return self.shape[1] * self.row_bytes
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.planes * self.plane_bytes
+
+    def pack(self, tensor: np.ndarray) -> bytes:
+        """The bytes of an int32 tensor of this shape."""
+        channels, height, width = self.shape
+        assert tensor.shape == self.shape
+        padded = np.zeros((self.planes * self.group, height, width), np.uint8)
+        padded[:channels] = tensor.astype(np.uint8)
+        planes = padded.reshape(self.planes, self.group, height, width)
+        return planes.transpose(0, 2, 3, 1).tobytes()
+
+    def unpack(self, data: bytes) -> np.ndarray:
+        """The int32 tensor (channels, height, width) of its bytes."""
+        channels, height, width = self.shape
+        planes = np.frombuffer(data, np.int8 if self.signed else np.uint8)
+        planes = planes.reshape(self.planes, height, width, self.group)
+        return planes.transpose(0, 3, 1, 2).reshape(-1, height, width)[:channels].astype(np.int32)
+
+
+class Allocator:
+    """Hands out memory from `base` upwards, the lowest that is free; freed memory is used again."""
+
+    def __init__(self, base: int) -> None:
+        self._base = base
+        self._used: list[tuple[int, int]] = []
+        self.end = base
+        """The first address that was never handed out."""
+
+    def take(self, size: int) -> int:
+        """The address of `size` bytes."""
+        size = -(-size // ALIGNMENT) * ALIGNMENT
+        address = self._base
+        for first, end in sorted(self._used):
+            if first - address >= size:
+                break
+            address = end
+        self._used.append((address, address + size))
+        self.end = max(self.end, address + size)
+        return address
+
+    def free(self, address: int) -> None:
+        """Give back what `take` handed out at `address`."""
+        self._used = [(first, end) for first, end in self._used if first != address]
