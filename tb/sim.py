@@ -20,6 +20,7 @@ from golden.bundle import Bundle
 from golden.errors import run_cli
 from hw.config import PRESETS, Config
 from tb import engine
+from tb.core import LayerCheck
 from tb.engine import Check, Layer
 from tb.network import held_out_image, network_layers
 from tb.progress import Reporter, reporting
@@ -55,7 +56,7 @@ def simulate(
         return dict(zip(sims, pool.map(one, sims), strict=True))
 
 
-def verdict(checks: Sequence[Check], console: Console) -> int:
+def verdict(checks: Sequence[Check | LayerCheck], console: Console) -> int:
     """Say how many activations were compared and what differed first; the exit status."""
     compared = sum(check.compared for check in checks)
     differ = sum(check.differ for check in checks)

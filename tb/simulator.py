@@ -131,6 +131,7 @@ def build(
     *,
     build_root: Path = BUILDS,
     parameters: Mapping[str, int] | None = None,
+    defines: Mapping[str, str] | None = None,
     probes: Sequence[tuple[str, str]] = (),
     verilator_args: Sequence[str] = (),
     waves: bool = False,
@@ -148,6 +149,8 @@ def build(
         Its ports are what the bench sees.
     parameters : mapping
         Verilog parameters of the top module.
+    defines : mapping
+        Verilog macros.
     probes : sequence of (module, variable)
         Further signals that the bench reads under Verilator, wherever the module is instantiated;
         ``*`` stands for any text. Icarus shows everything anyway.
@@ -184,6 +187,7 @@ def build(
         "cocotb": [cocotb.__version__, str(Path(cocotb.__file__).parent)],
         "toplevel": toplevel,
         "parameters": dict(parameters or {}),
+        "defines": dict(defines or {}),
         "arguments": arguments,
         "visible": visible,
         "opt": [OPT_FAST, dict(tool.make)],
@@ -221,6 +225,7 @@ def build(
                     "sources": files,
                     "hdl_toplevel": toplevel,
                     "parameters": dict(parameters or {}),
+                    "defines": dict(defines or {}),
                     "build_args": arguments,
                     "build_dir": str(directory),
                     "timescale": TIMESCALE,
@@ -256,6 +261,7 @@ def run(
     *,
     run_dir: Path | None = None,
     values: Mapping[str, Any] | None = None,
+    plusargs: Sequence[str] = (),
     testcase: str | Sequence[str] | None = None,
     seed: int = 1,
     timeout: float | None = None,
@@ -273,6 +279,8 @@ def run(
         build, named after the test module.
     values : mapping, optional
         What the bench is to do: anything that JSON holds; :func:`tb.bench.values` reads it there.
+    plusargs : sequence of str
+        What Verilog's `$value$plusargs` finds, each with its `+`.
     testcase : str or sequence of str, optional
         Run only the tests of these names.
     seed : int
@@ -297,10 +305,10 @@ def run(
     values_file.write_text(json.dumps(dict(values or {})))
     waveform = None
     test_args: list[str] = []
-    plusargs: list[str] = []
+    given = list(plusargs)
     if built.waves and built.sim == "icarus":
         waveform = run_dir / f"{built.toplevel}.fst"
-        plusargs = [f"+dumpfile_path={waveform}"]
+        given.append(f"+dumpfile_path={waveform}")
     elif built.waves:
         waveform = run_dir / f"{built.toplevel}.vcd"
         test_args = ["--trace-file", str(waveform)]
@@ -319,7 +327,7 @@ def run(
                 "test_dir": str(run_dir),
                 "results_xml": str(xml),
                 "test_args": test_args,
-                "plusargs": plusargs,
+                "plusargs": given,
                 "waves": built.waves,
             },
         },

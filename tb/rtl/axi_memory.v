@@ -1,0 +1,221 @@
+// An AXI4 memory for simulation: any latency, random stalls, errors where asked for.
+//
+// Reads and writes are answered in order, `latency` cycles after they were asked for or later: in
+// each cycle each channel stalls with probability `stall` / 256. Addresses past the end, and those
+// of `fault_first` .. `fault_last`, answer with an error. `violations` counts what a manager must
+// not do: bursts across 4 KiB, narrow or wrapping ones, a misplaced WLAST, a request that changes
+// before it is taken, a write outside `write_first` .. `write_last`.
+//
+// A cycle of `load` reads the file +memory_in=FILE (text of $readmemh); one of `dump` writes words
+// `dump_first` .. `dump_last` to +memory_out=FILE.
+
+module axi_memory #(
+    parameter DATA_BITS = 64,
+    parameter ID_BITS = 2,
+    parameter WORD_BITS = 19
+) (
+    input clk,
+    input rst,
+    input [15:0] latency,
+    input [7:0] stall,
+    input [31:0] fault_first,
+    input [31:0] fault_last,
+    input [31:0] write_first,
+    input [31:0] write_last,
+    input load,
+    input dump,
+    input [31:0] dump_first,
+    input [31:0] dump_last,
+    output reg [31:0] violations,
+
+    input [ID_BITS-1:0] arid,
+    input [31:0] araddr,
+    input [7:0] arlen,
+    input [2:0] arsize,
+    input [1:0] arburst,
+    input arvalid,
+    output arready,
+    output reg [ID_BITS-1:0] rid,
+    output reg [DATA_BITS-1:0] rdata,
+    output reg [1:0] rresp,
+    output reg rlast,
+    output reg rvalid,
+    input rready,
+
+    input [ID_BITS-1:0] awid,
+    input [31:0] awaddr,
+    input [7:0] awlen,
+    input [2:0] awsize,
+    input [1:0] awburst,
+    input awvalid,
+    output awready,
+    input [DATA_BITS-1:0] wdata,
+    input [DATA_BITS/8-1:0] wstrb,
+    input wlast,
+    input wvalid,
+    output wready,
+    output reg [ID_BITS-1:0] bid,
+    output reg [1:0] bresp,
+    output reg bvalid,
+    input bready
+);
+  localparam BYTES = DATA_BITS / 8;
+  localparam SHIFT = $clog2(BYTES);
+  localparam [2:0] SIZE = SHIFT[2:0];
+
+  reg [DATA_BITS-1:0] words[0:(1 << WORD_BITS) - 1];
+  reg [8*1024-1:0] file;
+  integer word;
+  initial for (word = 0; word < 1 << WORD_BITS; word = word + 1) words[word] = {BYTES{8'hA5}};
+
+  always @(posedge clk) begin
+    if (load && $value$plusargs("memory_in=%s", file)) $readmemh(file, words);
+    if (dump && $value$plusargs("memory_out=%s", file))
+      $writememh(file, words, dump_first, dump_last);
+  end
+
+  reg [31:0] now;
+  reg [63:0] noise;
+  wire [4:0] stalls = {
+    noise[39:32] < stall, noise[31:24] < stall, noise[23:16] < stall, noise[15:8] < stall,
+    noise[7:0] < stall
+  };
+  always @(posedge clk) begin
+    now <= rst ? 0 : now + 1;
+    if (rst) noise <= 64'h9E37_79B9_7F4A_7C15;
+    else begin  // xorshift
+      noise <= step3(step2(step1(noise)));
+    end
+  end
+  function [63:0] step1(input [63:0] x); step1 = x ^ (x << 13); endfunction
+  function [63:0] step2(input [63:0] x); step2 = x ^ (x >> 7); endfunction
+  function [63:0] step3(input [63:0] x); step3 = x ^ (x << 17); endfunction
+
+  function faulty(input [31:0] address);
+    faulty = (address >> SHIFT) >= (1 << WORD_BITS)
+        || (address >= fault_first && address <= fault_last);
+  endfunction
+
+  // Reads: a queue of bursts, and the beat of the first of them.
+  reg [31:0] r_address[0:15];
+  reg [31:0] r_due[0:15];
+  reg [7:0] r_left[0:15];
+  reg [ID_BITS-1:0] r_id[0:15];
+  reg [4:0] r_head, r_tail;
+  reg [31:0] r_at;
+  reg [7:0] r_beats;
+  reg r_begun;
+  wire [31:0] r_now = r_begun ? r_at : r_address[r_head[3:0]];
+  wire [7:0] r_rest = r_begun ? r_beats : r_left[r_head[3:0]];
+  wire r_serves = r_head != r_tail && now - r_due[r_head[3:0]] < 32'h8000_0000 && !stalls[0]
+      && (!rvalid || rready);
+  assign arready = r_tail - r_head != 5'd16 && !stalls[1];
+  always @(posedge clk) begin
+    if (rst) begin
+      {r_head, r_tail, r_begun, rvalid} <= 0;
+    end else begin
+      if (arvalid && arready) begin
+        r_address[r_tail[3:0]] <= araddr;
+        r_left[r_tail[3:0]] <= arlen;
+        r_id[r_tail[3:0]] <= arid;
+        r_due[r_tail[3:0]] <= now + {16'd0, latency};
+        r_tail <= r_tail + 1;
+      end
+      if (rready) rvalid <= 0;
+      if (r_serves) begin
+        rvalid <= 1;
+        rid <= r_id[r_head[3:0]];
+        rdata <= words[r_now[SHIFT+:WORD_BITS]];
+        rresp <= faulty(r_now) ? 2'b11 : 2'b00;
+        rlast <= r_rest == 0;
+        r_at <= r_now + BYTES;
+        r_beats <= r_rest - 1;
+        r_begun <= r_rest != 0;
+        if (r_rest == 0) r_head <= r_head + 1;
+      end
+    end
+  end
+
+  // Writes: a queue of bursts, the beat of the first of them, and a queue of responses.
+  reg [31:0] w_address[0:15];
+  reg [7:0] w_left[0:15];
+  reg [ID_BITS-1:0] w_id[0:15];
+  reg [4:0] w_head, w_tail;
+  reg [31:0] w_at;
+  reg [7:0] w_beats;
+  reg w_begun;
+  reg w_bad;
+  integer lane;
+  wire [31:0] w_now = w_begun ? w_at : w_address[w_head[3:0]];
+  wire [7:0] w_rest = w_begun ? w_beats : w_left[w_head[3:0]];
+  wire w_takes = wvalid && wready;
+  wire w_fails = faulty(w_now) || (w_begun && w_bad);
+  reg [31:0] b_due[0:15];
+  reg [ID_BITS-1:0] b_id[0:15];
+  reg [15:0] b_bad;
+  reg [4:0] b_head, b_tail;
+  assign awready = w_tail - w_head != 5'd16 && !stalls[2];
+  assign wready = w_head != w_tail && b_tail - b_head != 5'd16 && !stalls[3];
+  always @(posedge clk) begin
+    if (rst) begin
+      {w_head, w_tail, w_begun, b_head, b_tail, bvalid} <= 0;
+    end else begin
+      if (awvalid && awready) begin
+        w_address[w_tail[3:0]] <= awaddr;
+        w_left[w_tail[3:0]] <= awlen;
+        w_id[w_tail[3:0]] <= awid;
+        w_tail <= w_tail + 1;
+      end
+      if (w_takes) begin
+        if (!faulty(w_now))
+          for (lane = 0; lane < BYTES; lane = lane + 1)
+            if (wstrb[lane]) words[w_now[SHIFT+:WORD_BITS]][8*lane+:8] <= wdata[8*lane+:8];
+        w_at <= w_now + BYTES;
+        w_beats <= w_rest - 1;
+        w_begun <= w_rest != 0;
+        w_bad <= w_fails;
+        if (w_rest == 0) begin
+          w_head <= w_head + 1;
+          b_tail <= b_tail + 1;
+          b_due[b_tail[3:0]] <= now + {16'd0, latency};
+          b_id[b_tail[3:0]] <= w_id[w_head[3:0]];
+          b_bad[b_tail[3:0]] <= w_fails;
+        end
+      end
+      if (bready) bvalid <= 0;
+      if (b_head != b_tail && now - b_due[b_head[3:0]] < 32'h8000_0000 && !stalls[4]
+          && (!bvalid || bready)) begin
+        bvalid <= 1;
+        bid <= b_id[b_head[3:0]];
+        bresp <= b_bad[b_head[3:0]] ? 2'b11 : 2'b00;
+        b_head <= b_head + 1;
+      end
+    end
+  end
+
+  // What a manager must not do.
+  reg ar_waits, aw_waits, w_waits;
+  reg [39:0] ar_before, aw_before;
+  reg [DATA_BITS:0] w_before;
+  wire [31:0] ar_bytes = ({24'd0, arlen} + 1) << SHIFT;
+  wire [31:0] aw_bytes = ({24'd0, awlen} + 1) << SHIFT;
+  wire [7:0] wrong = {
+    w_takes && |wstrb && (w_now < write_first || w_now > write_last),
+    arvalid && (arsize != SIZE || arburst != 2'b01 || {20'd0, araddr[11:0]} + ar_bytes > 4096),
+    awvalid && (awsize != SIZE || awburst != 2'b01 || {20'd0, awaddr[11:0]} + aw_bytes > 4096),
+    w_takes && wlast != (w_rest == 0),
+    ar_waits && (!arvalid || ar_before != {araddr, arlen}),
+    aw_waits && (!awvalid || aw_before != {awaddr, awlen}),
+    w_waits && (!wvalid || w_before != {wdata, wlast}),
+    (arvalid && araddr[SHIFT-1:0] != 0) || (awvalid && awaddr[SHIFT-1:0] != 0)
+  };
+  always @(posedge clk) begin
+    ar_before <= {araddr, arlen};
+    aw_before <= {awaddr, awlen};
+    w_before <= {wdata, wlast};
+    ar_waits <= !rst && arvalid && !arready;
+    aw_waits <= !rst && awvalid && !awready;
+    w_waits <= !rst && wvalid && !wready;
+    violations <= rst ? 0 : violations + {31'd0, |wrong};
+  end
+endmodule

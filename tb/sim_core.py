@@ -1,0 +1,137 @@
+"""`make sim-core`: a bundle's network on the simulated core, from its memory image to its answer.
+
+    python -m tb.sim_core --sim icarus|verilator|both [--bundle DIR] [--config small|FILE] ...
+
+The host's driver loads the compiled program and one image, starts the core through its registers
+and waits for its interrupt; then every layer's ofm in memory is compared with golden. Runs without
+ZAP and at an operating point. The status is 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from compiler.build import compile_bundle
+from compiler.program import DENSE, Program
+from golden.bundle import Bundle
+from golden.errors import run_cli
+from golden.network import quantise_images
+from hw.config import PRESETS, Config
+from tb import core
+from tb.core import LayerCheck
+from tb.core_runs import Run
+from tb.network import held_out_image
+from tb.progress import Reporter, reporting
+from tb.simulator import SimulationError
+from tb.toolchain import SIMULATORS, Simulator
+
+__all__: list[str] = []
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tb.sim_core", description=__doc__.splitlines()[0])
+    parser.add_argument("--sim", choices=[*SIMULATORS, "both"], default="verilator")
+    parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
+    parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument("--point", default="default", help="operating point of the bundle")
+    parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
+    parser.add_argument("--image", type=int, default=0, help="number of the held-out image")
+    parser.add_argument("--latency", type=int, default=40, help="of the memory, in cycles")
+    parser.add_argument("--waves", action="store_true", help="write a waveform (slow)")
+    arguments = parser.parse_args()
+
+    config = Config.load(arguments.config)
+    bundle = Bundle.load(arguments.bundle)
+    bundle.operating_point(arguments.point)
+    program = compile_bundle(bundle, config, keep=True)
+    pixels, label = held_out_image(bundle, arguments.data, arguments.image)
+    image = quantise_images(bundle, pixels[None])[0].numpy()
+    runs = [
+        Run(program=program, image=image, point=point, latency=arguments.latency)
+        for point in (DENSE, arguments.point)
+    ]
+    sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)
+    console = Console()
+    with reporting() as report, ThreadPoolExecutor(len(sims)) as pool:
+
+        def one(sim: Simulator) -> tuple[list[list[LayerCheck]], int, float]:
+            return _simulate(bundle, config, sim, runs, report, waves=arguments.waves)
+
+        results = dict(zip(sims, pool.map(one, sims), strict=True))
+    reference = next(iter(results.values()))[0]
+    status = 0
+    for sim, (checks, answer, seconds) in results.items():
+        if checks != reference:
+            raise SimulationError(f"{sims[0]} and {sim} differ in a counter")
+        console.print(_table(program, sim, *checks))
+        flat = [check for run in checks for check in run]
+        for mismatch in [check.mismatch for check in flat if check.mismatch is not None][:1]:
+            console.print(f"first difference: {mismatch}", highlight=False, soft_wrap=True)
+            status = 1
+        cycles = sum(check.counters["elapsed"] for check in flat)
+        classes = bundle.manifest.classes
+        console.print(
+            f"image {arguments.image}: a {classes[label]}, classified as {classes[answer]}"
+        )
+        console.print(
+            f"{program.network}: {len(program.layers)} layers, "
+            f"{sum(check.compared for check in flat)} activations compared, "
+            f"{sum(check.differ for check in flat)} differ, {cycles} cycles, "
+            f"{cycles / seconds:.0f} cycles/s",
+            highlight=False,
+        )
+    return status
+
+
+def _simulate(
+    bundle: Bundle,
+    config: Config,
+    sim: Simulator,
+    runs: list[Run],
+    report: Reporter,
+    *,
+    waves: bool,
+) -> tuple[list[list[LayerCheck]], int, float]:
+    """Checks of each run, the class that the last one found, and the seconds it all took."""
+    report(f"{sim}: build", 0, 1)
+    built = core.build(config, sim, waves=waves)
+    report(f"{sim}: build", 1, 1)
+    start = time.monotonic()
+    outcomes = core.run(
+        built, runs, on_progress=lambda done: report(f"{sim}: runs", done, len(runs))
+    )
+    seconds = time.monotonic() - start
+    checks = [core.check(bundle, run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+    return checks, int(outcomes[-1].output.argmax()), seconds
+
+
+def _table(
+    program: Program, sim: Simulator, dense: list[LayerCheck], zap: list[LayerCheck]
+) -> Table:
+    table = Table(title=f"{program.network} on zapcore_{program.config.name}, {sim}")
+    table.add_column("layer")
+    for column in ("ofm", "cycles, ZAP off", "utilisation", "cycles, ZAP on", "skipped", "differ"):
+        table.add_column(column, justify="right")
+    for layer, off, on in zip(program.layers, dense, zap, strict=True):
+        cycles = off.counters["elapsed"]
+        table.add_row(
+            layer.name,
+            "x".join(map(str, program.tensors[layer.output].shape)),
+            f"{cycles:,}",
+            f"{layer.macs / cycles / program.config.multipliers:.3f}",
+            f"{on.counters['elapsed']:,}",
+            f"{on.counters['skipped']:,}",
+            str(off.differ + on.differ),
+        )
+    return table
+
+
+if __name__ == "__main__":
+    run_cli(main)

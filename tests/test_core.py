@@ -1,0 +1,132 @@
+"""The core in its memory on real simulators: random networks, and faults that leave no trace."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import replace
+
+import pytest
+
+from compiler.program import Program
+from golden.bundle import Bundle
+from hw.program import HEADER_BYTES, descriptor_words, header_words
+from hw.registers import CORE_COUNTERS
+from tb import core
+from tb.core_runs import Outcome, Run
+from tb.random_networks import POINT, random_runs
+from tb.toolchain import SIMULATORS, Simulator
+from tests.hardware import TINY
+
+EVERYWHERE = (0, 0xFFFF_FFFF)
+"""A range of all addresses."""
+
+
+def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
+    checks = core.check(bundle, run, outcome)
+    return [check.mismatch for check in checks if check.mismatch is not None]
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("simulator", "count"), [("icarus", 4), ("verilator", 40)])
+def test_random_networks_are_bit_exact(simulator: Simulator, count: int) -> None:
+    pairs = random_runs(TINY, count, seed=count)
+    outcomes = core.run(core.build(TINY, simulator), [run for _, run in pairs])
+    for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
+        assert mismatches(bundle, run, outcome) == []
+        for counter in CORE_COUNTERS:
+            assert outcome.totals[counter] == sum(layer[counter] for layer in outcome.layers)
+
+
+@pytest.mark.sim
+def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
+    """cocotbext-axi's memory and register master, pausing at random on every channel."""
+    pairs = [(bundle, replace(run, stall=0.3)) for bundle, run in random_runs(TINY, 2, seed=5)]
+    built = core.build_bare(TINY, "icarus")
+    outcomes = core.run(built, [run for _, run in pairs], bench="tb.bench_core_judged")
+    for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
+        assert mismatches(bundle, run, outcome) == []
+
+
+def edited(program: Program, address: int, value: int) -> Program:
+    """The program with another word in its image."""
+    at = address - program.base
+    text = (value & 0xFFFFFFFF).to_bytes(4, "little")
+    return replace(program, image=program.image[:at] + text + program.image[at + 4 :])
+
+
+def bad_programs(program: Program) -> list[tuple[Program, str]]:
+    """Programs with one word outside its limits, and what the core says of each."""
+    header = program.points.index(POINT) * HEADER_BYTES
+    first = int.from_bytes(program.image[header + 20 : header + 24], "little")
+    cases = []
+    for table, at, kind in (
+        (header_words(TINY), program.base + header, "header"),
+        (descriptor_words(TINY), first, "descriptor"),
+    ):
+        for number, (name, word) in enumerate(table.items()):
+            if word.multiple > 1:
+                wrong = word.multiple // 2
+            elif word.high < (1 << 32) - 1:
+                wrong = word.high + 1
+            else:
+                continue  # anything goes
+            bad = edited(program, at + 4 * number, wrong)
+            cases.append((bad, f"{kind} fault, word {number}, layer"))
+            assert not word.accepts(wrong), name
+    return cases
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_program_that_exceeds_the_core_is_refused_and_the_next_one_runs(
+    simulator: Simulator,
+) -> None:
+    ((bundle, run),) = random_runs(TINY, 1, seed=7)
+    run = replace(run, point=POINT, latency=1, stall=0.0)
+    cases = bad_programs(run.program)
+    if simulator == "icarus":
+        cases = cases[::9]
+    runs = [replace(run, program=bad) for bad, _ in cases]
+    outcomes = core.run(core.build(TINY, simulator), [*runs, run])
+    for (_, says), outcome in zip(cases, outcomes, strict=False):
+        assert outcome.fault.startswith(says)
+        assert outcome.violations == 0
+    assert mismatches(bundle, run, outcomes[-1]) == []
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("simulator", "count"), [("icarus", 2), ("verilator", 25)])
+def test_whatever_happens_to_a_run_leaves_no_trace_in_the_next(
+    simulator: Simulator, count: int
+) -> None:
+    """Abort, reset, a second start, and errors of the memory, at any time of a run."""
+    rng = random.Random(count)
+    pairs = random_runs(TINY, count, seed=100 + count)
+    built = core.build(TINY, simulator)
+    lengths = [
+        outcome.totals["elapsed"]
+        for outcome in core.run(built, [replace(run, stall=0.0) for _, run in pairs])
+    ]
+    runs, says = [], []
+    for (_, run), length in zip(pairs, lengths, strict=True):
+        program = run.program
+        scratch = program.base + len(program.image)
+        after = rng.randrange(length)
+        cases = [
+            (replace(run, event="abort", after=after), r"aborted|"),  # or too late to end anything
+            (replace(run, event="start", after=after), r""),
+            (replace(run, event="reset", after=after), r"reset"),
+            (replace(run, faulty=EVERYWHERE), r"read fault, word 0, layer \w+"),
+            (replace(run, faulty=(scratch, program.end)), r"(read|write) fault, word 0, layer \w+"),
+            (run, r""),
+        ]
+        runs += [case for case, _ in cases]
+        says += [said for _, said in cases]
+    outcomes = core.run(built, runs)
+    for number, (outcome, said) in enumerate(zip(outcomes, says, strict=True)):
+        assert re.fullmatch(said, outcome.fault), f"{outcome.fault!r}, not {said!r}"
+        assert outcome.violations == 0
+        if not outcome.fault:
+            bundle, _ = pairs[number // len(cases)]
+            assert mismatches(bundle, runs[number], outcome) == []
