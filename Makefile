@@ -21,12 +21,12 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test sim sim-random verilog report results lint format clean distclean \
-	python-check compiler icarus
+.PHONY: help setup demo test sim sim-random sim-core sim-networks program verilog report results \
+	lint format clean distclean python-check compiler icarus
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) compiler icarus ## create .venv with the pinned tools, bring Icarus where it may
 
@@ -46,8 +46,22 @@ sim-random: CONFIG ?= small
 sim-random: setup ## simulate random layers against golden (N=200 SEED=1 SIM=verilator CONFIG=small)
 	$(RUN) -m tb.random_layers --n '$(N)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
 
+sim-core: SIM ?= verilator
+sim-core: CONFIG ?= small
+sim-core: setup $(MADE) ## run a bundle's network on the core from its memory (SIM=icarus|verilator|both CONFIG= BUNDLE=)
+	$(RUN) -m tb.sim_core --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(if $(filter 1,$(WAVES)),--waves)
+
+sim-networks: SIM ?= verilator
+sim-networks: CONFIG ?= small
+sim-networks: setup ## run random networks on the core against golden (N=200 SEED=1 SIM=verilator CONFIG=small)
+	$(RUN) -m tb.random_networks --n '$(N)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
+
+program: CONFIG ?= default
+program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE=) into build/program
+	$(RUN) -m compiler '$(BUNDLE)' --config '$(CONFIG)'
+
 verilog: CONFIG ?= default
-verilog: $(STAMP) ## write Verilog and its JSON (CONFIG=small|default|FILE OUT=build/verilog)
+verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
 	$(RUN) -m hw.verilog --config '$(CONFIG)' --out '$(OUT)'
 
 report: $(STAMP) $(MADE) ## write build/report/index.html from results and bundles (BUNDLE="DIR ..." DATA=DIR)
