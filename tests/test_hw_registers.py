@@ -154,7 +154,7 @@ def test_counters_and_faults_are_read_where_they_are_described() -> None:
         context.set(dut.error_code, Fault.WRITE)
         context.set(dut.error_word, 7)
         context.set(dut.layer, 0x1234)
-        assert await host.read(context, "error") == 0x1234_0000 | 7 << 8 | Fault.WRITE.value
+        assert await host.read(context, "error") == 0x1234_0000 | 7 << 8 | Fault.WRITE
         assert await host.read(context, "layer") == 0x1234
         for number, name in enumerate(CORE_COUNTERS):
             assert await host.read(context, f"{name}_low") == 2
