@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from golden.bundle import MANIFEST, TENSORS, Bundle
 from golden.errors import UserError
+from golden.network import Network, quantise_images
 from golden.pattern import MASKS
 from quant import evaluate
 from quant.export import add_operating_point
@@ -228,3 +229,17 @@ def test_what_a_bundle_cannot_be_evaluated_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert_refused(evaluate.main, [whole, *options], message, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("name", ["alexnet-cifar-half", "vgg16-cifar-quarter"])
+def test_the_bundles_of_the_examples_are_whole(name: str) -> None:
+    bundle = Bundle.load(Path(__file__).parents[1] / "examples" / "bundles" / name)
+    points = {point.name: point for point in bundle.manifest.operating_points}
+    assert {"default", "max-drop-0.3", "max-drop-1"} <= points.keys()
+    measured = [points[f"max-drop-{drop}"].measured for drop in ("0.3", "1")]
+    assert None not in measured
+    network, predictors = bundle.at("max-drop-1")
+    assert points["max-drop-1"].adapted
+    pixels = torch.rand(2, *bundle.manifest.activations[bundle.manifest.input.tensor].shape)
+    steps = list(Network(network, predictors).steps(quantise_images(bundle, pixels)))
+    assert steps[-1].ofm.shape == (2, len(bundle.manifest.classes), 1, 1)
