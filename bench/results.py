@@ -22,6 +22,7 @@ from rich.console import Console
 
 from golden.bundle import MANIFEST
 from golden.errors import UserError, run_cli
+from quant.datasets.cifar import FOLDERS
 
 __all__ = ["Step", "run", "steps"]
 
@@ -31,8 +32,6 @@ _POINTS = _RESULTS / "operating_points.json"
 _REPORT = _BUILD / "report"
 _BUDGETS = "--max-drop 0.3 0.5 1 2 3"
 _ALL_MASKS = "--also-pattern A C D"
-_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-"""Where a dataset's files are, in the folder given by --data."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def steps(data: Path, weights: Path) -> list[Step]:
 def _network(network: Network, data: Path, weights: Path) -> list[Step]:
     """All steps of one network."""
     name = network.name
-    images = data / _FOLDERS[network.dataset]
+    images = data / FOLDERS[network.dataset]
     source = ("--dataset", network.dataset, "--data", data)
     given, trained = weights / network.weights, _BUILD / network.weights
     file = given if given.exists() or not network.trains else trained

@@ -18,10 +18,9 @@ from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
-from quant.data import DATASETS, Split, load
-from quant.evaluate import check_fits
+from quant.data import DATASETS, Split
+from quant.evaluate import load_for
 from quant.results import write_json
-from quant.threads import suit_threads
 from quant.value_prediction import sites
 from quant.zap import BATCH, Site, train_zaps
 
@@ -43,9 +42,7 @@ def main() -> None:
         raise UserError("--images and --repeats must be at least 1")
     bundle = Bundle.load(args.bundle)
     patterns = [Pattern.parse(text) for text in args.pattern]
-    dataset = load(args.dataset, args.data)
-    check_fits(bundle, dataset)
-    suit_threads(dataset.shape)
+    dataset = load_for(bundle, args.dataset, args.data)
     split = dataset.train.first(args.images)
     everywhere = [Site(layer, pattern) for layer in sites(bundle.manifest) for pattern in patterns]
     alone, learning = [], []

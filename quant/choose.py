@@ -37,13 +37,12 @@ from quant.augment import augmented
 from quant.budget import Chosen
 from quant.choices import parse_sigma
 from quant.curves import collect
-from quant.data import DATASETS, Dataset, Split, load
-from quant.evaluate import check_fits, evaluate
+from quant.data import DATASETS, Dataset, Split
+from quant.evaluate import evaluate, load_for
 from quant.export import add_operating_point
 from quant.fine_tune import fine_tune
 from quant.models import MODELS, Recipe
 from quant.recalibrate import recalibrate
-from quant.threads import suit_threads
 from quant.tradeoff import Budget, Chooser, Line
 from quant.zap import Site
 
@@ -100,9 +99,7 @@ def main() -> None:
     budgets = _budgets(args)
     patterns = _patterns(bundle, args)
     names = _names(bundle, budgets, args)
-    dataset = load(args.dataset, args.data)
-    suit_threads(dataset.shape)
-    check_fits(bundle, dataset)
+    dataset = load_for(bundle, args.dataset, args.data)
     images = _Images(bundle, dataset, args)
 
     chooser = Chooser(collect(bundle, images.statistics), patterns, uniform=args.uniform)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from golden.bundle import Bundle
 from golden.errors import UserError
-from golden.layers import Predictor, scores
+from golden.layers import Predictor, mask, scores
 from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
@@ -103,7 +103,7 @@ class _Tally:
 
     def add(self, ofm: Tensor) -> None:
         """Count a batch, int32 (images, channels, height, width), of ofms without ZAP."""
-        computed = torch.from_numpy(self.predictor.pattern.mask(*ofm.shape[2:]))
+        computed = mask(self.predictor.pattern, ofm)
         score = scores(self.predictor, ofm * computed)[..., ~computed]
         real = score * self.scale + self.offset
         bins = ((real - SIGMAS[0]) * _PER_UNIT).ceil_().clamp_(0, len(SIGMAS)).long().flatten()

@@ -39,7 +39,7 @@ from quant.progress import progress
 from quant.threads import suit_threads
 from quant.value_prediction import ValuePrediction
 
-__all__ = ["check_fits", "evaluate", "run_network"]
+__all__ = ["evaluate", "load_for", "run_network"]
 
 _WINDOWS = (2, 16)
 _EPSILONS = (0, 255)
@@ -89,8 +89,13 @@ def run_network(
     return sum(parallel.gathered(result), Evaluation())
 
 
-def check_fits(bundle: Bundle, dataset: Dataset) -> None:
-    """Raise UserError where the images or classes are not those of the bundle's network."""
+def load_for(bundle: Bundle, name: str, directory: Path | None) -> Dataset:
+    """A dataset to run a bundle's network on, with as many threads as suit its images.
+
+    Raises UserError where it cannot be read, or its images or classes are not the network's.
+    """
+    dataset = load(name, directory)
+    suit_threads(dataset.shape)
     shape = bundle.manifest.activations[bundle.manifest.input.tensor].shape
     if shape != dataset.shape:
         raise UserError(f"{dataset.name} has images of {dataset.shape}, the network takes {shape}")
@@ -99,6 +104,7 @@ def check_fits(bundle: Bundle, dataset: Dataset) -> None:
             f"{dataset.name} has {len(dataset.classes)} classes, "
             f"the network has {len(bundle.manifest.classes)}"
         )
+    return dataset
 
 
 def _network(
@@ -316,9 +322,7 @@ def main() -> None:
     if not (points or args.pattern or windows or epsilons):
         points = [point.name for point in bundle.manifest.operating_points]
     runs = plan(bundle, points, args.pattern, sigmas, windows, epsilons)
-    dataset = load(args.dataset, args.data)
-    suit_threads(dataset.shape)
-    check_fits(bundle, dataset)
+    dataset = load_for(bundle, args.dataset, args.data)
     rows = sweep(runs, dataset.test.first(args.images))
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", runs, rows))
     if args.json is not None:

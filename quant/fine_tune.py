@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from golden import arithmetic
 from golden.bundle import Bundle
-from golden.layers import Conv, Predictor, scores
+from golden.layers import Conv, Predictor, mask, scores
 from golden.manifest import ConcatNode, ConvNode, PoolNode
 from golden.network import quantise_images
 from quant.augment import augment
@@ -158,7 +158,7 @@ class _Conv(nn.Module):
         predictor = self.predictor
         if predictor is None:
             return ofm
-        computed = torch.from_numpy(predictor.pattern.mask(*ofm.shape[2:]))
+        computed = mask(predictor.pattern, ofm)
         levels = ofm.detach().cpu()
         score = scores(predictor, levels.masked_fill(~computed, 0))
         keep = computed | (score > predictor.threshold.view(-1, 1, 1))

@@ -29,10 +29,9 @@ from golden.manifest import ConvNode
 from golden.network import Network
 from golden.pattern import Pattern
 from quant.choices import parse_sigma
-from quant.data import DATASETS, load
-from quant.evaluate import check_fits, evaluate, run_network
+from quant.data import DATASETS
+from quant.evaluate import evaluate, load_for, run_network
 from quant.results import write_json
-from quant.threads import suit_threads
 from quant.zap import Zap, load_zaps
 from quant.zap_quantise import add_zaps
 
@@ -96,9 +95,7 @@ def main() -> None:
     zaps = {site: zap for site, zap in every.items() if site.pattern == pattern}
     if not zaps:
         raise UserError(f"{args.zaps}: has no ZAPs for pattern {pattern}")
-    dataset = load(args.dataset, args.data)
-    suit_threads(dataset.shape)
-    check_fits(bundle, dataset)
+    dataset = load_for(bundle, args.dataset, args.data)
     calibration = dataset.train.first(_CALIBRATION_IMAGES)
     narrow = {bits: add_zaps(bundle, zaps, calibration, bits=bits) for bits in args.bits}
     float_zaps = {site.layer: (site.pattern, zap) for site, zap in zaps.items()}

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from golden import arithmetic
 from golden.arithmetic import U8
 from golden.bundle import Bundle
+from golden.layers import mask
 from golden.manifest import PredictorNode
 from golden.network import Network, quantise_images
 from quant.batch import batch_size
@@ -133,10 +134,10 @@ def _hidden(
         for step in Network(bundle).steps(quantise_images(bundle, pixels)):
             for site in folded:
                 if site.layer == step.node.name:
-                    mask = torch.from_numpy(site.pattern.mask(*step.ofm.shape[2:]))
+                    computed = mask(site.pattern, step.ofm)
                     weight = torch.from_numpy(folded[site].weight1).float().unsqueeze(1)
                     bias = torch.from_numpy(folded[site].bias1).float()
-                    partial = (step.ofm * mask).float() * _scale(bundle, site)
+                    partial = (step.ofm * computed).float() * _scale(bundle, site)
                     ofm = F.conv2d(partial, weight, bias, padding=1, groups=len(weight))
                     yield site, ofm.relu_().transpose(0, 1).flatten(1)
 

@@ -15,10 +15,9 @@ from golden.errors import UserError
 from golden.manifest import ConvNode
 from golden.network import Network, Step, quantise_images
 from quant.curves import Statistics, collect
-from quant.data import DATASETS, Split, load
-from quant.evaluate import check_fits
+from quant.data import DATASETS, Split
+from quant.evaluate import load_for
 from quant.progress import progress
-from quant.threads import suit_threads
 
 __all__ = ["Observation", "Observed", "observe"]
 
@@ -105,9 +104,7 @@ def observe(path: Path, data: Path | None, point: str | None, images: int) -> Ob
     if not predictors:
         raise UserError(f"its operating point {chosen} has no layer with ZAP; name one by --point")
     sparse = Network(adapted, predictors)
-    dataset = load(name, data)
-    check_fits(bundle, dataset)
-    suit_threads(dataset.shape)
+    dataset = load_for(bundle, name, data)
     test, sample = dataset.test.first(images), dataset.train.sample(images, _SEED)
     pixels = test.pixels(slice(0, 1))
     return Observation(

@@ -12,14 +12,16 @@ import torch
 from golden.errors import UserError
 from quant.split import Source, Split
 
-__all__ = ["cifar10", "cifar100"]
+__all__ = ["FOLDERS", "cifar10", "cifar100"]
 
+FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+"""Where a dataset's files are, in what its archive unpacks to."""
 _SHAPE = (3, 32, 32)
 
 
 def cifar10(directory: Path | None) -> Source:
     """With whichever `data_batch_*` are there."""
-    folder = _folder("cifar10", directory, "cifar-10-batches-py")
+    folder = _folder("cifar10", directory)
     classes = _names(folder / "batches.meta", "label_names")
     batches = sorted(folder.glob("data_batch_*")) or [folder / "data_batch_1"]
     train = _split(batches, "labels", len(classes))
@@ -29,15 +31,16 @@ def cifar10(directory: Path | None) -> Source:
 
 def cifar100(directory: Path | None) -> Source:
     """With fine labels."""
-    folder = _folder("cifar100", directory, "cifar-100-python")
+    folder = _folder("cifar100", directory)
     classes = _names(folder / "meta", "fine_label_names")
     train = _split([folder / "train"], "fine_labels", len(classes))
     test = _split([folder / "test"], "fine_labels", len(classes))
     return Source(classes, train, test)
 
 
-def _folder(dataset: str, directory: Path | None, name: str) -> Path:
+def _folder(dataset: str, directory: Path | None) -> Path:
     """The extracted folder, given itself or its parent."""
+    name = FOLDERS[dataset]
     if directory is None:
         raise UserError(f"dataset {dataset} needs --data DIR, the folder that holds {name}")
     if not directory.is_dir():
