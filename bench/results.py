@@ -208,8 +208,9 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
         baselines,
         precisions,
         costs,
-        choose("per-layer", network.points),
-        choose("uniform", f"{network.points} --uniform"),
+        choose("points", network.points),
+        choose("layer", f"{network.points} --thresholds layer"),
+        choose("uniform", f"{network.points} --thresholds uniform"),
         *([choose("fine-tuned", network.fine_tuning)] if network.fine_tuning else []),
     ]
 

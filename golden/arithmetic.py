@@ -114,12 +114,14 @@ def split_scale(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return multiplier.astype(np.int32), shift.astype(np.int32)
 
 
-def threshold(sigma: float, score_scale: np.ndarray, score_offset: np.ndarray) -> np.ndarray:
+def threshold(
+    sigma: float | np.ndarray, score_scale: np.ndarray, score_offset: np.ndarray
+) -> np.ndarray:
     """Integer thresholds t with (score > t) == (score * score_scale + score_offset > sigma).
 
-    score_scale is positive. The strict real inequality becomes a strict integer one by rounding
-    down. Thresholds past the range of a score saturate, which keeps their meaning: never, or
-    always. Returns int32, one per channel.
+    `sigma` is one number or one per channel; score_scale is positive. The strict real inequality
+    becomes a strict integer one by rounding down. Thresholds past the range of a score
+    saturate, which keeps their meaning: never, or always. Returns int32, one per channel.
     """
     exact = np.floor((sigma - np.asarray(score_offset)) / np.asarray(score_scale))
     return np.clip(exact, *signed_range(SCORE_BITS)).astype(np.int32)

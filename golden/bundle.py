@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -132,8 +133,8 @@ class Bundle:
             threshold=threshold,
         )
 
-    def threshold(self, name: str, sigma: float) -> Tensor:
-        """The integer threshold table of predictor `name` at a real threshold."""
+    def threshold(self, name: str, sigma: float | np.ndarray) -> Tensor:
+        """The integer threshold table of predictor `name`; `sigma` is real, or one per channel."""
         table = arithmetic.threshold(
             sigma,
             self.tensors[f"predictors.{name}.score_scale"].numpy(),
@@ -394,7 +395,8 @@ class _Checker:
                 predictor = self.manifest.predictors.get(choice.predictor)
                 fits = predictor is not None and predictor.layer == layer
                 self._require(fits, f"{field}.{layer}", f"no predictor {choice.predictor!r} for it")
-                self._require(choice.sigma == choice.sigma, f"{field}.{layer}.sigma", "is NaN")
+                is_number = choice.sigma is None or choice.sigma == choice.sigma
+                self._require(is_number, f"{field}.{layer}.sigma", "is NaN")
                 name = f"predictors.{choice.predictor}.bias1"
                 self._tensor(
                     f"operating_points.{point.name}.{layer}.threshold",

@@ -155,8 +155,9 @@ class LayerChoice(_Strict):
     """
 
     predictor: Name
-    sigma: float
-    """The threshold on the real score. Infinities are allowed: skip all, or none."""
+    sigma: float | None
+    """The threshold on the real score; None where channels have their own. Infinities are allowed:
+    skip all, or none."""
 
 
 class Figures(_Strict):

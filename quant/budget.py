@@ -1,15 +1,20 @@
-"""The pattern and threshold of each layer that save most within a budget, by the statistics alone.
+"""The patterns and thresholds that save most within a budget, by the statistics alone.
 
 Error here is the sum of eps over the layers (paper, section 3), which accuracy falls linearly in. A
 `Menu` is a list of alternatives of which one is taken, each with its error and its saving: one menu
 for every layer, or one for the whole network where pattern and threshold are to be uniform. What to
 take from many menus is a multiple-choice knapsack, solved by dynamic programming.
+
+Within a layer each channel may have a threshold of its own, which costs the hardware nothing: it
+compares with a table. What saves most at a given error then has the same slope, saving gained for
+error added, in every channel; so a layer's alternatives are the thresholds at one slope each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -18,62 +23,118 @@ from golden.pattern import Pattern
 from quant.curves import SIGMAS, Statistics
 from quant.zap import Site
 
-__all__ = ["Chosen", "Menu", "at_sigma", "menus", "reaching", "within"]
+__all__ = ["Chosen", "Menu", "Thresholds", "at_sigma", "menus", "reaching", "within"]
 
 _LEVELS = 20_000
 """A budget is spent in so many parts; each menu may waste less than one of them."""
 _NOTHING = 1e-12
 """Stands for a budget of zero."""
+_SLOPES = np.append(np.geomspace(1e-2, 1e4, 241), 1e9)
+"""Shares of a layer's activations skipped for eps; the last one gives away nothing."""
+
+
+class Thresholds(StrEnum):
+    """What has a threshold of its own. Every layer has a pattern of its own, but with UNIFORM."""
+
+    CHANNEL = "channel"
+    LAYER = "layer"
+    UNIFORM = "uniform"
 
 
 @dataclass(frozen=True)
 class Chosen:
     """What runs with ZAP, and what the statistics say of it."""
 
-    layers: dict[str, tuple[Pattern, float]]
-    """Layer -> pattern and threshold; layers that are not named run without ZAP."""
+    layers: dict[str, tuple[Pattern, float | np.ndarray]]
+    """Layer -> pattern and threshold, or thresholds float64 (channels,); layers that are not named
+    run without ZAP."""
     error: float
     """Sum of eps over the layers."""
     mac_reduction: float
     """Share of the network's conv MACs."""
 
 
+@dataclass(frozen=True)
+class _Sweep:
+    """Sites that run together, at one of many thresholds."""
+
+    sites: Sequence[Site]
+    sigmas: np.ndarray
+    """float64 (alternatives,), or (alternatives, channels) of the only site."""
+    errors: np.ndarray
+    savings: np.ndarray
+    """float64 (alternatives,)."""
+
+
 class Menu:
     """Alternatives of which one is taken; the first is no ZAP.
 
     `errors` and `savings` are float64 (alternatives,).
-
-    Parameters
-    ----------
-    groups : sequences of sites
-        Alternative 1 + g * len(SIGMAS) + k runs all sites of group g at threshold SIGMAS[k].
     """
 
-    def __init__(self, statistics: Statistics, groups: Sequence[Sequence[Site]]) -> None:
-        self.groups = groups
-        errors = [sum(statistics.curves[site].error for site in group) for group in groups]
-        savings = [sum(statistics.saving(site) for site in group) for group in groups]
-        self.errors = np.concatenate([[0.0], *errors])
-        self.savings = np.concatenate([[0.0], *savings])
+    def __init__(self, sweeps: Sequence[_Sweep]) -> None:
+        self.errors = np.concatenate([[0.0], *(sweep.errors for sweep in sweeps)])
+        self.savings = np.concatenate([[0.0], *(sweep.savings for sweep in sweeps)])
+        self._sweeps = sweeps
 
-    def layers(self, index: int) -> dict[str, tuple[Pattern, float]]:
+    def layers(self, index: int) -> dict[str, tuple[Pattern, float | np.ndarray]]:
         """What an alternative sets, as in `Chosen`."""
-        if index == 0:
-            return {}
-        group, k = divmod(index - 1, len(SIGMAS))
-        return {site.layer: (site.pattern, float(SIGMAS[k])) for site in self.groups[group]}
+        k = index - 1
+        for sweep in self._sweeps:
+            if 0 <= k < len(sweep.sigmas):
+                sigma = sweep.sigmas[k] if sweep.sigmas.ndim > 1 else float(sweep.sigmas[k])
+                return {site.layer: (site.pattern, sigma) for site in sweep.sites}
+            k -= len(sweep.sigmas)
+        return {}
 
 
-def menus(statistics: Statistics, patterns: Sequence[Pattern], *, uniform: bool) -> list[Menu]:
-    """One menu for the network, or one for each layer, of the predictors for `patterns`."""
+def menus(
+    statistics: Statistics, patterns: Sequence[Pattern], thresholds: Thresholds
+) -> list[Menu]:
+    """One menu for each layer, or one for the network, of the predictors for `patterns`."""
     groups = [[s for s in statistics.curves if s.pattern == pattern] for pattern in patterns]
-    if uniform:
-        return [Menu(statistics, groups)]
+    if thresholds is Thresholds.UNIFORM:
+        return [Menu([_same(statistics, group) for group in groups])]
     layers = dict.fromkeys(site.layer for group in groups for site in group)
     return [
-        Menu(statistics, [[s] for group in groups for s in group if s.layer == layer])
+        Menu(
+            [
+                _each(statistics, site)
+                if thresholds is Thresholds.CHANNEL
+                else _same(statistics, [site])
+                for group in groups
+                for site in group
+                if site.layer == layer
+            ]
+        )
         for layer in layers
     ]
+
+
+def _same(statistics: Statistics, sites: Sequence[Site]) -> _Sweep:
+    """The same threshold, each of `SIGMAS`, in all channels of all sites."""
+    return _Sweep(
+        sites,
+        SIGMAS,
+        errors=np.sum([statistics.curves[site].error for site in sites], axis=0),
+        savings=np.sum([statistics.saving(site) for site in sites], axis=0),
+    )
+
+
+def _each(statistics: Statistics, site: Site) -> _Sweep:
+    """A threshold for each channel, at each of `_SLOPES` that makes a difference."""
+    curve = statistics.curves[site]
+    taken = np.unique(
+        [(curve.channel_skipped - slope * curve.channel_error).argmax(axis=1) for slope in _SLOPES],
+        axis=0,
+    )
+    channels = np.arange(taken.shape[1])
+    return _Sweep(
+        [site],
+        SIGMAS[taken],
+        errors=curve.channel_error[channels, taken].sum(axis=1),
+        savings=curve.channel_skipped[channels, taken].sum(axis=1) * statistics.share(site),
+    )
 
 
 def within(menus: Sequence[Menu], error: float) -> Chosen:
@@ -111,7 +172,7 @@ def at_sigma(statistics: Statistics, pattern: Pattern, sigma: float) -> Chosen:
 
 
 def _chosen(menus: Sequence[Menu], taken: Sequence[int]) -> Chosen:
-    layers: dict[str, tuple[Pattern, float]] = {}
+    layers: dict[str, tuple[Pattern, float | np.ndarray]] = {}
     for menu, index in zip(menus, taken):
         layers |= menu.layers(index)
     return Chosen(

@@ -6,7 +6,8 @@
 
 Statistics of training images say what each layer loses and saves at each threshold; a few
 measurements on other training images say how much accuracy a loss costs (section 3 of the paper).
-Thresholds and patterns follow, for each layer or uniform, before any is run on the test images,
+A pattern for each layer and a threshold for each channel follow (or with --thresholds, fewer that
+differ), before any is run on the test images,
 which are looked at once for each operating point and only to report.
 
 All points go into the one bundle OUT. With --recalibrate the network's biases and scales are
@@ -34,7 +35,7 @@ from golden.manifest import Figures
 from golden.pattern import Pattern
 from quant import parallel, results
 from quant.augment import augmented
-from quant.budget import Chosen
+from quant.budget import Chosen, Thresholds
 from quant.choices import parse_sigma
 from quant.curves import collect
 from quant.data import DATASETS, Dataset, Split
@@ -51,6 +52,11 @@ __all__ = ["main"]
 _STATISTICS_IMAGES = 1000
 _RECALIBRATION_IMAGES = 1000
 _FEWEST_IMAGES = 100
+_METHODS = {
+    Thresholds.CHANNEL: "zap",
+    Thresholds.LAYER: "zap-per-layer",
+    Thresholds.UNIFORM: "zap-uniform",
+}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -64,7 +70,12 @@ def arguments() -> argparse.ArgumentParser:
     add("--mac-reduction", nargs="+", default=[], help="share of conv MACs to be skipped, 0 .. 1")
     add("--sigma", nargs="+", default=[], help="uniform thresholds, with one --pattern")
     add("--pattern", nargs="+", default=[], help="choose from these (default: all in the bundle)")
-    add("--uniform", action="store_true", help="the same pattern and threshold in all layers")
+    add(
+        "--thresholds",
+        choices=[choice.value for choice in Thresholds],
+        default=Thresholds.CHANNEL.value,
+        help="what has its own (default: channel); uniform: all layers have the same pattern, too",
+    )
     add(
         "--statistics-images",
         type=int,
@@ -102,7 +113,7 @@ def main() -> None:
     dataset = load_for(bundle, args.dataset, args.data)
     images = _Images(bundle, dataset, args)
 
-    chooser = Chooser(collect(bundle, images.statistics), patterns, uniform=args.uniform)
+    chooser = Chooser(collect(bundle, images.statistics), patterns, Thresholds(args.thresholds))
     line = None
     # What fine-tuning wins back is not foreseen, so a line may be of no use then.
     if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
@@ -234,7 +245,11 @@ def _patterns(bundle: Bundle, args: argparse.Namespace) -> list[Pattern]:
 
 def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) -> list[str]:
     """The new operating points' names, for example max-drop-0.5-uniform-B."""
-    how = [*["uniform"] * args.uniform, *args.pattern, *["fine-tuned"] * bool(args.fine_tune)]
+    how = [
+        *[args.thresholds] * (args.thresholds != Thresholds.CHANNEL),
+        *args.pattern,
+        *["fine-tuned"] * bool(args.fine_tune),
+    ]
     names = ["-".join([budget.option, f"{budget.value:g}", *how]) for budget in budgets]
     taken = {point.name for point in bundle.manifest.operating_points}
     for index, name in enumerate(names):
@@ -268,7 +283,7 @@ def _with_figures(bundle: Bundle, name: str, figures: dict[str, Figures]) -> Bun
 def _pattern(chooser: Chooser, chosen: Chosen) -> str:
     """What was chosen where all layers have the same, else what was chosen from."""
     patterns = chooser.patterns
-    if chooser.uniform:
+    if chooser.thresholds is Thresholds.UNIFORM:
         patterns = [pattern for pattern, _ in chosen.layers.values()]
     return "+".join(sorted({str(pattern) for pattern in patterns}))
 
@@ -283,11 +298,11 @@ def _row(
 ) -> results.Result:
     """One operating point as `quant.results` keeps it."""
     predicted, measured = figures["predicted"], figures["measured"]
-    uniform = args.uniform or budget.option == "sigma"
+    thresholds = Thresholds.UNIFORM if budget.option == "sigma" else Thresholds(args.thresholds)
     return {
         "network": bundle.manifest.name,
         "dataset": args.dataset,
-        "method": "zap-uniform" if uniform else "zap",
+        "method": _METHODS[thresholds],
         "pattern": pattern,
         "budget": str(budget),
         "predicted_drop": predicted.drop,

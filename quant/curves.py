@@ -1,8 +1,9 @@
 """What each predictor loses and skips at every threshold, before any is run (paper, section 3).
 
 One pass of a sample of training images through the integer network without ZAP scores every ofm
-with every predictor of the bundle, whatever its pattern. Histograms of the scores, counted once by
-activation and once by its value, then give for any threshold what a layer loses and what it skips.
+with every predictor of the bundle, whatever its pattern. Histograms of each channel's scores,
+counted once by activation and once by its value, then give for any threshold what it loses and what
+it skips.
 """
 
 from __future__ import annotations
@@ -33,12 +34,22 @@ SIGMAS = np.arange(-1 * _PER_UNIT, 3 * _PER_UNIT // 2 + 1) / _PER_UNIT
 
 @dataclass(frozen=True)
 class Curve:
-    """A layer with one predictor: float64 arrays with one entry for each threshold of `SIGMAS`."""
+    """A layer with one predictor: shares of the layer, float64 (channels, len(SIGMAS))."""
 
-    error: np.ndarray
-    """eps_i(sigma) = 1 - sum(ofm with zeros predicted) / sum(ofm)."""
-    skipped: np.ndarray
-    """Share of all activations that are predicted zero, I_s included in the whole."""
+    channel_error: np.ndarray
+    """What each channel adds to `error`."""
+    channel_skipped: np.ndarray
+    """What each channel adds to `skipped`."""
+
+    @property
+    def error(self) -> np.ndarray:
+        """eps_i(sigma) = 1 - sum(ofm with zeros predicted) / sum(ofm), for each of `SIGMAS`."""
+        return self.channel_error.sum(axis=0)
+
+    @property
+    def skipped(self) -> np.ndarray:
+        """Share of all activations that are predicted zero, I_s included in the whole."""
+        return self.channel_skipped.sum(axis=0)
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,13 @@ class Statistics:
     """Multiply-accumulates of one whole ofm of each convolution, fully connected layers not."""
     curves: dict[Site, Curve]
 
+    def share(self, site: Site) -> float:
+        """The layer's share of the network's conv MACs."""
+        return self.macs[site.layer] / sum(self.macs.values())
+
     def saving(self, site: Site) -> np.ndarray:
         """Share of the network's conv MACs that the site saves at each threshold of `SIGMAS`."""
-        share = self.macs[site.layer] / sum(self.macs.values())
-        return self.curves[site].skipped * share
+        return self.curves[site].skipped * self.share(site)
 
 
 def collect(bundle: Bundle, split: Split) -> Statistics:
@@ -83,7 +97,7 @@ def collect(bundle: Bundle, split: Split) -> Statistics:
 
 
 class _Tally:
-    """The histograms of one site's real scores, over `I_t`.
+    """The histograms of one site's real scores, over `I_t`: (channels, bins).
 
     Bin k < len(SIGMAS) has what SIGMAS[k] is the first threshold to skip (a score is kept iff it is
     strictly greater); the last bin has what none skips.
@@ -96,8 +110,9 @@ class _Tally:
             bundle.tensors[f"predictors.{site.name}.{field}"].view(-1, 1)
             for field in ("score_scale", "score_offset")
         )
-        self.counts = torch.zeros(len(SIGMAS) + 1, dtype=torch.int64)
-        self.values = torch.zeros(len(SIGMAS) + 1, dtype=torch.float64)
+        shape = len(self.scale), len(SIGMAS) + 1
+        self.counts = torch.zeros(shape, dtype=torch.int64)
+        self.values = torch.zeros(shape, dtype=torch.float64)
         self.activations = 0
         self.total = 0
 
@@ -106,10 +121,12 @@ class _Tally:
         computed = mask(self.predictor.pattern, ofm)
         score = scores(self.predictor, ofm * computed)[..., ~computed]
         real = score * self.scale + self.offset
-        bins = ((real - SIGMAS[0]) * _PER_UNIT).ceil_().clamp_(0, len(SIGMAS)).long().flatten()
-        value = ofm[..., ~computed].flatten()
-        self.counts += torch.bincount(bins, minlength=len(self.counts))
-        self.values += torch.bincount(bins, value.double(), minlength=len(self.values))
+        bins = ((real - SIGMAS[0]) * _PER_UNIT).ceil_().clamp_(0, len(SIGMAS)).long()
+        channels, size = self.counts.shape
+        places = (bins + size * torch.arange(channels).view(-1, 1)).flatten()
+        value = ofm[..., ~computed].flatten().double()
+        self.counts += torch.bincount(places, minlength=channels * size).view(channels, size)
+        self.values += torch.bincount(places, value, channels * size).view(channels, size)
         self.activations += ofm.numel()
         self.total += int(ofm.sum())
 
@@ -117,6 +134,6 @@ class _Tally:
         """Of all batches so far."""
         return Curve(
             # A layer whose ofm is all zeros has nothing to lose.
-            error=self.values.cumsum(0)[:-1].numpy() / max(self.total, 1),
-            skipped=self.counts.cumsum(0)[:-1].numpy() / self.activations,
+            channel_error=self.values.cumsum(1)[:, :-1].numpy() / max(self.total, 1),
+            channel_skipped=self.counts.cumsum(1)[:, :-1].numpy() / self.activations,
         )

@@ -12,8 +12,10 @@ import argparse
 import hashlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -138,10 +140,10 @@ def main() -> None:
 def add_operating_point(
     bundle: Bundle,
     name: str,
-    choices: dict[str, tuple[Pattern, float]],
+    choices: Mapping[str, tuple[Pattern, float | np.ndarray]],
     network: Bundle | None = None,
 ) -> Bundle:
-    """The bundle with one more operating point: layer -> (pattern, sigma).
+    """The bundle with one more operating point: layer -> (pattern, sigma or one for each channel).
 
     `network` is the bundle with layers adapted to the point, where they were.
     """
@@ -150,7 +152,9 @@ def add_operating_point(
     tensors = dict(bundle.tensors)
     for layer, (pattern, sigma) in choices.items():
         predictor = Site(layer, pattern).name
-        layers[layer] = LayerChoice(predictor=predictor, sigma=sigma)
+        layers[layer] = LayerChoice(
+            predictor=predictor, sigma=None if isinstance(sigma, np.ndarray) else sigma
+        )
         table = bundle.threshold(predictor, sigma)
         tensors[f"operating_points.{name}.{layer}.threshold"] = table
     for tensor, value in ({} if network is None else network.tensors).items():

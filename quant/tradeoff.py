@@ -15,7 +15,7 @@ import numpy as np
 
 from golden.errors import UserError
 from golden.pattern import Pattern
-from quant.budget import Chosen, at_sigma, menus, reaching, within
+from quant.budget import Chosen, Thresholds, at_sigma, menus, reaching, within
 from quant.curves import Statistics
 
 __all__ = ["Budget", "Chooser", "Line"]
@@ -87,17 +87,16 @@ class Chooser:
     statistics : Statistics
     patterns : sequence of Pattern
         The ones to choose from; exactly one where a budget is a threshold.
-    uniform : bool
-        All layers have the same pattern and threshold.
+    thresholds : Thresholds
     """
 
     def __init__(
-        self, statistics: Statistics, patterns: Sequence[Pattern], *, uniform: bool
+        self, statistics: Statistics, patterns: Sequence[Pattern], thresholds: Thresholds
     ) -> None:
         self.statistics = statistics
         self.patterns = patterns
-        self.uniform = uniform
-        self.menus = menus(statistics, patterns, uniform=uniform)
+        self.thresholds = thresholds
+        self.menus = menus(statistics, patterns, thresholds)
 
     def choose(self, budget: Budget, line: Line | None) -> Chosen:
         """The operating point that meets a budget; only one of accuracy needs a line.

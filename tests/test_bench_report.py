@@ -206,7 +206,7 @@ def test_table_1_has_the_best_point_within_each_limit() -> None:
     headings, cells = summary.table
     assert list(headings[-6:]) == ["≤ 0.5", "≤ 1", "≤ 2", "≤ 3", "≤ 5", "≤ 10"]
     who = ["alexnet-tiny", "noise"]
-    ours = [*who, "ZAP, per layer (ours)", "recalibrated", "60.00"]
+    ours = [*who, "ZAP, per channel (ours)", "recalibrated", "60.00"]
     assert cells[0] == [*ours, "", "31.0 (0.80)", "", "40.0 (2.50)", "", ""]
     assert cells[1] == [*who, "ZAP, uniform", *ours[3:], "20.0 (0.30)", "", "", "", "", ""]
     assert cells[2][:2] == ["AlexNet", "CIFAR-100"]  # published figures of its kind follow

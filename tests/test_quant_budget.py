@@ -8,13 +8,14 @@ import pytest
 from golden.errors import UserError
 from golden.pattern import MASKS, Pattern
 from quant import budget
-from quant.budget import Chosen, Menu, at_sigma, menus, reaching, within
+from quant.budget import Chosen, Menu, Thresholds, at_sigma, menus, reaching, within
 from quant.curves import Curve, Statistics
 from quant.zap import Site
 
 MACS = {"first": 50_000, "one": 100_000, "two": 40_000, "three": 210_000}
 PATTERNS = [MASKS["B"], MASKS["D"]]
 GRID = np.arange(15) / 10
+CHANNELS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +29,8 @@ def random_statistics(seed: int) -> Statistics:
     rng = np.random.default_rng(seed)
     curves = {
         Site(layer, pattern): Curve(
-            error=np.sort(rng.random(len(GRID)) * rng.choice([0.02, 0.1])),
-            skipped=np.sort(rng.random(len(GRID)) * (1 - pattern.alpha)),
+            np.sort(rng.random((CHANNELS, len(GRID)))) * rng.choice([0.02, 0.1]) / CHANNELS,
+            np.sort(rng.random((CHANNELS, len(GRID)))) * (1 - pattern.alpha) / CHANNELS,
         )
         for layer in ("one", "two", "three")
         for pattern in PATTERNS
@@ -50,18 +51,19 @@ def says_what_the_curves_say(chosen: Chosen, statistics: Statistics) -> bool:
     """Its figures are those of the layers that it names."""
     error = saving = 0.0
     for layer, (pattern, sigma) in chosen.layers.items():
-        k = int(np.flatnonzero(sigma == GRID)[0])
-        error += statistics.curves[Site(layer, pattern)].error[k]
-        saving += statistics.curves[Site(layer, pattern)].skipped[k] * MACS[layer] / 400_000
+        curve = statistics.curves[Site(layer, pattern)]
+        k = np.broadcast_to(np.searchsorted(GRID, sigma), CHANNELS)
+        error += curve.channel_error[range(CHANNELS), k].sum()
+        saving += curve.channel_skipped[range(CHANNELS), k].sum() * MACS[layer] / 400_000
     return chosen.error == pytest.approx(error) and chosen.mac_reduction == pytest.approx(saving)
 
 
-@pytest.mark.parametrize("uniform", [False, True], ids=["per-layer", "uniform"])
+@pytest.mark.parametrize("thresholds", Thresholds)
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("error", [0.002, 0.01, 0.03, 0.1, 1.0])
-def test_within_an_error_the_most_is_saved(seed: int, error: float, uniform: bool) -> None:
+def test_within_an_error_the_most_is_saved(seed: int, error: float, thresholds: Thresholds) -> None:
     statistics = random_statistics(seed)
-    every = menus(statistics, PATTERNS, uniform=uniform)
+    every = menus(statistics, PATTERNS, thresholds)
     errors, savings = combinations(every)
     best = savings[errors <= error].max()
     chosen = within(every, error)
@@ -70,12 +72,14 @@ def test_within_an_error_the_most_is_saved(seed: int, error: float, uniform: boo
     assert says_what_the_curves_say(chosen, statistics)
 
 
-@pytest.mark.parametrize("uniform", [False, True], ids=["per-layer", "uniform"])
+@pytest.mark.parametrize("thresholds", Thresholds)
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("wanted", [0.02, 0.1, 0.2])
-def test_a_reduction_is_reached_at_the_least_error(seed: int, wanted: float, uniform: bool) -> None:
+def test_a_reduction_is_reached_at_the_least_error(
+    seed: int, wanted: float, thresholds: Thresholds
+) -> None:
     statistics = random_statistics(seed)
-    every = menus(statistics, PATTERNS, uniform=uniform)
+    every = menus(statistics, PATTERNS, thresholds)
     errors, savings = combinations(every)
     best = errors[savings >= wanted].min()
     chosen = reaching(every, wanted)
@@ -87,30 +91,48 @@ def test_a_reduction_is_reached_at_the_least_error(seed: int, wanted: float, uni
 def test_per_layer_is_never_worse_than_uniform() -> None:
     for seed in range(20):
         statistics = random_statistics(seed)
+        layered, uniform = (
+            menus(statistics, PATTERNS, thresholds)
+            for thresholds in (Thresholds.LAYER, Thresholds.UNIFORM)
+        )
         for error in (0.01, 0.05, 0.2):
-            layered, uniform = (
-                within(menus(statistics, PATTERNS, uniform=u), error) for u in (False, True)
-            )
-            assert layered.mac_reduction >= uniform.mac_reduction - 1e-3
+            worse = within(uniform, error).mac_reduction
+            assert within(layered, error).mac_reduction >= worse - 1e-3
+
+
+def test_no_thresholds_of_channels_are_better_than_those_on_a_menu() -> None:
+    statistics = random_statistics(4)
+    curve = statistics.curves[Site("one", MASKS["B"])]
+    errors, skipped = np.zeros(1), np.zeros(1)
+    for channel in range(CHANNELS):
+        errors = np.add.outer(errors, curve.channel_error[channel]).ravel()
+        skipped = np.add.outer(skipped, curve.channel_skipped[channel]).ravel()
+    menu, *_ = menus(statistics, PATTERNS[:1], Thresholds.CHANNEL)
+    assert len(menu.errors) > 5
+    for error, saving in zip(menu.errors[1:], menu.savings[1:]):
+        best = skipped[errors <= error + 1e-12].max() * MACS["one"] / 400_000
+        assert saving == pytest.approx(best)
 
 
 def test_uniform_is_one_pattern_and_one_threshold() -> None:
-    chosen = within(menus(random_statistics(1), PATTERNS, uniform=True), 0.1)
+    chosen = within(menus(random_statistics(1), PATTERNS, Thresholds.UNIFORM), 0.1)
     assert chosen.layers.keys() == {"one", "two", "three"}
     assert len(set(chosen.layers.values())) == 1
 
 
 def test_only_the_patterns_named_are_chosen_from() -> None:
-    chosen = within(menus(random_statistics(1), PATTERNS[:1], uniform=False), 1.0)
+    chosen = within(menus(random_statistics(1), PATTERNS[:1], Thresholds.LAYER), 1.0)
     assert {pattern for pattern, _ in chosen.layers.values()} == {MASKS["B"]}
 
 
 def test_what_costs_nothing_is_taken_and_nothing_else_where_the_budget_is_nothing() -> None:
     curves = {
-        Site("one", MASKS["B"]): Curve(np.maximum(GRID - 0.1, 0), (1 + GRID * 10) / 100),
-        Site("two", MASKS["B"]): Curve(0.1 + GRID, np.full(len(GRID), 0.5)),
+        Site("one", MASKS["B"]): Curve(
+            np.maximum(GRID - 0.1, 0)[None], (1 + GRID[None] * 10) / 100
+        ),
+        Site("two", MASKS["B"]): Curve(0.1 + GRID[None], np.full((1, len(GRID)), 0.5)),
     }
-    chosen = within(menus(Statistics(MACS, curves), PATTERNS, uniform=False), 0)
+    chosen = within(menus(Statistics(MACS, curves), PATTERNS, Thresholds.LAYER), 0)
     assert chosen.layers == {"one": (MASKS["B"], 0.1)}
     assert chosen.error == 0
     assert chosen.mac_reduction == pytest.approx(0.02 * 0.25)
@@ -118,9 +140,9 @@ def test_what_costs_nothing_is_taken_and_nothing_else_where_the_budget_is_nothin
 
 def test_what_is_out_of_reach_is_refused_with_the_best_there_is() -> None:
     statistics = random_statistics(3)
-    best = max(combinations(menus(statistics, PATTERNS, uniform=False))[1])
+    best = max(combinations(menus(statistics, PATTERNS, Thresholds.LAYER))[1])
     with pytest.raises(UserError, match=f"0.9 is out of reach: .* reach is {best:.4f}"):
-        reaching(menus(statistics, PATTERNS, uniform=False), 0.9)
+        reaching(menus(statistics, PATTERNS, Thresholds.LAYER), 0.9)
 
 
 def test_a_threshold_between_those_of_the_statistics_is_interpolated() -> None:

@@ -15,7 +15,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.pattern import MASKS
 from quant import choose
-from quant.budget import Chosen
+from quant.budget import Chosen, Thresholds
 from quant.calibrate import activation_scales
 from quant.curves import SIGMAS, Curve, Statistics
 from quant.data import DATASETS, Source, Split, load
@@ -88,7 +88,9 @@ def test_each_budget_becomes_an_operating_point_with_its_figures(
 def test_uniform_budgets_and_thresholds(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = run(monkeypatch, source, tmp_path / "out", "--max-drop", "5", "--uniform")
+    bundle = run(
+        monkeypatch, source, tmp_path / "out", "--max-drop", "5", "--thresholds", "uniform"
+    )
     (point,) = bundle.manifest.operating_points
     assert point.name == "max-drop-5-uniform"
     assert len(point.layers) == 5
@@ -260,8 +262,8 @@ def test_a_line_has_a_corner_at_each_measurement() -> None:
 def chooser() -> Chooser:
     """Of one layer with most of the MACs, whose error grows with the square of its saving."""
     grown = np.linspace(0.01, 1, len(SIGMAS))
-    curves = {Site("conv", MASKS["B"]): Curve(grown**2, grown / 2)}
-    return Chooser(Statistics({"first": 100, "conv": 300}, curves), [MASKS["B"]], uniform=False)
+    curves = {Site("conv", MASKS["B"]): Curve(grown[None] ** 2, grown[None] / 2)}
+    return Chooser(Statistics({"first": 100, "conv": 300}, curves), [MASKS["B"]], Thresholds.LAYER)
 
 
 def test_a_loss_that_no_threshold_is_as_small_as_is_refused(chooser: Chooser) -> None:

@@ -30,7 +30,8 @@ LARGEST_DROP = 3.0
 """Points of accuracy; estimates are not judged beyond, where no one would use them."""
 
 METHODS = {
-    "zap": "ZAP, per layer (ours)",
+    "zap": "ZAP, per channel (ours)",
+    "zap-per-layer": "ZAP, per layer",
     "zap-uniform": "ZAP, uniform",
     "value-prediction": "value prediction",
     "feature-map-pruning": "feature-map pruning",

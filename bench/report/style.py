@@ -25,6 +25,7 @@ MASKS = {"A": "#9ecae1", "B": "#56a0ce", "C": "#2171b5", "D": "#08306b"}
 """The paper's masks: the darker, the less is computed before prediction."""
 METHODS = {
     "zap": "#cc3d6f",
+    "zap-per-layer": "#e39ab4",
     "value-prediction": "#009e73",
     "feature-map-pruning": "#e69f00",
     "zap+feature-map-pruning": "#7b4173",
