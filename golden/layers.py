@@ -72,6 +72,12 @@ class Shortcut:
     stride: int = 1
     channel_offset: int = 0
 
+    def place(self, residual: Tensor) -> Tensor:
+        """A residual (images, c, h, w) at its places in the ofm, zero elsewhere."""
+        picked = residual[:, :, :: self.stride, :: self.stride]
+        after = len(self.multiplier) - self.channel_offset - picked.shape[1]
+        return F.pad(picked, (0, 0, 0, 0, self.channel_offset, after))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conv:
@@ -189,7 +195,12 @@ def conv(
     sums = _exact_conv(layer, ifm)
     if layer.shortcut is not None:
         assert residual is not None
-        sums += _shortcut(layer.shortcut, residual, sums.shape[1:])
+        shortcut = layer.shortcut
+        sums += arithmetic.requantise_wide(
+            shortcut.place(residual.to(torch.int64)),
+            _per_channel(shortcut.multiplier),
+            _per_channel(shortcut.shift),
+        )
     limits = arithmetic.activation_range(layer.signed_output)
     dense = _requantised(sums, layer.multiplier, layer.shift, limits)
 
@@ -313,18 +324,6 @@ def _depthwise(ifm: Tensor, weight: Tensor) -> Tensor:
             padding=1,
             groups=weight.shape[0],
         )
-
-
-def _shortcut(shortcut: Shortcut, residual: Tensor, shape: torch.Size) -> Tensor:
-    """The residual's contribution to sums of shape (c_o, height, width), int64."""
-    channels, height, width = shape
-    picked = residual[:, :, :: shortcut.stride, :: shortcut.stride].to(torch.int64)
-    after = channels - shortcut.channel_offset - picked.shape[1]
-    picked = F.pad(picked, (0, 0, 0, 0, shortcut.channel_offset, after))
-    assert picked.shape[2:] == (height, width)
-    return arithmetic.requantise_wide(
-        picked, _per_channel(shortcut.multiplier), _per_channel(shortcut.shift)
-    )
 
 
 def _per_channel(values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ needs the memory of one batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from golden.bundle import Bundle
 from golden.layers import ConvResult, Predictor, conv, pool
 from golden.manifest import ConcatNode, ConvNode, Node, PoolNode
 
-__all__ = ["Network", "Step", "quantise_images"]
+__all__ = ["Network", "Step", "dead", "quantise_images"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Network:
                 result = self.convolve(node, ifm, residual)
                 step = Step(node, ifm, result.ofm, residual, self.predictors.get(node.name), result)
             tensors[node.output] = step.ofm
-            for name in _dead(manifest.layers[index + 1 :], tensors, manifest.output):
+            for name in dead(manifest.layers[index + 1 :], tensors, manifest.output):
                 del tensors[name]
             yield step
 
@@ -99,7 +99,7 @@ class Network:
         return output.flatten(1)
 
 
-def _dead(rest: Sequence[Node], tensors: Mapping[str, Tensor], output: str) -> list[str]:
+def dead(rest: Sequence[Node], tensors: Iterable[str], output: str) -> list[str]:
     """The tensors that no later layer reads."""
     live = {output, *(name for node in rest for name in node.reads)}
     return [name for name in tensors if name not in live]

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -315,7 +313,7 @@ def _row(
         "int8_top1": int8_top1,
         "top1": measured.top1,
         "images": measured.images,
-        "command": shlex.join(["python", "-m", "quant.choose", *sys.argv[1:]]),
+        "command": results.command("quant.choose"),
     }
 
 

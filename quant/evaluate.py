@@ -13,8 +13,6 @@ The last two are the systems that ZAP stands beside: `quant.value_prediction` ne
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
@@ -278,15 +276,11 @@ def _results(
             "int8_top1": rows[0].top1,
             "top1": row.top1,
             "images": row.images,
-            "command": _command(),
+            "command": results.command("quant.evaluate"),
         }
         for run, row in zip(runs, rows)
         if run.window is not None or run.epsilon is not None
     ]
-
-
-def _command() -> str:
-    return shlex.join(["python", "-m", "quant.evaluate", *sys.argv[1:]])
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -327,7 +321,7 @@ def main() -> None:
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", runs, rows))
     if args.json is not None:
         document = {
-            "command": _command(),
+            "command": results.command("quant.evaluate"),
             "network": bundle.manifest.name,
             "dataset": dataset.name,
             "provenance": bundle.manifest.provenance,

@@ -146,10 +146,8 @@ class _Conv(nn.Module):
         if layer.shortcut is not None:
             assert residual is not None
             shortcut = layer.shortcut
-            picked = residual[:, :, :: shortcut.stride, :: shortcut.stride]
-            after = len(layer.bias) - shortcut.channel_offset - picked.shape[1]
-            picked = F.pad(picked, (0, 0, 0, 0, shortcut.channel_offset, after))
-            sums = sums + picked * _scale(shortcut.multiplier, shortcut.shift).to(picked.device)
+            scale = _scale(shortcut.multiplier, shortcut.shift).to(residual.device)
+            sums = sums + shortcut.place(residual) * scale
         return sums * self.requantisation
 
     def activate(self, sums: Tensor) -> Tensor:

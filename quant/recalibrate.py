@@ -13,7 +13,8 @@ same images, a network without ZAPs stays exactly as it is, whatever the images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,8 +24,9 @@ from torch import Tensor
 from golden import arithmetic
 from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, conv, pool
-from golden.manifest import ConcatNode, PoolNode
-from golden.network import Network, quantise_images
+from golden.manifest import ConcatNode, Manifest, Node, PoolNode
+from golden.network import dead, quantise_images
+from quant.batch import batch_size
 from quant.data import Split
 from quant.progress import progress
 
@@ -39,40 +41,89 @@ def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], split: Spli
     """The bundle with its convolutions recalibrated for running with these predictors.
 
     Fully connected layers stay as they are. Layers are recalibrated in order, each on what the ones
-    before it now make of the images of `split`, which are all held in memory at once.
+    before it now make of the images of `split`, so two maps of every image are held in memory.
     """
-    images = quantise_images(bundle, split.pixels(slice(None)))
+    manifest = bundle.manifest
     tensors = dict(bundle.tensors)
-    result = Bundle(bundle.manifest, tensors)
-    maps = {bundle.manifest.input.tensor: images}
-    layers = len(bundle.manifest.layers)
-    for dense in progress(Network(bundle).steps(images), layers, "recalibrating"):
-        node = dense.node
-        ifm, *others = (maps[name] for name in node.reads)
+    result = Bundle(manifest, tensors)
+    size = batch_size(bundle)
+    images = [quantise_images(bundle, pixels) for pixels, _ in split.batches(size)]
+    before, after = (_Maps(manifest, images) for _ in range(2))
+    for index, node in enumerate(progress(manifest.layers, len(manifest.layers), "recalibrating")):
         if isinstance(node, ConcatNode):
-            maps[node.output] = torch.cat([ifm, *others], 1)
-            continue
-        if isinstance(node, PoolNode):
-            maps[node.output] = pool(bundle.pool(node), ifm)
-            continue
-        if not node.fully_connected:
+            for maps in (before, after):
+                maps.run(node, lambda *parts: torch.cat(parts, 1))
+        elif isinstance(node, PoolNode):
+            for maps in (before, after):
+                maps.run(node, partial(pool, bundle.pool(node)))
+        else:
             layer = bundle.conv(node)
-            fields = _recalibrated(layer, _sums(layer, dense.ifm), _sums(layer, ifm))
-            tensors |= {f"layers.{node.name}.{field}": fields[field] for field in fields}
-        residual = others[0] if others else None
-        maps[node.output] = conv(result.conv(node), ifm, predictors.get(node.name), residual).ofm
+            if not node.fully_connected:
+                moments = (_moments(layer, maps.of(node.input)) for maps in (before, after))
+                fields = _recalibrated(layer, *moments)
+                tensors |= {f"layers.{node.name}.{field}": fields[field] for field in fields}
+            before.run(node, partial(_convolve, layer, None))
+            after.run(node, partial(_convolve, result.conv(node), predictors.get(node.name)))
+        for maps in (before, after):
+            maps.forget(manifest.layers[index + 1 :])
     return result
 
 
-def _sums(layer: Conv, ifm: Tensor) -> Tensor:
-    """Float sums of each channel without residual, (c_o, all others)."""
-    sums = F.conv2d(ifm.float(), layer.weight.float(), None, layer.stride, layer.padding)
-    return sums.transpose(0, 1).flatten(1) + layer.bias.float().view(-1, 1)
+class _Maps:
+    """The activations of many images that later layers read, in batches and 8 bits each."""
+
+    def __init__(self, manifest: Manifest, images: Iterable[Tensor]) -> None:
+        self.manifest = manifest
+        self.tensors: dict[str, list[Tensor]] = {}
+        self._keep(manifest.input.tensor, images)
+
+    def _keep(self, name: str, batches: Iterable[Tensor]) -> None:
+        dtype = torch.int8 if self.manifest.activations[name].signed else torch.uint8
+        self.tensors[name] = [batch.to(dtype) for batch in batches]
+
+    def of(self, name: str) -> Iterator[Tensor]:
+        """A map's batches, int32 (images, channels, height, width)."""
+        return (batch.to(torch.int32) for batch in self.tensors[name])
+
+    def run(self, node: Node, operation: Callable[..., Tensor]) -> None:
+        """Compute a node's output from what it reads."""
+        operands = zip(*(self.of(name) for name in node.reads), strict=True)
+        self._keep(node.output, (operation(*batch) for batch in operands))
+
+    def forget(self, rest: Sequence[Node]) -> None:
+        """Drop what no later layer reads."""
+        for name in dead(rest, self.tensors, self.manifest.output):
+            del self.tensors[name]
 
 
-def _recalibrated(layer: Conv, before: Tensor, after: Tensor) -> dict[str, Tensor]:
+def _convolve(
+    layer: Conv, predictor: Predictor | None, ifm: Tensor, residual: Tensor | None = None
+) -> Tensor:
+    return conv(layer, ifm, predictor, residual).ofm
+
+
+def _moments(layer: Conv, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean of each channel's sums without residual, float64 (c_o,)."""
+    count = 0
+    mean, squares = torch.zeros(2, len(layer.bias), dtype=torch.float64)
+    for ifm in batches:
+        sums = F.conv2d(ifm.float(), layer.weight.float(), None, layer.stride, layer.padding)
+        values = sums.transpose(0, 1).flatten(1).double()
+        variance, middle = torch.var_mean(values, 1, correction=0)
+        # Deviations from the mean of all so far (Chan, Golub and LeVeque 1983).
+        size = values.shape[1]
+        apart = middle - mean
+        squares += variance * size + apart.square() * (count * size / (count + size))
+        count += size
+        mean += apart * (size / count)
+    return (squares / count).sqrt(), mean + layer.bias
+
+
+def _recalibrated(
+    layer: Conv, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
+) -> dict[str, Tensor]:
     """The tensors that change, by the last part of their name in a bundle."""
-    (s0, m0), (s1, m1) = (torch.std_mean(sums.double(), 1) for sums in (before, after))
+    (s0, m0), (s1, m1) = before, after
     gain = torch.where((s0 > 0) & (s1 > 0), s0 / s1, 1).clip(1 / _LARGEST_GAIN, _LARGEST_GAIN)
     bias = (layer.bias + m0 / gain - m1).round().clip(-_LARGEST_BIAS, _LARGEST_BIAS)
     fields = {"bias": bias.to(torch.int32)}

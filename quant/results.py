@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,18 @@ from typing import Any
 from golden.errors import UserError
 from quant.parallel import is_first
 
-__all__ = ["Result", "read", "write", "write_json"]
+__all__ = ["Result", "command", "read", "write", "write_json"]
 
 Result = dict[str, Any]
 """An entry of the list."""
 
 _KEY = ("network", "dataset", "method", "pattern", "budget", "recalibrated", "fine_tuned")
 """Of results that agree in these, the later takes the place of the earlier."""
+
+
+def command(module: str) -> str:
+    """The command line that this process was started with, for a module of this project."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
 def read(file: Path | None) -> list[Result]:

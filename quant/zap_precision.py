@@ -11,8 +11,6 @@ their scale.
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from golden.pattern import Pattern
 from quant.choices import parse_sigma
 from quant.data import DATASETS
 from quant.evaluate import evaluate, load_for, run_network
-from quant.results import write_json
+from quant.results import command, write_json
 from quant.zap import Zap, load_zaps
 from quant.zap_quantise import add_zaps
 
@@ -122,8 +120,7 @@ def main() -> None:
         ]
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}, mask {pattern}", rows))
     if args.json is not None:
-        command = shlex.join(["python", "-m", "quant.zap_precision", *sys.argv[1:]])
-        write_json(args.json, {"command": command, "rows": rows})
+        write_json(args.json, {"command": command("quant.zap_precision"), "rows": rows})
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

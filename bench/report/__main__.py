@@ -10,8 +10,6 @@ beside it. What there are no data for is left out, and named.
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from bench.report.points import LARGEST_DROP, Point
 from bench.report.table import table
 from golden.bundle import MANIFEST
 from golden.errors import UserError, run_cli
+from quant.results import command
 
 __all__ = ["main"]
 
@@ -65,7 +64,7 @@ def main() -> None:
     page = write(
         args.out,
         title="What skipping predicted zeros saves and costs",
-        command=shlex.join(["python", "-m", "bench.report", *sys.argv[1:]]),
+        command=command("bench.report"),
         sections=[section for section in sections if section.exhibits],
         skipped=skipped,
     )
