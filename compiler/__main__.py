@@ -43,13 +43,14 @@ def _report(program: Program, console: Console) -> None:
     config = program.config
     table = Table(title=f"{program.network} for zapcore_{config.name}")
     table.add_column("layer")
-    for column in ("ifm", "ofm", "MACs", "ifm buffer", "weight ring", "ofm bank"):
+    for column in ("ifm", "ofm", "MACs", "strips", "ifm buffer", "weight ring", "ofm bank"):
         table.add_column(column, justify="right")
     for layer in program.layers:
         table.add_row(
             layer.name,
             *("x".join(map(str, program.tensors[name].shape)) for name in layer.ends),
             f"{layer.macs:,}",
+            _counts(layer.tiles),
             f"{layer.ifm_words / config.ifm_words:.0%}",
             f"{layer.kernel_words / config.weight_words:.0%}",
             f"{layer.pixels / config.ofm_words:.0%}",
@@ -61,6 +62,12 @@ def _report(program: Program, console: Console) -> None:
         f"operating points: {', '.join(program.points)}",
         highlight=False,
     )
+
+
+def _counts(tiles: dict[str, int]) -> str:
+    """How many strips a layer is, least and most of all operating points."""
+    least, most = min(tiles.values()), max(tiles.values())
+    return str(least) if least == most else f"{least} .. {most}"
 
 
 if __name__ == "__main__":

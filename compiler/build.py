@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from compiler.fuse import pool_after
-from compiler.lower import Lowered, lower
+from compiler.lower import Lowered, Tile, lower
 from compiler.program import DENSE, Program, ProgramLayer
+from compiler.strips import Strip
 from compiler.tensors import ALIGNMENT, Allocator, Place
 from golden.bundle import Bundle
 from golden.errors import UserError
@@ -65,16 +66,20 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
         networks[point.name] = bundle.at(point.name)
     steps = _steps(bundle)
 
-    # What the program itself takes: headers, descriptors of each point, then the tables.
-    taken = len(networks) * (HEADER_BYTES + len(steps) * DESCRIPTOR_BYTES)
-    tables = _Tables(base + _aligned(taken))
     lowered = {
         name: [_lower(bundle, config, step, predictors) for step in _steps(network)]
         for name, (network, predictors) in networks.items()
     }
+    # What the program itself takes: headers, descriptors of each point, then the tables.
+    tiles = {name: sum(len(layer.tiles) for layer in layers) for name, layers in lowered.items()}
+    taken = len(networks) * HEADER_BYTES + sum(tiles.values()) * DESCRIPTOR_BYTES
+    tables = _Tables(base + _aligned(taken))
     split = {name: [_split(tables, layer) for layer in layers] for name, layers in lowered.items()}
     allocator = Allocator(tables.end)
-    counters = allocator.take(STORED_BYTES * len(steps))
+    counters = allocator.take(STORED_BYTES * max(tiles.values()))
+    edges = allocator.take(
+        max(_edge_bytes(layer) for layers in lowered.values() for layer in layers)
+    )
     tensors = _place(bundle, config, steps, allocator, keep=keep)
     if allocator.end > 1 << ADDRESS_BITS:
         raise UserError(
@@ -90,20 +95,25 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
             "version": VERSION,
             "lanes": config.lanes,
             "group": config.group,
-            "tiles": len(steps),
+            "tiles": tiles[name],
             "first": first + len(descriptors),
         }
         headers += pack_words(header_words(config), header, HEADER_BYTES)
+        counted = counters
         for number, (step, layer) in enumerate(zip(steps, layers, strict=True)):
-            words = {
-                **_fields(layer),
-                **_memory(config, step, layer, tensors),
-                **split[name][number],
-                "opcode": OPCODE_TILE,
-                "layer": number,
-                "counters": counters + number * STORED_BYTES,
-            }
-            descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)
+            for tile in layer.tiles:
+                words = {
+                    **_fields(tile),
+                    **_memory(config, step, layer, tile.strip, tensors),
+                    **split[name][number],
+                    "opcode": OPCODE_TILE,
+                    "layer": number,
+                    "edge_address": edges,
+                    "edge_plane": _edge_plane(layer),
+                    "counters": counted,
+                }
+                descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)
+                counted += STORED_BYTES
     return Program(
         config=config,
         network=bundle.manifest.name,
@@ -111,19 +121,24 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
         image=(headers + descriptors).ljust(tables.base - base, b"\0") + tables.data,
         end=allocator.end,
         points=list(networks),
+        counters=counters,
         layers=[
             ProgramLayer(
                 name=step.name,
                 input=step.input,
                 residual=step.residual,
                 output=step.output,
-                counters=counters + number * STORED_BYTES,
+                tiles={name: len(layers[number].tiles) for name, layers in lowered.items()},
                 macs=step.macs,
-                ifm_words=layer.ifm_words,
-                kernel_words=layer.fields["kernel_words"],
-                pixels=layer.fields["pixels"],
+                ifm_words=max(layers[number].ifm_words for layers in lowered.values()),
+                kernel_words=lowered[DENSE][number].tiles[0].fields["kernel_words"],
+                pixels=max(
+                    tile.fields["pixels"]
+                    for layers in lowered.values()
+                    for tile in layers[number].tiles
+                ),
             )
-            for number, (step, layer) in enumerate(zip(steps, lowered[DENSE], strict=True))
+            for number, step in enumerate(steps)
         ],
         tensors=tensors,
         input=bundle.manifest.input.tensor,
@@ -186,12 +201,6 @@ def _lower(
             f"layer {step.name!r} adds a residual from channel {shortcut.channel_offset} on, "
             f"no multiple of group = {config.group} in configuration {config.name!r}"
         )
-    pooled = activations[step.output].shape[1] * activations[step.output].shape[2]
-    if pooled > config.ofm_words:
-        raise UserError(
-            f"layer {step.name!r} needs {pooled} pixels of pooled ofm; "
-            f"configuration {config.name!r} has ofm_words = {config.ofm_words}"
-        )
     return lower(
         config,
         step.conv,
@@ -227,7 +236,7 @@ class _Tables:
 def _split(tables: _Tables, layer: Lowered) -> dict[str, int]:
     """Records and weights apart, so that operating points share the weights."""
     headers = record_words(layer.config)
-    records = layer.records.reshape(layer.fields["channels"], -1, layer.config.lanes)
+    records = layer.records.reshape(len(layer.conv.weight), -1, layer.config.lanes)
     return {
         "parameters": tables.add(records[:, :headers]),
         "weights": tables.add(records[:, headers:]),
@@ -307,28 +316,38 @@ def _concatenated(bundle: Bundle, config: Config) -> dict[str, tuple[str, int]]:
     return parents
 
 
-def _fields(layer: Lowered) -> dict[str, int]:
+def _edge_plane(layer: Lowered) -> int:
+    """Bytes of what two neighbouring strips share of a group of channels."""
+    return max(tile.fields["spilled"] for tile in layer.tiles) * layer.config.group
+
+
+def _edge_bytes(layer: Lowered) -> int:
+    return _edge_plane(layer) * -(-len(layer.conv.weight) // layer.config.group)
+
+
+def _fields(tile: Tile) -> dict[str, int]:
     """The engine's fields, those of the pooling with their prefix."""
-    fields = {name: value for name, value in layer.fields.items() if name != "pool"}
-    return {**fields, **{f"pool.{name}": value for name, value in layer.fields["pool"].items()}}
+    fields = {name: value for name, value in tile.fields.items() if name != "pool"}
+    return {**fields, **{f"pool.{name}": value for name, value in tile.fields["pool"].items()}}
 
 
 def _memory(
-    config: Config, step: _Step, layer: Lowered, tensors: dict[str, Place]
+    config: Config, step: _Step, layer: Lowered, strip: Strip, tensors: dict[str, Place]
 ) -> dict[str, int]:
-    """Where a layer's tensors lie, and how its ifm goes into the buffer."""
+    """Where a strip's part of the layer's tensors lies, and how its ifm goes into the buffer."""
     ifm, ofm = tensors[step.input], tensors[step.output]
     channels, height, width = ifm.shape
     pixel_words = -(-channels // config.lanes)
+    first, end = max(strip.ifm.start, 0), min(strip.ifm.stop, height)
     words = {
-        "ifm_address": ifm.address,
+        "ifm_address": ifm.address + first * ifm.row_bytes,
         "ifm_row": ifm.row_bytes,
         "ifm_plane": ifm.plane_bytes,
-        "ifm_height": height,
+        "ifm_height": end - first,
         "ifm_width": width,
         "ifm_channels": channels,
-        "pad_top": step.conv.padding[0],
-        "pad_bottom": step.conv.padding[0],
+        "pad_top": first - strip.ifm.start,
+        "pad_bottom": strip.ifm.stop - end,
         "pad_left": step.conv.padding[1],
         "pad_right": step.conv.padding[1],
         "ifm_row_words": (width + 2 * step.conv.padding[1]) * pixel_words,
@@ -341,16 +360,17 @@ def _memory(
         "residual_first": 0,
         "residual_planes": 0,
         "residual_stride": 1,
-        "ofm_address": ofm.address,
+        "ofm_address": ofm.address + strip.pooled.start * ofm.row_bytes,
         "ofm_plane": ofm.plane_bytes,
-        "ofm_words": layer.pooled_size[0] * layer.pooled_size[1],
+        "ofm_words": len(strip.pooled) * layer.pooled_size[1],
     }
     if step.residual:
         residual, shortcut = tensors[step.residual], step.conv.shortcut
         assert shortcut is not None
+        residual_row = residual.row_bytes * shortcut.stride
         words |= {
-            "residual_address": residual.address,
-            "residual_row": residual.row_bytes * shortcut.stride,
+            "residual_address": residual.address + strip.region.start * residual_row,
+            "residual_row": residual_row,
             "residual_plane": residual.plane_bytes,
             "residual_first": shortcut.channel_offset // config.group,
             "residual_planes": residual.planes,

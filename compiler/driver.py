@@ -103,7 +103,7 @@ class Accelerator:
         return Result(
             output.unpack(self._transport.read_memory(output.address, output.size)),
             {name: self._total(name) for name in CORE_COUNTERS},
-            [self._counters(layer.counters) for layer in program.layers],
+            self._counters(program, point),
         )
 
     def start(self, address: int, point: int) -> None:
@@ -138,13 +138,13 @@ class Accelerator:
     def _total(self, counter: str) -> int:
         return self.read(f"{counter}_low") | self.read(f"{counter}_high") << 32
 
-    def _counters(self, address: int) -> dict[str, int]:
-        data = self._transport.read_memory(address, STORED_BYTES)
-        size = TOTAL_BITS // 8
-        return {
-            name: int.from_bytes(data[size * number : size * (number + 1)], "little")
-            for number, name in enumerate(CORE_COUNTERS)
-        }
+    def _counters(self, program: Program, point: str) -> list[dict[str, int]]:
+        """Of each layer, those of its tiles added up."""
+        tiles = [layer.tiles[point] for layer in program.layers]
+        data = self._transport.read_memory(program.counters, sum(tiles) * STORED_BYTES)
+        table = np.frombuffer(data, f"<u{TOTAL_BITS // 8}").reshape(sum(tiles), -1)
+        sums = np.add.reduceat(table[:, : len(CORE_COUNTERS)], np.cumsum([0, *tiles[:-1]]))
+        return [dict(zip(CORE_COUNTERS, row.tolist(), strict=True)) for row in sums]
 
 
 class MemoryMapped:

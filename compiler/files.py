@@ -32,6 +32,7 @@ def save(program: Program, folder: Path) -> None:
         "base": program.base,
         "end": program.end,
         "points": program.points,
+        "counters": program.counters,
         "input": program.input,
         "output": program.output,
         "layers": [asdict(layer) for layer in program.layers],
@@ -72,6 +73,7 @@ def load(folder: Path) -> Program:
         image=image,
         end=layout["end"],
         points=layout["points"],
+        counters=layout["counters"],
         layers=[ProgramLayer(**layer) for layer in layout["layers"]],
         tensors={
             name: Place(**{**place, "shape": tuple(place["shape"])})

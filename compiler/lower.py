@@ -1,4 +1,7 @@
-"""Lowers one convolution: descriptor, packed ifm, record stream; and reads the ofm stream back.
+"""Lowers one convolution: descriptors of its tiles, and its record stream.
+
+A layer is one tile where the buffers hold it, else one for each of its strips.
+
 
 A word of the ifm buffer holds V input channels of one pixel. Where a pixel has few channels, a word
 holds a patch of `pack` neighbouring pixels instead, and one step of the kernel covers as many of
@@ -7,27 +10,37 @@ its taps: the array's lanes are then filled by kernel columns (and rows) in plac
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from compiler.strips import Strip, cut
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
-from golden.pattern import FULL
+from golden.pattern import FULL, MAX_PERIOD, Pattern
 from hw.config import Config
 from hw.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
 
-__all__ = ["Lowered", "lower"]
+__all__ = ["Lowered", "Tile", "lower"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A strip of a convolution; `fields` are those of `hw.descriptor.LayerDescriptor`."""
+
+    strip: Strip
+    fields: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Lowered:
     """A convolution in the accelerator's terms.
 
-    `fields` are those of `hw.descriptor.LayerDescriptor`; `records` is the record stream, uint8
-    (c_o * words, V).
+    `tiles` are in the order in which they run; `records` is the record stream, uint8
+    (c_o * words, V), the same for each.
     """
 
     config: Config
@@ -40,9 +53,15 @@ class Lowered:
     pooled_size: tuple[int, int]
     """(height, width) of what leaves: the ofm, or its pooled map."""
     ifm_words: int
-    """Words of the ifm buffer that the ifm takes, padding included."""
-    fields: dict[str, Any]
+    """Words of the ifm buffer that the largest tile takes, padding included."""
+    tiles: list[Tile]
     records: np.ndarray
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a layer of one tile."""
+        (tile,) = self.tiles
+        return tile.fields
 
     @property
     def descriptor(self) -> int:
@@ -51,11 +70,12 @@ class Lowered:
         return layout.const(self.fields).as_bits()
 
     def pack_ifm(self, ifm: Tensor) -> np.ndarray:
-        """The words of the ifm buffer, uint8 (words, V), for one image (c_i, height, width)."""
+        """The ifm buffer, uint8 (words, V), of an ifm (c_i, height, width), in one tile."""
+        (tile,) = self.tiles
         vertical, horizontal = self.conv.padding
         values = ifm.numpy().astype(np.uint8)
         padded = np.pad(values, ((0, 0), (vertical, vertical), (horizontal, horizontal)))
-        pixels = padded.transpose(1, 2, 0)
+        pixels = padded[:, : len(tile.strip.ifm)].transpose(1, 2, 0)
         return _pack(pixels, self.pack, self.config.lanes).reshape(-1, self.config.lanes)
 
     def pack_residual(self, residual: Tensor) -> np.ndarray:
@@ -65,14 +85,14 @@ class Lowered:
         step, first = shortcut.stride, shortcut.channel_offset
         picked = residual.numpy().astype(np.uint8)[:, ::step, ::step]
         group = self.config.group
-        groups = -(-self.fields["channels"] // group)
+        groups = -(-len(self.conv.weight) // group)
         placed = np.zeros((groups * group, *self.ofm_size), np.uint8)
         placed[first : first + len(picked)] = picked
         return placed.reshape(groups, group, -1).transpose(0, 2, 1).reshape(-1, group)
 
     def unpack_ofm(self, words: np.ndarray) -> np.ndarray:
         """int32 (c_o, *pooled_size) from the ofm stream, uint8 (groups * pooled pixels, G)."""
-        channels = self.fields["channels"]
+        channels = len(self.conv.weight)
         groups = words.reshape(-1, *self.pooled_size, self.config.group)
         values = groups.transpose(0, 3, 1, 2).reshape(-1, *self.pooled_size)[:channels]
         return (values.view(np.int8) if self.conv.signed_output else values).astype(np.int32)
@@ -96,9 +116,6 @@ def lower(
     channels, height, width = ifm_shape
     kernel = conv.kernel
     ofm_h, ofm_w = conv.output_size(height, width)
-    padded_h, padded_w = (
-        size + 2 * pad for size, pad in zip((height, width), conv.padding, strict=True)
-    )
     pack = _choose_pack(config.lanes, channels, kernel)
     words = -(-channels // config.lanes)
     rows, cols = (-(-k // p) for k, p in zip(kernel, pack, strict=True))
@@ -106,12 +123,9 @@ def lower(
         inner_count, inner_step = cols * words, 1
     else:
         inner_count, inner_step = cols, pack[1]
-    row_words = padded_w * words
-    pattern = FULL if predictor is None else predictor.pattern
-    fields: dict[str, Any] = {
-        "height": ofm_h,
+    row_words = (width + 2 * conv.padding[1]) * words
+    common: dict[str, Any] = {
         "width": ofm_w,
-        "pixels": ofm_h * ofm_w,
         "channels": conv.weight.shape[0],
         "row_step": conv.stride[0] * row_words,
         "col_step": conv.stride[1] * words,
@@ -120,22 +134,15 @@ def lower(
         "outer_count": rows,
         "outer_step": pack[0] * row_words - (inner_count - 1) * inner_step,
         "kernel_words": inner_count * rows,
-        "period": pattern.period,
-        "pattern": pattern.repeated,
         "ifm_signed": int(ifm_signed),
         "ofm_signed": int(conv.signed_output),
         "zap": int(predictor is not None),
         "residual": int(conv.shortcut is not None),
         "residual_signed": int(residual_signed),
-        "pool": _pool_fields(config, pool, ofm_h, ofm_w),
     }
-    for name in ("row_step", "col_step", "inner_step", "outer_step"):
-        fields[name] %= config.ifm_words
     demands = {
-        "ifm_words": (padded_h * row_words, "words of ifm, padding included"),
-        "weight_words": (fields["kernel_words"], "words of weights for one channel"),
-        "ofm_words": (fields["pixels"], "pixels of ofm"),
-        "most_channels": (fields["channels"], "output channels"),
+        "weight_words": (inner_count * rows, "words of weights for one channel"),
+        "most_channels": (common["channels"], "output channels"),
     }
     if predictor is not None:
         demands["row_pixels"] = (ofm_w, "pixels in an ofm row with ZAP")
@@ -143,6 +150,18 @@ def lower(
             raise UserError(
                 f"layer {conv.name!r} has a predictor and configuration {config.name!r} has none"
             )
+    window = pool or Pool(name="", kernel=(1, 1), stride=(1, 1))
+    pooled_size = window.output_size(ofm_h, ofm_w)
+    for strips in _cuts(conv, window, ofm_h, zap=predictor is not None):
+        ifm_words = max(len(strip.ifm) for strip in strips) * row_words
+        pixels = max(
+            max(len(strip.region) * ofm_w, len(strip.pooled) * pooled_size[1]) for strip in strips
+        )
+        if ifm_words <= config.ifm_words and pixels <= config.ofm_words:
+            break
+    else:
+        demands["ifm_words"] = (ifm_words, "words of ifm, padding included, for its least strip")
+        demands["ofm_words"] = (pixels, "pixels of ofm for its least strip")
     for field, (need, what) in demands.items():
         have = getattr(config, field)
         if need > have:
@@ -150,8 +169,14 @@ def lower(
                 f"layer {conv.name!r} needs {need} {what}; "
                 f"configuration {config.name!r} has {field} = {have}"
             )
-    records = _records(config, conv, pack, predictor)
-    pooled_size = fields["pool"]["height"], fields["pool"]["width"]
+    pattern = FULL if predictor is None else predictor.pattern
+    tiles = []
+    for strip in strips:
+        fields = common | _strip_fields(strip, ofm_w, common["row_step"], pattern)
+        for name in ("row_step", "col_step", "inner_step", "outer_step", "base", "first_base"):
+            fields[name] %= config.ifm_words
+        fields["pool"] = _pool_fields(config, window, strip, ofm_w, pooled=pool is not None)
+        tiles.append(Tile(strip, fields))
     return Lowered(
         config,
         conv,
@@ -159,29 +184,57 @@ def lower(
         pack,
         (ofm_h, ofm_w),
         pooled_size,
-        padded_h * row_words,
-        fields,
-        records,
+        ifm_words,
+        tiles,
+        _records(config, conv, pack, predictor),
     )
 
 
-def _pool_fields(config: Config, pool: Pool | None, height: int, width: int) -> dict[str, int]:
-    """The descriptor's pooling of an ofm of that size; windows of one pixel where there is none."""
-    window = pool or Pool(name="", kernel=(1, 1), stride=(1, 1))
-    pooled_h, pooled_w = window.output_size(height, width)
-    multiplier, shift = window.average or (0, 0)
+def _cuts(conv: Conv, pool: Pool, height: int, *, zap: bool) -> Iterator[list[Strip]]:
+    """Every way to cut a layer into strips of equal height, the fewest strips first."""
+    total, _ = pool.output_size(height, pool.kernel[1])
+    for rows in sorted({-(-total // count) for count in range(1, total + 1)}, reverse=True):
+        yield cut(conv, pool, height, rows, zap=zap)
+
+
+def _strip_fields(strip: Strip, width: int, row_step: int, pattern: Pattern) -> dict[str, Any]:
+    """A strip's rows, addresses and phase; what its first own row reads begins at address 0."""
+    top, own = strip.region.start, strip.own
+    first = top + strip.restored
     return {
-        "pooled": int(pool is not None),
+        "height": len(strip.region),
+        "pixels": len(strip.region) * width,
+        "first_row": strip.restored,
+        "restored": strip.restored * width,
+        "spilled": strip.spilled * width,
+        "scored_row": own.start - top,
+        "scored_end": own.stop - top,
+        "base": (top - own.start) * row_step,
+        "first_base": (first - own.start) * row_step,
+        "period": pattern.period,
+        "pattern": sum(pattern.computes(top + i, 0) << i for i in range(2 * MAX_PERIOD)),
+        "first_residue": strip.restored % pattern.period,
+    }
+
+
+def _pool_fields(
+    config: Config, window: Pool, strip: Strip, width: int, *, pooled: bool
+) -> dict[str, int]:
+    """A strip's windows on an ofm of that width; they are of one pixel where nothing is pooled."""
+    multiplier, shift = window.average or (0, 0)
+    top = strip.pooled.start * window.stride[0] - window.padding[0] - strip.region.start
+    return {
+        "pooled": int(pooled),
         "average": int(window.average is not None),
-        "height": pooled_h,
-        "width": pooled_w,
+        "height": len(strip.pooled),
+        "width": window.output_size(window.kernel[0], width)[1],
         "kernel_height": window.kernel[0],
         "kernel_width": window.kernel[1],
         "stride_height": window.stride[0],
         "stride_width": window.stride[1],
-        "top": -window.padding[0],
+        "top": top,
         "left": -window.padding[1],
-        "first_line": -window.padding[0] * width % config.ofm_words,
+        "first_line": top * width % config.ofm_words,
         "line_step": window.stride[0] * width % config.ofm_words,
         "multiplier": multiplier,
         "shift": shift,

@@ -26,19 +26,20 @@ class ProgramLayer:
         Of the bundle's layer; one with a pooling on its way out is named after its convolution.
     input, residual, output : str
         Tensors; `residual` is empty where nothing is added.
-    counters : int
-        Address of its counters, `hw.sequencer.STORED_BYTES`.
+    tiles : {operating point: count}
+        How many tiles it is.
     macs : int
         Multiply-accumulates without skips, padding included; 0 for pooling.
     ifm_words, kernel_words, pixels : int
-        What it takes of the ifm buffer, of the weight ring for a channel, and of an ofm bank.
+        What its largest tile takes of the ifm buffer, of the weight ring for a channel, and of an
+        ofm bank.
     """
 
     name: str
     input: str
     residual: str
     output: str
-    counters: int
+    tiles: dict[str, int]
     macs: int
     ifm_words: int
     kernel_words: int
@@ -66,6 +67,9 @@ class Program:
         The first address after scratch memory, which follows the image.
     points : list of str
         Names of the operating points, in the order of their headers.
+    counters : int
+        Where the tiles' counters lie, `hw.sequencer.STORED_BYTES` each, in the order in which an
+        operating point runs them.
     layers : list of ProgramLayer
     tensors : {name: Place}
         Those between layers, the network's input and output among them. Two may share memory if
@@ -80,6 +84,7 @@ class Program:
     image: bytes
     end: int
     points: list[str]
+    counters: int
     layers: list[ProgramLayer]
     tensors: dict[str, Place]
     input: str

@@ -3,16 +3,17 @@
     memory -> read port -+-> sequencer (descriptors)
                          +-> records ------------------> engine -> ofm -> write port -> memory
                          +-> residual loader ----------/
+                         +-> edge rows ----------------/
                          +-> ifm loader -> ifm buffer -/
 
-Records and residual stream in while the array works; the ifm is loaded before, and the ofm leaves a
-group of G channels behind the array. Whatever is under way in the memory ends by itself once `halt`
-is high; then a reset leaves no trace of the tile.
+Records, residual and edge rows stream in while the array works; the ifm is loaded before, and the
+ofm leaves a group of G channels behind the array. Whatever is under way in the memory ends by
+itself once `halt` is high; then a reset leaves no trace of the tile.
 """
 
 from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out, connect
 
 from hw.axi import Request, read_ports, write_ports
 from hw.config import Config
@@ -24,12 +25,14 @@ from hw.program import TileDescriptor
 from hw.registers import CORE_COUNTERS, TOTAL_BITS
 from hw.residual_loader import ResidualLoader
 from hw.resize import Narrow, Widen
-from hw.walks import OfmWalk, RecordWalk
+from hw.walks import EdgeWalk, OfmWalk, RecordWalk
 
 __all__ = ["Datapath"]
 
-_RECORDS, _RESIDUALS, _PROGRAM, _IFM = range(4)
+_RECORDS, _RESIDUALS, _EDGES, _IFM = range(4)
 """Clients of the read port: what the array would wait for is served first."""
+_PROGRAM = _EDGES
+"""The sequencer reads between tiles."""
 
 
 class Datapath(wiring.Component):
@@ -91,10 +94,13 @@ class Datapath(wiring.Component):
         m.submodules.ifm = ifm = IfmLoader(config)
         m.submodules.residuals = residuals = ResidualLoader(config)
         m.submodules.records = records = RecordWalk(config)
+        m.submodules.edges = edges = EdgeWalk(config)
         m.submodules.ofm = ofm = OfmWalk(config)
         beats_per_word = config.lanes // config.bus_bytes
         m.submodules.widen = widen = Widen(config.bus_bits, beats_per_word)
-        m.submodules.narrow = narrow = Narrow(config.bus_bits, config.group // config.bus_bytes)
+        beats_per_pixel = config.group // config.bus_bytes
+        m.submodules.widen_edges = widen_edges = Widen(config.bus_bits, beats_per_pixel)
+        m.submodules.narrow = narrow = Narrow(config.bus_bits, beats_per_pixel)
 
         for port, names in ((read, read_ports(config)), (write, write_ports(config))):
             for name, member in names.items():
@@ -116,16 +122,24 @@ class Datapath(wiring.Component):
         connect(m, residuals.requests, read.requests[_RESIDUALS])
         connect(m, read.words[_RESIDUALS], residuals.beats)
         connect(m, residuals.words, engine.residuals)
-        connect(m, flipped(self.requests), read.requests[_PROGRAM])
-        connect(m, read.words[_PROGRAM], flipped(self.beats))
+        connect(m, widen_edges.o, engine.edges)
         connect(m, ifm.requests, read.requests[_IFM])
         connect(m, read.words[_IFM], ifm.beats)
         connect(m, ifm.writes, engine.ifm)
 
-        # Stores: the ofm while a tile is in work, the sequencer's own in between.
+        # Edge rows and the ofm while a tile is in work, the sequencer's own in between.
         working = ~self.done
+        beats = read.words[_PROGRAM]
+        m.d.comb += [
+            widen_edges.i.payload.eq(beats.payload),
+            widen_edges.i.valid.eq(working & beats.valid),
+            self.beats.payload.eq(beats.payload),
+            self.beats.valid.eq(~working & beats.valid),
+            beats.ready.eq(Mux(working, widen_edges.i.ready, self.beats.ready)),
+        ]
         connect(m, engine.ofm, narrow.i)
         for mine, theirs, port in (
+            (edges.requests, self.requests, read.requests[_EDGES]),
             (ofm.requests, self.store, write.requests),
             (narrow.o, self.stored, write.words),
         ):
@@ -145,7 +159,7 @@ class Datapath(wiring.Component):
             m.d.comb += layer.pool[name].eq(self.tile.pool[name])
         begin = Signal()
         m.d.comb += begin.eq(self.start & self.done)
-        for part in (ifm, residuals, records, ofm):
+        for part in (ifm, residuals, records, edges, ofm):
             m.d.comb += [part.tile.eq(self.tile), part.start.eq(begin)]
         with m.FSM() as life:
             # Continuous assignments, for Icarus: see `hw.drain`.

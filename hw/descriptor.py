@@ -59,17 +59,25 @@ class PoolDescriptor(data.StructLayout):
 
 
 class LayerDescriptor(data.StructLayout):
-    """One convolution, in the terms of the engine's address generators.
+    """One convolution, or a strip of its rows, in the terms of the engine's address generators.
 
     The ifm lies in its buffer with its padding written out. The word read for step i of an ofm
-    pixel at (row, col) is at `row * row_step + col * col_step` plus an offset that runs through
-    `outer_count` kernel rows of `inner_count` steps: `inner_step` apart, and `outer_step` from the
-    last word of one row to the first of the next. `kernel_words` is their product, the words of one
-    channel's weights, and `pixels` that of `height` and `width`. Addresses wrap at the size of the
-    buffer, so a step back is a step of its complement.
+    pixel at (row, col) is at `base + row * row_step + col * col_step` plus an offset that runs
+    through `outer_count` kernel rows of `inner_count` steps: `inner_step` apart, and `outer_step`
+    from the last word of one row to the first of the next. `kernel_words` is their product, the
+    words of one channel's weights. Addresses wrap at the size of the buffer, so a step back is a
+    step of its complement.
 
-    `pattern` is the computation pattern's bits repeated to twice the longest period, so that the
-    bits after any residue can be read off without a modulus (`Pattern.repeated`).
+    `height` and `width` are those of the strip's region: the rows that an ofm bank holds, `pixels`
+    in all. The rows above `first_row`, `restored` pixels, were computed by the strip above; the
+    address and pattern residue of (first_row, 0) are `first_base` and `first_residue`. The last
+    `spilled` pixels leave once more, for the strip below. `I_t` is decided in the rows from
+    `scored_row` up to, but not including, `scored_end`. A whole map is a strip whose region is all
+    that it has: nothing restored, nothing spilled, every row scored.
+
+    `pattern` is the computation pattern's bits, from that of the region's first position on,
+    repeated to twice the longest period, so that the bits after any residue can be read off without
+    a modulus (`Pattern.repeated`).
     """
 
     def __init__(self, config: Config) -> None:
@@ -81,7 +89,14 @@ class LayerDescriptor(data.StructLayout):
                 "height": pixels,
                 "width": pixels,
                 "pixels": pixels,
+                "first_row": pixels,
+                "restored": pixels,
+                "spilled": pixels,
+                "scored_row": pixels,
+                "scored_end": pixels,
                 "channels": bits_for(config.most_channels),
+                "base": address,
+                "first_base": address,
                 "row_step": address,
                 "col_step": address,
                 "inner_count": words,
@@ -91,6 +106,7 @@ class LayerDescriptor(data.StructLayout):
                 "kernel_words": words,
                 "period": bits_for(MAX_PERIOD),
                 "pattern": 2 * MAX_PERIOD,
+                "first_residue": range(MAX_PERIOD),
                 "ifm_signed": 1,
                 "ofm_signed": 1,
                 "zap": 1,

@@ -1,5 +1,8 @@
 """Drain: hands an ofm bank out in raster order, pooled on its way where the layer says so.
 
+Of a strip it hands out the rows that are the strip's own; the pixels that the strip below needs
+follow as they are.
+
 It reads the windows of a max or average pooling tap by tap, G channels at a time; a layer without
 pooling has windows of one pixel. A tap takes a cycle, one outside the map too, and an average
 G + 5 more for each window. All of it is behind the array's back: the next group of G channels is
@@ -43,7 +46,7 @@ class Drain(wiring.Component):
     word : In(8 * G)
         The word at the address of the cycle before.
     done : Out(1)
-        Every pixel of the bank has been read.
+        All that leaves of the bank has been read.
     idle : Out(1)
         No word is left to leave.
     words : Out(stream of G bytes)
@@ -87,6 +90,7 @@ class Drain(wiring.Component):
         first = Signal()
         reserved = Signal(range(_QUEUE + 1))
         tap = Signal()
+        spilling = Signal()
         last = Signal()
         row_ends = taps_left == 1
         m.d.comb += [
@@ -108,6 +112,19 @@ class Drain(wiring.Component):
                 tap_rows_left.eq(pool.kernel_height),
             ]
 
+        def end_windows():
+            m.next = "DONE"
+            with m.If(layer.spilled != 0):
+                m.d.sync += [
+                    first.eq(1),
+                    row.eq(0),
+                    col.eq(0),
+                    line.eq(layer.pixels - layer.spilled),
+                    taps_left.eq(1),
+                    tap_rows_left.eq(1),
+                ]
+                m.next = "SPILL"
+
         len_average = _COMBINED + config.group + _AVERAGED
         phase = Signal(range(len_average + 1))
         averaged = Signal()
@@ -117,7 +134,8 @@ class Drain(wiring.Component):
             # only when that changes, and until then its outputs are undefined.
             m.d.comb += [
                 reading.eq(walk.ongoing("READ")),
-                tap.eq(reading & (reserved != _QUEUE)),
+                spilling.eq(walk.ongoing("SPILL")),
+                tap.eq((reading | spilling) & (reserved != _QUEUE)),
                 averaged.eq(walk.ongoing("AVERAGE") & (phase == len_average - 1)),
                 self.done.eq(walk.ongoing("DONE")),
             ]
@@ -161,12 +179,17 @@ class Drain(wiring.Component):
                             m.d.sync += phase.eq(0)
                             m.next = "AVERAGE"
                         with m.Elif((cols_left == 1) & (rows_left == 1)):
-                            m.next = "DONE"
+                            end_windows()
             with m.State("AVERAGE"):
                 m.d.sync += phase.eq(phase + 1)
                 with m.If(averaged):
                     m.next = "READ"
                     with m.If(rows_left == 0):
+                        end_windows()
+            with m.State("SPILL"):
+                with m.If(tap):
+                    m.d.sync += line.eq(line + 1)
+                    with m.If(line == layer.pixels - 1):
                         m.next = "DONE"
             with m.State("DONE"):
                 m.next = "REST"
@@ -211,13 +234,11 @@ class Drain(wiring.Component):
         averages = Signal(8 * (config.group - 1))
         m.d.sync += averages.eq(Cat(averages, average)[8:])
 
-        window_ends = delayed(m, tap & last & ~pool.average, _COMBINED)
+        window_ends = delayed(m, tap & last & (spilling | ~pool.average), _COMBINED)
         m.d.comb += [
             queue.w_en.eq(window_ends | averaged),
-            queue.w_data.eq(
-                Mux(pool.average, Cat(averages, average), Cat(lane[:8] for lane in lanes))
-            ),
-            self.idle.eq(~reading & (reserved == 0)),
+            queue.w_data.eq(Mux(averaged, Cat(averages, average), Cat(lane[:8] for lane in lanes))),
+            self.idle.eq(~reading & ~spilling & (reserved == 0)),
         ]
         leaves = self.words.valid & self.words.ready
         m.d.sync += reserved.eq(reserved + (tap & last) - leaves)

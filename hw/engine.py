@@ -1,4 +1,4 @@
-"""The layer engine: one convolution from its ifm buffer to its ofm stream.
+"""The layer engine: one convolution, or a strip of it, from its ifm buffer to its ofm stream.
 
     records -> loader -> weight ring -----------+
                  |                              v
@@ -56,8 +56,11 @@ class LayerEngine(wiring.Component):
         See `hw.loader`.
     residuals : In(stream of G bytes)
         See `hw.residuals`.
+    edges : In(stream of G bytes)
+        See `hw.edges`.
     ofm : Out(stream of G bytes)
-        For each group of G channels every pixel in raster order; channels past the last are zero.
+        For each group of G channels the strip's own pixels in raster order, pooled where they are,
+        and the spilled ones; channels past the last are zero.
     counters : Out(CounterBlock)
         Of the layer in work, or the last one.
     """
@@ -73,6 +76,7 @@ class LayerEngine(wiring.Component):
                 "ifm": In(stream.Signature(PartWrite(config))),
                 "records": In(stream.Signature(unsigned(word))),
                 "residuals": In(stream.Signature(unsigned(8 * config.group))),
+                "edges": In(stream.Signature(unsigned(8 * config.group))),
                 "ofm": Out(stream.Signature(unsigned(8 * config.group))),
                 "counters": Out(CounterBlock()),
             }
@@ -142,6 +146,7 @@ class LayerEngine(wiring.Component):
             ]
         connect(m, flipped(self.records), loader.words)
         connect(m, flipped(self.residuals), residuals.words)
+        connect(m, flipped(self.edges), banks.edges)
         connect(m, loader.writes, weight_buffer.writes)
         connect(m, scheduler.items, pattern_grouper.items)
         connect(m, banks.words, flipped(self.ofm))
@@ -157,6 +162,7 @@ class LayerEngine(wiring.Component):
         scheduled_weights = Signal(ceil_log2(config.weight_words))
         records_ready = Signal(range(RECORD_SLOTS + 1))
         residuals_ready = Signal(range(3))
+        edges_ready = Signal(range(3))
         open_groups = Signal(range(3))
         in_flight = [Signal(8, name=f"in_flight_{parity}") for parity in range(2)]
         room = Signal(range(_VALUES + 1), init=_VALUES)
@@ -211,10 +217,17 @@ class LayerEngine(wiring.Component):
         last_oldest = oldest + 1 == layer.channels
         last_scheduled = scheduled + 1 == layer.channels
         oldest_in_flight = Mux(oldest[0], in_flight[1], in_flight[0])
+        oldest_restored = (layer.restored == 0) | (edges_ready != 0)
         m.d.comb += [
             pattern_ends.eq(pattern.valid & pattern.ready & pattern.payload.end),
             survivors_end.eq(survivor.valid & survivor.ready & survivor.payload.end),
-            retire.eq((ahead != 0) & (survivors_done | ~zap) & (oldest_in_flight == 0) & running),
+            retire.eq(
+                running
+                & (ahead != 0)
+                & (survivors_done | ~zap)
+                & (oldest_in_flight == 0)
+                & oldest_restored
+            ),
             loader.retired.eq(retire),
             banks.drain.eq(retire & (oldest[:group_bits].all() | last_oldest)),
             residuals.freed.eq(banks.drain),
@@ -224,6 +237,7 @@ class LayerEngine(wiring.Component):
             ahead.eq(ahead + pattern_ends - retire),
             records_ready.eq(records_ready + loader.loaded - pattern_ends),
             residuals_ready.eq(residuals_ready + residuals.loaded - group_ends),
+            edges_ready.eq(edges_ready + banks.restored - banks.drain),
             open_groups.eq(open_groups + (group_ends & ~last_scheduled) - banks.drained),
         ]
         with m.If(pattern_ends):
@@ -278,6 +292,7 @@ class LayerEngine(wiring.Component):
                 kept.eq(predictor.kept),
                 skipped.eq(predictor.skipped),
             ]
+            connect(m, banks.recalled, predictor.recalled)
             connect(m, predictor.survivors, survivor_grouper.items)
             m.d.sync += [unscored.eq(unscored + loader.loaded - taken), slot.eq(slot + taken)]
             with m.If(started):
@@ -298,6 +313,7 @@ class LayerEngine(wiring.Component):
                     scheduled_weights,
                     records_ready,
                     residuals_ready,
+                    edges_ready,
                     open_groups,
                 )
             ]

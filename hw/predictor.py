@@ -7,8 +7,9 @@ survivors, for the array to compute. Zero padding, rounding and widths are those
 `golden.layers.scores`.
 
 A score needs its 5x5 neighbourhood, so decisions lag two rows and two columns behind the
-activations. Throughput: one position a cycle; a channel takes (height + 2) * (width + 2) +
-`LATENCY` cycles, more where its activations are not there yet or its survivors are not taken.
+activations. At a strip's edge those are activations of the rows beyond it, at the map's they are
+zeros. Throughput: one position a cycle; a channel takes (scored_end + 2) * (width + 2) + `LATENCY`
+cycles, more where its activations are not there yet or its survivors are not taken.
 """
 
 from amaranth import Module, Mux, Signal
@@ -44,8 +45,10 @@ class Predictor(wiring.Component):
         Stable while a channel is in work.
     records : In(stream of PredictorRecord)
         One for each channel, taken when the channel before has left.
+    recalled : In(stream of u8)
+        What each channel has in the restored rows, in raster order; counts on `I_s` only.
     values : In(stream of u8)
-        The activations of `I_s`, in raster order, channel after channel.
+        The activations of `I_s` in the rows below, in raster order, channel after channel.
     survivors : Out(stream of WorkItem)
         In raster order, an end mark after each channel.
     kept, skipped : Out(1)
@@ -58,6 +61,7 @@ class Predictor(wiring.Component):
             {
                 "layer": In(LayerDescriptor(config)),
                 "records": In(stream.Signature(PredictorRecord())),
+                "recalled": In(stream.Signature(unsigned(8))),
                 "values": In(stream.Signature(unsigned(8))),
                 "survivors": Out(stream.Signature(WorkItem(config))),
                 "kept": Out(1),
@@ -75,31 +79,46 @@ class Predictor(wiring.Component):
 
         record = Signal(PredictorRecord())
 
-        # The walk: positions of the map and two rows and columns more, to flush the windows.
+        # The walk: positions of the region, and two rows and columns more than are scored, to flush
+        # the windows.
         running = Signal()
         idle = Signal(init=1)
         row = Signal(pixels + 1)
         col = Signal(pixels + 1)
         residue = Signal(range(MAX_PERIOD))
         row_residue = Signal(range(MAX_PERIOD))
+        restored = Signal()
         in_map = Signal()
         computed = Signal()
         step = Signal()
+        recalls = in_map & restored
+        takes = computed & ~restored
         m.d.comb += [
             in_map.eq((row < layer.height) & (col < layer.width)),
             computed.eq(in_map & (layer.pattern >> residue)[0]),
-            step.eq(running & (~computed | self.values.valid)),
-            self.values.ready.eq(running & computed & enable),
+            step.eq(running & (~recalls | self.recalled.valid) & (~takes | self.values.valid)),
+            self.recalled.ready.eq(running & recalls & enable),
+            self.values.ready.eq(running & takes & enable),
             self.records.ready.eq(idle),
         ]
+        value = Mux(restored, self.recalled.payload, self.values.payload)
+        # Where the next decision is: counted again, as that is where it is needed.
+        index = Signal(pixels)
+        base = Signal(address)
+        row_base = Signal(address)
+        at_residue = Signal(range(MAX_PERIOD))
+        at_row_residue = Signal(range(MAX_PERIOD))
         last_col = col == layer.width + 1
-        last_row = row == layer.height + 1
+        last_row = row == layer.scored_end + 1
         with m.If(idle & self.records.valid):
             m.d.sync += [
                 idle.eq(0),
                 running.eq(1),
                 record.eq(self.records.payload),
+                restored.eq(layer.first_row != 0),
                 *(s.eq(0) for s in (row, col, residue, row_residue)),
+                *(s.eq(0) for s in (index, at_residue, at_row_residue)),
+                *(s.eq(layer.base) for s in (base, row_base)),
             ]
         with m.If(step & enable):
             m.d.sync += [col.eq(col + 1), residue.eq(advance_residue(residue, 1, layer.period))]
@@ -110,6 +129,7 @@ class Predictor(wiring.Component):
                     col.eq(0),
                     residue.eq(start_residue),
                     row_residue.eq(start_residue),
+                    restored.eq(row + 1 < layer.first_row),
                 ]
                 with m.If(last_row):
                     m.d.sync += running.eq(0)
@@ -122,7 +142,7 @@ class Predictor(wiring.Component):
             layer1.weights.eq(record.weight1),
             layer1.bias.eq(record.bias1),
             layer1.valid.eq(step),
-            layer1.value.eq(Mux(computed, self.values.payload, 0)),
+            layer1.value.eq(Mux(computed, value, 0)),
             layer1.col.eq(col),
             layer1.col_in_map.eq(col < layer.width),
             layer1.above_in_map.eq(row >= 1),
@@ -151,22 +171,18 @@ class Predictor(wiring.Component):
             layer2.above_in_map.eq(1),  # before the map comes a row of zeros, from layer 1
         ]
 
-        # Decide. Position, address and residue are counted again here, where they are needed.
+        # Decide.
         decide_delay = hidden_delay + _CONV_LATENCY
         decide = delayed(m, step & (row >= 2) & (col >= 2), decide_delay, enable)
+        scored = delayed(m, row >= layer.scored_row + 2, decide_delay, enable)
         row_ends = delayed(m, last_col, decide_delay, enable)
         channel_ends = delayed(m, step & last_col & last_row, decide_delay, enable)
-        index = Signal(pixels)
-        base = Signal(address)
-        row_base = Signal(address)
-        at_residue = Signal(range(MAX_PERIOD))
-        at_row_residue = Signal(range(MAX_PERIOD))
         end = Signal()
         predicted = Signal()
         survives = Signal()
         item = self.survivors.payload
         m.d.comb += [
-            predicted.eq(enable & decide & ~(layer.pattern >> at_residue)[0]),
+            predicted.eq(enable & decide & scored & ~(layer.pattern >> at_residue)[0]),
             survives.eq(layer2.sum > record.threshold),
             self.kept.eq(predicted & survives),
             self.skipped.eq(predicted & ~survives),
@@ -194,10 +210,7 @@ class Predictor(wiring.Component):
                         at_row_residue.eq(next_row_residue),
                     ]
             with m.If(end):
-                m.d.sync += [
-                    idle.eq(1),
-                    *(s.eq(0) for s in (index, base, row_base, at_residue, at_row_residue)),
-                ]
+                m.d.sync += idle.eq(1)
         return m
 
 

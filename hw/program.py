@@ -38,7 +38,7 @@ __all__ = [
 
 MAGIC = 0x50415A43
 """First word of a header: `CZAP` as text."""
-VERSION = 1
+VERSION = 2
 """Changes whenever an older core would misread a newer program."""
 OPCODE_TILE = 1
 HEADER_BYTES = 32
@@ -98,11 +98,13 @@ def descriptor_words(config: Config) -> dict[str, Word]:
 
     Words without a prefix, and those of `pool`, are the fields of `hw.descriptor.LayerDescriptor`.
     A `..._plane` or `..._row` is the distance in bytes from a plane to the next, or from a row to
-    the next. `ifm_row_words` and `ifm_pixel_words` are distances in the ifm buffer.
+    the next. `ifm_row_words` and `ifm_pixel_words` are distances in the ifm buffer. The rows of
+    each group of G channels that a strip shares with its neighbours are at `edge_address`.
     """
     pixels = config.ofm_words
     flag = Word(0, 1)
     count = Word(1, pixels)
+    some = Word(0, pixels)
     step = Word(0, config.ifm_words - 1)
     kernel = Word(1, config.weight_words)
     size = Word(1, _MOST_SIZE)
@@ -114,7 +116,14 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "height": count,
         "width": count,
         "pixels": count,
+        "first_row": some,
+        "restored": some,
+        "spilled": some,
+        "scored_row": some,
+        "scored_end": some,
         "channels": Word(1, config.most_channels),
+        "base": step,
+        "first_base": step,
         "row_step": step,
         "col_step": step,
         "inner_count": kernel,
@@ -124,6 +133,7 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "kernel_words": kernel,
         "period": Word(1, MAX_PERIOD),
         "pattern": Word(0, (1 << 2 * MAX_PERIOD) - 1),
+        "first_residue": Word(0, MAX_PERIOD - 1),
         "ifm_signed": flag,
         "ofm_signed": flag,
         "zap": flag if config.predictor else Word(0, 0),
@@ -137,7 +147,7 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "pool.kernel_width": count,
         "pool.stride_height": count,
         "pool.stride_width": count,
-        "pool.top": Word(-pixels, 0),
+        "pool.top": Word(-pixels, pixels - 1),
         "pool.left": Word(-pixels, 0),
         "pool.first_line": Word(0, pixels - 1),
         "pool.line_step": Word(0, pixels - 1),
@@ -167,7 +177,9 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "residual_stride": size,
         "ofm_address": address,
         "ofm_plane": address,
-        "ofm_words": Word(1, pixels),
+        "ofm_words": count,
+        "edge_address": address,
+        "edge_plane": address,
         "counters": address,
     }
 

@@ -1,4 +1,4 @@
-"""Pattern scheduler: emits `I_s`, channel after channel.
+"""Pattern scheduler: emits `I_s` from `first_row` on, channel after channel.
 
 It jumps from one computed position to the next, so that a sparse pattern feeds the array as fast as
 a dense one: one pixel a cycle, but for at most one cycle at the start of a row that begins with
@@ -74,13 +74,23 @@ class PatternScheduler(wiring.Component):
         m.d.comb += next_col.eq(col + gap)
 
         def restart():
-            return [s.eq(0) for s in (row, col, residue, row_residue, row_index, row_base)]
+            return [
+                row.eq(layer.first_row),
+                col.eq(0),
+                *(s.eq(layer.first_residue) for s in (residue, row_residue)),
+                row_index.eq(layer.restored),
+                row_base.eq(layer.first_base),
+            ]
+
+        nothing = layer.first_row == layer.height
 
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.start):
                     m.d.sync += [*restart(), channels_left.eq(layer.channels)]
                     m.next = "WALK"
+                    with m.If(nothing):
+                        m.next = "END"
             with m.State("WALK"):
                 with m.If(room):
                     m.d.sync += [
@@ -116,6 +126,6 @@ class PatternScheduler(wiring.Component):
                     ]
                     with m.If(channels_left == 1):
                         m.next = "IDLE"
-                    with m.Else():
+                    with m.Elif(~nothing):
                         m.next = "WALK"
         return m

@@ -10,7 +10,7 @@ from hw.config import Config
 from hw.descriptor import header_words
 from hw.program import TileDescriptor
 
-__all__ = ["OfmWalk", "RecordWalk"]
+__all__ = ["EdgeWalk", "OfmWalk", "RecordWalk"]
 
 
 class _Walk(wiring.Component):
@@ -77,27 +77,61 @@ class RecordWalk(_Walk):
         return m
 
 
-class OfmWalk(_Walk):
-    """Of each group of G channels its `ofm_words` words, a plane further each time."""
+class _PlaneWalk(_Walk):
+    """Of each group of G channels some runs of words, each a plane further in the next group."""
+
+    def _runs(self):
+        """(address, plane, words) of each run, as the tile has them."""
+        raise NotImplementedError
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
         tile = self.tile
+        runs = self._runs()
         walking = Signal()
         channel = Signal(len(tile.channels) + 1)
-        address = Signal.like(tile.ofm_address)
+        number = Signal(range(max(len(runs), 2)))  # Verilog has no vector of no bits
+        last = number == len(runs) - 1
         request = self.requests.payload
-        m.d.comb += [
-            self.requests.valid.eq(walking),
-            request.address.eq(address),
-            request.beats.eq(tile.ofm_words * (config.group // config.bus_bytes)),
-        ]
-        with m.If(self.requests.valid & self.requests.ready):
-            following = channel + config.group
-            m.d.sync += [channel.eq(following), address.eq(address + tile.ofm_plane)]
-            with m.If(following >= tile.channels):
-                m.d.sync += walking.eq(0)
+        m.d.comb += self.requests.valid.eq(walking)
+        taken = self.requests.valid & self.requests.ready
+        for run, (first, plane, words) in enumerate(runs):
+            address = Signal.like(first, name=f"address_{run}")
+            with m.If(number == run):
+                m.d.comb += [
+                    request.address.eq(address),
+                    request.beats.eq(words * (config.group // config.bus_bytes)),
+                ]
+                with m.If(taken):
+                    m.d.sync += address.eq(address + plane)
+            with m.If(self.start):
+                m.d.sync += address.eq(first)
+        with m.If(taken):
+            m.d.sync += number.eq(Mux(last, 0, number + 1))
+            with m.If(last):
+                following = channel + config.group
+                m.d.sync += channel.eq(following)
+                with m.If(following >= tile.channels):
+                    m.d.sync += walking.eq(0)
         with m.If(self.start):
-            m.d.sync += [walking.eq(1), channel.eq(0), address.eq(tile.ofm_address)]
+            m.d.sync += [walking.eq(1), channel.eq(0), number.eq(0)]
         return m
+
+
+class OfmWalk(_PlaneWalk):
+    """Its part of the ofm, and what the strip below needs of it."""
+
+    def _runs(self):
+        tile = self.tile
+        return [
+            (tile.ofm_address, tile.ofm_plane, tile.ofm_words),
+            (tile.edge_address, tile.edge_plane, tile.spilled),
+        ]
+
+
+class EdgeWalk(_PlaneWalk):
+    """What the strip above has spilled; this one spills to the same place, group after group."""
+
+    def _runs(self):
+        return [(self.tile.edge_address, self.tile.edge_plane, self.tile.restored)]

@@ -49,6 +49,7 @@ class Host:
         self.ifm = StreamSource(dut, "ifm")
         self.records = StreamSource(dut, "records", pause=self.load_pauses)
         self.residuals = StreamSource(dut, "residuals", pause=self.load_pauses)
+        self.edges = StreamSource(dut, "edges")  # none: a job is a whole map
         self.ofm = StreamSink(dut, "ofm", pause=self.ofm_pauses)
 
     async def idle(self) -> None:

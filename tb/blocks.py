@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -50,14 +50,23 @@ class Orders:
 
 @dataclass(frozen=True)
 class Map:
-    """An ofm, its pattern, and where the kernel of each of its pixels begins in the ifm buffer."""
+    """An ofm or a strip of one, its pattern, and where its kernels begin in the ifm buffer.
+
+    A strip has `above` and `below` rows of the map beyond its region; the rows before `first_row`
+    are restored, those of `scored` are scored. All of that is in rows of the region.
+    """
 
     config: Config
     height: int
     width: int
     pattern: Pattern
+    base: int
     row_step: int
     col_step: int
+    first_row: int
+    scored: range
+    above: int = 0
+    below: int = 0
 
     @classmethod
     def several(
@@ -74,8 +83,9 @@ class Map:
             (MAX_PERIOD // 4, MAX_PERIOD // 4, beyond),
         ):
             yield cls._of(config, rng, height, width, pattern)
-        for _ in range(count):
-            yield cls._draw(config, rng, widest)
+        for number in range(count):
+            drawn = cls._draw(config, rng, widest)
+            yield drawn._cut(rng) if number % 2 else drawn
 
     @classmethod
     def _draw(cls, config: Config, rng: random.Random, widest: int) -> Map:
@@ -92,37 +102,74 @@ class Map:
     def _of(
         cls, config: Config, rng: random.Random, height: int, width: int, pattern: Pattern
     ) -> Map:
-        row_step, col_step = (rng.randrange(config.ifm_words) for _ in range(2))
-        return cls(config, height, width, pattern, row_step, col_step)
+        base, row_step, col_step = (rng.randrange(config.ifm_words) for _ in range(3))
+        rows = range(height)
+        return cls(config, height, width, pattern, base, row_step, col_step, 0, rows)
+
+    def _cut(self, rng: random.Random) -> Map:
+        """A strip with this region, of any map, where the region has rows enough."""
+        above, below = (rng.choice([0, rng.randint(1, 2 * MAX_PERIOD)]) for _ in range(2))
+        first = rng.randint(2, 4) if above else 0
+        end = self.height - 2 if below else self.height
+        if first >= end:
+            return self
+        first_row = rng.choice([self.height, rng.randint(0, min(self.height, 8))])
+        scored = range(first, rng.randint(first + 1, end) if below else end)
+        return replace(self, above=above, below=below, first_row=first_row, scored=scored)
 
     def __str__(self) -> str:
-        return f"{self.height}x{self.width} map, pattern {self.pattern}"
+        return (
+            f"{self.height}x{self.width} region below {self.above} and above {self.below} rows, "
+            f"pattern {self.pattern}, computed from row {self.first_row}, scored {self.scored}"
+        )
+
+    @property
+    def whole(self) -> np.ndarray:
+        """`I_s` of the whole map as a bool array (above + height + below, width)."""
+        return self.pattern.mask(self.above + self.height + self.below, self.width)
+
+    def region(self, whole: np.ndarray) -> np.ndarray:
+        """The region's rows of a map."""
+        return whole[self.above : self.above + self.height]
 
     @property
     def computed(self) -> np.ndarray:
-        """`I_s` as a bool array (height, width)."""
-        return self.pattern.mask(self.height, self.width)
+        """`I_s` of the region as a bool array (height, width)."""
+        return self.region(self.whole)
 
     def pixels(self, chosen: np.ndarray) -> list[tuple[int, int]]:
         """(index, base) of the chosen positions in raster order."""
         return [
             (
                 int(row * self.width + col),
-                int(row * self.row_step + col * self.col_step) % self.config.ifm_words,
+                self._address(int(row), int(col)),
             )
             for row, col in np.argwhere(chosen)
         ]
 
+    def _address(self, row: int, col: int) -> int:
+        address = self.base + row * self.row_step + col * self.col_step
+        return address % self.config.ifm_words
+
     def descriptor(self, **further: int) -> int:
         """The descriptor's bits; `further` fields beside those of the map."""
+        pattern = self.pattern
+        bits = (pattern.computes(self.above + i, 0) for i in range(2 * MAX_PERIOD))
         fields = {
             "height": self.height,
             "width": self.width,
             "pixels": self.height * self.width,
+            "first_row": self.first_row,
+            "restored": self.first_row * self.width,
+            "scored_row": self.scored.start,
+            "scored_end": self.scored.stop,
+            "base": self.base,
+            "first_base": self._address(self.first_row, 0),
             "row_step": self.row_step,
             "col_step": self.col_step,
-            "period": self.pattern.period,
-            "pattern": self.pattern.repeated,
+            "period": pattern.period,
+            "pattern": sum(bit << i for i, bit in enumerate(bits)),
+            "first_residue": self.first_row % pattern.period,
         }
         return LayerDescriptor(self.config).const({**fields, **further}).as_bits()
 

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from compiler.lower import Lowered, lower
+from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
 from hw import verilog
 from hw.config import Config
@@ -57,7 +58,7 @@ class Layer:
         pool: Pool | None = None,
         pauses: tuple[float, float] = (0.0, 0.0),
     ) -> Layer:
-        """Lower the layer and run golden. Raises UserError where `config` cannot hold it."""
+        """Lower the layer and run golden. Raises UserError where it is no single tile."""
         channels, height, width = ifm.shape
         shape = (channels, height, width)
         lowered = lower(
@@ -69,6 +70,8 @@ class Layer:
             predictor=predictor,
             pool=pool,
         )
+        if len(lowered.tiles) > 1:
+            raise UserError(f"layer {layer.name!r} is of {len(lowered.tiles)} strips")
         batch = None if residual is None else residual[None]
         expected = conv(layer, ifm[None], predictor, batch)
         return cls(layer, ifm, predictor, lowered, expected, residual, pool, pauses)

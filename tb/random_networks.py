@@ -4,8 +4,9 @@
 
 A network is a bundle of a few layers of any shape, with ZAPs, shortcuts and poolings; the memory's
 latency and stalls are random too. What such a network lacks in sense it has in corners: maps of one
-pixel, strides that leave pixels over, channels that fill no group, shortcuts over any distance,
-poolings that no convolution can take along. Ends with `N activations compared, D differ`.
+pixel or of many strips, strides that leave pixels over, channels that fill no group, shortcuts over
+any distance, poolings that no convolution can take along. Ends with `N activations compared, D
+differ`.
 """
 
 from __future__ import annotations
@@ -108,14 +109,15 @@ class _Network:
         self._layers: list[Node] = []
         self._predictors: dict[str, PredictorNode] = {}
         self._choices: dict[str, LayerChoice] = {}
-        shape = (rng.choice((1, 3, rng.randint(1, 20))), rng.randint(1, 12), rng.randint(1, 14))
-        self._add_activation("image", shape, signed=rng.random() < 0.5)
+        channels = rng.choice((1, 3, rng.randint(1, 20)))
+        self._add_activation("image", (channels, *self._size()), signed=rng.random() < 0.5)
         for number in range(rng.randint(1, 4)):
             self._add_conv(f"conv{number}")
             if rng.random() < 0.3:
                 self._add_pool(f"pool{number}")
             if rng.random() < 0.2:
                 self._add_branches(f"cat{number}")
+        self._shrink()
         self._add_output("fc")
 
     @property
@@ -134,6 +136,24 @@ class _Network:
         )
         return Bundle(manifest, self._tensors)
 
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the image: mostly small, sometimes more than a bank holds."""
+        rng = self._rng
+        width = rng.randint(1, 14)
+        if rng.random() < 0.4:
+            return rng.randint(1, 12), width
+        width = rng.choice((1, 2, width, self._config.row_pixels))
+        return rng.randint(1, 4 * self._config.ofm_words // width), width
+
+    def _shrink(self) -> None:
+        """Strides and poolings until a fully connected layer fits."""
+        while True:
+            name = list(self._activations)[-1]
+            channels, height, width = self._activations[name].shape
+            if channels * height * width <= self._config.lanes * self._config.weight_words // 2:
+                return
+            self._add_conv(f"conv{len(self._layers)}", stride=(4, 4) if width > 1 else (4, 1))
+
     def _add_activation(self, name: str, shape: tuple[int, ...], *, signed: bool) -> None:
         channels, height, width = shape
         self._activations[name] = Activation(
@@ -145,11 +165,15 @@ class _Network:
         names = list(self._activations)
         return self._rng.choice(names) if self._rng.random() < 0.2 else names[-1]
 
-    def _add_conv(self, name: str) -> None:
+    def _add_conv(self, name: str, stride: tuple[int, int] | None = None) -> None:
         rng = self._rng
-        source = self._source()
+        source = self._source() if stride is None else list(self._activations)[-1]
         in_channels, height, width = self._activations[source].shape
-        kernel = rng.randint(1, 5), rng.randint(1, 5)
+        largest = rng.choice((3, 5, 5, 11))
+        kernel = (
+            rng.randint(1, min(largest, height + 1)),
+            rng.randint(1, min(largest, width + 1)),
+        )
         channels = rng.randint(1, 2 * self._config.group + 3)
         layer = draw_conv(
             self._draw,
@@ -157,7 +181,7 @@ class _Network:
             name,
             (channels, in_channels, *kernel),
             corner=rng.choice(CORNERS),
-            stride=(rng.randint(1, 2), rng.randint(1, 2)),
+            stride=stride or (rng.choice((1, 1, 1, 2, 4)), rng.choice((1, 1, 1, 2, 4))),
             padding=(rng.randrange(kernel[0]), rng.randrange(kernel[1])),
             signed_output=rng.random() < 0.2,
         )
@@ -165,7 +189,7 @@ class _Network:
         if min(size) < 1:
             raise UserError("the kernel is larger than its map")
         residual = ""
-        if rng.random() < 0.6:
+        if rng.random() < 0.4:
             layer, residual = self._with_shortcut(layer, size)
         self._add_layer(layer, source, residual, (channels, *size))
         if not layer.signed_output and self._config.predictor and rng.random() < 0.7:

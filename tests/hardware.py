@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from amaranth.sim import Simulator
 
 from hw.config import Config
 
-__all__ = ["TINY", "Resettable", "get", "pauses", "put", "simulate", "to_words"]
+__all__ = ["STRIPS", "TINY", "Resettable", "get", "pauses", "put", "simulate", "to_words"]
 
 TINY = Config(
     name="tiny",
@@ -28,6 +29,9 @@ TINY = Config(
     row_pixels=32,
     bus_bits=32,
 )
+
+STRIPS = replace(TINY, name="strips", ifm_words=128, ofm_words=64)
+"""As `TINY`, with so little room that most layers are cut into strips."""
 
 Testbench = Callable[[Any], Coroutine[Any, Any, None]]
 

@@ -201,9 +201,9 @@ def lower_conv(
     [
         (
             conv(in_channels=16, kernel=(7, 7), padding=0),
-            (16, 16, 17),
+            (16, 16, 40),
             None,
-            "544 words of ifm.*ifm_words = 512",
+            "560 words of ifm.*ifm_words = 512",
         ),
         (
             conv(in_channels=232, padding=0),
@@ -211,13 +211,14 @@ def lower_conv(
             None,
             "261 words of weights.*weight_words = 256",
         ),
-        (conv(in_channels=1), (1, 13, 10), None, "130 pixels of ofm.*ofm_words = 128"),
+        (conv(in_channels=1), (1, 3, 129), None, "129 pixels of ofm.*ofm_words = 128"),
+        (conv(in_channels=1), (1, 9, 26), zap(4), "130 pixels of ofm.*ofm_words = 128"),
         (conv(in_channels=1), (1, 3, 33), zap(4), "33 pixels in an ofm row.*row_pixels = 32"),
         (conv(channels=4097), (8, 2, 2), None, "4097 output channels.*most_channels = 4096"),
     ],
-    ids=["ifm_words", "weight_words", "ofm_words", "row_pixels", "channels"],
+    ids=["ifm_words", "weight_words", "ofm_words", "ofm_words, ZAP", "row_pixels", "channels"],
 )
-def test_a_layer_that_does_not_fit_is_refused(
+def test_a_layer_of_which_no_strip_fits_is_refused(
     layer: Conv, ifm_shape: tuple[int, int, int], predictor: Predictor | None, says: str
 ) -> None:
     """The message names layer and configuration, what is needed and which field is too small."""
@@ -238,7 +239,7 @@ def test_a_layer_that_does_not_fit_is_refused(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_layer_that_just_fits_is_lowered(
+def test_a_layer_that_just_fits_is_one_tile(
     layer: Conv, ifm_shape: tuple[int, int, int], predictor: Predictor | None, field: str
 ) -> None:
     fields = lower_conv(layer, ifm_shape, predictor=predictor).fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,15 @@ from golden.errors import UserError
 from golden.manifest import ConcatNode
 from hw.config import Config
 from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
+from hw.sequencer import STORED_BYTES
 from tb.random_networks import POINT, random_network
-from tests.hardware import TINY
+from tests.hardware import STRIPS, TINY
 
 
 @pytest.fixture(scope="module")
 def bundles() -> list[Bundle]:
     rng = random.Random(1)
-    return [random_network(TINY, rng) for _ in range(8)]
+    return [random_network(STRIPS, rng) for _ in range(12)]
 
 
 def words_at(program: Program, address: int, words: dict[str, Word]) -> dict[str, int]:
@@ -50,15 +51,56 @@ def descriptors(program: Program, point: str) -> list[dict[str, int]]:
     ]
 
 
+@pytest.mark.parametrize("config", [TINY, STRIPS], ids=["tiny", "strips"])
 @pytest.mark.parametrize("base", [0, 0x1000])
-def test_every_word_is_one_that_a_core_accepts(bundles: list[Bundle], base: int) -> None:
+def test_every_word_is_one_that_a_core_accepts(
+    bundles: list[Bundle], base: int, config: Config
+) -> None:
     for bundle in bundles:
-        program = compile_bundle(bundle, TINY, base=base)
+        program = compile_bundle(bundle, config, base=base)
         assert program.points == [DENSE, POINT]
         for point in program.points:
+            counts = [layer.tiles[point] for layer in program.layers]
             tiles = descriptors(program, point)
-            assert [tile["layer"] for tile in tiles] == list(range(len(program.layers)))
+            layers = np.repeat(range(len(counts)), counts)
+            assert [tile["layer"] for tile in tiles] == layers.tolist()
+            stored = program.counters + STORED_BYTES * np.arange(len(tiles))
+            assert [tile["counters"] for tile in tiles] == stored.tolist()
         assert not any(tile["zap"] for tile in descriptors(program, DENSE))
+
+
+def test_strips_write_every_row_once_and_share_scratch_memory_of_their_own(
+    bundles: list[Bundle],
+) -> None:
+    cut = 0
+    for bundle in bundles:
+        program = compile_bundle(bundle, STRIPS)
+        first_tensor = min(place.address for place in program.tensors.values())
+        for point in program.points:
+            tiles = iter(descriptors(program, point))
+            for layer in program.layers:
+                place = program.tensors[layer.output]
+                at = place.address
+                spilled = 0
+                for tile in islice(tiles, layer.tiles[point]):
+                    assert (tile["ofm_address"], tile["ofm_plane"]) == (at, place.plane_bytes)
+                    at += tile["ofm_words"] * STRIPS.group
+                    assert tile["restored"] == spilled
+                    spilled = tile["spilled"]
+                    assert max(tile["restored"], spilled) * STRIPS.group <= tile["edge_plane"]
+                    shared = tile["edge_plane"] * place.planes
+                    assert program.base + len(program.image) <= tile["edge_address"]
+                    assert tile["edge_address"] + shared <= first_tensor
+                    cut += spilled > 0
+                assert at == place.address + place.plane_bytes
+                assert spilled == 0
+    assert cut > 0
+
+
+def first_tiles(program: Program, point: str) -> list[dict[str, int]]:
+    """The first of each layer."""
+    layers = {tile["layer"]: tile for tile in reversed(descriptors(program, point))}
+    return [layers[number] for number in range(len(program.layers))]
 
 
 def test_points_share_weights_and_have_parameters_of_their_own(bundles: list[Bundle]) -> None:
@@ -66,7 +108,7 @@ def test_points_share_weights_and_have_parameters_of_their_own(bundles: list[Bun
     for bundle in bundles:
         program = compile_bundle(bundle, TINY)
         for dense, zap in zip(
-            descriptors(program, DENSE), descriptors(program, POINT), strict=True
+            first_tiles(program, DENSE), first_tiles(program, POINT), strict=True
         ):
             assert dense["weights"] == zap["weights"]
             assert (dense["parameters"] == zap["parameters"]) == (not zap["zap"])
@@ -176,7 +218,7 @@ def test_what_is_no_program_is_refused(bundles: list[Bundle], tmp_path: Path) ->
     files.save(program, tmp_path / "program")
     layout = tmp_path / "program" / "layout.json"
     layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": 99}))
-    with pytest.raises(UserError, match=r"layout\.json: not of version 1"):
+    with pytest.raises(UserError, match=r"layout\.json: not of version 2"):
         files.load(tmp_path / "program")
 
 

@@ -10,13 +10,14 @@ import pytest
 
 from compiler.program import Program
 from golden.bundle import Bundle
+from hw.config import Config
 from hw.program import HEADER_BYTES, descriptor_words, header_words
 from hw.registers import CORE_COUNTERS
 from tb import core
 from tb.core_runs import Outcome, Run
 from tb.random_networks import POINT, random_runs
 from tb.toolchain import SIMULATORS, Simulator
-from tests.hardware import TINY
+from tests.hardware import STRIPS, TINY
 
 EVERYWHERE = (0, 0xFFFF_FFFF)
 """A range of all addresses."""
@@ -28,10 +29,11 @@ def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize(("simulator", "count"), [("icarus", 4), ("verilator", 40)])
-def test_random_networks_are_bit_exact(simulator: Simulator, count: int) -> None:
-    pairs = random_runs(TINY, count, seed=count)
-    outcomes = core.run(core.build(TINY, simulator), [run for _, run in pairs])
+@pytest.mark.parametrize(("simulator", "count"), [("icarus", 3), ("verilator", 30)])
+@pytest.mark.parametrize("config", [TINY, STRIPS], ids=["tiny", "strips"])
+def test_random_networks_are_bit_exact(simulator: Simulator, count: int, config: Config) -> None:
+    pairs = random_runs(config, count, seed=count)
+    outcomes = core.run(core.build(config, simulator), [run for _, run in pairs])
     for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
         assert mismatches(bundle, run, outcome) == []
         for counter in CORE_COUNTERS:

@@ -37,16 +37,18 @@ def beats_at(data: bytes, requests: list[Any]) -> list[int]:
 def ifm_fields(layer: Layer, tensor: Place) -> dict[str, int]:
     channels, height, width = tensor.shape
     vertical, horizontal = layer.conv.padding
+    (tile,) = layer.lowered.tiles
+    end = tile.strip.ifm.stop
     pixel_words = -(-channels // TINY.lanes)
     return {
         "ifm_address": tensor.address,
         "ifm_row": tensor.row_bytes,
         "ifm_plane": tensor.plane_bytes,
-        "ifm_height": height,
+        "ifm_height": min(end, height),
         "ifm_width": width,
         "ifm_channels": channels,
         "pad_top": vertical,
-        "pad_bottom": vertical,
+        "pad_bottom": max(end - height, 0),
         "pad_left": horizontal,
         "pad_right": horizontal,
         "ifm_row_words": (width + 2 * horizontal) * pixel_words,

@@ -23,6 +23,7 @@ def test_a_channel_cut_off_by_reset_is_forgotten(cut: int) -> None:
         for name, value in {
             "height": HEIGHT,
             "width": WIDTH,
+            "scored_end": HEIGHT,
             "period": PATTERN.period,
             "pattern": PATTERN.repeated,
         }.items():
