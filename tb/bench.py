@@ -22,15 +22,17 @@ def values() -> dict[str, Any]:
     return json.loads(Path(os.environ["ZAP_VALUES"]).read_text())
 
 
-async def start(dut: Any, *, cycles: int = 2) -> None:
+async def start(dut: Any, *, cycles: int = 2, clock: bool = True) -> None:
     """Start ``dut.clk`` and hold ``dut.rst`` for some cycles; return just after it is released.
 
-    Drive every input before: what is left undriven is X on Icarus.
+    Drive every input before: what is left undriven is X on Icarus. Where the design makes its own
+    clock, `clock` is False.
     """
-    dut.clk.value = 0
     dut.rst.value = 1
-    await Timer(PERIOD, "ns")  # or the first edge would meet a reset that is not driven yet
-    Clock(dut.clk, PERIOD, unit="ns", impl="gpi").start()
+    if clock:
+        dut.clk.value = 0
+        await Timer(PERIOD, "ns")  # or the first edge would meet a reset that is not driven yet
+        Clock(dut.clk, PERIOD, unit="ns", impl="gpi").start()
     for _ in range(cycles):
         await RisingEdge(dut.clk)
     dut.rst.value = 0

@@ -5,41 +5,53 @@ Values: `runs` (a folder of `tb.core_runs`), `memory_in` and `memory_out` (the m
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
 import cocotb
 import numpy as np
 from cocotb.task import bridge, resume
-from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from cocotb.triggers import ClockCycles, FallingEdge, First, ReadOnly, RisingEdge, Timer
+from cocotb.utils import get_sim_time
 
 from compiler.driver import Accelerator, CoreFault, Transport
 from hw.registers import REGISTERS
 from tb.bench import PERIOD, start, values
-from tb.core_runs import Outcome, Run, from_text, read_runs, to_text, write_outcome
+from tb.core_runs import Outcome, Run, read_runs, write_outcome, write_progress
 
-_LONGEST = 100_000_000
+_LONGEST = 2_000_000_000
 """Cycles after which a run is given up."""
+_REPORT = 250_000
+"""Cycles between two looks at how far a run is."""
+
+_RESET_LATENCY = 2
+"""Cycles from a change of the reset until the core and its memory have seen it."""
 
 _INPUTS = (
     *(f"s_axil_{name}" for name in ("awaddr", "awvalid", "wdata", "wvalid", "bready")),
     *(f"s_axil_{name}" for name in ("araddr", "arvalid", "rready")),
     *("latency", "stall", "fault_first", "fault_last", "write_first", "write_last"),
-    *("load", "dump", "dump_first", "dump_last"),
+    *("load", "dump", "file_first", "file_last"),
 )
 
 
 class SimulatedBus:
     """The driver's transport: registers by AXI4-Lite, memory through the simulator's files.
 
-    Its methods block, as a host's do; they are called from a thread of `bridge`.
+    Its methods block, as a host's do; they are called from a thread of `bridge`. Each begins and
+    ends at a falling edge: at a rising one simulators disagree on whether registers that it moves
+    have moved already, where the design makes its own clock.
     """
 
-    def __init__(self, dut: Any, memory_in: Path, memory_out: Path, word: int) -> None:
+    def __init__(
+        self, dut: Any, folder: Path, memory_in: Path, memory_out: Path, word: int
+    ) -> None:
         self._dut = dut
+        self._folder = folder
         self._in, self._out = memory_in, memory_out
         self._word = word
-        self._edge = RisingEdge(dut.clk)
+        self._edge = FallingEdge(dut.clk)
         self._run: Run | None = None
         for name in _INPUTS:
             getattr(dut, name).value = 0
@@ -62,6 +74,9 @@ class SimulatedBus:
 
     @resume
     async def read_register(self, offset: int) -> int:
+        return await self._read(offset)
+
+    async def _read(self, offset: int) -> int:
         dut = self._dut
         dut.s_axil_araddr.value = offset
         dut.s_axil_rready.value = 1
@@ -92,28 +107,32 @@ class SimulatedBus:
 
     @resume
     async def read_memory(self, address: int, size: int) -> bytes:
-        word = self._word
-        first, end = address // word, -(-(address + size) // word)
-        self._dut.dump_first.value = first
-        self._dut.dump_last.value = end - 1
-        await self._strobe("dump")
-        data = from_text(self._out.read_text(), word).tobytes()
-        skipped = address - first * word
+        await self._strobe("dump", address, size)
+        data = self._out.read_bytes()
+        skipped = address % self._word
         return data[skipped : skipped + size]
 
     @resume
     async def write_memory(self, address: int, data: bytes) -> None:
-        self._in.write_text(to_text(address, data, self._word))
-        await self._strobe("load")
+        words = np.frombuffer(data, np.uint8).reshape(-1, self._word)
+        self._in.write_bytes(words[:, ::-1].tobytes())
+        await self._strobe("load", address, len(data))
 
     @resume
     async def wait(self) -> None:
         run, self._run = self._run, None  # what happens to the core happens once
         if run is not None and run.event:
-            await ClockCycles(self._dut.clk, run.after + 1)
+            await ClockCycles(self._dut.clk, run.after + 1, FallingEdge)
             await self._disturb(run.event)
-        if self._dut.irq.value != 1:
-            await with_timeout(RisingEdge(self._dut.irq), _LONGEST * PERIOD, "ns")
+        begun = _now()
+        while self._dut.irq.value != 1:
+            await First(RisingEdge(self._dut.irq), Timer(_REPORT * PERIOD, "ns"))
+            await self._edge
+            cycles = _now() - begun
+            assert cycles < _LONGEST, f"not done after {cycles} cycles"
+            layer = await self._read(REGISTERS["error"].offset)
+            first, bits, _ = REGISTERS["error"].fields["layer"]
+            write_progress(self._folder, layer >> first & (1 << bits) - 1, cycles)
 
     async def _disturb(self, event: str) -> None:
         """Abort the program, start it once more, or reset core and bus."""
@@ -121,7 +140,7 @@ class SimulatedBus:
             self._dut.rst.value = 1
             await self._edge
             self._dut.rst.value = 0
-            await self._edge
+            await ClockCycles(self._dut.clk, _RESET_LATENCY, FallingEdge)
             raise CoreFault("reset")
         control = REGISTERS["control"]
         await self._write(control.offset, 1 << control.fields[event][0])
@@ -131,15 +150,19 @@ class SimulatedBus:
         valids = [getattr(self._dut, f"s_axil_{channel}valid") for channel in channels]
         for valid in valids:
             valid.value = 1
-        await self._edge
-        while getattr(self._dut, f"s_axil_{channels[0]}ready").value != 1:
+        ready = False
+        while not ready:
+            await ReadOnly()
+            ready = getattr(self._dut, f"s_axil_{channels[0]}ready").value == 1
             await self._edge
         for valid in valids:
             valid.value = 0
 
-    async def _strobe(self, name: str) -> None:
+    async def _strobe(self, name: str, address: int, size: int) -> None:
+        """Move the words of a stretch of memory between it and its file."""
+        self._dut.file_first.value = address // self._word
+        self._dut.file_last.value = -(-(address + size) // self._word) - 1
         getattr(self._dut, name).value = 1
-        await self._edge
         await self._edge
         getattr(self._dut, name).value = 0
         await self._edge
@@ -159,6 +182,7 @@ def run_all(bus: Bus, runs: list[Run], folder: Path) -> None:
     """Run after run, as a host would."""
     accelerator = Accelerator(bus)
     for number, run in enumerate(runs):
+        start = time.monotonic()
         bus.prepare(run)
         fault = ""
         output = np.empty(0, np.int32)
@@ -169,17 +193,25 @@ def run_all(bus: Bus, runs: list[Run], folder: Path) -> None:
             output, totals, layers = result.output, result.totals, result.layers
         except CoreFault as error:
             fault = str(error)
+        seconds = time.monotonic() - start
         program = run.program
-        memory = bus.read_memory(program.base, program.end - program.base)
+        scratch = program.base + len(program.image)
+        memory = bus.read_memory(scratch, program.end - scratch)
         outcome = Outcome(
             output=output,
             memory=np.frombuffer(memory, np.uint8),
             totals=totals,
             layers=layers,
+            seconds=seconds,
             violations=bus.violations(),
             fault=fault,
         )
         write_outcome(folder, number, outcome)
+
+
+def _now() -> int:
+    """Cycles since the simulation began."""
+    return round(get_sim_time("ns") / PERIOD)
 
 
 @cocotb.test()
@@ -188,6 +220,8 @@ async def run_programs(dut: Any) -> None:
     orders = values()
     runs = read_runs(Path(orders["runs"]))
     word = runs[0].program.config.bus_bytes
-    bus = SimulatedBus(dut, Path(orders["memory_in"]), Path(orders["memory_out"]), word)
-    await start(dut)
-    await bridge(run_all)(bus, runs, Path(orders["runs"]))
+    folder = Path(orders["runs"])
+    bus = SimulatedBus(dut, folder, Path(orders["memory_in"]), Path(orders["memory_out"]), word)
+    await start(dut, clock=False)
+    await ClockCycles(dut.clk, _RESET_LATENCY, FallingEdge)
+    await bridge(run_all)(bus, runs, folder)

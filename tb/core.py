@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from amaranth.utils import ceil_log2
 
 from compiler.program import DENSE
 from golden.bundle import Bundle
-from golden.errors import UserError
 from golden.layers import Counters
 from golden.network import Network
 from hw import verilog
 from hw.config import Config
 from tb import simulator
-from tb.core_runs import Outcome, Run, read_outcome, write_runs
+from tb.core_runs import Outcome, Progress, Run, read_outcome, read_progress, write_runs
 from tb.engine import LINT, VERILOG, difference
 from tb.progress import watching
 from tb.simulator import SimulationError, Simulator
 
-__all__ = ["MEMORY_BYTES", "LayerCheck", "build", "build_bare", "check", "run"]
+__all__ = ["LayerCheck", "build", "build_bare", "check", "run"]
 
-MEMORY_BYTES = 4 << 20
-"""Size of the simulated memory."""
+_LEAST_MEMORY = 4 << 20
+"""Bytes; every smaller program is simulated in this much, so that one build serves all."""
 
 _RTL = Path(__file__).with_name("rtl")
 
@@ -41,17 +41,18 @@ class LayerCheck:
     mismatch: str | None
 
 
-def build(config: Config, sim: Simulator, *, waves: bool = False) -> simulator.Build:
-    """The core in its memory, built unless that was done before."""
+def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> simulator.Build:
+    """The core in a memory that reaches to the address `end`, built unless that was done before."""
     source = verilog.write(config, VERILOG)[0]
     sources = [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT]
-    word_bits = (MEMORY_BYTES // config.bus_bytes).bit_length() - 1
+    word_bits = ceil_log2(max(end, _LEAST_MEMORY) // config.bus_bytes)
     return simulator.build(
         sim,
         sources,
         "core_in_memory",
         parameters={"DATA_BITS": config.bus_bits, "WORD_BITS": word_bits},
         defines={"ZAPCORE": verilog.module_name(config)},
+        verilator_args=["--timing"],
         waves=waves,
     )
 
@@ -67,33 +68,23 @@ def run(
     runs: Sequence[Run],
     *,
     bench: str = "tb.bench_core",
-    on_progress: Callable[[int], None] = lambda done: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Outcome]:
-    """Run one after another in one simulation.
+    """Run one after another in one simulation, on a build whose memory holds every program.
 
-    Raises UserError where a program does not fit the simulated memory, and SimulationError where
-    the bench itself fails.
+    Raises SimulationError where the bench itself fails.
     """
-    for item in runs:
-        if item.program.end > MEMORY_BYTES:
-            raise UserError(
-                f"{item.program.network} takes {item.program.end:,} bytes; the simulated memory "
-                f"has {MEMORY_BYTES:,}"
-            )
     with tempfile.TemporaryDirectory(prefix="zapcore-") as scratch:
         folder = Path(scratch)
         write_runs(folder, runs)
-        memory_in, memory_out = folder / "memory_in.hex", folder / "memory_out.hex"
+        memory_in, memory_out = folder / "memory_in", folder / "memory_out"
         values = {
             "runs": str(folder),
             "memory_in": str(memory_in),
             "memory_out": str(memory_out),
         }
 
-        def done() -> int:
-            return len(list(folder.glob("[0-9]*.json")))
-
-        with watching(done, on_progress):
+        with watching(lambda: read_progress(folder), on_progress):
             results = simulator.run(
                 built,
                 bench,
@@ -102,7 +93,8 @@ def run(
                 run_dir=built.directory / "run" if built.waves else folder / "run",
             )
         if results.failures:
-            raise SimulationError(f"{built.sim}: run {done()}: {results.failures[0].message}")
+            done = read_progress(folder).runs
+            raise SimulationError(f"{built.sim}: run {done}: {results.failures[0].message}")
         return [read_outcome(folder, number) for number in range(len(runs))]
 
 
@@ -124,7 +116,7 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
     checks = []
     for layer, counters in zip(program.layers, outcome.layers, strict=True):
         place = program.tensors[layer.output]
-        first = place.address - program.base
+        first = place.address - program.base - len(program.image)
         actual = place.unpack(outcome.memory[first : first + place.size].tobytes())
         expected = steps[layer.output].ofm[0].numpy()
         golden = counted.get(layer.name, Counters(counters["computed"], 0, 0))

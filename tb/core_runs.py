@@ -1,8 +1,7 @@
 """Runs of a program as work for the core's bench, and what came of them: files between processes.
 
-A folder holds `runs.json`, `images.npz`, the programs, and for each run that is done `NUMBER.json`
-and `NUMBER.bin`, the program's memory. Memory crosses into the simulator as the text that
-Verilog's `$readmemh` reads: a line for each word.
+A folder holds `runs.json`, `images.npz`, the programs, for each run that is done `NUMBER.json`
+and `NUMBER.bin`, its scratch memory, and `progress`, where the run in work is.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ from compiler.program import Program
 
 __all__ = [
     "Outcome",
+    "Progress",
     "Run",
-    "from_text",
     "read_outcome",
+    "read_progress",
     "read_runs",
-    "to_text",
     "write_outcome",
+    "write_progress",
     "write_runs",
 ]
 
@@ -65,17 +65,37 @@ class Run:
 class Outcome:
     """What came of a run: see `compiler.driver.Result`.
 
-    `memory` is the program's, uint8 from its base to its end; `violations` counts breaches of the
-    bus's protocol and writes outside scratch memory; `fault` is the driver's message where the core
-    ended the program early, else empty.
+    `memory` is the program's scratch memory, uint8; `seconds` is what the simulator took for it;
+    `violations` counts breaches of the bus's protocol and writes outside scratch memory; `fault` is
+    the driver's message where the core ended the program early, else empty.
     """
 
     output: np.ndarray
     memory: np.ndarray
     totals: dict[str, int]
     layers: list[dict[str, int]]
+    seconds: float
     violations: int
     fault: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a bench is.
+
+    Parameters
+    ----------
+    runs : int
+        That are done.
+    layer : int
+        Of the run in work.
+    cycles : int
+        That the run in work has taken.
+    """
+
+    runs: int
+    layer: int
+    cycles: int
 
 
 def write_runs(folder: Path, runs: Sequence[Run]) -> None:
@@ -113,9 +133,11 @@ def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
         "output": outcome.output.tolist(),
         "totals": outcome.totals,
         "layers": outcome.layers,
+        "seconds": outcome.seconds,
         "violations": outcome.violations,
         "fault": outcome.fault,
     }
+    (folder / "progress").unlink(missing_ok=True)
     (folder / f"{number}.json").write_text(json.dumps(rest))
 
 
@@ -126,17 +148,19 @@ def read_outcome(folder: Path, number: int) -> Outcome:
     return Outcome(memory=np.fromfile(folder / f"{number}.bin", np.uint8), **rest)
 
 
-def to_text(address: int, data: bytes, word: int) -> str:
-    """Bytes from an address on, as words of `word` bytes; both ends are multiples of that."""
-    assert address % word == len(data) % word == 0
-    rows = np.frombuffer(data, np.uint8).reshape(-1, word)[:, ::-1]
-    digits = rows.tobytes().hex()
-    lines = [digits[i : i + 2 * word] for i in range(0, len(digits), 2 * word)]
-    return "\n".join([f"@{address // word:x}", *lines, ""])
+def write_progress(folder: Path, layer: int, cycles: int) -> None:
+    """Note where the run in work is, for `read_progress`."""
+    partial = folder / "progress.partial"
+    partial.write_text(f"{layer} {cycles}")
+    partial.replace(folder / "progress")
 
 
-def from_text(text: str, word: int) -> np.ndarray:
-    """The bytes of what `$writememh` wrote, uint8; undefined bits, where there are any, are 0."""
-    lines = [line for line in text.split("\n") if not line.startswith(("@", "/"))]
-    digits = "".join(lines).translate(str.maketrans("xXzZ", "0000"))
-    return np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(-1, word)[:, ::-1].flatten()
+def read_progress(folder: Path) -> Progress:
+    """How far the bench of a folder is."""
+    runs = len(list(folder.glob("[0-9]*.json")))
+    file = folder / "progress"
+    try:
+        layer, cycles = map(int, file.read_text().split())
+    except FileNotFoundError:  # nothing of a run is noted yet
+        layer, cycles = 0, 0
+    return Progress(runs, layer, cycles)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -18,10 +19,16 @@ from rich.progress import (
 
 __all__ = ["Reporter", "reporting", "watching"]
 
-Reporter = Callable[[str, int, int], None]
-"""Called with what is running, how much of it is done, and of how much; from any thread."""
+
+class Reporter(Protocol):
+    """Called from any thread."""
+
+    def __call__(self, label: str, done: int, total: int, detail: str = "") -> None:
+        """Say what is running, how much of it is done, of how much, and where it is in words."""
+
 
 _PLAIN_STEPS = 4
+_T = TypeVar("_T")
 
 
 @contextmanager
@@ -32,12 +39,12 @@ def reporting() -> Iterator[Reporter]:
     if not console.is_terminal:
         shown: dict[str, int] = {}
 
-        def line(label: str, done: int, total: int) -> None:
+        def line(label: str, done: int, total: int, detail: str = "") -> None:
             step = done * _PLAIN_STEPS // total
             with lock:
                 if shown.get(label) != step:
                     shown[label] = step
-                    console.print(f"{label}: {done}/{total}", highlight=False)
+                    console.print(f"{label}: {detail or f'{done}/{total}'}", highlight=False)
 
         yield line
         return
@@ -47,27 +54,28 @@ def reporting() -> Iterator[Reporter]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
     )
     with Progress(*columns, console=console) as bars:
         tasks = {}
 
-        def bar(label: str, done: int, total: int) -> None:
+        def bar(label: str, done: int, total: int, detail: str = "") -> None:
             with lock:
                 if label not in tasks:
-                    tasks[label] = bars.add_task(label, total=total)
-                bars.update(tasks[label], completed=done)
+                    tasks[label] = bars.add_task(label, total=total, detail=detail)
+                bars.update(tasks[label], completed=done, detail=detail)
 
         yield bar
 
 
 @contextmanager
-def watching(count: Callable[[], int], callback: Callable[[int], None]) -> Iterator[None]:
-    """Tell `callback` what `count` says, five times a second and once at the end."""
+def watching(look: Callable[[], _T], callback: Callable[[_T], None]) -> Iterator[None]:
+    """Tell `callback` what `look` says, five times a second and once at the end."""
     stop = threading.Event()
 
     def poll() -> None:
         while not stop.wait(0.2):
-            callback(count())
+            callback(look())
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
@@ -76,4 +84,4 @@ def watching(count: Callable[[], int], callback: Callable[[int], None]) -> Itera
     finally:
         stop.set()
         thread.join()
-        callback(count())
+        callback(look())

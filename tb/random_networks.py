@@ -319,12 +319,13 @@ def main() -> int:
     arguments = parser.parse_args()
     config = Config.load(arguments.config)
     pairs = random_runs(config, arguments.n, arguments.seed)
-    built = core.build(config, arguments.sim)
+    end = max(run.program.end for _, run in pairs)
+    built = core.build(config, arguments.sim, end=end)
     with reporting() as report:
         outcomes = core.run(
             built,
             [run for _, run in pairs],
-            on_progress=lambda done: report(f"{arguments.sim}: networks", done, len(pairs)),
+            on_progress=lambda at: report(f"{arguments.sim}: networks", at.runs, len(pairs)),
         )
     checks = [
         check

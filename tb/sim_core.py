@@ -105,7 +105,7 @@ def _simulate(
     report(f"{sim}: build", 1, 1)
     start = time.monotonic()
     outcomes = core.run(
-        built, runs, on_progress=lambda done: report(f"{sim}: runs", done, len(runs))
+        built, runs, on_progress=lambda at: report(f"{sim}: runs", at.runs, len(runs))
     )
     seconds = time.monotonic() - start
     checks = [core.check(bundle, run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]

