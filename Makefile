@@ -11,6 +11,7 @@ PYTHON ?= python3
 WAVES ?= 0
 N ?= 200
 SEED ?= 1
+IMAGES ?= 1
 OUT ?= build/verilog
 PYTEST_ARGS ?=
 BUNDLE ?= build/digits
@@ -21,8 +22,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test sim sim-random sim-core sim-networks program verilog report results \
-	lint format clean distclean python-check compiler icarus
+.PHONY: help setup demo test sim sim-random sim-core sim-full sim-networks \
+	program verilog report results lint format clean distclean python-check compiler icarus
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -50,6 +51,10 @@ sim-core: SIM ?= verilator
 sim-core: CONFIG ?= small
 sim-core: setup $(MADE) ## run a bundle's network on the core from its memory (SIM=icarus|verilator|both CONFIG= BUNDLE=)
 	$(RUN) -m tb.sim_core --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(if $(filter 1,$(WAVES)),--waves)
+
+sim-full: setup build/digits/manifest.json ## run whole networks on the core, layer by layer against golden (NET="NAME ..." DATA=DIR IMAGES=1)
+	$(RUN) -m tb.sim_full $(NET) --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)') \
+		$(if $(DATA),--data '$(DATA)')
 
 sim-networks: SIM ?= verilator
 sim-networks: CONFIG ?= small

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from quant.datasets.cifar import cifar10, cifar100
 from quant.datasets.digits import digits
 from quant.datasets.imagenet import imagenet
+from quant.datasets.textures import textures
 from quant.split import Source, Split
 
 __all__ = ["DATASETS", "Dataset", "Source", "Split", "load"]
@@ -24,6 +26,8 @@ DATASETS: dict[str, Callable[[Path | None], Source]] = {
     "cifar10": cifar10,
     "cifar100": cifar100,
     "imagenet": imagenet,
+    "textures-32": partial(textures, 32),
+    "textures-224": partial(textures, 224),
 }
 """Name on the command line -> loader, which takes the directory given by --data."""
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from compiler.program import Program
 from golden.bundle import Bundle
+from golden.errors import UserError
 from hw.config import Config
 from hw.program import HEADER_BYTES, descriptor_words, header_words
 from hw.registers import CORE_COUNTERS
-from tb import core
+from tb import core, sim_full
 from tb.core_runs import Outcome, Run
+from tb.networks import NETWORKS
 from tb.random_networks import POINT, random_runs
 from tb.toolchain import SIMULATORS, Simulator
 from tests.hardware import STRIPS, TINY
@@ -48,6 +55,51 @@ def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
     outcomes = core.run(built, [run for _, run in pairs], bench="tb.bench_core_judged")
     for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
         assert mismatches(bundle, run, outcome) == []
+
+
+class Drawn:
+    """A random network in the place of a `tb.networks.Example`."""
+
+    config = "small"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def bundle(self) -> tuple[Bundle, str]:
+        return self._bundle, POINT
+
+
+@pytest.mark.sim
+def test_sim_full_ends_with_what_it_compared_and_with_status_1_if_anything_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((bundle, run),) = random_runs(TINY, 1, seed=9)
+    config = tmp_path / "tiny.json"
+    config.write_text(json.dumps(TINY.to_dict()))
+    monkeypatch.setitem(NETWORKS, "drawn", Drawn(bundle))
+    monkeypatch.setattr(sim_full, "image", lambda *_: torch.from_numpy(run.image))
+    monkeypatch.setattr(sys, "argv", ["sim_full", "drawn", "--config", str(config)])
+    assert sim_full.main() == 0
+    said = r"drawn: \d+ layers, \d+ activations compared, {} differ, \d+ cycles, \d+ cycles/s\n"
+    assert re.fullmatch(said.format(0), capsys.readouterr().out)
+
+    honest = core.check
+
+    def check(*arguments: Any) -> list[core.LayerCheck]:
+        first, *rest = honest(*arguments)
+        return [replace(first, differ=3, mismatch="layer 'a' is wrong"), *rest]
+
+    monkeypatch.setattr(core, "check", check)
+    assert sim_full.main() == 1
+    assert re.fullmatch(
+        "first difference: layer 'a' is wrong\n" + said.format(3), capsys.readouterr().out
+    )
+
+
+def test_sim_full_refuses_a_network_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["sim_full", "lenet"])
+    with pytest.raises(UserError, match=r"^no network 'lenet'; there are digits, resnet20, "):
+        sim_full.main()
 
 
 def edited(program: Program, address: int, value: int) -> Program:

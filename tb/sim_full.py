@@ -1,0 +1,128 @@
+"""`make sim-full NET=NAME`: whole networks on the simulated core, every layer compared with golden.
+
+    python -m tb.sim_full [NAME ...] [--config default|FILE] [--images N] [--data DIR] ...
+
+Each network of `tb.networks` runs from its memory image to its answer, with ZAP where it has
+predictors, as in `tb.sim_core`. Without names all of them run. The status is 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from compiler.build import compile_bundle
+from compiler.program import Program
+from golden.errors import UserError, run_cli
+from hw.config import PRESETS, Config
+from tb import core
+from tb.core_runs import Progress, Run
+from tb.networks import NETWORKS, Example, image
+from tb.progress import Reporter, reporting
+from tb.simulator import Build
+from tb.toolchain import SIMULATORS, Simulator
+
+__all__: list[str] = []
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tb.sim_full", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
+    parser.add_argument("--sim", choices=SIMULATORS, default="verilator")
+    parser.add_argument("--config", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument("--data", type=Path, help="folder of the networks' datasets")
+    parser.add_argument("--images", type=int, default=1, help="of each network")
+    parser.add_argument("--image", type=int, default=0, help="number of the first")
+    parser.add_argument("--latency", type=int, default=40, help="of the memory, in cycles")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in NETWORKS]
+    if unknown:
+        raise UserError(f"no network {unknown[0]!r}; there are {', '.join(NETWORKS)}")
+    console = Console()
+    status = 0
+    for name in arguments.names or NETWORKS:
+        example = NETWORKS[name]
+        config = Config.load(arguments.config or example.config)
+        with reporting() as report:
+            differ, line, mismatch = _simulate(name, example, config, arguments, report)
+        if differ or mismatch:
+            status = 1
+            console.print(f"first difference: {mismatch}", highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
+    return status
+
+
+def _simulate(
+    name: str,
+    example: Example,
+    config: Config,
+    arguments: argparse.Namespace,
+    report: Reporter,
+) -> tuple[int, str, str | None]:
+    """Run a network's images: how many activations differ, the line that says it, and the first."""
+    bundle, point = example.bundle()
+    program = compile_bundle(bundle, config, keep=True)
+    first, sim = arguments.image, arguments.sim
+    runs = [
+        Run(
+            program=program,
+            image=image(bundle, arguments.data, number).numpy(),
+            point=point,
+            latency=arguments.latency,
+        )
+        for number in range(first, first + arguments.images)
+    ]
+    built = _build(config, sim, program, report)
+    start = time.monotonic()
+
+    def show(at: Progress) -> None:
+        _show(name, program, len(runs), at, time.monotonic() - start, report)
+
+    outcomes = core.run(built, runs, on_progress=show)
+    checks = [
+        check
+        for run, outcome in zip(runs, outcomes, strict=True)
+        for check in core.check(bundle, run, outcome)
+    ]
+    differ = sum(check.differ for check in checks)
+    cycles = sum(check.counters["elapsed"] for check in checks)
+    rate = cycles / sum(outcome.seconds for outcome in outcomes)
+    line = (
+        f"{name}: {len(program.layers)} layers, {sum(check.compared for check in checks)} "
+        f"activations compared, {differ} differ, {cycles} cycles, {rate:.0f} cycles/s"
+    )
+    mismatches = (check.mismatch for check in checks if check.mismatch is not None)
+    return differ, line, next(mismatches, None)
+
+
+def _build(config: Config, sim: Simulator, program: Program, report: Reporter) -> Build:
+    label = f"{sim}: build"
+    report(label, 0, 1)
+    built = core.build(config, sim, end=program.end)
+    report(label, 1, 1)
+    return built
+
+
+def _show(
+    name: str, program: Program, images: int, at: Progress, seconds: float, report: Reporter
+) -> None:
+    """Say which layer the core is in, and how long the rest will take at the pace so far."""
+    weights = [layer.macs for layer in program.layers]
+    whole = sum(weights)
+    done = min(at.runs * whole + sum(weights[: at.layer]), images * whole)
+    detail = f"{at.runs} of {images} images done"
+    if at.cycles:
+        detail += (
+            f", layer {program.layers[at.layer].name} ({at.layer + 1}/{len(weights)}), "
+            f"{at.cycles:,} cycles, {at.cycles / seconds:,.0f} cycles/s"
+        )
+    if 0 < done < images * whole:
+        detail += f", {seconds * (images * whole - done) / done:,.0f} s left"
+    report(name, done, images * whole, detail)
+
+
+if __name__ == "__main__":
+    run_cli(main)
