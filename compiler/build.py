@@ -14,10 +14,17 @@ import numpy as np
 import torch
 
 from compiler.fuse import pool_after
-from compiler.lower import Lowered, Tile, lower
+from compiler.lower import Lowered, lower
 from compiler.program import DENSE, Program, ProgramLayer
-from compiler.strips import Strip
 from compiler.tensors import ALIGNMENT, Allocator, Place
+from compiler.tiles import (
+    edge_bytes,
+    edge_words,
+    engine_words,
+    ifm_words,
+    ofm_words,
+    residual_words,
+)
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
@@ -78,7 +85,7 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
     allocator = Allocator(tables.end)
     counters = allocator.take(STORED_BYTES * max(tiles.values()))
     edges = allocator.take(
-        max(_edge_bytes(layer) for layers in lowered.values() for layer in layers)
+        max(edge_bytes(layer) for layers in lowered.values() for layer in layers)
     )
     tensors = _place(bundle, config, steps, allocator, keep=keep)
     if allocator.end > 1 << ADDRESS_BITS:
@@ -102,14 +109,16 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
         counted = counters
         for number, (step, layer) in enumerate(zip(steps, layers, strict=True)):
             for tile in layer.tiles:
+                strip = tile.strip
                 words = {
-                    **_fields(tile),
-                    **_memory(config, step, layer, tile.strip, tensors),
+                    **engine_words(tile),
+                    **ifm_words(layer, strip, tensors[step.input]),
+                    **residual_words(step.conv, strip, tensors.get(step.residual)),
+                    **ofm_words(layer, strip, tensors[step.output]),
+                    **edge_words(layer, edges),
                     **split[name][number],
                     "opcode": OPCODE_TILE,
                     "layer": number,
-                    "edge_address": edges,
-                    "edge_plane": _edge_plane(layer),
                     "counters": counted,
                 }
                 descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)
@@ -314,69 +323,6 @@ def _concatenated(bundle: Bundle, config: Config) -> dict[str, tuple[str, int]]:
             parents[name] = node.output, channel // config.group
             channel += manifest.activations[name].shape[0]
     return parents
-
-
-def _edge_plane(layer: Lowered) -> int:
-    """Bytes of what two neighbouring strips share of a group of channels."""
-    return max(tile.fields["spilled"] for tile in layer.tiles) * layer.config.group
-
-
-def _edge_bytes(layer: Lowered) -> int:
-    return _edge_plane(layer) * -(-len(layer.conv.weight) // layer.config.group)
-
-
-def _fields(tile: Tile) -> dict[str, int]:
-    """The engine's fields, those of the pooling with their prefix."""
-    fields = {name: value for name, value in tile.fields.items() if name != "pool"}
-    return {**fields, **{f"pool.{name}": value for name, value in tile.fields["pool"].items()}}
-
-
-def _memory(
-    config: Config, step: _Step, layer: Lowered, strip: Strip, tensors: dict[str, Place]
-) -> dict[str, int]:
-    """Where a strip's part of the layer's tensors lies, and how its ifm goes into the buffer."""
-    ifm, ofm = tensors[step.input], tensors[step.output]
-    channels, height, width = ifm.shape
-    pixel_words = -(-channels // config.lanes)
-    first, end = max(strip.ifm.start, 0), min(strip.ifm.stop, height)
-    words = {
-        "ifm_address": ifm.address + first * ifm.row_bytes,
-        "ifm_row": ifm.row_bytes,
-        "ifm_plane": ifm.plane_bytes,
-        "ifm_height": end - first,
-        "ifm_width": width,
-        "ifm_channels": channels,
-        "pad_top": first - strip.ifm.start,
-        "pad_bottom": strip.ifm.stop - end,
-        "pad_left": step.conv.padding[1],
-        "pad_right": step.conv.padding[1],
-        "ifm_row_words": (width + 2 * step.conv.padding[1]) * pixel_words,
-        "ifm_pixel_words": pixel_words,
-        "pack_height": layer.pack[0],
-        "pack_width": layer.pack[1],
-        "residual_address": 0,
-        "residual_row": 0,
-        "residual_plane": 0,
-        "residual_first": 0,
-        "residual_planes": 0,
-        "residual_stride": 1,
-        "ofm_address": ofm.address + strip.pooled.start * ofm.row_bytes,
-        "ofm_plane": ofm.plane_bytes,
-        "ofm_words": len(strip.pooled) * layer.pooled_size[1],
-    }
-    if step.residual:
-        residual, shortcut = tensors[step.residual], step.conv.shortcut
-        assert shortcut is not None
-        residual_row = residual.row_bytes * shortcut.stride
-        words |= {
-            "residual_address": residual.address + strip.region.start * residual_row,
-            "residual_row": residual_row,
-            "residual_plane": residual.plane_bytes,
-            "residual_first": shortcut.channel_offset // config.group,
-            "residual_planes": residual.planes,
-            "residual_stride": shortcut.stride,
-        }
-    return words
 
 
 def _aligned(size: int) -> int:

@@ -6,12 +6,14 @@ A layer is one tile where the buffers hold it, else one for each of its strips.
 A word of the ifm buffer holds V input channels of one pixel. Where a pixel has few channels, a word
 holds a patch of `pack` neighbouring pixels instead, and one step of the kernel covers as many of
 its taps: the array's lanes are then filled by kernel columns (and rows) in place of channels.
+Columns at which no step begins, since a stride passes over them, have no word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from golden.layers import Conv, Pool, Predictor
 from golden.pattern import FULL, MAX_PERIOD, Pattern
 from hw.config import Config
 from hw.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
+from hw.program import MAX_COL_SHIFT
 
 __all__ = ["Lowered", "Tile", "lower"]
 
@@ -48,6 +51,10 @@ class Lowered:
     ifm_signed: bool
     pack: tuple[int, int]
     """Pixels (vertical, horizontal) of one ifm word; (1, 1) where channels fill it."""
+    col_shift: int
+    """The buffer has words for every 2**col_shift-th column of the ifm."""
+    row_words: int
+    """Words of one row of the ifm in the buffer, padding included."""
     ofm_size: tuple[int, int]
     """(height, width) of the convolution's ofm."""
     pooled_size: tuple[int, int]
@@ -75,8 +82,10 @@ class Lowered:
         vertical, horizontal = self.conv.padding
         values = ifm.numpy().astype(np.uint8)
         padded = np.pad(values, ((0, 0), (vertical, vertical), (horizontal, horizontal)))
-        pixels = padded[:, : len(tile.strip.ifm)].transpose(1, 2, 0)
-        return _pack(pixels, self.pack, self.config.lanes).reshape(-1, self.config.lanes)
+        rows = tile.strip.ifm
+        pixels = padded[:, : rows.stop - rows.start : rows.step].transpose(1, 2, 0)
+        words = _pack(pixels, self.pack, self.config.lanes)[:, :: 1 << self.col_shift]
+        return words.reshape(-1, self.config.lanes)
 
     def pack_residual(self, residual: Tensor) -> np.ndarray:
         """The residual stream, uint8 (groups * pixels, G), for one (channels, height, width)."""
@@ -116,19 +125,21 @@ def lower(
     channels, height, width = ifm_shape
     kernel = conv.kernel
     ofm_h, ofm_w = conv.output_size(height, width)
-    pack = _choose_pack(config.lanes, channels, kernel)
+    pack = _choose_pack(config, conv, ifm_shape)
+    col_shift = _col_shift(conv, pack)
     words = -(-channels // config.lanes)
-    rows, cols = (-(-k // p) for k, p in zip(kernel, pack, strict=True))
+    rows, cols = _steps(kernel, pack)
     if pack == (1, 1):
         inner_count, inner_step = cols * words, 1
     else:
-        inner_count, inner_step = cols, pack[1]
-    row_words = (width + 2 * conv.padding[1]) * words
+        inner_count, inner_step = cols, pack[1] >> col_shift
+    row_words = -(-(width + 2 * conv.padding[1]) >> col_shift) * words
+    row_stride = 1 if kernel[0] == 1 else conv.stride[0]
     common: dict[str, Any] = {
         "width": ofm_w,
         "channels": conv.weight.shape[0],
-        "row_step": conv.stride[0] * row_words,
-        "col_step": conv.stride[1] * words,
+        "row_step": row_stride * row_words,
+        "col_step": (conv.stride[1] >> col_shift) * words,
         "inner_count": inner_count,
         "inner_step": inner_step,
         "outer_count": rows,
@@ -182,6 +193,8 @@ def lower(
         conv,
         ifm_signed,
         pack,
+        col_shift,
+        row_words,
         (ofm_h, ofm_w),
         pooled_size,
         ifm_words,
@@ -241,16 +254,42 @@ def _pool_fields(
     }
 
 
-def _choose_pack(lanes: int, channels: int, kernel: tuple[int, int]) -> tuple[int, int]:
-    """The patch (vertical, horizontal) that covers a kernel in the fewest steps."""
-    fitting = lanes // channels
-    candidates = [
-        (v, h)
-        for v in range(1, kernel[0] + 1)
-        for h in range(1, kernel[1] + 1)
-        if v * h <= max(fitting, 1)
-    ]
-    return min(candidates, key=lambda p: (-(-kernel[0] // p[0]) * -(-kernel[1] // p[1]), p))
+def _choose_pack(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """The patch (vertical, horizontal) that takes the array and the ifm loader the fewest cycles.
+
+    The array finishes a result a cycle at most; the loader places each pixel once in each patch
+    that it is part of.
+    """
+    channels, height, width = ifm_shape
+    out_h, out_w = conv.output_size(height, width)
+    results = len(conv.weight) * out_h * out_w
+
+    def cost(pack: tuple[int, int]) -> float:
+        rows, cols = _steps(conv.kernel, pack)
+        placed = pack[0] * -(-pack[1] >> _col_shift(conv, pack))
+        return results * max(rows * cols / config.pes, 1) + height * width * placed
+
+    return min(
+        (
+            (v, h)
+            for v in range(1, conv.kernel[0] + 1)
+            for h in range(1, conv.kernel[1] + 1)
+            if v * h <= max(config.lanes // channels, 1)
+        ),
+        key=lambda pack: (cost(pack), pack),
+    )
+
+
+def _steps(kernel: tuple[int, int], pack: tuple[int, int]) -> tuple[int, int]:
+    """How many patches cover a kernel, each way."""
+    return -(-kernel[0] // pack[0]), -(-kernel[1] // pack[1])
+
+
+def _col_shift(conv: Conv, pack: tuple[int, int]) -> int:
+    """Steps begin at every 2**shift-th column only."""
+    _, cols = _steps(conv.kernel, pack)
+    between = conv.stride[1] if cols == 1 else gcd(conv.stride[1], pack[1])
+    return min((between & -between).bit_length() - 1, MAX_COL_SHIFT)
 
 
 def _pack(pixels: np.ndarray, pack: tuple[int, int], lanes: int) -> np.ndarray:

@@ -38,7 +38,8 @@ class Strip:
     restored, spilled : int
         How many rows its region shares with that of the strip above, and of the strip below.
     ifm : range
-        Rows of the ifm that it reads; those outside the map are padding.
+        Rows of the ifm that it reads; those outside the map are padding. A kernel of one row leaves
+        out what its stride passes over.
     """
 
     pooled: range
@@ -61,6 +62,7 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
         """The first row of the ofm in a row of windows."""
         return row * pool.stride[0] - pool.padding[0]
 
+    ifm_step = conv.stride[0] if conv.kernel[0] == 1 else 1
     edges = [(0, 0)]  # of pooled map and ofm
     for row in range(rows, total, rows):
         end = window(row - 1) + pool.kernel[0]
@@ -82,6 +84,7 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
             ifm=range(
                 first * conv.stride[0] - conv.padding[0],
                 (region.stop - 1) * conv.stride[0] - conv.padding[0] + conv.kernel[0],
+                ifm_step,
             ),
         )
         for (row, first), (next_row, end), region, restored, spilled in zip(

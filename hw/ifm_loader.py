@@ -5,8 +5,9 @@ buffer; padding is placed as zeros that nobody asks for. Rows are finished in or
 tile's can follow those still in use, around the buffer's end.
 
 Where a pixel has few channels, a word of the buffer holds a patch of `pack_height` by `pack_width`
-pixels (`compiler.lower`). A beat is then placed once in each patch that its pixel is part of.
-Throughput: one placement a cycle.
+pixels (`compiler.lower`). A beat is then placed once in each patch that its pixel is part of; there
+are patches at every 2**`ifm_col_shift`-th column. Throughput: one placement a cycle, a cycle for
+a beat without any.
 """
 
 from amaranth import Module, Mux, Signal, unsigned
@@ -18,7 +19,7 @@ from amaranth.utils import bits_for, ceil_log2
 from hw.axi import Request
 from hw.buffers import PartWrite
 from hw.config import Config
-from hw.program import TileDescriptor
+from hw.program import MAX_COL_SHIFT, TileDescriptor
 
 __all__ = ["IfmLoader"]
 
@@ -106,8 +107,12 @@ class IfmLoader(wiring.Component):
         row, col = Signal(coordinate), Signal(coordinate)
         plane = Signal(bits_for(config.most_channels) + 1)
         part = Signal(range(max(config.group // config.bus_bytes, 2)))
-        pack_row, pack_col = Signal.like(tile.pack_height), Signal.like(tile.pack_width)
-        slot = Signal(lane_bits + 1)
+        pack_row, pack_col = Signal.like(tile.pack_height), Signal(len(tile.pack_width) + 1)
+        back = Signal.like(tile.pack_width)
+        phase = Signal(MAX_COL_SHIFT)
+        phase_slot, row_slot, slot = (
+            Signal(lane_bits + 1, name=name) for name in ("phase_slot", "row_slot", "slot")
+        )
         row_word, line_word, col_word = Signal(address), Signal(address), Signal(address)
 
         # A beat, its place in the word, and whether there is one: not before the map's first row or
@@ -126,6 +131,7 @@ class IfmLoader(wiring.Component):
                 (channel < tile.ifm_channels)
                 & (pack_row <= row + tile.pad_top)
                 & (pack_col <= col + tile.pad_left)
+                & (pack_col < tile.pack_width)
             ),
         ]
         beat = Mux(in_map, self.beats.payload, 0)
@@ -136,12 +142,16 @@ class IfmLoader(wiring.Component):
 
         room = ~self.writes.valid | self.writes.ready
         step = placing & room & (~in_map | self.beats.valid)
-        pack_col_ends = pack_col + 1 == tile.pack_width
+        col_stride = (1 << tile.ifm_col_shift)[: MAX_COL_SHIFT + 1]
+        pack_col_ends = pack_col + col_stride >= tile.pack_width
         pack_ends = pack_col_ends & (pack_row + 1 == tile.pack_height)
         part_ends = pack_ends & (part == config.group // config.bus_bytes - 1)
         col_ends = part_ends & (col + 1 == (tile.ifm_width + tile.pad_right))
         plane_ends = col_ends & (plane + config.group >= tile.ifm_channels)
         row_ends = plane_ends & (row + 1 == (tile.ifm_height + tile.pad_bottom))
+        last_phase = phase == col_stride - 1
+        next_phase = Mux(last_phase, 0, phase + 1)
+        next_slot = Mux(last_phase, 0, phase_slot + tile.ifm_channels)
         m.d.comb += self.beats.ready.eq(placing & room & in_map & pack_ends)
 
         with m.If(self.writes.ready):
@@ -150,28 +160,45 @@ class IfmLoader(wiring.Component):
             write = self.writes.payload
             m.d.sync += [
                 self.writes.valid.eq(present),
-                write.address.eq(line_word + col_word - pack_col + (channel >> lane_bits)),
+                write.address.eq(line_word + col_word - back + (channel >> lane_bits)),
                 write.word.eq(turned.replicate(config.lanes // config.bus_bytes)),
                 write.mask.eq(enables << lane),
-                pack_col.eq(pack_col + 1),
-                slot.eq(slot + tile.ifm_channels),
+                pack_col.eq(pack_col + col_stride),
+                back.eq(back + 1),
+                slot.eq(slot + (tile.ifm_channels << tile.ifm_col_shift)),
             ]
             with m.If(pack_col_ends):
                 m.d.sync += [
-                    pack_col.eq(0),
+                    pack_col.eq(phase),
+                    back.eq(0),
+                    slot.eq(row_slot + tile.pack_row_lanes),
+                    row_slot.eq(row_slot + tile.pack_row_lanes),
                     pack_row.eq(pack_row + 1),
                     line_word.eq(line_word - tile.ifm_row_words),
                 ]
             with m.If(pack_ends):
-                m.d.sync += [pack_row.eq(0), slot.eq(0), part.eq(part + 1), line_word.eq(row_word)]
+                m.d.sync += [
+                    pack_row.eq(0),
+                    slot.eq(phase_slot),
+                    row_slot.eq(phase_slot),
+                    part.eq(part + 1),
+                    line_word.eq(row_word),
+                ]
             with m.If(part_ends):
                 m.d.sync += [
                     part.eq(0),
                     col.eq(col + 1),
-                    col_word.eq(col_word + tile.ifm_pixel_words),
+                    *(s.eq(next_phase) for s in (phase, pack_col)),
+                    *(s.eq(next_slot) for s in (phase_slot, row_slot, slot)),
                 ]
+                with m.If(last_phase):
+                    m.d.sync += col_word.eq(col_word + tile.ifm_pixel_words)
             with m.If(col_ends):
-                m.d.sync += [plane.eq(plane + config.group), col.eq(-tile.pad_left), col_word.eq(0)]
+                m.d.sync += [
+                    plane.eq(plane + config.group),
+                    col.eq(-tile.pad_left),
+                    *(s.eq(0) for s in (phase, pack_col, phase_slot, row_slot, slot, col_word)),
+                ]
             with m.If(plane_ends):
                 following = row_word + tile.ifm_row_words
                 m.d.sync += [
@@ -187,7 +214,8 @@ class IfmLoader(wiring.Component):
                 placing.eq(1),
                 row.eq(-tile.pad_top),
                 col.eq(-tile.pad_left),
-                *(s.eq(0) for s in (plane, part, pack_row, pack_col, slot)),
+                *(s.eq(0) for s in (plane, part, pack_row, pack_col, back)),
+                *(s.eq(0) for s in (phase, phase_slot, row_slot, slot)),
                 *(s.eq(0) for s in (row_word, line_word, col_word)),
             ]
         return placing

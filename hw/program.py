@@ -27,6 +27,7 @@ __all__ = [
     "DESCRIPTOR_BYTES",
     "HEADER_BYTES",
     "MAGIC",
+    "MAX_COL_SHIFT",
     "OPCODE_TILE",
     "VERSION",
     "TileDescriptor",
@@ -44,6 +45,9 @@ OPCODE_TILE = 1
 HEADER_BYTES = 32
 DESCRIPTOR_BYTES = 320
 """Room for every word, rounded up to whole beats of any bus."""
+
+MAX_COL_SHIFT = 2
+"""For a stride of 4 columns."""
 
 _MOST_SIZE = 4096
 """Largest height, width or number of channels of a tensor."""
@@ -98,8 +102,10 @@ def descriptor_words(config: Config) -> dict[str, Word]:
 
     Words without a prefix, and those of `pool`, are the fields of `hw.descriptor.LayerDescriptor`.
     A `..._plane` or `..._row` is the distance in bytes from a plane to the next, or from a row to
-    the next. `ifm_row_words` and `ifm_pixel_words` are distances in the ifm buffer. The rows of
-    each group of G channels that a strip shares with its neighbours are at `edge_address`.
+    the next. `ifm_row_words` and `ifm_pixel_words` are distances in the ifm buffer, which has words
+    for every 2**`ifm_col_shift`-th column. Where a word is a patch of pixels, each row of it takes
+    `pack_row_lanes`. The rows of each group of G channels that a strip shares with its neighbours
+    are at `edge_address`.
     """
     pixels = config.ofm_words
     flag = Word(0, 1)
@@ -165,8 +171,10 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "pad_right": padding,
         "ifm_row_words": Word(1, config.ifm_words),
         "ifm_pixel_words": Word(1, config.ifm_words),
+        "ifm_col_shift": Word(0, MAX_COL_SHIFT),
         "pack_height": Word(1, config.lanes),
         "pack_width": Word(1, config.lanes),
+        "pack_row_lanes": Word(0, config.lanes),
         "parameters": address,
         "weights": address,
         "residual_address": address,

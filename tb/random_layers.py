@@ -101,10 +101,11 @@ def random_layers(config: Config, count: int, seed: int) -> list[Layer]:
 
 def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> Layer:
     draw = Draw(torch.Generator().manual_seed(rng.getrandbits(32)))
-    kernel = rng.randint(1, 7), rng.randint(1, 7)
+    largest = rng.choice((3, 7, 7, 11))
+    kernel = rng.randint(1, largest), rng.randint(1, largest)
     if rng.random() < 0.5:
         kernel = kernel[0], kernel[0]
-    stride = rng.randint(1, 2), rng.randint(1, 2)
+    stride = rng.choice((1, 1, 2, 4)), rng.choice((1, 1, 2, 4))
     padding = rng.randrange(kernel[0]), rng.randrange(kernel[1])
     ofm = rng.randint(1, 12), rng.randint(1, 14)
     if corner == "one pixel":

@@ -11,9 +11,9 @@ import pytest
 from torch import Tensor
 
 from compiler.tensors import Place
+from compiler.tiles import ifm_words, residual_words
 from hw.ifm_loader import IfmLoader
 from hw.residual_loader import ResidualLoader
-from tb.engine import Layer
 from tb.random_layers import CORNERS, random_layer
 from tests.hardware import TINY, get, pauses, put, simulate, to_words
 
@@ -32,30 +32,6 @@ def beats_at(data: bytes, requests: list[Any]) -> list[int]:
         for request in requests
         for at in range(request.address, request.address + request.beats * BEAT, BEAT)
     ]
-
-
-def ifm_fields(layer: Layer, tensor: Place) -> dict[str, int]:
-    channels, height, width = tensor.shape
-    vertical, horizontal = layer.conv.padding
-    (tile,) = layer.lowered.tiles
-    end = tile.strip.ifm.stop
-    pixel_words = -(-channels // TINY.lanes)
-    return {
-        "ifm_address": tensor.address,
-        "ifm_row": tensor.row_bytes,
-        "ifm_plane": tensor.plane_bytes,
-        "ifm_height": min(end, height),
-        "ifm_width": width,
-        "ifm_channels": channels,
-        "pad_top": vertical,
-        "pad_bottom": max(end - height, 0),
-        "pad_left": horizontal,
-        "pad_right": horizontal,
-        "ifm_row_words": (width + 2 * horizontal) * pixel_words,
-        "ifm_pixel_words": pixel_words,
-        "pack_height": layer.lowered.pack[0],
-        "pack_width": layer.lowered.pack[1],
-    }
 
 
 @pytest.mark.parametrize("corner", CORNERS)
@@ -83,7 +59,8 @@ def test_the_buffer_holds_what_the_kernel_walks_over(corner: str) -> None:
             buffer[write.address, mask] = word[mask]
 
     async def check(context: Any) -> None:
-        context.set(dut.tile, ifm_fields(layer, tensor))
+        (tile,) = layer.lowered.tiles
+        context.set(dut.tile, ifm_words(layer.lowered, tile.strip, tensor))
         context.set(dut.start, 1)
         await context.tick()
         context.set(dut.start, 0)
@@ -120,12 +97,7 @@ def test_a_residual_arrives_as_it_is_added(seed: int) -> None:
     async def check(context: Any) -> None:
         tile = {
             **{name: fields[name] for name in ("height", "width", "channels", "residual")},
-            "residual_address": 0,
-            "residual_row": tensor.row_bytes * shortcut.stride,
-            "residual_plane": tensor.plane_bytes,
-            "residual_first": shortcut.channel_offset // TINY.group,
-            "residual_planes": tensor.planes,
-            "residual_stride": shortcut.stride,
+            **residual_words(layer.conv, layer.lowered.tiles[0].strip, tensor),
         }
         context.set(dut.tile, tile)
         context.set(dut.start, 1)

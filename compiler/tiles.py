@@ -1,0 +1,79 @@
+"""Words of a tile's descriptor: the engine's fields, and where each tensor's part in it lies."""
+
+from __future__ import annotations
+
+from compiler.lower import Lowered, Tile
+from compiler.strips import Strip
+from compiler.tensors import Place
+from golden.layers import Conv
+
+__all__ = ["edge_bytes", "edge_words", "engine_words", "ifm_words", "ofm_words", "residual_words"]
+
+
+def engine_words(tile: Tile) -> dict[str, int]:
+    """The fields of `hw.descriptor.LayerDescriptor`, those of the pooling with their prefix."""
+    fields = {name: value for name, value in tile.fields.items() if name != "pool"}
+    return {**fields, **{f"pool.{name}": value for name, value in tile.fields["pool"].items()}}
+
+
+def ifm_words(layer: Lowered, strip: Strip, ifm: Place) -> dict[str, int]:
+    """Which rows of the ifm are loaded, and how they go into the buffer."""
+    channels, height, width = ifm.shape
+    loaded = [row for row in strip.ifm if 0 <= row < height]
+    return {
+        "ifm_address": ifm.address + loaded[0] * ifm.row_bytes,
+        "ifm_row": strip.ifm.step * ifm.row_bytes,
+        "ifm_plane": ifm.plane_bytes,
+        "ifm_height": len(loaded),
+        "ifm_width": width,
+        "ifm_channels": channels,
+        "pad_top": loaded[0] - strip.ifm.start,
+        "pad_bottom": strip.ifm[-1] - loaded[-1],
+        "pad_left": layer.conv.padding[1],
+        "pad_right": layer.conv.padding[1],
+        "ifm_row_words": layer.row_words,
+        "ifm_pixel_words": -(-channels // layer.config.lanes),
+        "ifm_col_shift": layer.col_shift,
+        "pack_height": layer.pack[0],
+        "pack_width": layer.pack[1],
+        "pack_row_lanes": 0 if layer.pack == (1, 1) else layer.pack[1] * channels,
+    }
+
+
+def residual_words(conv: Conv, strip: Strip, residual: Place | None) -> dict[str, int]:
+    """The residual's pixels that are added in the strip's region."""
+    if residual is None:
+        names = ("address", "row", "plane", "first", "planes")
+        return {**{f"residual_{name}": 0 for name in names}, "residual_stride": 1}
+    shortcut = conv.shortcut
+    assert shortcut is not None
+    row = residual.row_bytes * shortcut.stride
+    return {
+        "residual_address": residual.address + strip.region.start * row,
+        "residual_row": row,
+        "residual_plane": residual.plane_bytes,
+        "residual_first": shortcut.channel_offset // residual.group,
+        "residual_planes": residual.planes,
+        "residual_stride": shortcut.stride,
+    }
+
+
+def ofm_words(layer: Lowered, strip: Strip, ofm: Place) -> dict[str, int]:
+    """Where the rows go that the strip hands out."""
+    return {
+        "ofm_address": ofm.address + strip.pooled.start * ofm.row_bytes,
+        "ofm_plane": ofm.plane_bytes,
+        "ofm_words": len(strip.pooled) * layer.pooled_size[1],
+    }
+
+
+def edge_words(layer: Lowered, address: int) -> dict[str, int]:
+    """Where the rows lie that two strips share; no strip shares more than the plane holds."""
+    pixels = max(tile.fields["spilled"] for tile in layer.tiles)
+    return {"edge_address": address, "edge_plane": pixels * layer.config.group}
+
+
+def edge_bytes(layer: Lowered) -> int:
+    """What those rows take of scratch memory."""
+    planes = -(-len(layer.conv.weight) // layer.config.group)
+    return planes * edge_words(layer, 0)["edge_plane"]
