@@ -42,6 +42,9 @@ class Config:
         Width of the AXI data bus; a beat is at most G bytes and at most V bytes.
     predictor : bool
         False leaves the predictor out, for measuring what it costs.
+    compact : bool
+        False keeps each PE to every P-th pixel, so that a skipped one leaves its PE idle unless all
+        of its group are skipped: for measuring what compaction brings.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Config:
     row_pixels: int
     bus_bits: int = 64
     predictor: bool = True
+    compact: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z]\w*", self.name, re.ASCII):
@@ -84,8 +88,9 @@ class Config:
                     f"config {self.name!r}: bus_bits is {self.bus_bits}, wider than the "
                     f"{getattr(self, field)} bytes of {field}"
                 )
-        if not isinstance(self.predictor, bool):
-            raise UserError(f"config {self.name!r}: predictor is not true or false")
+        for field in ("predictor", "compact"):
+            if not isinstance(getattr(self, field), bool):
+                raise UserError(f"config {self.name!r}: {field} is not true or false")
 
     @property
     def bus_bytes(self) -> int:

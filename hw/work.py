@@ -95,7 +95,8 @@ class Result(data.StructLayout):
 class Grouper(wiring.Component):
     """Compacts a stream of pixels into groups of P, so that every PE has one, whatever was skipped.
 
-    Takes one pixel a cycle. A group leaves when it is full or when its channel ends.
+    Takes one pixel a cycle. A group leaves when it is full or when its channel ends. Where
+    `config.compact` is not set it leaves when the next pixel is none of the same P neighbours.
 
     Members
     -------
@@ -121,6 +122,8 @@ class Grouper(wiring.Component):
         group = self.groups.payload
 
         room = ~self.groups.valid | self.groups.ready
+        if not self._config.compact:
+            return self._keep_apart(m, gathered, room)
         completes = item.end | (count == pes - 1)
         m.d.comb += self.items.ready.eq(room | ~completes)
 
@@ -139,4 +142,28 @@ class Grouper(wiring.Component):
                 ]
             with m.Else():
                 m.d.sync += [gathered[count].eq(item.pixel), count.eq(count + 1)]
+        return m
+
+    def _keep_apart(self, m: Module, gathered, room):
+        """Groups of those of P neighbours that are there; the rest of the PEs are idle."""
+        config = self._config
+        item, group = self.items.payload, self.groups.payload
+        place_bits = ceil_log2(config.pes)
+        count = Signal(range(config.pes + 1))
+        moves_on = item.pixel.index[place_bits:] != gathered[0].index[place_bits:]
+        completes = item.end | ((count != 0) & moves_on)
+        m.d.comb += self.items.ready.eq(room | ~completes)
+        with m.If(self.groups.ready):
+            m.d.sync += self.groups.valid.eq(0)
+        with m.If(self.items.valid & self.items.ready):
+            m.d.sync += [gathered[count].eq(item.pixel), count.eq(count + 1)]
+            with m.If(completes):
+                m.d.sync += [
+                    self.groups.valid.eq(1),
+                    group.end.eq(item.end),
+                    group.mask.eq((1 << count) - 1),
+                    group.pixels.eq(gathered),
+                    gathered[0].eq(item.pixel),
+                    count.eq(~item.end),
+                ]
         return m

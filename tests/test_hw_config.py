@@ -22,10 +22,11 @@ SIZES = {
     "bus_bits": (32, 128),
 }
 """Every size with its limits."""
+SWITCHES = ("predictor", "compact")
 
 
 def test_every_field_is_tested_here() -> None:
-    assert {field.name for field in fields(Config)} == {"name", "predictor", *SIZES}
+    assert {field.name for field in fields(Config)} == {"name", *SWITCHES, *SIZES}
 
 
 @pytest.mark.parametrize("field", SIZES)
@@ -67,9 +68,11 @@ def test_a_name_that_is_no_verilog_identifier_is_refused(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [1, 0, None, "true"])
-def test_predictor_is_true_or_false(wrong: Any) -> None:
-    with pytest.raises(UserError, match="config 'tiny': predictor is not true or false"):
-        replace(TINY, predictor=wrong)
+@pytest.mark.parametrize("field", SWITCHES)
+def test_a_switch_is_true_or_false(field: str, wrong: Any) -> None:
+    change: dict[str, Any] = {field: wrong}
+    with pytest.raises(UserError, match=f"config 'tiny': {field} is not true or false"):
+        replace(TINY, **change)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -85,9 +88,10 @@ def test_a_file_holds_what_to_dict_gives(config: Config, tmp_path: Path) -> None
     assert Config.load(str(file)) == config
 
 
-def test_a_file_may_leave_out_predictor_and_bus(tmp_path: Path) -> None:
+def test_a_file_may_leave_out_switches_and_bus(tmp_path: Path) -> None:
     document = PRESETS["small"].to_dict()
-    del document["predictor"], document["bus_bits"]
+    for field in (*SWITCHES, "bus_bits"):
+        del document[field]
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(document))
     assert Config.load(str(file)) == PRESETS["small"]

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -60,6 +61,29 @@ def test_groups_hold_every_pixel_in_order_under_any_pauses(pes: int) -> None:
         for _ in range(5):
             _, _, valid = await context.tick().sample(dut.groups.valid)
             assert not valid
+
+    simulate(dut, send, check)
+
+
+@pytest.mark.parametrize("pes", [1, 2, 4, 8])
+def test_without_compaction_a_group_holds_what_is_left_of_p_neighbours(pes: int) -> None:
+    rng = random.Random(pes)
+    channels = [
+        [{"index": index, "base": 3 * index} for index in range(size) if rng.random() < share]
+        for size, share in [(0, 0), (1, 1), (4 * pes, 1), (4 * pes + 1, 1), (60, 0.5), (90, 0.2)]
+    ]
+    expected = []
+    for pixels in channels:
+        blocks = [list(block) for _, block in groupby(pixels, lambda p: p["index"] // pes)] or [[]]
+        expected += [(block, False) for block in blocks[:-1]] + [(blocks[-1], True)]
+    dut = Grouper(replace(TINY, pes=pes, compact=False))
+
+    async def send(context: Any) -> None:
+        await put(context, dut.items, items_of(channels), pauses(1))
+
+    async def check(context: Any) -> None:
+        received = await get(context, dut.groups, len(expected), pauses(2))
+        assert [read(group) for group in received] == expected
 
     simulate(dut, send, check)
 
