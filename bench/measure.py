@@ -1,0 +1,206 @@
+"""Measures a network on the simulated core: cycles of every layer without ZAP, with it, and more.
+
+Three runs of one image: without ZAP, at an operating point, and at the same point on a core that
+does not compact (`Config.compact`). What they counted is kept in a JSON file, so that tables and
+charts need no simulator. Every ofm is compared with golden; a figure of a wrong run is no figure.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from bench.figures import LayerRun
+from compiler.build import compile_bundle
+from compiler.program import DENSE, Program
+from golden.bundle import Bundle
+from golden.errors import UserError
+from golden.manifest import ConvNode
+from golden.network import Network
+from hw.config import Config
+from tb import core
+from tb.core_runs import Progress, Run
+from tb.networks import Example, image
+from tb.progress import Reporter
+from tb.simulator import SimulationError
+
+__all__ = ["LATENCY", "Layer", "Measurement", "load", "measure", "save"]
+
+LATENCY = 40
+"""Of the memory, in cycles."""
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer of a network and what its runs counted.
+
+    Parameters
+    ----------
+    name : str
+    convolution : bool
+        Counts in figures of the network; neither fully connected nor only a pooling.
+    macs : int
+        As in `bench.figures.LayerRun`.
+    ifm, kernel, stride : shapes
+        (channels, height, width) with padding, (height, width), (height, width).
+    ofm : (channels, height, width)
+        Before any pooling.
+    kept : list of int
+        Of each channel, how many activations of `I_t` were computed with ZAP; empty without ZAP.
+    off, on, idle : {counter: count}
+        `hw.registers.CORE_COUNTERS` without ZAP, with it, and with it but without compaction.
+    """
+
+    name: str
+    convolution: bool
+    macs: int
+    ifm: tuple[int, int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    ofm: tuple[int, int, int]
+    kept: list[int]
+    off: dict[str, int]
+    on: dict[str, int]
+    idle: dict[str, int]
+
+    @property
+    def run(self) -> LayerRun:
+        """As the figures of merit want it."""
+        channels, height, width = self.ofm
+        return LayerRun(
+            macs=self.macs,
+            activations=channels * height * width,
+            skipped=self.on["skipped"],
+            cycles_off=self.off["elapsed"],
+            cycles_on=self.on["elapsed"],
+            wait_predictor=self.on["wait_predictor"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """A network on a configuration."""
+
+    network: str
+    trained: bool
+    point: str
+    config: Config
+    layers: list[Layer]
+
+
+def measure(
+    name: str, example: Example, config: Config, data: Path | None, report: Reporter
+) -> Measurement:
+    """Simulate a network. Raises SimulationError where anything differs from golden."""
+    bundle, point = example.bundle()
+    pixels = image(bundle, data, 0)
+    runs = {}
+    idle = replace(config, name=f"{config.name}_idle", compact=False)
+    for core_config, points in ((config, (DENSE, point)), (idle, (point,))):
+        program = compile_bundle(bundle, core_config, keep=True)
+        orders = [
+            Run(program=program, image=pixels.numpy(), point=p, latency=LATENCY) for p in points
+        ]
+        runs[core_config.name] = _run(name, bundle, core_config, program, orders, report)
+    off, on = runs[config.name]
+    (without,) = runs[idle.name]
+    return Measurement(
+        network=name,
+        trained=example.is_trained,
+        point=point,
+        config=config,
+        layers=_layers(bundle, point, pixels, program, off, on, without),
+    )
+
+
+def _run(
+    name: str,
+    bundle: Bundle,
+    config: Config,
+    program: Program,
+    runs: list[Run],
+    report: Reporter,
+) -> list[list[core.LayerCheck]]:
+    label = f"{name} on {config.name}"
+
+    def show(at: Progress) -> None:
+        detail = f"{at.runs} of {len(runs)} runs, layer {at.layer}, {at.cycles:,} cycles"
+        report(label, at.runs, len(runs), detail)
+
+    built = core.build(config, "verilator", end=program.end)
+    outcomes = core.run(built, runs, on_progress=show)
+    checks = [core.check(bundle, run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+    for check in (check for run in checks for check in run):
+        if check.mismatch is not None:
+            raise SimulationError(f"{label}: {check.mismatch}")
+    return checks
+
+
+def _layers(
+    bundle: Bundle,
+    point: str,
+    pixels: torch.Tensor,
+    program: Program,
+    off: list[core.LayerCheck],
+    on: list[core.LayerCheck],
+    idle: list[core.LayerCheck],
+) -> list[Layer]:
+    network, predictors = bundle.at(point)
+    steps = {step.node.name: step for step in Network(network, predictors).steps(pixels[None])}
+    layers = []
+    for layer, a, b, c in zip(program.layers, off, on, idle, strict=True):
+        step = steps[layer.name]
+        kernel, stride, padding, kept = (1, 1), (1, 1), (0, 0), []
+        convolution = isinstance(step.node, ConvNode)
+        if isinstance(step.node, ConvNode):
+            conv = network.conv(step.node)
+            kernel, stride, padding = conv.kernel, conv.stride, conv.padding
+            convolution = not step.node.fully_connected
+            if step.predictor is not None and step.result is not None:
+                later = step.result.keep[0] & ~step.result.computed
+                kept = later.sum((1, 2)).tolist()
+        channels, height, width = step.ifm.shape[1:]
+        ofm = step.ofm if isinstance(step.node, ConvNode) else step.ifm
+        layers.append(
+            Layer(
+                name=layer.name,
+                convolution=convolution,
+                macs=layer.macs,
+                ifm=(channels, height + 2 * padding[0], width + 2 * padding[1]),
+                kernel=kernel,
+                stride=stride,
+                ofm=tuple(ofm.shape[1:]),
+                kept=kept,
+                off=a.counters,
+                on=b.counters,
+                idle=c.counters,
+            )
+        )
+    return layers
+
+
+def save(measurement: Measurement, folder: Path) -> Path:
+    """Write a measurement; returns its file."""
+    file = folder / f"{measurement.network}-{measurement.config.name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"version": _VERSION, **asdict(measurement)}
+    file.write_text(json.dumps(document) + "\n")
+    return file
+
+
+def load(file: Path) -> Measurement:
+    """Read what `save` wrote."""
+    document = json.loads(file.read_text())
+    if document.pop("version", None) != _VERSION:
+        raise UserError(f"{file}: of another version; remove it and run make bench again")
+    config = Config(**document.pop("config"))
+    shapes = ("ifm", "kernel", "stride", "ofm")
+    layers = [
+        Layer(**{**layer, **{name: tuple(layer[name]) for name in shapes}})
+        for layer in document.pop("layers")
+    ]
+    return Measurement(config=config, layers=layers, **document)
