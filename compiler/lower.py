@@ -70,6 +70,11 @@ class Lowered:
         (tile,) = self.tiles
         return tile.fields
 
+    def line(self, row: int) -> int:
+        """Where a row of the ifm begins in an endless buffer."""
+        first = self.tiles[0].strip.ifm
+        return (row - first.start) // first.step * self.row_words
+
     @property
     def descriptor(self) -> int:
         """The descriptor as one number."""
@@ -211,7 +216,7 @@ def _cuts(conv: Conv, pool: Pool, height: int, *, zap: bool) -> Iterator[list[St
 
 
 def _strip_fields(strip: Strip, width: int, row_step: int, pattern: Pattern) -> dict[str, Any]:
-    """A strip's rows, addresses and phase; what its first own row reads begins at address 0."""
+    """A strip's rows, addresses and phase. The ifm's rows follow each other around the buffer."""
     top, own = strip.region.start, strip.own
     first = top + strip.restored
     return {
@@ -222,8 +227,8 @@ def _strip_fields(strip: Strip, width: int, row_step: int, pattern: Pattern) -> 
         "spilled": strip.spilled * width,
         "scored_row": own.start - top,
         "scored_end": own.stop - top,
-        "base": (top - own.start) * row_step,
-        "first_base": (first - own.start) * row_step,
+        "base": top * row_step,
+        "first_base": first * row_step,
         "period": pattern.period,
         "pattern": sum(pattern.computes(top + i, 0) << i for i in range(2 * MAX_PERIOD)),
         "first_residue": strip.restored % pattern.period,

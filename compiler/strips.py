@@ -40,6 +40,8 @@ class Strip:
     ifm : range
         Rows of the ifm that it reads; those outside the map are padding. A kernel of one row leaves
         out what its stride passes over.
+    load : range
+        Those of them that the strip above has not left in the buffer.
     """
 
     pooled: range
@@ -48,6 +50,7 @@ class Strip:
     restored: int
     spilled: int
     ifm: range
+    load: range
 
 
 def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[Strip]:
@@ -74,6 +77,18 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
         for (row, first), (_, end) in pairwise(edges)
     ]
     shared = [above.stop - below.start for above, below in pairwise(regions)]
+    ifms = [
+        range(
+            first * conv.stride[0] - conv.padding[0],
+            (region.stop - 1) * conv.stride[0] - conv.padding[0] + conv.kernel[0],
+            ifm_step,
+        )
+        for (_, first), region in zip(edges, regions, strict=False)
+    ]
+    loads = [
+        range(max(below.start, above[-1] + ifm_step), below.stop, ifm_step)
+        for above, below in pairwise(ifms)
+    ]
     return [
         Strip(
             pooled=range(row, next_row),
@@ -81,13 +96,16 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
             region=region,
             restored=restored,
             spilled=spilled,
-            ifm=range(
-                first * conv.stride[0] - conv.padding[0],
-                (region.stop - 1) * conv.stride[0] - conv.padding[0] + conv.kernel[0],
-                ifm_step,
-            ),
+            ifm=ifm,
+            load=load,
         )
-        for (row, first), (next_row, end), region, restored, spilled in zip(
-            edges, edges[1:], regions, [0, *shared], [*shared, 0], strict=False
+        for ((row, first), (next_row, end)), region, restored, spilled, ifm, load in zip(
+            pairwise(edges),
+            regions,
+            [0, *shared],
+            [*shared, 0],
+            ifms,
+            [ifms[0], *loads],
+            strict=True,
         )
     ]

@@ -19,23 +19,26 @@ def engine_words(tile: Tile) -> dict[str, int]:
 def ifm_words(layer: Lowered, strip: Strip, ifm: Place) -> dict[str, int]:
     """Which rows of the ifm are loaded, and how they go into the buffer."""
     channels, height, width = ifm.shape
-    loaded = [row for row in strip.ifm if 0 <= row < height]
+    above = [row for row in strip.load if row < 0]
+    loaded = [row for row in strip.load if 0 <= row < height]
     return {
-        "ifm_address": ifm.address + loaded[0] * ifm.row_bytes,
+        "ifm_address": ifm.address + (loaded or [0])[0] * ifm.row_bytes,
         "ifm_row": strip.ifm.step * ifm.row_bytes,
         "ifm_plane": ifm.plane_bytes,
         "ifm_height": len(loaded),
         "ifm_width": width,
         "ifm_channels": channels,
-        "pad_top": loaded[0] - strip.ifm.start,
-        "pad_bottom": strip.ifm[-1] - loaded[-1],
+        "pad_top": len(above),
+        "pad_bottom": len(strip.load) - len(above) - len(loaded),
         "pad_left": layer.conv.padding[1],
         "pad_right": layer.conv.padding[1],
+        "ifm_first_word": layer.line(strip.load.start) % layer.config.ifm_words,
         "ifm_row_words": layer.row_words,
         "ifm_pixel_words": -(-channels // layer.config.lanes),
         "ifm_col_shift": layer.col_shift,
         "pack_height": layer.pack[0],
         "pack_width": layer.pack[1],
+        "pack_above": min(len(strip.ifm) - len(strip.load), layer.pack[0] - 1),
         "pack_row_lanes": 0 if layer.pack == (1, 1) else layer.pack[1] * channels,
     }
 

@@ -1,8 +1,8 @@
 """Ifm loader: from a tensor in memory to the words of the ifm buffer.
 
 Row by row, and in each row plane by plane, it asks for the beats of one row and places them in the
-buffer; padding is placed as zeros that nobody asks for. Rows are finished in order, so that a later
-tile's can follow those still in use, around the buffer's end.
+buffer; padding is placed as zeros that nobody asks for. Rows follow those that the tile before has
+left there, around the buffer's end.
 
 Where a pixel has few channels, a word of the buffer holds a patch of `pack_height` by `pack_width`
 pixels (`compiler.lower`). A beat is then placed once in each patch that its pixel is part of; there
@@ -87,7 +87,7 @@ class IfmLoader(wiring.Component):
                     m.d.sync += asking.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                asking.eq(1),
+                asking.eq(tile.ifm_height != 0),
                 row.eq(0),
                 plane.eq(0),
                 address.eq(tile.ifm_address),
@@ -129,7 +129,7 @@ class IfmLoader(wiring.Component):
             bytes_left.eq(Mux(left > config.bus_bytes, config.bus_bytes, left)),
             present.eq(
                 (channel < tile.ifm_channels)
-                & (pack_row <= row + tile.pad_top)
+                & (pack_row <= row + tile.pad_top + tile.pack_above)
                 & (pack_col <= col + tile.pad_left)
                 & (pack_col < tile.pack_width)
             ),
@@ -211,11 +211,12 @@ class IfmLoader(wiring.Component):
                 m.d.sync += placing.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                placing.eq(1),
+                placing.eq((tile.ifm_height != 0) | (tile.pad_bottom != 0)),
                 row.eq(-tile.pad_top),
                 col.eq(-tile.pad_left),
                 *(s.eq(0) for s in (plane, part, pack_row, pack_col, back)),
                 *(s.eq(0) for s in (phase, phase_slot, row_slot, slot)),
-                *(s.eq(0) for s in (row_word, line_word, col_word)),
+                *(s.eq(tile.ifm_first_word) for s in (row_word, line_word)),
+                col_word.eq(0),
             ]
         return placing

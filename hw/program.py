@@ -104,8 +104,8 @@ def descriptor_words(config: Config) -> dict[str, Word]:
     A `..._plane` or `..._row` is the distance in bytes from a plane to the next, or from a row to
     the next. `ifm_row_words` and `ifm_pixel_words` are distances in the ifm buffer, which has words
     for every 2**`ifm_col_shift`-th column. Where a word is a patch of pixels, each row of it takes
-    `pack_row_lanes`. The rows of each group of G channels that a strip shares with its neighbours
-    are at `edge_address`.
+    `pack_row_lanes`, and what is loaded is part of patches up to `pack_above` rows above it. The
+    rows of each group of G channels that a strip shares with its neighbours are at `edge_address`.
     """
     pixels = config.ofm_words
     flag = Word(0, 1)
@@ -162,18 +162,20 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "ifm_address": address,
         "ifm_row": address,
         "ifm_plane": address,
-        "ifm_height": size,
+        "ifm_height": Word(0, _MOST_SIZE),
         "ifm_width": size,
         "ifm_channels": size,
         "pad_top": padding,
         "pad_bottom": padding,
         "pad_left": padding,
         "pad_right": padding,
+        "ifm_first_word": step,
         "ifm_row_words": Word(1, config.ifm_words),
         "ifm_pixel_words": Word(1, config.ifm_words),
         "ifm_col_shift": Word(0, MAX_COL_SHIFT),
         "pack_height": Word(1, config.lanes),
         "pack_width": Word(1, config.lanes),
+        "pack_above": Word(0, config.lanes - 1),
         "pack_row_lanes": Word(0, config.lanes),
         "parameters": address,
         "weights": address,
