@@ -262,8 +262,8 @@ def _pool_fields(
 def _choose_pack(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) -> tuple[int, int]:
     """The patch (vertical, horizontal) that takes the array and the ifm loader the fewest cycles.
 
-    The array finishes a result a cycle at most; the loader places each pixel once in each patch
-    that it is part of.
+    The array finishes a result a cycle at most; the loader takes a beat a cycle, and each row once
+    for each row of a patch.
     """
     channels, height, width = ifm_shape
     out_h, out_w = conv.output_size(height, width)
@@ -271,8 +271,9 @@ def _choose_pack(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) ->
 
     def cost(pack: tuple[int, int]) -> float:
         rows, cols = _steps(conv.kernel, pack)
-        placed = pack[0] * -(-pack[1] >> _col_shift(conv, pack))
-        return results * max(rows * cols / config.pes, 1) + height * width * placed
+        beats = -(-channels // config.group) * config.group // config.bus_bytes
+        loads = pack[0] * height * width * beats
+        return results * max(rows * cols / config.pes, 1) + loads
 
     return min(
         (

@@ -21,6 +21,9 @@ def ifm_words(layer: Lowered, strip: Strip, ifm: Place) -> dict[str, int]:
     channels, height, width = ifm.shape
     above = [row for row in strip.load if row < 0]
     loaded = [row for row in strip.load if 0 <= row < height]
+    pixel_words = -(-channels // layer.config.lanes)
+    # Of the last word of a row, the last pixel; counted with the padding.
+    last_col = (layer.row_words // pixel_words - 1 << layer.col_shift) + layer.pack[1] - 1
     return {
         "ifm_address": ifm.address + (loaded or [0])[0] * ifm.row_bytes,
         "ifm_row": strip.ifm.step * ifm.row_bytes,
@@ -31,15 +34,15 @@ def ifm_words(layer: Lowered, strip: Strip, ifm: Place) -> dict[str, int]:
         "pad_top": len(above),
         "pad_bottom": len(strip.load) - len(above) - len(loaded),
         "pad_left": layer.conv.padding[1],
-        "pad_right": layer.conv.padding[1],
+        "pad_right": max(last_col + 1 - layer.conv.padding[1] - width, 0),
         "ifm_first_word": layer.line(strip.load.start) % layer.config.ifm_words,
         "ifm_row_words": layer.row_words,
-        "ifm_pixel_words": -(-channels // layer.config.lanes),
+        "ifm_pixel_words": pixel_words,
         "ifm_col_shift": layer.col_shift,
         "pack_height": layer.pack[0],
         "pack_width": layer.pack[1],
         "pack_above": min(len(strip.ifm) - len(strip.load), layer.pack[0] - 1),
-        "pack_row_lanes": 0 if layer.pack == (1, 1) else layer.pack[1] * channels,
+        "pack_newest": (layer.pack[1] - 1) * channels,
     }
 
 

@@ -103,9 +103,10 @@ def descriptor_words(config: Config) -> dict[str, Word]:
     Words without a prefix, and those of `pool`, are the fields of `hw.descriptor.LayerDescriptor`.
     A `..._plane` or `..._row` is the distance in bytes from a plane to the next, or from a row to
     the next. `ifm_row_words` and `ifm_pixel_words` are distances in the ifm buffer, which has words
-    for every 2**`ifm_col_shift`-th column. Where a word is a patch of pixels, each row of it takes
-    `pack_row_lanes`, and what is loaded is part of patches up to `pack_above` rows above it. The
-    rows of each group of G channels that a strip shares with its neighbours are at `edge_address`.
+    for every 2**`ifm_col_shift`-th column. Where a word is a patch of pixels, the last pixel in
+    each of its rows is `pack_newest` lanes after the first, and what is loaded is part of patches
+    up to `pack_above` rows above it. The rows of each group of G channels that a strip shares with
+    its neighbours are at `edge_address`.
     """
     pixels = config.ofm_words
     flag = Word(0, 1)
@@ -176,7 +177,7 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "pack_height": Word(1, config.lanes),
         "pack_width": Word(1, config.lanes),
         "pack_above": Word(0, config.lanes - 1),
-        "pack_row_lanes": Word(0, config.lanes),
+        "pack_newest": Word(0, config.lanes - 1),
         "parameters": address,
         "weights": address,
         "residual_address": address,

@@ -4,6 +4,7 @@ The words that `compiler.lower` packs for a host that fills the buffers itself a
 """
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,50 +13,55 @@ from torch import Tensor
 
 from compiler.tensors import Place
 from compiler.tiles import ifm_words, residual_words
+from hw.config import Config
 from hw.ifm_loader import IfmLoader
 from hw.residual_loader import ResidualLoader
 from tb.random_layers import CORNERS, random_layer
 from tests.hardware import TINY, get, pauses, put, simulate, to_words
 
-BEAT = TINY.bus_bytes
+WIDE = replace(TINY, name="wide", lanes=64, group=8)
 
 
-def place(tensor: Tensor, address: int = 0) -> Place:
+def place(tensor: Tensor, config: Config, address: int = 0) -> Place:
     channels, height, width = tensor.shape
-    return Place(address, (channels, height, width), TINY.group, signed=False)
+    return Place(address, (channels, height, width), config.group, signed=False)
 
 
-def beats_at(data: bytes, requests: list[Any]) -> list[int]:
-    """The words of memory that requests ask for."""
+def beats_at(data: bytes, requests: list[Any], beat: int) -> list[int]:
+    """The words of memory, of `beat` bytes, that requests ask for."""
     return [
-        int.from_bytes(data[at : at + BEAT], "little")
+        int.from_bytes(data[at : at + beat], "little")
         for request in requests
-        for at in range(request.address, request.address + request.beats * BEAT, BEAT)
+        for at in range(request.address, request.address + request.beats * beat, beat)
     ]
 
 
-@pytest.mark.parametrize("corner", CORNERS)
-def test_the_buffer_holds_what_the_kernel_walks_over(corner: str) -> None:
+@pytest.mark.parametrize(
+    ("corner", "config"),
+    [*((corner, TINY) for corner in CORNERS), ("any", WIDE), ("signed", WIDE)],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config) -> None:
     """Padding, channels past the last and patches of pixels included."""
-    rng = random.Random(f"loaders {corner}")
-    layer = random_layer(TINY, rng, corner, corner)
+    rng = random.Random(f"loaders {corner} {config.name}")
+    layer = random_layer(config, rng, corner, corner)
     while layer.lowered.ifm_words > 200:
-        layer = random_layer(TINY, rng, corner, corner)
-    tensor = place(layer.ifm, address=64)
+        layer = random_layer(config, rng, corner, corner)
+    tensor = place(layer.ifm, config, address=64)
     memory = bytes(tensor.address) + tensor.pack(layer.ifm.numpy())
-    dut = IfmLoader(TINY)
-    buffer = np.zeros((TINY.ifm_words, TINY.lanes), np.uint8)
+    dut = IfmLoader(config)
+    buffer = np.zeros((config.ifm_words, config.lanes), np.uint8)
 
     async def serve(context: Any) -> None:
         while True:
             requests = await get(context, dut.requests, 1, pauses(1))
-            await put(context, dut.beats, beats_at(memory, requests), pauses(2))
+            await put(context, dut.beats, beats_at(memory, requests, config.bus_bytes), pauses(2))
 
     async def store(context: Any) -> None:
         while True:
             (write,) = await get(context, dut.writes, 1, pauses(3))
-            word = np.frombuffer(write.word.to_bytes(TINY.lanes, "little"), np.uint8)
-            mask = np.array([write.mask >> lane & 1 for lane in range(TINY.lanes)], bool)
+            word = np.frombuffer(write.word.to_bytes(config.lanes, "little"), np.uint8)
+            mask = np.array([write.mask >> lane & 1 for lane in range(config.lanes)], bool)
             buffer[write.address, mask] = word[mask]
 
     async def check(context: Any) -> None:
@@ -84,7 +90,7 @@ def test_a_residual_arrives_as_it_is_added(seed: int) -> None:
         assert residual is not None
         if shortcut.channel_offset % TINY.group == 0 and residual.numel() < 2000:
             break
-    tensor = place(residual)
+    tensor = place(residual, TINY)
     memory = tensor.pack(residual.numpy())
     dut = ResidualLoader(TINY)
     fields = layer.lowered.fields
@@ -92,7 +98,7 @@ def test_a_residual_arrives_as_it_is_added(seed: int) -> None:
     async def serve(context: Any) -> None:
         while True:
             requests = await get(context, dut.requests, 1, pauses(1))
-            await put(context, dut.beats, beats_at(memory, requests), pauses(2))
+            await put(context, dut.beats, beats_at(memory, requests, TINY.bus_bytes), pauses(2))
 
     async def check(context: Any) -> None:
         tile = {
