@@ -178,7 +178,7 @@ class Datapath(wiring.Component):
             with m.State("STARTED"):
                 m.next = "RUN"
             with m.State("RUN"):
-                with m.If(~engine.busy & write.done):
+                with m.If(~engine.working & write.done):
                     m.next = "REST"
 
         # Counters: the engine's own, and what lies around it.

@@ -17,7 +17,7 @@ passes have been issued and all its results are stored; its weights are then ove
 
 from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import bits_for, ceil_log2
 
@@ -35,8 +35,9 @@ from hw.work import Group, Grouper
 
 __all__ = ["LayerEngine"]
 
-_VALUES = 64
-"""Activations that may wait before the predictor while it flushes the channel before."""
+_VALUES = 512
+"""Activations that may wait before the predictor while it ends the channel before and goes through
+the rows restored to theirs."""
 
 
 class LayerEngine(wiring.Component):
@@ -48,10 +49,12 @@ class LayerEngine(wiring.Component):
         Taken at `start`.
     start : In(1)
         Ignored while `busy`.
+    working : Out(1)
+        From start until the last ofm word has left.
     busy : Out(1)
-        From start until the last ofm word has left; also for `ofm_words` cycles after reset.
+        While working, and until the ofm banks are clear again; for `ofm_words` cycles after reset.
     ifm : In(stream of PartWrite)
-        Fills the ifm buffer; taken while not busy.
+        Fills the ifm buffer; taken while not working.
     records : In(stream of V bytes)
         See `hw.loader`.
     residuals : In(stream of G bytes)
@@ -72,6 +75,7 @@ class LayerEngine(wiring.Component):
             {
                 "descriptor": In(LayerDescriptor(config)),
                 "start": In(1),
+                "working": Out(1),
                 "busy": Out(1),
                 "ifm": In(stream.Signature(PartWrite(config))),
                 "records": In(stream.Signature(unsigned(word))),
@@ -103,9 +107,10 @@ class LayerEngine(wiring.Component):
         started = Signal()
         done = Signal()
         m.d.comb += [
-            self.busy.eq(running | started | ~banks.ready),
+            self.working.eq(running | started),
+            self.busy.eq(self.working | ~banks.ready),
             start.eq(self.start & ~self.busy),
-            self.ifm.ready.eq(~self.busy),
+            self.ifm.ready.eq(~self.working),
         ]
         m.d.sync += started.eq(start)
         with m.If(start):
@@ -273,7 +278,7 @@ class LayerEngine(wiring.Component):
         skipped = Signal()
         if config.predictor:
             m.submodules.predictor = predictor = Predictor(config)
-            m.submodules.values = values = SyncFIFO(width=8, depth=_VALUES)
+            m.submodules.values = values = SyncFIFOBuffered(width=8, depth=_VALUES)
             unscored = Signal(range(RECORD_SLOTS + 1))
             slot = Signal(range(RECORD_SLOTS))
             taken = predictor.records.valid & predictor.records.ready

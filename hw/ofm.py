@@ -28,9 +28,9 @@ class OfmBanks(wiring.Component):
     layer : In(LayerDescriptor)
         Stable from `start` until idle.
     ready : Out(1)
-        The banks are clear; nothing may be written before.
+        Neither bank is being cleared. Nothing may start before.
     start : In(1)
-        A layer begins, with bank 0.
+        A layer begins, with bank 0; taken while ready and idle.
     idle : Out(1)
         No word is left to leave.
     write : In(1)
@@ -80,6 +80,7 @@ class OfmBanks(wiring.Component):
         bank = Signal()
         waiting = Signal(range(3))
         busy = Signal()
+        passing = Signal()
         m.d.sync += waiting.eq(waiting + self.drain - self.drained)
         m.d.comb += [
             drain.layer.eq(self.layer),
@@ -88,7 +89,7 @@ class OfmBanks(wiring.Component):
             edges.drained.eq(self.drained),
             self.restored.eq(edges.restored),
             drain.go.eq((waiting != 0) & ~busy),
-            self.idle.eq((waiting == 0) & drain.idle),
+            self.idle.eq((waiting == passing) & drain.idle),
         ]
         with m.If(drain.go):
             m.d.sync += busy.eq(1)
@@ -101,11 +102,10 @@ class OfmBanks(wiring.Component):
         clear_index = Signal(ceil_log2(config.ofm_words))
         read_before = Signal()
         index_before = Signal.like(clear_index)
-        passing = Signal()
         pass_index = Signal.like(clear_index)
         m.d.sync += [read_before.eq(drain.read), index_before.eq(drain.address)]
         m.d.comb += [
-            self.ready.eq(~clearing),
+            self.ready.eq(~clearing & ~passing),
             clear.eq(clearing | passing | (read_before & ~passes)),
             clear_bank.eq(Mux(clearing, 0b11, 1 << bank)),
             clear_index.eq(Mux(clearing | passing, pass_index, index_before)),

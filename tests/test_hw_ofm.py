@@ -54,7 +54,7 @@ def test_a_pooled_map_leaves_as_golden_has_it_layer_after_layer(seed: int) -> No
                 await fill(context, dut, number % 2, ofm[first : first + TINY.group])
                 size = int(np.prod(layer.lowered.pooled_size))
                 words += await get(context, dut.words, size, pauses(seed))
-            await context.tick().until(dut.idle)
+            await context.tick().until(dut.idle & dut.ready)
             left = np.array([list(word.to_bytes(TINY.group, "little")) for word in words], np.uint8)
             np.testing.assert_array_equal(layer.lowered.unpack_ofm(left), layer.output.numpy())
 
