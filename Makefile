@@ -23,7 +23,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test sim sim-random sim-core sim-full sim-networks \
-	program verilog report results lint format clean distclean python-check compiler icarus
+	bench program verilog report results lint format clean distclean python-check compiler icarus
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -61,6 +61,10 @@ sim-networks: CONFIG ?= small
 sim-networks: setup ## run random networks on the core against golden (N=200 SEED=1 SIM=verilator CONFIG=small)
 	$(RUN) -m tb.random_networks --n '$(N)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
 
+bench: setup build/digits/manifest.json $(if $(filter 1,$(SCALESIM)),build/scalesim/stamp) ## measure networks: cycles by layer, what bounds them, energy (NET="NAME ..." DATA=DIR SCALESIM=0|1)
+	$(RUN) -m bench.speed $(NET) $(if $(DATA),--data '$(DATA)') \
+		$(if $(filter 1,$(SCALESIM)),--scalesim build/scalesim/bin/python)
+
 program: CONFIG ?= default
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE=) into build/program
 	$(RUN) -m compiler '$(BUNDLE)' --config '$(CONFIG)'
@@ -96,6 +100,13 @@ distclean: clean ## clean, and remove .venv
 
 build/digits/manifest.json: $(STAMP) quant/export.py $(wildcard quant/*.py quant/*/*.py golden/*.py)
 	$(RUN) quant/export.py --out build/digits
+
+# --- SCALE-Sim, which wants an older numpy, in an environment of its own -------------------------
+
+build/scalesim/stamp: bench/requirements-scalesim.txt | python-check
+	$(PYTHON) -m venv build/scalesim
+	build/scalesim/bin/pip install --quiet --no-deps --requirement $<
+	@touch $@
 
 # --- the environment ------------------------------------------------------------------------
 

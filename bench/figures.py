@@ -6,10 +6,20 @@ included, whatever was skipped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["LayerRun", "mac_reduction", "predictor_stall", "skip_efficiency", "utilisation"]
+__all__ = [
+    "LayerRun",
+    "effective_macs",
+    "load_stall",
+    "mac_reduction",
+    "predictor_stall",
+    "skip_efficiency",
+    "speed_up",
+    "store_stall",
+    "utilisation",
+]
 
 
 @dataclass(frozen=True)
@@ -60,3 +70,29 @@ def skip_efficiency(runs: Sequence[LayerRun]) -> float:
 def predictor_stall(runs: Sequence[LayerRun]) -> float:
     """Cycles in which the array waited for scores / all cycles with ZAP on."""
     return sum(run.wait_predictor for run in runs) / sum(run.cycles_on for run in runs)
+
+
+def speed_up(runs: Sequence[LayerRun]) -> float:
+    """Cycles with ZAP off / cycles with ZAP on."""
+    return sum(run.cycles_off for run in runs) / sum(run.cycles_on for run in runs)
+
+
+def effective_macs(runs: Sequence[LayerRun], multipliers: int) -> float:
+    """MACs of the whole layers for each multiplier and cycle with ZAP on; skipped ones count."""
+    return sum(run.macs for run in runs) / (multipliers * sum(run.cycles_on for run in runs))
+
+
+def load_stall(counters: Sequence[Mapping[str, int]]) -> float:
+    """Cycles in which nothing is computed for want of data / all cycles.
+
+    That is while an ifm is loaded, or the array waits for records or residual; waiting for the
+    memory's answer to a layer's last store is counted with it. `counters` are those of
+    `hw.registers.CORE_COUNTERS`, one for each layer.
+    """
+    stalls = sum(c["elapsed"] - c["cycles"] + c["wait_loads"] for c in counters)
+    return stalls / sum(c["elapsed"] for c in counters)
+
+
+def store_stall(counters: Sequence[Mapping[str, int]]) -> float:
+    """Cycles in which the array waits for an ofm bank to leave / all cycles."""
+    return sum(c["wait_ofm"] for c in counters) / sum(c["elapsed"] for c in counters)

@@ -1,13 +1,15 @@
 """Measures a network on the simulated core: cycles of every layer without ZAP, with it, and more.
 
-Three runs of one image: without ZAP, at an operating point, and at the same point on a core that
-does not compact (`Config.compact`). What they counted is kept in a JSON file, so that tables and
-charts need no simulator. Every ofm is compared with golden; a figure of a wrong run is no figure.
+Runs of one image: without ZAP, at an operating point, and, if asked for, at the same point on a
+core that does not compact (`Config.compact`). What they counted is kept in a JSON file, so that
+tables and charts need no simulator. Every ofm is compared with golden; a figure of a wrong run is
+no figure.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from golden.network import Network
 from hw.config import Config
 from tb import core
 from tb.core_runs import Progress, Run
-from tb.networks import Example, image
+from tb.networks import MEMORY_END, Example, image
 from tb.progress import Reporter
 from tb.simulator import SimulationError
 
@@ -52,7 +54,8 @@ class Layer:
     kept : list of int
         Of each channel, how many activations of `I_t` were computed with ZAP; empty without ZAP.
     off, on, idle : {counter: count}
-        `hw.registers.CORE_COUNTERS` without ZAP, with it, and with it but without compaction.
+        `hw.registers.CORE_COUNTERS` without ZAP, with it, and with it but without compaction; the
+        last may be empty.
     """
 
     name: str
@@ -93,27 +96,28 @@ class Measurement:
 
 
 def measure(
-    name: str, example: Example, config: Config, data: Path | None, report: Reporter
+    name: str,
+    example: Example,
+    config: Config,
+    data: Path | None,
+    report: Reporter,
+    *,
+    idle_lanes: bool,
 ) -> Measurement:
     """Simulate a network. Raises SimulationError where anything differs from golden."""
     bundle, point = example.bundle()
     pixels = image(bundle, data, 0)
-    runs = {}
-    idle = replace(config, name=f"{config.name}_idle", compact=False)
-    for core_config, points in ((config, (DENSE, point)), (idle, (point,))):
-        program = compile_bundle(bundle, core_config, keep=True)
-        orders = [
-            Run(program=program, image=pixels.numpy(), point=p, latency=LATENCY) for p in points
-        ]
-        runs[core_config.name] = _run(name, bundle, core_config, program, orders, report)
-    off, on = runs[config.name]
-    (without,) = runs[idle.name]
+    program, (off, on) = _run(name, bundle, config, pixels, (DENSE, point), report)
+    idle: list[core.LayerCheck] | None = None
+    if idle_lanes:
+        apart = replace(config, name=f"{config.name}_idle", compact=False)
+        _, (idle,) = _run(name, bundle, apart, pixels, (point,), report)
     return Measurement(
         network=name,
         trained=example.is_trained,
         point=point,
         config=config,
-        layers=_layers(bundle, point, pixels, program, off, on, without),
+        layers=_layers(bundle, point, pixels, program, off, on, idle),
     )
 
 
@@ -121,23 +125,28 @@ def _run(
     name: str,
     bundle: Bundle,
     config: Config,
-    program: Program,
-    runs: list[Run],
+    pixels: torch.Tensor,
+    points: Sequence[str],
     report: Reporter,
-) -> list[list[core.LayerCheck]]:
+) -> tuple[Program, list[list[core.LayerCheck]]]:
+    """The network's program, and what came of each operating point."""
+    program = compile_bundle(bundle, config, keep=True)
+    runs = [
+        Run(program=program, image=pixels.numpy(), point=point, latency=LATENCY) for point in points
+    ]
     label = f"{name} on {config.name}"
 
     def show(at: Progress) -> None:
         detail = f"{at.runs} of {len(runs)} runs, layer {at.layer}, {at.cycles:,} cycles"
         report(label, at.runs, len(runs), detail)
 
-    built = core.build(config, "verilator", end=program.end)
+    built = core.build(config, "verilator", end=max(program.end, MEMORY_END))
     outcomes = core.run(built, runs, on_progress=show)
     checks = [core.check(bundle, run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
     for check in (check for run in checks for check in run):
         if check.mismatch is not None:
             raise SimulationError(f"{label}: {check.mismatch}")
-    return checks
+    return program, checks
 
 
 def _layers(
@@ -147,12 +156,12 @@ def _layers(
     program: Program,
     off: list[core.LayerCheck],
     on: list[core.LayerCheck],
-    idle: list[core.LayerCheck],
+    idle: list[core.LayerCheck] | None,
 ) -> list[Layer]:
     network, predictors = bundle.at(point)
     steps = {step.node.name: step for step in Network(network, predictors).steps(pixels[None])}
     layers = []
-    for layer, a, b, c in zip(program.layers, off, on, idle, strict=True):
+    for number, layer in enumerate(program.layers):
         step = steps[layer.name]
         kernel, stride, padding, kept = (1, 1), (1, 1), (0, 0), []
         convolution = isinstance(step.node, ConvNode)
@@ -164,7 +173,8 @@ def _layers(
                 later = step.result.keep[0] & ~step.result.computed
                 kept = later.sum((1, 2)).tolist()
         channels, height, width = step.ifm.shape[1:]
-        ofm = step.ofm if isinstance(step.node, ConvNode) else step.ifm
+        whole = step.ofm if isinstance(step.node, ConvNode) else step.ifm
+        ofm_channels, ofm_height, ofm_width = whole.shape[1:]
         layers.append(
             Layer(
                 name=layer.name,
@@ -173,11 +183,11 @@ def _layers(
                 ifm=(channels, height + 2 * padding[0], width + 2 * padding[1]),
                 kernel=kernel,
                 stride=stride,
-                ofm=tuple(ofm.shape[1:]),
+                ofm=(ofm_channels, ofm_height, ofm_width),
                 kept=kept,
-                off=a.counters,
-                on=b.counters,
-                idle=c.counters,
+                off=off[number].counters,
+                on=on[number].counters,
+                idle={} if idle is None else idle[number].counters,
             )
         )
     return layers

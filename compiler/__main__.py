@@ -13,6 +13,7 @@ from rich.table import Table
 
 from compiler import files
 from compiler.build import compile_bundle
+from compiler.cycles import layer_cycles
 from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import run_cli
@@ -43,19 +44,24 @@ def _report(program: Program, console: Console) -> None:
     config = program.config
     table = Table(title=f"{program.network} for zapcore_{config.name}")
     table.add_column("layer")
-    for column in ("ifm", "ofm", "MACs", "strips", "ifm buffer", "weight ring", "ofm bank"):
+    columns = ("ifm", "ofm", "MACs", "cycles", "strips", "ifm buffer", "weight ring", "ofm bank")
+    for column in columns:
         table.add_column(column, justify="right")
+    cycles = layer_cycles(program)
     for layer in program.layers:
         table.add_row(
             layer.name,
             *("x".join(map(str, program.tensors[name].shape)) for name in layer.ends),
             f"{layer.macs:,}",
+            f"{cycles[layer.name].elapsed:,.0f}",
             _counts(layer.tiles),
             f"{layer.ifm_words / config.ifm_words:.0%}",
             f"{layer.kernel_words / config.weight_words:.0%}",
             f"{layer.pixels / config.ofm_words:.0%}",
         )
     console.print(table)
+    total = sum(layer.elapsed for layer in cycles.values())
+    console.print(f"{total:,.0f} cycles without ZAP, as the cycle model says", highlight=False)
     console.print(
         f"program {len(program.image):,} bytes, scratch memory "
         f"{program.end - program.base - len(program.image):,}, from {program.base:#x} on; "

@@ -18,7 +18,11 @@ from quant.data import load
 from quant.untrained import untrained
 from tb.network import held_out_image
 
-__all__ = ["NETWORKS", "Example", "image"]
+__all__ = ["MEMORY_END", "NETWORKS", "Example", "image"]
+
+MEMORY_END = 1 << 28
+"""Holds the largest of them, so that one build of a core's simulation serves all."""
+
 
 _BUILD = Path("build")
 _BUNDLES = Path("examples/bundles")

@@ -20,10 +20,8 @@ from golden.errors import UserError, run_cli
 from hw.config import PRESETS, Config
 from tb import core
 from tb.core_runs import Progress, Run
-from tb.networks import NETWORKS, Example, image
+from tb.networks import MEMORY_END, NETWORKS, Example, image
 from tb.progress import Reporter, reporting
-from tb.simulator import Build
-from tb.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []
 
@@ -31,7 +29,6 @@ __all__: list[str] = []
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tb.sim_full", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
-    parser.add_argument("--sim", choices=SIMULATORS, default="verilator")
     parser.add_argument("--config", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--data", type=Path, help="folder of the networks' datasets")
     parser.add_argument("--images", type=int, default=1, help="of each network")
@@ -65,7 +62,7 @@ def _simulate(
     """Run a network's images: how many activations differ, the line that says it, and the first."""
     bundle, point = example.bundle()
     program = compile_bundle(bundle, config, keep=True)
-    first, sim = arguments.image, arguments.sim
+    first = arguments.image
     runs = [
         Run(
             program=program,
@@ -75,7 +72,9 @@ def _simulate(
         )
         for number in range(first, first + arguments.images)
     ]
-    built = _build(config, sim, program, report)
+    report("build", 0, 1)
+    built = core.build(config, "verilator", end=max(program.end, MEMORY_END))
+    report("build", 1, 1)
     start = time.monotonic()
 
     def show(at: Progress) -> None:
@@ -96,14 +95,6 @@ def _simulate(
     )
     mismatches = (check.mismatch for check in checks if check.mismatch is not None)
     return differ, line, next(mismatches, None)
-
-
-def _build(config: Config, sim: Simulator, program: Program, report: Reporter) -> Build:
-    label = f"{sim}: build"
-    report(label, 0, 1)
-    built = core.build(config, sim, end=program.end)
-    report(label, 1, 1)
-    return built
 
 
 def _show(

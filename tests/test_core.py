@@ -77,6 +77,7 @@ def test_sim_full_ends_with_what_it_compared_and_with_status_1_if_anything_diffe
     config = tmp_path / "tiny.json"
     config.write_text(json.dumps(TINY.to_dict()))
     monkeypatch.setitem(NETWORKS, "drawn", Drawn(bundle))
+    monkeypatch.setattr(sim_full, "MEMORY_END", 0)
     monkeypatch.setattr(sim_full, "image", lambda *_: torch.from_numpy(run.image))
     monkeypatch.setattr(sys, "argv", ["sim_full", "drawn", "--config", str(config)])
     assert sim_full.main() == 0

@@ -1,0 +1,71 @@
+"""Charts of `bench.speed`: one for each network, and one of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.report import style
+
+__all__ = ["draw"]
+
+_BARS = {
+    "cycles_off": ("ZAP off", "#9ecae1"),
+    "cycles_idle_lanes": ("ZAP on, idle lanes", "#e39ab4"),
+    "cycles_on": ("ZAP on", "#cc3d6f"),
+    "limit_cycles": ("MACs that remain / multipliers", style.LIGHT),
+}
+
+
+def draw(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Write the charts of `summary.json`'s rows as PNG files."""
+    files = []
+    for network in dict.fromkeys(row["network"] for row in rows):
+        own = [row for row in rows if row["network"] == network and row.get("convolution")]
+        files.append(_layers(network, own, folder / f"{network}.png"))
+    files.append(_networks([row for row in rows if row["layer"] is None], folder / "networks.png"))
+    return files
+
+
+def _layers(network: str, rows: Sequence[Mapping[str, Any]], file: Path) -> Path:
+    """Cycles of each convolution, in shares of those without ZAP."""
+    figure, ((axes,),) = style.new(2.8)
+    at = np.arange(len(rows))
+    width = 0.8 / len(_BARS)
+    whole = np.array([row["cycles_off"] for row in rows])
+    for number, (field, (label, colour)) in enumerate(_BARS.items()):
+        heights = np.array([row[field] or 0 for row in rows]) / whole
+        axes.bar(at + (number - 1.5) * width, heights, width, label=label, color=colour)
+    axes.set_xticks(at, [row["layer"] for row in rows], rotation=40, ha="right")
+    axes.yaxis.set_major_formatter(style.PERCENT)
+    axes.grid(axis="x", visible=False)
+    axes.set_title(f"{network}: cycles of each convolution, of those without ZAP", pad=22)
+    axes.legend(ncols=len(_BARS), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1)
+    figure.savefig(file)
+    return file
+
+
+def _networks(rows: Sequence[Mapping[str, Any]], file: Path) -> Path:
+    """Speed-up of all convolutions against what the saved MACs promise."""
+    figure, ((axes,),) = style.new(2.6)
+    at = np.arange(len(rows))
+    promised = np.array([1 / (1 - row["mac_reduction"]) for row in rows])
+    reached = np.array([row["cycles_off"] / row["cycles_on"] for row in rows])
+    idle = np.array([row["cycles_off"] / (row["cycles_idle_lanes"] or np.inf) for row in rows])
+    for offset, heights, label, colour in (
+        (-0.27, promised, "1 / (1 - MACs saved)", style.LIGHT),
+        (0, reached, "ZAP on", "#cc3d6f"),
+        (0.27, idle, "ZAP on, idle lanes", "#e39ab4"),
+    ):
+        bars = axes.bar(at + offset, heights, 0.25, label=label, color=colour)
+        axes.bar_label(bars, fmt="%.2f", fontsize=7)
+    axes.axhline(1, color=style.INK, linewidth=0.8)
+    axes.set_xticks(at, [f"{row['network']}\n{row['config']}" for row in rows])
+    axes.grid(axis="x", visible=False)
+    axes.set_title("Speed-up of the convolutions", pad=22)
+    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1)
+    figure.savefig(file)
+    return file

@@ -1,0 +1,138 @@
+"""What SCALE-Sim says of the same layers: the dense peer, a systolic array of as many multipliers.
+
+SCALE-Sim (https://github.com/scalesim-project/scale-sim-v2) is run as published, in an environment
+of its own: output stationary, an array as square as a power of two allows, on-chip memories of the
+size of the core's, and for each of its three interfaces the bandwidth that the core has for all.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import tempfile
+from pathlib import Path
+
+from bench.measure import Layer, Measurement
+from golden.errors import UserError
+from hw.config import Config
+
+__all__ = ["MOST_MACS", "array_shape", "cycles"]
+
+MOST_MACS = 10_000_000
+"""Of a layer; SCALE-Sim takes a minute for one of so many."""
+
+_CONFIG = """\
+[general]
+run_name = run
+[architecture_presets]
+ArrayHeight : {height}
+ArrayWidth : {width}
+IfmapSramSzkB : {ifm}
+FilterSramSzkB : {filters}
+OfmapSramSzkB : {ofm}
+IfmapOffset : 0
+FilterOffset : 100000000
+OfmapOffset : 200000000
+Dataflow : os
+Bandwidth : {bandwidth}
+ReadRequestBuffer : 32
+WriteRequestBuffer : 32
+[layout]
+IfmapCustomLayout : False
+IfmapSRAMBankBandwidth : 10
+IfmapSRAMBankNum : 10
+IfmapSRAMBankPort : 2
+FilterCustomLayout : False
+FilterSRAMBankBandwidth : 10
+FilterSRAMBankNum : 10
+FilterSRAMBankPort : 2
+[sparsity]
+SparsitySupport : false
+SparseRep : ellpack_block
+OptimizedMapping : false
+BlockSize : 8
+RandomNumberGeneratorSeed : 40
+[run_presets]
+InterfaceBandwidth : USER
+UseRamulatorTrace : False
+"""
+_TOPOLOGY = (
+    "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, "
+    "Strides, Sparsity,"
+)
+_LAYOUT_NUMBERS = ", ".join(["1"] * 6 + [str(n) for n in (*range(6), *range(8))])
+"""Read but not used without a custom layout."""
+
+
+def array_shape(multipliers: int) -> tuple[int, int]:
+    """(rows, columns), both powers of two, at most as many rows as columns."""
+    rows = 1 << (int(math.log2(multipliers)) // 2)
+    return rows, multipliers // rows
+
+
+def cycles(measurement: Measurement, python: Path, cache: Path) -> dict[str, int]:
+    """Cycles of each convolution of at most MOST_MACS, prefetch included.
+
+    `python` has `bench/requirements-scalesim.txt` installed. What was run before is in the file
+    `cache`. Raises UserError where SCALE-Sim fails.
+    """
+    config = measurement.config
+    known: dict[str, int] = json.loads(cache.read_text()) if cache.exists() else {}
+    result = {}
+    for layer in measurement.layers:
+        if layer.convolution and layer.macs <= MOST_MACS:
+            row = _row(layer)
+            key = f"{row} {config.multipliers} {config.bus_bytes} {_memories(config)}"
+            if key not in known:
+                known[key] = _run(config, row, python)
+                cache.write_text(json.dumps(known, indent=1) + "\n")
+            result[layer.name] = known[key]
+    return result
+
+
+def _row(layer: Layer) -> str:
+    channels, height, width = layer.ifm
+    numbers = (height, width, *layer.kernel, channels, layer.ofm[0], layer.stride[0])
+    return "layer, " + ", ".join(map(str, numbers)) + ", 1:1,"
+
+
+def _memories(config: Config) -> tuple[int, int, int]:
+    """KiB for ifm, weights and ofm."""
+    sizes = (
+        config.ifm_words * config.lanes,
+        config.weight_words * config.lanes,
+        2 * config.ofm_words * config.group,
+    )
+    ifm, filters, ofm = (max(size >> 10, 1) for size in sizes)
+    return ifm, filters, ofm
+
+
+def _run(config: Config, row: str, python: Path) -> int:
+    height, width = array_shape(config.multipliers)
+    ifm, filters, ofm = _memories(config)
+    with tempfile.TemporaryDirectory(prefix="zapcore-scalesim-") as scratch:
+        folder = Path(scratch)
+        (folder / "run.cfg").write_text(
+            _CONFIG.format(
+                height=height,
+                width=width,
+                ifm=ifm,
+                filters=filters,
+                ofm=ofm,
+                bandwidth=config.bus_bytes,
+            )
+        )
+        (folder / "topology.csv").write_text(f"{_TOPOLOGY}\n{row}\n")
+        (folder / "layout.csv").write_text(f"Layer name,\nlayer, {_LAYOUT_NUMBERS},\n")
+        options = "-c run.cfg -t topology.csv -l layout.csv -p out -i conv -s N"
+        command = [str(python.absolute()), "-m", "scalesim.scale", *options.split()]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        report = folder / "out" / "run" / "COMPUTE_REPORT.csv"
+        if done.returncode != 0 or not report.exists():
+            said = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
+            raise UserError(f"SCALE-Sim failed on a layer ({row}): {said}")
+        with report.open() as file:
+            (line,) = csv.DictReader(file, skipinitialspace=True)
+        return round(float(line["Total Cycles (incl. prefetch)"]))

@@ -1,0 +1,196 @@
+"""How many cycles the core takes for a program: a model, for choosing configurations and layers.
+
+It reads what the core reads, the words of the tiles' descriptors, and works channel by channel with
+what bounds each: the array, the walk over the pattern, the predictor, the loads of records and
+residual, the stores. What is waited for between these is in a few constants, each with its reason.
+`python -m bench.model` compares it with counted cycles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.program import DENSE, Program
+from hw.array import READ_LATENCY
+from hw.axi import BURST
+from hw.config import Config
+from hw.descriptor import header_words as record_words
+from hw.dma import READ_QUEUE
+from hw.predictor import LATENCY as PREDICTOR_LATENCY
+from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
+from hw.requantiser import LATENCY as REQUANTISER_LATENCY
+
+__all__ = ["Kept", "TileCycles", "layer_cycles", "tile_cycles", "tiles"]
+
+Kept = float | np.ndarray
+"""Of the activations of `I_t`, the share that is computed: one number, or one for each channel."""
+
+_VALUES = 64
+"""As `hw.engine._VALUES`: how far the array may be ahead of the predictor, in activations."""
+_BURSTS = 16
+"""Read bursts that a memory is taken to work on at a time."""
+_PIPELINE = READ_LATENCY + 6 + REQUANTISER_LATENCY
+"""From a task's last word to its activations in the bank."""
+_START = 12
+"""From a tile's start to its first request, and from its last placement to the first task."""
+
+
+@dataclass(frozen=True)
+class TileCycles:
+    """Cycles of one tile, as the core's counters call them.
+
+    Parameters
+    ----------
+    load : float
+        Until the ifm is in the buffer; the array rests.
+    compute : float
+        From then until the last activation is in its bank.
+    store : float
+        Until the last group has left and the memory has answered.
+    busy : float
+        Of `compute`, those in which the array multiplies.
+    """
+
+    load: float
+    compute: float
+    store: float
+    busy: float
+
+    @property
+    def elapsed(self) -> float:
+        """All of them."""
+        return self.load + self.compute + self.store
+
+
+def layer_cycles(
+    program: Program, point: str = DENSE, kept: Mapping[str, Kept] | None = None, latency: int = 40
+) -> dict[str, TileCycles]:
+    """Cycles of each layer at an operating point, its tiles taken together.
+
+    `kept` has the layers with a predictor, everything is taken to be kept where it has none;
+    `latency` is the memory's.
+    """
+    totals = {layer.name: TileCycles(0, 0, 0, 0) for layer in program.layers}
+    for words in tiles(program, point):
+        name = program.layers[words["layer"]].name
+        share = (kept or {}).get(name, 1.0)
+        one, so_far = tile_cycles(program.config, words, share, latency), totals[name]
+        totals[name] = TileCycles(
+            so_far.load + one.load,
+            so_far.compute + one.compute,
+            so_far.store + one.store,
+            so_far.busy + one.busy,
+        )
+    return totals
+
+
+def tiles(program: Program, point: str = DENSE) -> list[dict[str, int]]:
+    """The words of a point's descriptors, in order, as the core reads them."""
+    table = header_words(program.config)
+    header = _words(program, table, program.base + program.points.index(point) * HEADER_BYTES)
+    return [
+        _words(program, descriptor_words(program.config), header["first"] + n * DESCRIPTOR_BYTES)
+        for n in range(header["tiles"])
+    ]
+
+
+def _words(program: Program, table: dict[str, Word], address: int) -> dict[str, int]:
+    at = address - program.base
+    words = np.frombuffer(program.image, np.uint32, len(table), at)
+    return {
+        name: int(np.int32(value)) if word.low < 0 else int(value)
+        for (name, word), value in zip(table.items(), words, strict=True)
+    }
+
+
+def tile_cycles(
+    config: Config, words: dict[str, int], kept: Kept = 1.0, latency: int = 40
+) -> TileCycles:
+    """Cycles of one tile from its descriptor's words."""
+    channels, width, kernel = words["channels"], words["width"], words["kernel_words"]
+    bus = config.bus_bytes
+    beats_per_word, beats_per_group = config.lanes // bus, config.group // bus
+
+    # Records and residual go on chip when the engine starts; before, their queues fill.
+    record_beats = (record_words(config) + kernel) * beats_per_word
+    residual_beats = words["residual"] * words["height"] * beats_per_group
+    residual_beats *= (width - 1) * words["residual_stride"] + 1
+    early = min(channels * record_beats, READ_QUEUE) + min(residual_beats, READ_QUEUE)
+    load = _load(config, words, early // 2, latency)  # half of them come before the ifm's last beat
+
+    # What the array computes for each channel, and how long each part of the engine takes for it.
+    computed, predicted = _positions(words)
+    survivors = np.broadcast_to(np.round(kept * predicted), channels) if words["zap"] else 0
+    task = max(kernel, min(config.pes, computed))
+    first_pass = -(-computed // config.pes) * task
+    second_pass = -(-survivors // config.pes) * task
+    array = first_pass + second_pass + np.zeros(channels)
+    rows = words["height"] - words["first_row"]
+    walk = computed + (rows / 2 if words["zap"] else 0) + 1
+    shared = words["restored"] * beats_per_group
+    group_beats = residual_beats + shared
+    loads = np.full(channels, record_beats + group_beats / config.group)
+    loads[: config.group] -= group_beats / config.group
+    loads[0] -= record_beats
+    needs = [array, walk, loads, (array + _PIPELINE) / 2]
+    flush = 0.0
+    if words["zap"]:
+        positions = (words["height"] + 2) * (width + 2) + PREDICTOR_LATENCY
+        flush = 2 * (width + 2) + PREDICTOR_LATENCY + _PIPELINE
+        late = second_pass * min(2 / rows, 1)
+        meanwhile = min(_VALUES, computed) / config.pes * task
+        needs += [positions, array + np.maximum(flush - late - meanwhile, 0)]
+        flush = max(flush - float(np.broadcast_to(late, channels)[-1]), 0)
+    channel = np.maximum.reduce([np.broadcast_to(need, channels) for need in needs])
+
+    # Groups of G channels leave behind the array; the last one is waited for.
+    leaves = _leaving(config, words)
+    groups = np.add.reduceat(channel, np.arange(0, channels, config.group))
+    compute = float(np.maximum(groups, leaves).sum()) + flush + _PIPELINE
+    compute += max(record_beats, group_beats)  # nothing begins before the first ones are there
+    store = leaves + latency + _START
+    return TileCycles(load + _START, compute, store, float(array.sum()))
+
+
+def _positions(words: dict[str, int]) -> tuple[int, int]:
+    """Of one channel of a tile: activations of `I_s`, and of `I_t` that are decided here."""
+    period = words["period"]
+    bits = np.array([words["pattern"] >> bit & 1 for bit in range(period)], bool)
+    rows, cols = np.ogrid[: words["height"], : words["width"]]
+    computed = bits[(rows + cols) % period]
+    scored = computed[words["scored_row"] : words["scored_end"]]
+    return int(computed[words["first_row"] :].sum()), int((~scored).sum())
+
+
+def _load(config: Config, words: dict[str, int], early: int, latency: int) -> float:
+    """Until the ifm lies in its buffer: placements, or beats and bursts of the memory.
+
+    `early` beats are read for others in the meantime.
+    """
+    parts = config.group // config.bus_bytes
+    planes = -(-words["ifm_channels"] // config.group)
+    stride = 1 << words["ifm_col_shift"]
+    cols = words["pad_left"] + words["ifm_width"] + words["pad_right"]
+    steps = sum(max(-(-(words["pack_width"] - col % stride) // stride), 1) for col in range(cols))
+    rows = words["pad_top"] + words["ifm_height"] + words["pad_bottom"]
+    placements = rows * planes * parts * steps * words["pack_height"]
+    row_beats = words["ifm_width"] * parts
+    bursts = -(-row_beats // BURST)
+    per_row = max(row_beats, bursts * (latency + 6) / _BURSTS, 2)
+    beats = words["ifm_height"] * planes * per_row
+    return latency + max(placements, beats + early)
+
+
+def _leaving(config: Config, words: dict[str, int]) -> float:
+    """Cycles in which a group of channels leaves its bank."""
+    windows = words["pool.height"] * words["pool.width"]
+    taps = windows * words["pool.kernel_height"] * words["pool.kernel_width"]
+    if words["pool.average"]:
+        taps += windows * (config.group + 5)
+    shared = words["restored"] + words["spilled"]
+    beats = (words["ofm_words"] + words["spilled"]) * config.group // config.bus_bytes
+    clear = words["pixels"] if words["pool.pooled"] or shared else 0
+    return max(taps + words["spilled"], beats) + clear
