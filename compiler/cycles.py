@@ -166,21 +166,19 @@ def _positions(words: dict[str, int]) -> tuple[int, int]:
 
 
 def _load(config: Config, words: dict[str, int], early: int, latency: int) -> float:
-    """Until the ifm lies in its buffer: placements, or beats and bursts of the memory.
+    """Until the ifm lies in its buffer: a cycle for each beat, or what the memory takes for them.
 
     `early` beats are read for others in the meantime.
     """
     parts = config.group // config.bus_bytes
     planes = -(-words["ifm_channels"] // config.group)
-    stride = 1 << words["ifm_col_shift"]
     cols = words["pad_left"] + words["ifm_width"] + words["pad_right"]
-    steps = sum(max(-(-(words["pack_width"] - col % stride) // stride), 1) for col in range(cols))
     rows = words["pad_top"] + words["ifm_height"] + words["pad_bottom"]
-    placements = rows * planes * parts * steps * words["pack_height"]
+    placements = rows * words["pack_height"] * planes * parts * cols
     row_beats = words["ifm_width"] * parts
     bursts = -(-row_beats // BURST)
     per_row = max(row_beats, bursts * (latency + 6) / _BURSTS, 2)
-    beats = words["ifm_height"] * planes * per_row
+    beats = words["ifm_height"] * words["pack_height"] * planes * per_row
     return latency + max(placements, beats + early)
 
 
