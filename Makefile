@@ -12,6 +12,7 @@ WAVES ?= 0
 N ?= 200
 SEED ?= 1
 IMAGES ?= 1
+PART ?= ecp5-85
 OUT ?= build/verilog
 PYTEST_ARGS ?=
 BUNDLE ?= build/digits
@@ -23,7 +24,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test sim sim-random sim-core sim-full sim-networks \
-	bench program verilog report results lint format clean distclean python-check compiler icarus
+	bench bench-explore program verilog report results lint format clean distclean python-check compiler icarus
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -64,6 +65,9 @@ sim-networks: setup ## run random networks on the core against golden (N=200 SEE
 bench: setup build/digits/manifest.json $(if $(filter 1,$(SCALESIM)),build/scalesim/stamp) ## measure networks: cycles by layer, what bounds them, energy (NET="NAME ..." DATA=DIR SCALESIM=0|1)
 	$(RUN) -m bench.speed $(NET) $(if $(DATA),--data '$(DATA)') \
 		$(if $(filter 1,$(SCALESIM)),--scalesim build/scalesim/bin/python)
+
+bench-explore: setup build/digits/manifest.json ## find configurations for a network by the cycle model (NET=NAME PART=ecp5-85 DATA=DIR)
+	$(RUN) -m bench.explore '$(if $(NET),$(NET),resnet20)' --part '$(PART)' $(if $(DATA),--data '$(DATA)')
 
 program: CONFIG ?= default
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE=) into build/program

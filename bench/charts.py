@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.report import style
 
-__all__ = ["draw"]
+if TYPE_CHECKING:
+    from bench.explore import Design
+
+__all__ = ["draw", "draw_designs"]
 
 _BARS = {
     "cycles_off": ("ZAP off", "#9ecae1"),
@@ -28,6 +31,31 @@ def draw(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
         files.append(_layers(network, own, folder / f"{network}.png"))
     files.append(_networks([row for row in rows if row["layer"] is None], folder / "networks.png"))
     return files
+
+
+def draw_designs(
+    network: str, designs: Sequence[Design], best: Sequence[Design], file: Path
+) -> Path:
+    """Cycles of designs against multipliers and block RAM; `best` are drawn out."""
+    figure, (axes,) = style.new(2.8, 1, 2, sharey=True)
+    for axis, field, label in (
+        (axes[0], "multipliers", "multipliers"),
+        (axes[1], "block_rams", "block RAMs"),
+    ):
+        for chosen, colour, text in (
+            (designs, style.LIGHT, "beaten"),
+            (best, "#cc3d6f", "beaten by none"),
+        ):
+            at = [getattr(design, field) for design in chosen]
+            axis.plot(at, [d.cycles_on for d in chosen], "o", color=colour, label=text)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_xlabel(label)
+    axes[0].set_ylabel("cycles, ZAP on")
+    axes[0].set_title(f"{network}: designs by the cycle model")
+    axes[1].legend()
+    figure.savefig(file)
+    return file
 
 
 def _layers(network: str, rows: Sequence[Mapping[str, Any]], file: Path) -> Path:

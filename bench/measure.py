@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from bench.figures import LayerRun
@@ -29,7 +30,7 @@ from tb.networks import MEMORY_END, Example, image
 from tb.progress import Reporter
 from tb.simulator import SimulationError
 
-__all__ = ["LATENCY", "Layer", "Measurement", "load", "measure", "save"]
+__all__ = ["LATENCY", "Layer", "Measurement", "kept_shares", "load", "measure", "save"]
 
 LATENCY = 40
 """Of the memory, in cycles."""
@@ -119,6 +120,21 @@ def measure(
         config=config,
         layers=_layers(bundle, point, pixels, program, off, on, idle),
     )
+
+
+def kept_shares(bundle: Bundle, point: str, pixels: torch.Tensor) -> dict[str, np.ndarray]:
+    """Of each layer with a predictor, the share of `I_t` that golden keeps in each channel.
+
+    `pixels`: a quantised image, (channels, height, width).
+    """
+    network, predictors = bundle.at(point)
+    shares = {}
+    for step in Network(network, predictors).steps(pixels[None]):
+        if step.predictor is not None and step.result is not None:
+            later = ~step.result.computed
+            kept = (step.result.keep[0] & later).sum((1, 2))
+            shares[step.node.name] = (kept / max(int(later.sum()), 1)).numpy()
+    return shares
 
 
 def _run(
