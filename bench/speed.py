@@ -4,7 +4,7 @@
 
 Simulates the networks of `tb.networks` whose measurements are not in `build/bench` yet, writes
 `summary.json` (one object for each layer, and one for each network with `layer` null), a table and
-charts. Without names every network is measured.
+charts, and copies of the measurements. Without names every network is measured.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def main() -> None:
     add("--force", action="store_true", help="simulate again")
     arguments = parser.parse_args()
     rows = []
+    counted = arguments.out / "counted"
     for name in arguments.names or NETWORKS:
         if name not in NETWORKS:
             raise UserError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
@@ -70,6 +71,7 @@ def main() -> None:
                 new = measure(name, example, config, data, report, idle_lanes=idle)
             save(new, _BUILD)
         measurement = load(file)
+        save(measurement, counted)
         peer = {}
         if arguments.scalesim is not None:
             cache = _BUILD / "scalesim.json"
@@ -81,6 +83,7 @@ def main() -> None:
         for console in (Console(width=150), Console(file=file, width=150)):
             for network in dict.fromkeys(row["network"] for row in rows):
                 console.print(_table([row for row in rows if row["network"] == network]))
+            console.print(_energy_table([row for row in rows if row["layer"] is None]))
     draw(rows, arguments.out)
     print(arguments.out)
 
@@ -216,6 +219,24 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{100 * row['mac_reduction']:.1f} %",
             f"{row['skip_efficiency']:.3f}",
             *(f"{100 * row[f'{what}_stall']:.1f} %" for what in ("predictor", "load", "store")),
+        )
+    return table
+
+
+def _energy_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="energy of the convolutions, first order (bench/energy.py), in µJ")
+    table.add_column("network")
+    parts = list(rows[0]["energy_off_uj"])
+    for heading in (*parts, "total", "ZAP on / off"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        off, on = row["energy_off_uj"], row["energy_on_uj"]
+        totals = sum(off.values()), sum(on.values())
+        table.add_row(
+            row["network"],
+            *(f"{off[part]:,.1f} -> {on[part]:,.1f}" for part in parts),
+            f"{totals[0]:,.1f} -> {totals[1]:,.1f}",
+            f"{totals[1] / totals[0]:.3f}",
         )
     return table
 

@@ -19,6 +19,7 @@ from hw.axi import BURST
 from hw.config import Config
 from hw.descriptor import header_words as record_words
 from hw.dma import READ_QUEUE
+from hw.engine import _VALUES as VALUES
 from hw.predictor import LATENCY as PREDICTOR_LATENCY
 from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
 from hw.requantiser import LATENCY as REQUANTISER_LATENCY
@@ -28,8 +29,6 @@ __all__ = ["Kept", "TileCycles", "layer_cycles", "tile_cycles", "tiles"]
 Kept = float | np.ndarray
 """Of the activations of `I_t`, the share that is computed: one number, or one for each channel."""
 
-_VALUES = 64
-"""As `hw.engine._VALUES`: how far the array may be ahead of the predictor, in activations."""
 _BURSTS = 16
 """Read bursts that a memory is taken to work on at a time."""
 _PIPELINE = READ_LATENCY + 6 + REQUANTISER_LATENCY
@@ -141,7 +140,7 @@ def tile_cycles(
         positions = (words["height"] + 2) * (width + 2) + PREDICTOR_LATENCY
         flush = 2 * (width + 2) + PREDICTOR_LATENCY + _PIPELINE
         late = second_pass * min(2 / rows, 1)
-        meanwhile = min(_VALUES, computed) / config.pes * task
+        meanwhile = min(VALUES, computed) / config.pes * task
         needs += [positions, array + np.maximum(flush - late - meanwhile, 0)]
         flush = max(flush - float(np.broadcast_to(late, channels)[-1]), 0)
     channel = np.maximum.reduce([np.broadcast_to(need, channels) for need in needs])

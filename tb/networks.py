@@ -67,9 +67,7 @@ class Example:
 
 NETWORKS = {
     "digits": Example(model="digits", config="small", trained=_BUILD / "digits"),
-    "resnet20": Example(
-        model="resnet20", trained=_BUILD / "resnet20-per-layer", point="max-drop-1"
-    ),
+    "resnet20": Example(model="resnet20", trained=_BUILD / "resnet20-points", point="max-drop-1"),
     "alexnet-cifar-half": Example(
         model="alexnet-cifar-half", trained=_BUNDLES / "alexnet-cifar-half", point="max-drop-1"
     ),
