@@ -25,12 +25,24 @@ from golden.manifest import ConvNode
 from golden.network import Network
 from hw.config import Config
 from tb import core
-from tb.core_runs import Progress, Run
+from tb.core_runs import Outcome, Progress, Run
 from tb.networks import MEMORY_END, Example, image
 from tb.progress import Reporter
 from tb.simulator import SimulationError
+from tb.toolchain import Simulator
 
-__all__ = ["LATENCY", "Layer", "Measurement", "kept_shares", "load", "measure", "save"]
+__all__ = [
+    "LATENCY",
+    "Layer",
+    "Measurement",
+    "Simulated",
+    "kept_shares",
+    "layers",
+    "load",
+    "measure",
+    "save",
+    "simulate",
+]
 
 LATENCY = 40
 """Of the memory, in cycles."""
@@ -108,17 +120,21 @@ def measure(
     """Simulate a network. Raises SimulationError where anything differs from golden."""
     bundle, point = example.bundle()
     pixels = image(bundle, data, 0)
-    program, (off, on) = _run(name, bundle, config, pixels, (DENSE, point), report)
+    simulated = simulate(bundle, config, pixels, (DENSE, point), report, end=MEMORY_END)
+    off, on = simulated.checks
     idle: list[core.LayerCheck] | None = None
     if idle_lanes:
         apart = replace(config, name=f"{config.name}_idle", compact=False)
-        _, (idle,) = _run(name, bundle, apart, pixels, (point,), report)
+        (idle,) = simulate(bundle, apart, pixels, (point,), report, end=MEMORY_END).checks
+    for check in (*off, *on, *(idle or [])):
+        if check.mismatch is not None:
+            raise SimulationError(f"{name} on {config.name}: {check.mismatch}")
     return Measurement(
         network=name,
         trained=example.is_trained,
         point=point,
         config=config,
-        layers=_layers(bundle, point, pixels, program, off, on, idle),
+        layers=layers(bundle, point, pixels, simulated.program, off, on, idle),
     )
 
 
@@ -137,46 +153,60 @@ def kept_shares(bundle: Bundle, point: str, pixels: torch.Tensor) -> dict[str, n
     return shares
 
 
-def _run(
-    name: str,
+@dataclass(frozen=True)
+class Simulated:
+    """Runs of one image, each at an operating point: what came of them, compared with golden."""
+
+    program: Program
+    outcomes: list[Outcome]
+    checks: list[list[core.LayerCheck]]
+
+
+def simulate(
     bundle: Bundle,
     config: Config,
     pixels: torch.Tensor,
     points: Sequence[str],
     report: Reporter,
-) -> tuple[Program, list[list[core.LayerCheck]]]:
-    """The network's program, and what came of each operating point."""
+    *,
+    sim: Simulator = "verilator",
+    end: int = 0,
+) -> Simulated:
+    """Run a network at some operating points on a quantised image, (channels, height, width).
+
+    Programs that share a build of the simulator are given the same `end` of its memory.
+    """
     program = compile_bundle(bundle, config, keep=True)
     runs = [
         Run(program=program, image=pixels.numpy(), point=point, latency=LATENCY) for point in points
     ]
-    label = f"{name} on {config.name}"
+    label = f"{program.network} on {config.name}, {sim}"
 
     def show(at: Progress) -> None:
         detail = f"{at.runs} of {len(runs)} runs, layer {at.layer}, {at.cycles:,} cycles"
         report(label, at.runs, len(runs), detail)
 
-    built = core.build(config, "verilator", end=max(program.end, MEMORY_END))
+    report(f"{sim}: build", 0, 1)
+    built = core.build(config, sim, end=max(program.end, end))
+    report(f"{sim}: build", 1, 1)
     outcomes = core.run(built, runs, on_progress=show)
     checks = [core.check(bundle, run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
-    for check in (check for run in checks for check in run):
-        if check.mismatch is not None:
-            raise SimulationError(f"{label}: {check.mismatch}")
-    return program, checks
+    return Simulated(program, outcomes, checks)
 
 
-def _layers(
+def layers(
     bundle: Bundle,
     point: str,
     pixels: torch.Tensor,
     program: Program,
     off: list[core.LayerCheck],
     on: list[core.LayerCheck],
-    idle: list[core.LayerCheck] | None,
+    idle: list[core.LayerCheck] | None = None,
 ) -> list[Layer]:
+    """What the runs of a program on one image, a quantised one, counted for each layer."""
     network, predictors = bundle.at(point)
     steps = {step.node.name: step for step in Network(network, predictors).steps(pixels[None])}
-    layers = []
+    found = []
     for number, layer in enumerate(program.layers):
         step = steps[layer.name]
         kernel, stride, padding, kept = (1, 1), (1, 1), (0, 0), []
@@ -191,7 +221,7 @@ def _layers(
         channels, height, width = step.ifm.shape[1:]
         whole = step.ofm if isinstance(step.node, ConvNode) else step.ifm
         ofm_channels, ofm_height, ofm_width = whole.shape[1:]
-        layers.append(
+        found.append(
             Layer(
                 name=layer.name,
                 convolution=convolution,
@@ -206,7 +236,7 @@ def _layers(
                 idle={} if idle is None else idle[number].counters,
             )
         )
-    return layers
+    return found
 
 
 def save(measurement: Measurement, folder: Path) -> Path:

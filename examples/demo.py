@@ -1,16 +1,17 @@
-"""`make demo`: a trained network on the simulated accelerator, and what skipping brought.
+"""`make demo`: a trained network on the simulated core, and what skipping brought.
 
     python -m examples.demo [--bundle build/digits] [--config small] [--sim verilator] [--image 0]
 
-Reports accuracy over all held-out images (golden model), cycles of one image (simulated Verilog,
-ZAP off and on, every activation compared with golden), and draws one ofm, pattern and skips.
+The bundle is compiled, and the driver has the core run one image from memory, started and watched
+through its registers, with ZAP off and on; every activation is compared with golden. Reports
+accuracy over all held-out images (golden model) and the core's own counters, and draws one ofm, its
+pattern and skips.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -18,47 +19,28 @@ from rich.table import Table
 from torch import Tensor
 
 from bench import figures
-from bench.figures import LayerRun
+from bench.measure import Layer, layers, simulate
 from bench.report.ofms import Decision, draw
 from bench.report.page import save_figure
+from compiler.program import DENSE
 from golden.bundle import Bundle
 from golden.errors import run_cli
-from golden.manifest import ConvNode
+from golden.layers import Predictor
+from golden.network import Network, quantise_images
 from hw.config import PRESETS, Config
 from quant.accounting import Evaluation
 from quant.data import load
 from quant.evaluate import evaluate
 from quant.threads import suit_threads
-from tb.engine import Check, Layer
-from tb.network import held_out_image, network_layers
+from tb.network import held_out_image
 from tb.progress import reporting
-from tb.sim import require_agreement, simulate, verdict
+from tb.sim import verdict
+from tb.simulator import SimulationError
 from tb.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []
 
 _LOG_WIDTH = 110
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A convolution's two runs, and whether it is fully connected."""
-
-    off: Check
-    on: Check
-    fully_connected: bool
-
-    @property
-    def run(self) -> LayerRun:
-        layer = self.on.layer
-        return LayerRun(
-            macs=layer.conv.macs(*layer.ifm.shape[1:]),
-            activations=layer.expected.ofm.numel(),
-            skipped=self.on.counters["skipped"],
-            cycles_off=self.off.counters["cycles"],
-            cycles_on=self.on.counters["cycles"],
-            wait_predictor=self.on.counters["wait_predictor"],
-        )
 
 
 def main() -> int:
@@ -79,8 +61,7 @@ def main() -> int:
     bundle = Bundle.load(arguments.bundle)
     network, predictors = bundle.at(arguments.point)
     pixels, label = held_out_image(bundle, arguments.data, arguments.image)
-    layers_off = network_layers(bundle, config, pixels, {})
-    layers_on = network_layers(network, config, pixels, predictors)
+    image = quantise_images(bundle, pixels[None])[0]
     dataset = load(str(bundle.manifest.provenance["dataset"]), arguments.data)
     suit_threads(dataset.shape)
     test = dataset.test
@@ -88,42 +69,48 @@ def main() -> int:
     zap = evaluate(network, predictors, test, "accuracy, ZAP on")
 
     sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)
+    points = (DENSE, arguments.point)
     with reporting() as report:
-        results = simulate(config, sims, layers_off + layers_on, report)
-    require_agreement(results)
+        results = [simulate(bundle, config, image, points, report, sim=sim) for sim in sims]
+    if any(result.checks != results[0].checks for result in results):
+        raise SimulationError(f"{' and '.join(sims)} differ in a counter")
 
-    checks = results[sims[0]]
-    connected = [n.fully_connected for n in bundle.manifest.layers if isinstance(n, ConvNode)]
-    rows = [
-        _Row(off, on, fc)
-        for off, on, fc in zip(
-            checks[: len(layers_off)], checks[len(layers_off) :], connected, strict=True
-        )
-    ]
+    simulated = results[0]
+    measured = layers(bundle, arguments.point, image, simulated.program, *simulated.checks)
     console.print()
-    console.print(_layer_table(rows, zap, config))
-    logits = layers_on[-1].expected.ofm.flatten().tolist()
-    answer = bundle.manifest.classes[logits.index(max(logits))]
-    _summary(console, bundle, dense, zap, rows)
-    picture = _picture(layers_on, pixels, arguments.out / f"{bundle.manifest.name}.png")
+    console.print(_layer_table(measured, zap, config))
+    _summary(console, bundle, dense, zap, measured)
+    totals = simulated.outcomes[-1].totals
+    console.print(
+        f"read from registers, ZAP on: {totals['elapsed']:,} cycles from start to interrupt, "
+        f"{totals['beats_read'] * config.bus_bytes:,} bytes read, "
+        f"{totals['beats_written'] * config.bus_bytes:,} written",
+        highlight=False,
+    )
+    picture = _picture(network, predictors, pixels, arguments.out / f"{bundle.manifest.name}.png")
+    answer = bundle.manifest.classes[simulated.outcomes[-1].output.argmax()]
     print(
         f"image {arguments.image}: a {bundle.manifest.classes[label]}, "
         f"classified as {answer} with ZAP on; picture in {picture}"
     )
-    return verdict([check for run in results.values() for check in run], console)
+    every = [check for result in results for checks in result.checks for check in checks]
+    return verdict(every, console)
 
 
-def _picture(layers: Sequence[Layer], pixels: Tensor, file: Path) -> Path:
+def _picture(
+    network: Bundle, predictors: Mapping[str, Predictor], pixels: Tensor, file: Path
+) -> Path:
     """Write the picture of the first layer with ZAP; returns its path."""
+    steps = Network(network, predictors).steps(quantise_images(network, pixels[None]))
     first = next(
-        Decision(layer.conv.name, layer.predictor.pattern, layer.expected)
-        for layer in layers
-        if layer.predictor is not None
+        Decision(step.node.name, step.predictor.pattern, step.result)
+        for step in steps
+        if step.predictor is not None and step.result is not None
     )
     return save_figure(draw(pixels, [first]), file)
 
 
-def _layer_table(rows: Sequence[_Row], zap: Evaluation, config: Config) -> Table:
+def _layer_table(measured: Sequence[Layer], zap: Evaluation, config: Config) -> Table:
     """Shares over all held-out images, cycles of the simulated one."""
     table = Table(title=f"zapcore_{config.name}: {config.pes} PEs of {config.lanes} lanes")
     table.add_column("layer")
@@ -138,21 +125,21 @@ def _layer_table(rows: Sequence[_Row], zap: Evaluation, config: Config) -> Table
     ):
         table.add_column(column, justify="right")
     tallies = {tally.name: tally for tally in zap.layers}
-    for row in rows:
-        name = row.on.layer.conv.name
-        tally = tallies.get(name)
-        has_zap = row.on.layer.predictor is not None
+    for layer in measured:
+        tally = tallies.get(layer.name)
+        has_zap = bool(layer.kept)
+        run = layer.run
         table.add_row(
-            name,
-            f"{row.run.macs:,}",
+            layer.name,
+            f"{run.macs:,}",
             f"{tally.skipped_share:.1%}" if tally and has_zap else "",
             f"{tally.wrong_share:.1%}" if tally and has_zap else "",
-            f"{row.run.cycles_off:,}",
-            f"{row.run.cycles_on:,}",
-            f"{figures.utilisation([row.run], config.multipliers):.3f}",
-            f"{figures.skip_efficiency([row.run]):.3f}" if has_zap else "",
+            f"{run.cycles_off:,}",
+            f"{run.cycles_on:,}",
+            f"{figures.utilisation([run], config.multipliers):.3f}",
+            f"{figures.skip_efficiency([run]):.3f}" if has_zap else "",
         )
-    convs = [row.run for row in rows if not row.fully_connected]
+    convs = [layer.run for layer in measured if layer.convolution]
     table.add_section()
     table.add_row(
         "all conv layers",
@@ -172,10 +159,9 @@ def _summary(
     bundle: Bundle,
     dense: Evaluation,
     zap: Evaluation,
-    rows: Sequence[_Row],
+    measured: Sequence[Layer],
 ) -> None:
-    convs = [row.run for row in rows if not row.fully_connected]
-    measured = sum(run.cycles_off for run in convs) / sum(run.cycles_on for run in convs)
+    convs = [layer.run for layer in measured if layer.convolution]
     skipped = figures.mac_reduction(convs)
     lines = Table.grid(padding=(0, 2))
     lines.add_row(
@@ -189,7 +175,7 @@ def _summary(
     )
     lines.add_row(
         "speed-up of the conv layers",
-        f"{measured:.3f}x of {1 / (1 - skipped):.3f}x that the skips promise; "
+        f"{figures.speed_up(convs):.3f}x of {1 / (1 - skipped):.3f}x that the skips promise; "
         f"{figures.predictor_stall(convs):.1%} of the cycles wait for the predictor",
     )
     console.print(lines, highlight=False)
