@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from compiler.build import compile_bundle
+from compiler.cycles import layer_cycles
 from compiler.program import Program
 from golden.errors import UserError, run_cli
 from hw.config import PRESETS, Config
@@ -76,9 +77,12 @@ def _simulate(
     built = core.build(config, "verilator", end=max(program.end, MEMORY_END))
     report("build", 1, 1)
     start = time.monotonic()
+    weights = [round(layer.elapsed) for layer in layer_cycles(program).values()]
 
     def show(at: Progress) -> None:
-        _show(name, program, len(runs), at, time.monotonic() - start, report)
+        label, seconds = f"{name}, {len(runs)} images", time.monotonic() - start
+        done, total, detail = _position(program, weights, len(runs), at, seconds)
+        report(label, done, total, detail)
 
     outcomes = core.run(built, runs, on_progress=show)
     checks = [
@@ -97,22 +101,24 @@ def _simulate(
     return differ, line, next(mismatches, None)
 
 
-def _show(
-    name: str, program: Program, images: int, at: Progress, seconds: float, report: Reporter
-) -> None:
-    """Say which layer the core is in, and how long the rest will take at the pace so far."""
-    weights = [layer.macs for layer in program.layers]
+def _position(
+    program: Program, weights: list[int], images: int, at: Progress, seconds: float
+) -> tuple[int, int, str]:
+    """How much is done, of how much, and in words which layer the core is in and what is left.
+
+    `weights` are what the cycle model says of each layer without ZAP.
+    """
     whole = sum(weights)
-    done = min(at.runs * whole + sum(weights[: at.layer]), images * whole)
-    detail = f"{at.runs} of {images} images done"
-    if at.cycles:
-        detail += (
-            f", layer {program.layers[at.layer].name} ({at.layer + 1}/{len(weights)}), "
-            f"{at.cycles:,} cycles, {at.cycles / seconds:,.0f} cycles/s"
-        )
-    if 0 < done < images * whole:
-        detail += f", {seconds * (images * whole - done) / done:,.0f} s left"
-    report(name, done, images * whole, detail)
+    before, after = sum(weights[: at.layer]), sum(weights[: at.layer + 1])
+    here = min(max(at.cycles, before), after) if at.cycles else 0
+    done, total = min(at.runs * whole + here, images * whole), images * whole
+    detail = f"{at.runs} images done"
+    if here:
+        layer = program.layers[at.layer].name
+        detail += f", layer {layer} ({at.layer + 1}/{len(weights)}), {at.cycles:,} cycles"
+    if 0 < done < total:
+        detail += f", {done / seconds:,.0f} cycles/s, {seconds * (total - done) / done:,.0f} s left"
+    return done, total, detail
 
 
 if __name__ == "__main__":
