@@ -130,7 +130,9 @@ def lower(
     channels, height, width = ifm_shape
     kernel = conv.kernel
     ofm_h, ofm_w = conv.output_size(height, width)
-    pack = _choose_pack(config, conv, ifm_shape)
+    window = pool or Pool(name="", kernel=(1, 1), stride=(1, 1))
+    pooled_size = window.output_size(ofm_h, ofm_w)
+    pack, strips, demands = _choose(config, conv, ifm_shape, window, zap=predictor is not None)
     col_shift = _col_shift(conv, pack)
     words = -(-channels // config.lanes)
     rows, cols = _steps(kernel, pack)
@@ -138,7 +140,7 @@ def lower(
         inner_count, inner_step = cols * words, 1
     else:
         inner_count, inner_step = cols, pack[1] >> col_shift
-    row_words = -(-(width + 2 * conv.padding[1]) >> col_shift) * words
+    row_words = _row_words(config, conv, ifm_shape, pack)
     row_stride = 1 if kernel[0] == 1 else conv.stride[0]
     common: dict[str, Any] = {
         "width": ofm_w,
@@ -156,7 +158,7 @@ def lower(
         "residual": int(conv.shortcut is not None),
         "residual_signed": int(residual_signed),
     }
-    demands = {
+    demands |= {
         "weight_words": (inner_count * rows, "words of weights for one channel"),
         "most_channels": (common["channels"], "output channels"),
     }
@@ -166,18 +168,6 @@ def lower(
             raise UserError(
                 f"layer {conv.name!r} has a predictor and configuration {config.name!r} has none"
             )
-    window = pool or Pool(name="", kernel=(1, 1), stride=(1, 1))
-    pooled_size = window.output_size(ofm_h, ofm_w)
-    for strips in _cuts(conv, window, ofm_h, zap=predictor is not None):
-        ifm_words = max(len(strip.ifm) for strip in strips) * row_words
-        pixels = max(
-            max(len(strip.region) * ofm_w, len(strip.pooled) * pooled_size[1]) for strip in strips
-        )
-        if ifm_words <= config.ifm_words and pixels <= config.ofm_words:
-            break
-    else:
-        demands["ifm_words"] = (ifm_words, "words of ifm, padding included, for its least strip")
-        demands["ofm_words"] = (pixels, "pixels of ofm for its least strip")
     for field, (need, what) in demands.items():
         have = getattr(config, field)
         if need > have:
@@ -202,9 +192,43 @@ def lower(
         row_words,
         (ofm_h, ofm_w),
         pooled_size,
-        ifm_words,
+        demands["ifm_words"][0],
         tiles,
         _records(config, conv, pack, predictor),
+    )
+
+
+def _choose(
+    config: Config, conv: Conv, ifm_shape: tuple[int, int, int], pool: Pool, *, zap: bool
+) -> tuple[tuple[int, int], list[Strip], dict[str, tuple[int, str]]]:
+    """The cheapest patch with which the layer fits, in as few strips as that takes.
+
+    Also what that demands of the configuration. Where nothing fits, it is what demands least.
+    """
+    ofm_h, ofm_w = conv.output_size(*ifm_shape[1:])
+    pooled_w = pool.output_size(ofm_h, ofm_w)[1]
+    tried = []
+    for pack in _packs(config, conv, ifm_shape):
+        row_words = _row_words(config, conv, ifm_shape, pack)
+        for strips in _cuts(conv, pool, ofm_h, zap=zap):
+            words = max(len(strip.ifm) for strip in strips) * row_words
+            pixels = max(
+                max(len(strip.region) * ofm_w, len(strip.pooled) * pooled_w) for strip in strips
+            )
+            fits = words <= config.ifm_words and pixels <= config.ofm_words
+            if fits:
+                break
+        tried.append((not fits, words, pixels, pack, strips))
+        if fits:
+            break
+    _, words, pixels, pack, strips = min(tried, key=lambda choice: choice[:2])
+    return (
+        pack,
+        strips,
+        {
+            "ifm_words": (words, "words of ifm, padding included, for its smallest strip"),
+            "ofm_words": (pixels, "pixels of ofm for its smallest strip"),
+        },
     )
 
 
@@ -259,8 +283,8 @@ def _pool_fields(
     }
 
 
-def _choose_pack(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """The patch (vertical, horizontal) that takes the array and the ifm loader the fewest cycles.
+def _packs(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Patches (vertical, horizontal), those first that cost array and ifm loader the fewest cycles.
 
     The array finishes a result a cycle at most; the loader takes a beat a cycle, and each row once
     for each row of a patch.
@@ -275,7 +299,7 @@ def _choose_pack(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) ->
         loads = pack[0] * height * width * beats
         return results * max(rows * cols / config.pes, 1) + loads
 
-    return min(
+    return sorted(
         (
             (v, h)
             for v in range(1, conv.kernel[0] + 1)
@@ -284,6 +308,15 @@ def _choose_pack(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) ->
         ),
         key=lambda pack: (cost(pack), pack),
     )
+
+
+def _row_words(
+    config: Config, conv: Conv, ifm_shape: tuple[int, int, int], pack: tuple[int, int]
+) -> int:
+    """Words of one row of the ifm in the buffer."""
+    channels, _, width = ifm_shape
+    columns = -(-(width + 2 * conv.padding[1]) >> _col_shift(conv, pack))
+    return columns * -(-channels // config.lanes)
 
 
 def _steps(kernel: tuple[int, int], pack: tuple[int, int]) -> tuple[int, int]:
