@@ -117,8 +117,8 @@ def tile_cycles(
     record_beats = (record_words(config) + kernel) * beats_per_word
     residual_beats = words["residual"] * words["height"] * beats_per_group
     residual_beats *= (width - 1) * words["residual_stride"] + 1
-    early = min(channels * record_beats, READ_QUEUE) + min(residual_beats, READ_QUEUE)
-    load = _load(config, words, early // 2, latency)  # half of them come before the ifm's last beat
+    early = min(channels * record_beats, READ_QUEUE), min(residual_beats, READ_QUEUE)
+    load = _load(config, words, early, min(record_beats / 2, BURST), latency)
 
     # What the array computes for each channel, and how long each part of the engine takes for it.
     computed, predicted = _positions(words)
@@ -164,10 +164,13 @@ def _positions(words: dict[str, int]) -> tuple[int, int]:
     return int(computed[words["first_row"] :].sum()), int((~scored).sum())
 
 
-def _load(config: Config, words: dict[str, int], early: int, latency: int) -> float:
+def _load(
+    config: Config, words: dict[str, int], early: tuple[int, int], burst: float, latency: int
+) -> float:
     """Until the ifm lies in its buffer: a cycle for each beat, or what the memory takes for them.
 
-    `early` beats are read for others in the meantime.
+    In the meantime `early` beats are read of records, in bursts of `burst`, and of the residual.
+    Bursts take turns, so no more of them come before the ifm's last than it has itself.
     """
     parts = config.group // config.bus_bytes
     planes = -(-words["ifm_channels"] // config.group)
@@ -175,10 +178,12 @@ def _load(config: Config, words: dict[str, int], early: int, latency: int) -> fl
     rows = words["pad_top"] + words["ifm_height"] + words["pad_bottom"]
     placements = rows * words["pack_height"] * planes * parts * cols
     row_beats = words["ifm_width"] * parts
+    requests = words["ifm_height"] * words["pack_height"] * planes
     bursts = -(-row_beats // BURST)
-    per_row = max(row_beats, bursts * (latency + 6) / _BURSTS, 2)
-    beats = words["ifm_height"] * words["pack_height"] * planes * per_row
-    return latency + max(placements, beats + early)
+    beats = requests * max(row_beats, bursts * (latency + 6) / _BURSTS, 2)
+    records, residual = early
+    others = min(records, requests * bursts * burst) + min(residual, requests * bursts * BURST)
+    return latency + max(placements, beats + others)
 
 
 def _leaving(config: Config, words: dict[str, int]) -> float:
