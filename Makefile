@@ -23,8 +23,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test sim sim-random sim-core sim-full sim-networks \
-	bench bench-explore program verilog report results lint format clean distclean python-check compiler icarus
+.PHONY: help setup demo test sim sim-random sim-core sim-full sim-networks bench bench-explore \
+	program verilog fpga report results lint format clean distclean python-check compiler icarus
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -76,6 +76,13 @@ program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUN
 verilog: CONFIG ?= default
 verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
 	$(RUN) -m hw.verilog --config '$(CONFIG)' --out '$(OUT)'
+
+fpga: DEVICE ?= ecp5-85
+fpga: CONFIG ?= default
+fpga: SEEDS ?= 3
+fpga: $(STAMP) ## synthesise, place and route (DEVICE=ecp5-25|ecp5-45|ecp5-85 CONFIG=small|default|FILE SEEDS=3 LPF=FILE)
+	$(RUN) -m hw.fpga --device '$(DEVICE)' --config '$(CONFIG)' --seeds '$(SEEDS)' \
+		$(if $(LPF),--constraints '$(LPF)')
 
 report: $(STAMP) $(MADE) ## write build/report/index.html from results and bundles (BUNDLE="DIR ..." DATA=DIR)
 	$(RUN) -m bench.report $(foreach bundle,$(BUNDLE),'$(bundle)') $(if $(DATA),--data '$(DATA)')

@@ -1,0 +1,64 @@
+"""A top level that is nothing but the core, for measuring: every port ends in a register.
+
+The core's inputs come out of one long shift register, and its outputs go into a tree of registered
+exclusive-ors; so two pins are enough whatever the bus width, no path runs to or from a pin, and no
+logic can be removed as unused. A system of one's own takes its place on a board.
+"""
+
+from amaranth import Cat, ClockDomain, Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import Config
+from hw.core import Core
+
+__all__ = ["CORE", "Top"]
+
+CORE = "core"
+"""Name of the core in `Top`: the rest is what measuring takes."""
+
+_LUT_INPUTS = 4
+
+
+class Top(wiring.Component):
+    """The core between registers.
+
+    Members
+    -------
+    clk, rst : In(1)
+    i : In(1)
+    o : Out(1)
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__({"clk": In(1), "rst": In(1), "i": In(1), "o": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        core = Core(self._config)
+        ports = {In: [], Out: []}
+        for name, member in core.signature.members.items():
+            ports[member.flow].append(getattr(core, name))
+
+        m.domains.sync = sync = ClockDomain(reset_less=True)
+        reset = Signal()
+        m.d.comb += sync.clk.eq(self.clk)
+        m.d.sync += reset.eq(self.rst)
+        m.submodules[CORE] = ResetInserter(reset)(core)
+
+        inputs = Signal(sum(len(port) for port in ports[In]))
+        m.d.sync += inputs.eq(Cat(self.i, inputs))
+        m.d.comb += Cat(ports[In]).eq(inputs)
+        level = Cat(ports[Out])
+        while True:
+            registered = Signal(len(level))
+            m.d.sync += registered.eq(level)
+            if len(level) == 1:
+                break
+            level = Cat(
+                registered[first : first + _LUT_INPUTS].xor()
+                for first in range(0, len(registered), _LUT_INPUTS)
+            )
+        m.d.comb += self.o.eq(registered)
+        return m
