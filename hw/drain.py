@@ -5,7 +5,7 @@ follow as they are.
 
 It reads the windows of a max or average pooling tap by tap, G channels at a time; a layer without
 pooling has windows of one pixel. A tap takes a cycle, one outside the map too, and an average
-G + 5 more for each window. All of it is behind the array's back: the next group of G channels is
+G + 8 more for each window. All of it is behind the array's back: the next group of G channels is
 computed meanwhile.
 """
 
@@ -23,11 +23,11 @@ from hw.pipeline import clamp, delayed, round_shift
 
 __all__ = ["Drain"]
 
-_QUEUE = 4
-"""Words on their way out: two cycles in memory and combination, then these."""
-_COMBINED = 2
+_QUEUE = 8
+"""Words on their way out: three cycles in memory and combination, then these."""
+_COMBINED = 3
 """Cycles from a tap's address to the lanes that it was combined into."""
-_AVERAGED = 3
+_AVERAGED = 5
 """Cycles from a lane's sum to its average."""
 
 
@@ -44,7 +44,7 @@ class Drain(wiring.Component):
         A pixel is read in this cycle.
     address : Out(ofm index)
     word : In(8 * G)
-        The word at the address of the cycle before.
+        The word at the address of two cycles before.
     done : Out(1)
         All that leaves of the bank has been read.
     idle : Out(1)
@@ -198,9 +198,9 @@ class Drain(wiring.Component):
         value_bits = 9
         lane_shape = signed(value_bits + ceil_log2(config.ofm_words))
         lanes = [Signal(lane_shape, name=f"lane_{n}") for n in range(config.group)]
-        tap_before = delayed(m, tap, 1)
-        first_before = delayed(m, first, 1)
-        inside_before = delayed(m, self.read, 1)
+        tap_before = delayed(m, tap, _COMBINED - 1)
+        first_before = delayed(m, first, _COMBINED - 1)
+        inside_before = delayed(m, self.read, _COMBINED - 1)
         least = Mux(layer.ofm_signed, arithmetic.S8[0], arithmetic.U8[0])
         for number, lane in enumerate(lanes):
             byte = self.word.word_select(number, 8)
@@ -216,13 +216,12 @@ class Drain(wiring.Component):
         with m.Switch(phase):
             for number, lane in enumerate(lanes):
                 with m.Case(number + _COMBINED):
-                    m.d.comb += total.eq(lane)
+                    m.d.sync += total.eq(lane)
         product = Signal(signed(len(total) + arithmetic.MULTIPLIER_BITS))
-        rounded = Signal.like(product)
+        rounded = round_shift(m, product, pool.shift)
         average = Signal(8)
         m.d.sync += [
             product.eq(total * pool.multiplier),
-            rounded.eq(round_shift(product, pool.shift)),
             average.eq(
                 Mux(
                     layer.ofm_signed,

@@ -20,7 +20,7 @@ from hw.pipeline import delayed
 __all__ = ["BankWrite", "EdgeRows"]
 
 _QUEUE = 4
-"""Values on their way from a bank to the predictor: one cycle in memory, then these."""
+"""Values on their way from a bank to the predictor: two cycles in memory, then these."""
 
 
 class BankWrite(data.StructLayout):
@@ -51,7 +51,7 @@ class EdgeRows(wiring.Component):
     bank, index : Out
         Position whose word is to be read.
     word : In(8 * G)
-        That of the cycle before.
+        That of two cycles before.
     recalled : Out(stream of u8)
         See `hw.predictor`; nothing in a strip without ZAP.
     """
@@ -126,8 +126,8 @@ class EdgeRows(wiring.Component):
             reads.eq((held != 0) & (reserved != _QUEUE)),
             channel_ends.eq(reads & (self.index == last_index)),
             group_ends.eq(channel_ends & (channel[:group_bits].all() | last_channel)),
-            queue.w_en.eq(delayed(m, reads, 1)),
-            queue.w_data.eq(self.word.word_select(delayed(m, channel[:group_bits], 1), 8)),
+            queue.w_en.eq(delayed(m, reads, 2)),
+            queue.w_data.eq(self.word.word_select(delayed(m, channel[:group_bits], 2), 8)),
             self.recalled.payload.eq(queue.r_data),
             self.recalled.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.recalled.ready),

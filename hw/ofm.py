@@ -157,7 +157,7 @@ class OfmBanks(wiring.Component):
                     m.d.comb += write_port.en.eq(-1)
         edge_bank = Signal()
         m.d.sync += edge_bank.eq(edges.bank)
-        m.d.comb += [
+        m.d.sync += [
             drain.word.eq(Mux(bank, read_words[1], read_words[0])),
             edges.word.eq(Mux(edge_bank, read_words[1], read_words[0])),
         ]

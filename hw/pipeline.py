@@ -1,6 +1,8 @@
 """Helpers for writing pipelines."""
 
 from amaranth import Module, Mux, Signal
+from amaranth.hdl import signed
+from amaranth.utils import ceil_log2
 
 __all__ = ["clamp", "delayed", "round_shift"]
 
@@ -16,18 +18,36 @@ def delayed(m: Module, signal, cycles: int, enable=1):
 
 
 def clamp(value, limits: tuple[int, int]):
-    """The nearest number inside `limits`."""
+    """The number nearest a signed one inside `limits`, those of a signed or unsigned n-bit number.
+
+    The bits past those of `high` say all: no comparison, and no carry to wait for.
+    """
     low, high = limits
-    return Mux(value < low, low, Mux(value > high, high, value))
+    assert low in (0, ~high)
+    assert high & (high + 1) == 0
+    past = value[ceil_log2(high + 1) :]
+    inside = ~past.any()
+    if low:
+        inside |= past.all()
+    return Mux(inside, value, Mux(value[-1], low, high))
 
 
-def round_shift(product, shift):
+def round_shift(m: Module, product, shift, enable=1):
     """(product + 2**(shift - 1)) >> shift: `golden.arithmetic.requantise_wide` after its product.
 
-    A shift past the product's width gives 0, as one just past it does, so no wider sum is needed. A
-    shift of 0 does not round.
+    Two enabled cycles; a product's shift comes a cycle before it. A shift past the product's width
+    gives 0, as one just past it does, so no wider sum is needed. A shift of 0 does not round.
     """
     limit = len(product) + 1
     bounded = Mux(shift > limit, limit, shift)
-    half = ((1 << bounded) >> 1)[: limit + 1].as_unsigned()
-    return (product + half) >> bounded
+    half = Signal(limit + 1)
+    rounded = Signal(signed(limit + 1))
+    shifted = Signal(signed(limit))
+    late = delayed(m, bounded, 2, enable)
+    with m.If(enable):
+        m.d.sync += [
+            half.eq((1 << bounded) >> 1),
+            rounded.eq(product + half),
+            shifted.eq(rounded >> late),
+        ]
+    return shifted

@@ -19,9 +19,9 @@ from hw.work import Result, Tag, sum_bits
 
 __all__ = ["LATENCY", "Activation", "Requantiser"]
 
-LATENCY = 8 + READ_LATENCY
+LATENCY = 9 + READ_LATENCY
 
-_FINE_BITS = 3
+_HALF = arithmetic.ACC_BITS // 2
 
 
 class Activation(data.StructLayout):
@@ -70,43 +70,34 @@ class Requantiser(wiring.Component):
         sum_width = max(sum_bits(self._config), arithmetic.ACC_BITS) + 2
         product_bits = arithmetic.ACC_BITS + arithmetic.MULTIPLIER_BITS
 
-        # 1 .. 4: the residual arrives, and is brought to the scale of the sum
-        shortcut_delay = READ_LATENCY
+        # The residual arrives, and is brought to the scale of the sum.
+        arrival = READ_LATENCY
         shortcut = Signal(signed(9 + arithmetic.MULTIPLIER_BITS))
-        scaled = Signal(signed(9 + arithmetic.MULTIPLIER_BITS))
-        m.d.sync += [
-            shortcut.eq(
-                self.residual * delayed(m, self.record.shortcut_multiplier, shortcut_delay)
-            ),
-            scaled.eq(
-                round_shift(shortcut, delayed(m, self.record.shortcut_shift, shortcut_delay + 1))
-            ),
-        ]
-        entry = shortcut_delay + 2
-        # 5: bias, residual, saturation
+        m.d.sync += shortcut.eq(
+            self.residual * delayed(m, self.record.shortcut_multiplier, arrival)
+        )
+        scaled = round_shift(m, shortcut, delayed(m, self.record.shortcut_shift, arrival))
+        # Bias, residual, saturation.
+        biased = Signal(signed(sum_width))
         total = Signal(signed(sum_width))
         acc = Signal(signed(arithmetic.ACC_BITS))
-        m.d.comb += total.eq(
-            delayed(m, self.results.payload.sum, entry)
-            + delayed(m, self.record.bias, entry)
-            + scaled
-        )
-        m.d.sync += acc.eq(clamp(total, arithmetic.signed_range(arithmetic.ACC_BITS)))
-        # 6, 7: multiplication, with a register to be absorbed by the multiplier
+        m.d.sync += [
+            biased.eq(self.results.payload.sum + self.record.bias),
+            acc.eq(clamp(total, arithmetic.signed_range(arithmetic.ACC_BITS))),
+        ]
+        m.d.comb += total.eq(delayed(m, biased, arrival + 2) + scaled)
+        # Multiplication, in two parts that take a DSP block each.
+        multiplier = delayed(m, self.record.multiplier, arrival + 4)
+        low = Signal(_HALF + arithmetic.MULTIPLIER_BITS)
+        high = Signal(signed(_HALF + arithmetic.MULTIPLIER_BITS))
         product = Signal(signed(product_bits))
-        multiplied = Signal(signed(product_bits))
-        multiplier = delayed(m, self.record.multiplier, entry + 1)
-        m.d.sync += [product.eq(acc * multiplier), multiplied.eq(product)]
-        # 8: half of the last place that stays, then the shift's multiple of eight
-        coarse = Signal(signed(product_bits))
-        shift = delayed(m, self.record.shift, entry + 3)
-        half = Signal(product_bits)
-        m.d.comb += half.eq(1 << (shift - 1).as_unsigned()[: len(shift)])
-        m.d.sync += coarse.eq((multiplied + half.as_signed()) >> (shift[_FINE_BITS:] << _FINE_BITS))
-        # 9: the rest of the shift
-        shifted = Signal(signed(product_bits))
-        m.d.sync += shifted.eq(coarse >> delayed(m, shift[:_FINE_BITS], 1))
-        # 10: clamp
+        m.d.sync += [
+            low.eq(acc[:_HALF] * multiplier),
+            high.eq(acc[_HALF:].as_signed() * multiplier),
+            product.eq(low + (high << _HALF)),
+        ]
+        # Rounding, shift, clamp.
+        shifted = round_shift(m, product, delayed(m, self.record.shift, arrival + 5))
         value = self.activations.payload.value
         m.d.sync += value.eq(
             Mux(

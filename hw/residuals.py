@@ -13,10 +13,11 @@ from amaranth.utils import bits_for, ceil_log2
 
 from hw.config import Config
 from hw.descriptor import LayerDescriptor
+from hw.pipeline import delayed
 
 __all__ = ["READ_LATENCY", "ResidualBanks"]
 
-READ_LATENCY = 2
+READ_LATENCY = 3
 """Cycles from a position to its value."""
 
 
@@ -101,11 +102,10 @@ class ResidualBanks(wiring.Component):
                 read.addr.eq(self.index),
             ]
             words.append(read.data)
-        read_bank = Signal()
-        read_lane = Signal.like(self.lane)
-        m.d.sync += [read_bank.eq(self.bank), read_lane.eq(self.lane)]
+        word = Signal(8 * config.group)
         byte = Signal(8)
-        m.d.comb += byte.eq(Mux(read_bank, words[1], words[0]).word_select(read_lane, 8))
+        m.d.sync += word.eq(Mux(delayed(m, self.bank, 1), words[1], words[0]))
+        m.d.comb += byte.eq(word.word_select(delayed(m, self.lane, 2), 8))
         extended = Mux(layer.residual_signed, byte.as_signed(), byte)
         m.d.sync += self.value.eq(Mux(layer.residual, extended, 0))
         return m
