@@ -61,7 +61,6 @@ class Core(wiring.Component):
             sequencer.counter.eq(registers.counter),
             registers.total.eq(sequencer.total),
             sequencer.halt.eq(stopping),
-            reset.eq(stopping & sequencer.idle),
             registers.done.eq(sequencer.done & ~stopping),
             registers.error.eq(reset & ~aborting),
             registers.aborted.eq(reset & aborting),
@@ -80,6 +79,7 @@ class Core(wiring.Component):
             ]
         with m.Elif(registers.abort & running & ~stopping & ~sequencer.done):
             m.d.sync += [stopping.eq(1), aborting.eq(1)]
+        m.d.sync += reset.eq(stopping & sequencer.idle & ~reset)
         with m.If(reset):
             m.d.sync += [running.eq(0), stopping.eq(0)]
         return m

@@ -29,7 +29,11 @@ class _Burst(data.StructLayout):
 
 
 class _Splitter(wiring.Component):
-    """Cuts requests into bursts at multiples of BURST beats; a request of no beats is none."""
+    """Cuts requests into bursts at multiples of BURST beats; a request of no beats is none.
+
+    A burst every other cycle: one to measure it, one to offer it. It is ready for a request when
+    nothing is left of the one before.
+    """
 
     def __init__(self, config: Config) -> None:
         self._beat_bits = ceil_log2(config.bus_bytes)
@@ -48,14 +52,17 @@ class _Splitter(wiring.Component):
         beats = self.bursts.payload.beats
         m.d.comb += [
             self.requests.ready.eq(run.beats == 0),
-            self.bursts.valid.eq(run.beats != 0),
             self.bursts.payload.address.eq(run.address),
+        ]
+        m.d.sync += [
+            self.bursts.valid.eq(run.beats != 0),
             beats.eq(Mux(run.beats < to_edge, run.beats, to_edge)),
         ]
         with m.If(self.requests.valid & self.requests.ready):
             m.d.sync += run.eq(self.requests.payload)
         with m.If(self.bursts.valid & self.bursts.ready):
             m.d.sync += [
+                self.bursts.valid.eq(0),
                 run.address.eq(run.address + (beats << self._beat_bits)),
                 run.beats.eq(run.beats - beats),
             ]
@@ -120,7 +127,6 @@ class ReadPort(wiring.Component):
                 splitter.requests.valid.eq(requests.valid),
                 splitter.requests.payload.eq(requests.payload),
                 requests.ready.eq(splitter.requests.ready),
-                asks[number].eq(bursts.valid & (reserved + bursts.payload.beats <= READ_QUEUE)),
                 bursts.ready.eq(mine),
                 words.valid.eq(queue.r_rdy),
                 words.payload.eq(queue.r_data),
@@ -128,7 +134,11 @@ class ReadPort(wiring.Component):
                 queue.w_en.eq(self.m_axi_rvalid & (self.m_axi_rid == number)),
                 queue.w_data.eq(self.m_axi_rdata),
             ]
-            m.d.sync += reserved.eq(reserved + Mux(mine, bursts.payload.beats, 0) - leaves)
+            fits = reserved + bursts.payload.beats <= READ_QUEUE
+            m.d.sync += [
+                asks[number].eq(bursts.valid & fits & ~mine),
+                reserved.eq(reserved + Mux(mine, bursts.payload.beats, 0) - leaves),
+            ]
             with m.If(mine):
                 m.d.sync += [
                     self.m_axi_arvalid.eq(1),
@@ -193,6 +203,7 @@ class WritePort(wiring.Component):
         burst = splitter.bursts
         left = Signal(range(BURST + 1))
         responses = Signal(range(_RESPONSES + 1))
+        complete = Signal()
         begins = Signal()
         leaves = self.m_axi_wvalid & self.m_axi_wready
         answered = self.m_axi_bvalid & self.m_axi_bready
@@ -204,9 +215,7 @@ class WritePort(wiring.Component):
             queue.w_data.eq(self.words.payload),
             self.words.ready.eq(queue.w_rdy),
             begins.eq(
-                burst.valid
-                & (queue.level >= burst.payload.beats)
-                & (left == 0)
+                complete
                 & (~self.m_axi_awvalid | self.m_axi_awready)
                 & (responses != _RESPONSES)
                 & ~self.halt
@@ -221,9 +230,10 @@ class WritePort(wiring.Component):
             self.error.eq(answered & self.m_axi_bresp[1]),
             self.beat.eq(leaves),
             self.idle.eq(~self.m_axi_awvalid & (left == 0) & (responses == 0)),
-            self.done.eq(self.idle & ~burst.valid & ~self.requests.valid),
+            self.done.eq(self.idle & splitter.requests.ready & ~self.requests.valid),
         ]
         m.d.sync += [
+            complete.eq(burst.valid & (queue.level >= burst.payload.beats) & (left == 0) & ~begins),
             left.eq(Mux(begins, burst.payload.beats, left - leaves)),
             responses.eq(responses + begins - answered),
         ]

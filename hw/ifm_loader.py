@@ -8,12 +8,12 @@ Where a pixel has few channels, a word of the buffer holds a patch of `pack_heig
 pixels (`compiler.lower`), one for every 2**`ifm_col_shift`-th column. Each row of the ifm is then
 asked for in as many passes as a patch has rows, and placed as the first, second, ... row of patches
 that begin in it or above. A window slides along: where its newest pixel is the last of a patch's
-row, that row is written. Throughput: a beat a cycle.
+row, that row is written. Throughput: a beat a cycle; it takes two, one to find its place.
 """
 
 from amaranth import Const, Module, Mux, Signal, unsigned
 from amaranth.hdl import signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
@@ -23,6 +23,27 @@ from hw.config import Config
 from hw.program import TileDescriptor
 
 __all__ = ["IfmLoader"]
+
+
+class _Placed(data.StructLayout):
+    """A beat, of which `bytes` count, and where it goes.
+
+    Its first byte goes to `lane` of the word at `address`, which is then to be written if `whole`.
+    Before that, what is in the word moves down if `moves`, down to lanes of `kept`.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(
+            {
+                "beat": config.bus_bits,
+                "bytes": range(config.bus_bytes + 1),
+                "lane": ceil_log2(config.lanes),
+                "address": ceil_log2(config.ifm_words),
+                "whole": 1,
+                "moves": 1,
+                "kept": config.lanes,
+            }
+        )
 
 
 class IfmLoader(wiring.Component):
@@ -123,35 +144,34 @@ class IfmLoader(wiring.Component):
         present = Signal()
         bytes_left = Signal(range(config.bus_bytes + 1))
         left = tile.ifm_channels - channel
+        placed = Signal(_Placed(config))
+        held = Signal()
+        merges = held & (~self.writes.valid | self.writes.ready)
         m.d.comb += [
             in_map.eq((row >= 0) & (row < tile.ifm_height) & (col >= 0) & (col < tile.ifm_width)),
             lane.eq(slot + tile.pack_newest + channel),
             bytes_left.eq(Mux(left > config.bus_bytes, config.bus_bytes, left)),
             present.eq(channel < tile.ifm_channels),
         ]
-        beat = Mux(in_map, self.beats.payload, 0)
-        turned = beat
+        turned = placed.beat
         for shift in range(beat_bits):
-            turned = Mux(lane[shift], turned.rotate_left(8 << shift), turned)
+            turned = Mux(placed.lane[shift], turned.rotate_left(8 << shift), turned)
         new_mask = Signal(config.lanes)
-        m.d.comb += new_mask.eq(((1 << bytes_left) - 1)[: config.bus_bytes] << lane)
+        m.d.comb += new_mask.eq(((1 << placed.bytes) - 1)[: config.bus_bytes] << placed.lane)
 
         # The row of a patch: older pixels move a pixel down for each new one, and none below the
         # first lane of the row. What moves is the word to be written itself, and which of its bytes
         # are to be.
         write = self.writes.payload
-        kept_lanes = Signal(config.lanes)
-        m.d.sync += kept_lanes.eq(Mux(tile.pack_width == 1, 0, Const(-1, config.lanes) << slot))
         moved, moved_mask = write.word, write.mask
         for shift in range(lane_bits):
-            moves = (part == 0) & tile.ifm_channels[shift]
+            moves = placed.moves & tile.ifm_channels[shift]
             moved = Mux(moves, moved >> (8 << shift), moved)
             moved_mask = Mux(moves, moved_mask >> (1 << shift), moved_mask)
         begins = (col == -tile.pad_left) & (part == 0)
-        older = Signal(config.lanes)
-        m.d.comb += older.eq(Mux(begins, 0, moved_mask & kept_lanes))
+        kept_lanes = Mux(begins | (tile.pack_width == 1), 0, Const(-1, config.lanes) << slot)
 
-        room = ~self.writes.valid | self.writes.ready
+        room = ~held | merges
         step = placing & room & (~in_map | self.beats.valid)
         whole = cols_left == 0
         part_ends = part == config.group // config.bus_bytes - 1
@@ -163,22 +183,32 @@ class IfmLoader(wiring.Component):
 
         with m.If(self.writes.ready):
             m.d.sync += self.writes.valid.eq(0)
+        with m.If(merges):
+            m.d.sync += [
+                held.eq(0),
+                self.writes.valid.eq(placed.whole),
+                write.address.eq(placed.address),
+                write.mask.eq((moved_mask & placed.kept) | new_mask),
+            ]
+            for number in range(config.lanes):
+                byte = Mux(
+                    new_mask[number],
+                    turned.word_select(number % config.bus_bytes, 8),
+                    moved.word_select(number, 8),
+                )
+                m.d.sync += write.word.word_select(number, 8).eq(byte)
         with m.If(step):
             with m.If(present):
                 m.d.sync += [
-                    self.writes.valid.eq(
-                        whole & (pack_row <= row + tile.pad_top + tile.pack_above)
-                    ),
-                    write.address.eq(line_word + col_word + (channel >> lane_bits)),
-                    write.mask.eq(older | new_mask),
+                    held.eq(1),
+                    placed.beat.eq(Mux(in_map, self.beats.payload, 0)),
+                    placed.bytes.eq(bytes_left),
+                    placed.lane.eq(lane),
+                    placed.address.eq(line_word + col_word + (channel >> lane_bits)),
+                    placed.whole.eq(whole & (pack_row <= row + tile.pad_top + tile.pack_above)),
+                    placed.moves.eq(part == 0),
+                    placed.kept.eq(kept_lanes),
                 ]
-                for number in range(config.lanes):
-                    byte = Mux(
-                        new_mask[number],
-                        turned.word_select(number % config.bus_bytes, 8),
-                        moved.word_select(number, 8),
-                    )
-                    m.d.sync += write.word.word_select(number, 8).eq(byte)
             m.d.sync += part.eq(part + 1)
             with m.If(part_ends):
                 m.d.sync += [part.eq(0), col.eq(col + 1), cols_left.eq(cols_left - 1)]
@@ -220,4 +250,4 @@ class IfmLoader(wiring.Component):
                 *(s.eq(tile.ifm_first_word) for s in (row_word, line_word)),
                 col_word.eq(0),
             ]
-        return placing
+        return placing | held

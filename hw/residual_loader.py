@@ -8,7 +8,7 @@ from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.axi import Request
+from hw.axi import BEATS_BITS, Request
 from hw.config import Config
 from hw.program import TileDescriptor
 from hw.resize import Widen
@@ -57,7 +57,8 @@ class ResidualLoader(wiring.Component):
         address = Signal.like(tile.residual_address)
         asking = Signal()
         request = self.requests.payload
-        pixels = (tile.width - 1) * tile.residual_stride + 1
+        pixels = Signal(BEATS_BITS)
+        m.d.sync += pixels.eq((tile.width - 1) * tile.residual_stride + 1)
         m.d.comb += [
             self.requests.valid.eq(asking),
             request.address.eq(address),
@@ -97,12 +98,11 @@ class ResidualLoader(wiring.Component):
         between = Signal.like(tile.residual_stride)
 
         present = Signal()
+        past = Signal(len(plane) + 1)
         picked = between == 0
+        m.d.sync += past.eq(tile.residual_first + tile.residual_planes)
         m.d.comb += [
-            present.eq(
-                (plane >= tile.residual_first)
-                & (plane < tile.residual_first + tile.residual_planes)
-            ),
+            present.eq((plane >= tile.residual_first) & (plane < past)),
             self.words.payload.eq(Mux(present, widen.o.payload, 0)),
             self.words.valid.eq(picking & picked & (~present | widen.o.valid)),
             widen.o.ready.eq(picking & present & (self.words.ready | ~picked)),

@@ -93,7 +93,8 @@ class Sequencer(wiring.Component):
         shapes = {name: word.shape for name, word in header_words(config).items()}
         program = Signal(data.StructLayout({name: shapes[name] for name in ("tiles", "first")}))
         number = Signal(8)
-        word = words.o.payload
+        word = Signal(32)
+        taken = Signal()
         is_header, is_tile = Signal(), Signal()
         refused, last = Signal(), Signal()
         bad, bad_number = Signal(), Signal(8)
@@ -103,7 +104,9 @@ class Sequencer(wiring.Component):
             datapath.tile.eq(tile),
             self.layer.eq(tile.layer),
         ]
-        taken = words.o.valid & words.o.ready
+        # A register first: memory is slow to answer, and every limit is a comparison. No more words
+        # come than were asked for.
+        m.d.sync += [word.eq(words.o.payload), taken.eq(words.o.valid & words.o.ready)]
         for selected, table, kept in (
             (is_header, header_words(config), program),
             (is_tile, descriptor_words(config), tile),
@@ -123,7 +126,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [bad.eq(1), bad_number.eq(number)]
         m.d.comb += self.fault_word.eq(bad_number)
 
-        # Counters: half a counter a cycle, the lower half first.
+        # Counters: half a counter every other cycle, the lower half first.
         m.submodules.totals = totals = memory.Memory(
             shape=unsigned(TOTAL_BITS), depth=1 << ceil_log2(len(CORE_COUNTERS)), init=[]
         )
@@ -136,18 +139,19 @@ class Sequencer(wiring.Component):
         stores = Signal()
         counted = Cat(*(datapath.counters[name] for name in CORE_COUNTERS))
         count = Signal(TOTAL_BITS)
+        settled = Signal()
         halves = Signal()
+        m.d.sync += [count.eq(counted.word_select(half[1:], TOTAL_BITS)), settled.eq(~halves)]
         m.d.comb += [
             shown.addr.eq(self.counter),
             self.total.eq(shown.data),
             total.addr.eq(half[1:]),
             update.addr.eq(half[1:]),
-            count.eq(counted.word_select(half[1:], TOTAL_BITS)),
             update.data.eq(Mux(clearing, 0, total.data + count)),
             stores.eq(tile.counters != 0),
-            pack.i.valid.eq(counting & stores),
+            pack.i.valid.eq(counting & stores & settled),
             pack.i.payload.eq(count.word_select(half[0], 32)),
-            halves.eq(clearing | (counting & (~stores | pack.i.ready))),
+            halves.eq(settled & (clearing | (counting & (~stores | pack.i.ready)))),
             update.en.eq(halves & half[0]),
             datapath.store.payload.address.eq(tile.counters),
             datapath.store.payload.beats.eq(STORED_BYTES // config.bus_bytes),
