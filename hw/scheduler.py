@@ -2,11 +2,12 @@
 
 It jumps from one computed position to the next, so that a sparse pattern feeds the array as fast as
 a dense one: one pixel a cycle, but for at most one cycle at the start of a row that begins with
-`I_t` and one for each end of channel.
+`I_t` and one for each end of channel. How far it jumps depends on the residue alone; those 16
+distances are worked out before a layer's first pixel, `LATENCY` cycles after its start.
 """
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
@@ -15,7 +16,13 @@ from hw.config import Config
 from hw.descriptor import LayerDescriptor
 from hw.work import WorkItem
 
-__all__ = ["PatternScheduler", "advance_residue"]
+__all__ = ["LATENCY", "PatternScheduler", "advance_residue"]
+
+LATENCY = 2 * MAX_PERIOD + 1
+"""Cycles from a start to its first item."""
+
+_JUMP = data.StructLayout({"computed": 1, "gap": range(MAX_PERIOD + 1), "after": range(MAX_PERIOD)})
+"""Of a residue: whether `I_s` has it, the distance to the next that it has, and which that is."""
 
 
 def advance_residue(residue, by, period):
@@ -54,8 +61,8 @@ class PatternScheduler(wiring.Component):
 
         row = Signal(pixels)
         col = Signal(pixels)
-        residue = Signal(range(MAX_PERIOD))
-        row_residue = Signal(range(MAX_PERIOD))
+        jump = Signal(_JUMP)
+        below = Signal(range(MAX_PERIOD))
         row_index = Signal(pixels)
         row_base = Signal(address)
         channels_left = Signal(bits_for(self._config.most_channels))
@@ -65,19 +72,37 @@ class PatternScheduler(wiring.Component):
         with m.If(self.items.ready):
             m.d.sync += self.items.valid.eq(0)
 
-        ahead = layer.pattern >> residue
+        # The jumps, from the last residue to the first: one further where there is no `I_s`.
+        m.submodules.jumps = jumps = memory.Memory(shape=_JUMP, depth=MAX_PERIOD, init=[])
+        found = jumps.write_port()
+        along, next_row = jumps.read_port(domain="comb"), jumps.read_port(domain="comb")
+        bits = Signal(2 * MAX_PERIOD)
+        residue = Signal(range(2 * MAX_PERIOD))
         gap = Signal(range(MAX_PERIOD + 1))
-        for distance in reversed(range(1, MAX_PERIOD + 1)):
-            with m.If(ahead[distance]):
-                m.d.comb += gap.eq(distance)
+        m.d.comb += [
+            found.addr.eq(residue),
+            found.data.computed.eq(bits[-2]),
+            found.data.gap.eq(Mux(bits[-1], 1, gap + 1)),
+            found.data.after.eq(advance_residue(found.addr, found.data.gap, layer.period)),
+            along.addr.eq(jump.after),
+            next_row.addr.eq(below),
+        ]
+        m.d.sync += [gap.eq(found.data.gap), bits.eq(bits << 1), residue.eq(residue - 1)]
+
         next_col = Signal(pixels + 1)
-        m.d.comb += next_col.eq(col + gap)
+        m.d.comb += next_col.eq(col + jump.gap)
+
+        def begin_row():
+            return [
+                col.eq(0),
+                jump.eq(next_row.data),
+                below.eq(advance_residue(below, 1, layer.period)),
+            ]
 
         def restart():
             return [
+                *begin_row(),
                 row.eq(layer.first_row),
-                col.eq(0),
-                *(s.eq(layer.first_residue) for s in (residue, row_residue)),
                 row_index.eq(layer.restored),
                 row_base.eq(layer.first_base),
             ]
@@ -87,34 +112,41 @@ class PatternScheduler(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.start):
-                    m.d.sync += [*restart(), channels_left.eq(layer.channels)]
-                    m.next = "WALK"
-                    with m.If(nothing):
-                        m.next = "END"
+                    m.d.sync += [
+                        bits.eq(layer.pattern),
+                        residue.eq(2 * MAX_PERIOD - 2),
+                        below.eq(layer.first_residue),
+                        channels_left.eq(layer.channels),
+                    ]
+                    m.next = "PREPARE"
+            with m.State("PREPARE"):
+                m.d.comb += found.en.eq(1)
+                with m.If(residue == 0):
+                    m.next = "BEGIN"
+            with m.State("BEGIN"):
+                m.d.sync += restart()
+                m.next = "WALK"
+                with m.If(nothing):
+                    m.next = "END"
             with m.State("WALK"):
                 with m.If(room):
                     m.d.sync += [
-                        self.items.valid.eq(ahead[0]),
+                        self.items.valid.eq(jump.computed),
                         self.items.payload.end.eq(0),
                         self.items.payload.pixel.index.eq(row_index + col),
                         self.items.payload.pixel.base.eq(row_base + col * layer.col_step),
                     ]
                     with m.If(next_col < layer.width):
-                        m.d.sync += [
-                            col.eq(next_col),
-                            residue.eq(advance_residue(residue, gap, layer.period)),
-                        ]
+                        m.d.sync += [col.eq(next_col), jump.eq(along.data)]
                     with m.Else():
-                        start_residue = advance_residue(row_residue, 1, layer.period)
                         m.d.sync += [
+                            *begin_row(),
                             row.eq(row + 1),
-                            col.eq(0),
-                            residue.eq(start_residue),
-                            row_residue.eq(start_residue),
                             row_index.eq(row_index + layer.width),
                             row_base.eq(row_base + layer.row_step),
                         ]
                         with m.If(row + 1 == layer.height):
+                            m.d.sync += below.eq(layer.first_residue)
                             m.next = "END"
             with m.State("END"):
                 with m.If(room):

@@ -4,7 +4,7 @@ Every stream of pixels is in raster order within a channel, and a channel's pixe
 one item marked `end` that carries none.
 """
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Module, Mux, Signal, unsigned
 from amaranth.hdl import signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -95,7 +95,8 @@ class Result(data.StructLayout):
 class Grouper(wiring.Component):
     """Compacts a stream of pixels into groups of P, so that every PE has one, whatever was skipped.
 
-    Takes one pixel a cycle. A group leaves when it is full or when its channel ends. Where
+    Takes one pixel a cycle. A group leaves when it is full or when its channel ends; one may wait
+    behind one that is not taken, so that `items.ready` comes from a register. Where
     `config.compact` is not set it leaves when the next pixel is none of the same P neighbours.
 
     Members
@@ -121,27 +122,31 @@ class Grouper(wiring.Component):
         item = self.items.payload
         group = self.groups.payload
 
+        waiting = Signal()
+        waiting_mask = Signal(pes)
+        waiting_end = Signal()
         room = ~self.groups.valid | self.groups.ready
         if not self._config.compact:
             return self._keep_apart(m, gathered, room)
-        completes = item.end | (count == pes - 1)
-        m.d.comb += self.items.ready.eq(room | ~completes)
+        taken = self.items.valid & self.items.ready
+        completes = taken & (item.end | (count == pes - 1))
+        mask = (1 << (count + ~item.end)) - 1
+        m.d.comb += self.items.ready.eq(~waiting)
 
-        with m.If(self.groups.ready):
-            m.d.sync += self.groups.valid.eq(0)
-        with m.If(self.items.valid & self.items.ready):
-            with m.If(completes):
-                pixels = count + ~item.end
-                m.d.sync += [
-                    self.groups.valid.eq(1),
-                    group.end.eq(item.end),
-                    group.mask.eq((1 << pixels) - 1),
-                    group.pixels.eq(gathered),
-                    group.pixels[count].eq(item.pixel),
-                    count.eq(0),
-                ]
-            with m.Else():
-                m.d.sync += [gathered[count].eq(item.pixel), count.eq(count + 1)]
+        with m.If(taken):
+            m.d.sync += [gathered[count].eq(item.pixel), count.eq(Mux(completes, 0, count + 1))]
+        with m.If(completes):
+            m.d.sync += [waiting.eq(~room), waiting_mask.eq(mask), waiting_end.eq(item.end)]
+        with m.If(room):
+            m.d.sync += [
+                self.groups.valid.eq(waiting | completes),
+                waiting.eq(0),
+                group.end.eq(Mux(waiting, waiting_end, item.end)),
+                group.mask.eq(Mux(waiting, waiting_mask, mask)),
+                group.pixels.eq(gathered),
+            ]
+            with m.If(~waiting):
+                m.d.sync += group.pixels[count].eq(item.pixel)
         return m
 
     def _keep_apart(self, m: Module, gathered, room):
