@@ -31,7 +31,7 @@ Kept = float | np.ndarray
 
 _BURSTS = 16
 """Read bursts that a memory is taken to work on at a time."""
-_PIPELINE = READ_LATENCY + 6 + REQUANTISER_LATENCY
+_PIPELINE = READ_LATENCY + 7 + REQUANTISER_LATENCY
 """From a task's last word to its activations in the bank."""
 _START = 12
 """From a tile's start to its first request, and from its last placement to the first task."""

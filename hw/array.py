@@ -6,7 +6,7 @@ pixels that are to be computed, a skipped activation never reaches the array.
 
 Throughput: one word of V products for each PE a cycle, and one finished pixel a cycle, so tasks
 shorter than P cycles wait for the results before them. Latency from a task's last word to its first
-result: `READ_LATENCY` + 3 + ceil(log2(V) / 2) cycles when nothing waits.
+result: `READ_LATENCY` + 4 + ceil(log2(V) / 2) cycles when nothing waits.
 """
 
 from amaranth import Cat, Module, Signal
@@ -23,8 +23,8 @@ from hw.work import Result, Task, sum_bits
 
 __all__ = ["READ_LATENCY", "TASKS_IN_FLIGHT", "MacArray"]
 
-READ_LATENCY = 2
-"""Cycles from an address at a buffer to its word: the memory's own, and its output register."""
+READ_LATENCY = 1
+"""Cycles from an address at a buffer to its word: the memory's own."""
 
 TASKS_IN_FLIGHT = 16
 """Tasks between issue and their last result; covers the pipeline's latency at one-word kernels."""
@@ -129,7 +129,7 @@ class MacArray(wiring.Component):
         m.d.sync += finished.eq(step_last)
         accumulators = []
         for total in sums:
-            accumulator = Signal(signed(sum_bits(config)))
+            accumulator = Signal(signed(sum_bits(config)), reset_less=True)
             with m.If(step):
                 m.d.sync += accumulator.eq(total)
                 with m.If(~step_first):
@@ -186,21 +186,29 @@ class MacArray(wiring.Component):
 
 
 def _dot_product(m: Module, ifm_word, weight_word, lanes: int, ifm_signed):
-    """V products and their sum; returns it with its latency in cycles."""
+    """V products and their sum; returns it with its latency in cycles.
+
+    A multiplier stands between registers of its own, for memories are slow to answer and far away.
+    """
     level = []
     for lane in range(lanes):
         byte = ifm_word.word_select(lane, 8)
-        pixel = Cat(byte, byte[7] & ifm_signed).as_signed()
-        product = Signal(signed(16))
-        m.d.sync += product.eq(pixel * weight_word.word_select(lane, 8).as_signed())
+        pixel = Signal(signed(9), reset_less=True)
+        weight = Signal(signed(8), reset_less=True)
+        product = Signal(signed(16), reset_less=True)
+        m.d.sync += [
+            pixel.eq(Cat(byte, byte[7] & ifm_signed)),
+            weight.eq(weight_word.word_select(lane, 8)),
+            product.eq(pixel * weight),
+        ]
         level.append(product)
-    latency = 1
+    latency = 2
     depth = 0
     while len(level) > 1:
         level = [a + b for a, b in zip(level[::2], level[1::2], strict=True)]
         depth += 1
         if depth % _LEVELS_PER_STAGE == 0 or len(level) == 1:
-            registered = [Signal.like(total) for total in level]
+            registered = [Signal.like(total, reset_less=True) for total in level]
             m.d.sync += [r.eq(total) for r, total in zip(registered, level, strict=True)]
             level = registered
             latency += 1

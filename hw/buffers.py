@@ -11,7 +11,7 @@ from hw.config import Config
 
 __all__ = ["IfmBuffer", "PartWrite", "WeightBuffer", "WordWrite"]
 
-assert READ_LATENCY == 2, "a synchronous memory and one output register"
+assert READ_LATENCY == 1, "a synchronous memory"
 
 
 class WordWrite(data.StructLayout):
@@ -78,7 +78,7 @@ class IfmBuffer(wiring.Component):
                 read = ram.read_port()
                 shared = place == first
                 m.d.comb += read.addr.eq(write_address if shared else self.address[place])
-                m.d.sync += self.word[place].eq(read.data)
+                m.d.comb += self.word[place].eq(read.data)
         return m
 
 
@@ -117,6 +117,6 @@ class WeightBuffer(wiring.Component):
             write.addr.eq(self.writes.payload.address),
             write.data.eq(self.writes.payload.word),
             read.addr.eq(self.address),
+            self.word.eq(read.data),
         ]
-        m.d.sync += self.word.eq(read.data)
         return m

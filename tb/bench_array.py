@@ -222,7 +222,7 @@ async def keeps_its_rate(dut: Any) -> None:
     rng = random.Random(orders.seed + 1)
     tb = TB(dut, orders, pauses=False)
     await tb.start()
-    latency = READ_LATENCY + 3 + ceil(log2(config.lanes) / 2)
+    latency = READ_LATENCY + 4 + ceil(log2(config.lanes) / 2)
     for words in [*range(1, 2 * config.pes + 2), 25]:
         kernel = Kernel(config, words, 1, 1, 0, False)
         tasks = [draw_task(config, rng, pixels=config.pes) for _ in range(3 * TASKS_IN_FLIGHT)]
