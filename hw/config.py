@@ -42,6 +42,8 @@ class Config:
         Width of the AXI data bus; a beat is at most G bytes and at most V bytes.
     predictor : bool
         False leaves the predictor out, for measuring what it costs.
+    predictor_dsps : int, 0 .. 18
+        Of the predictor's 18 multipliers, how many are DSP blocks of an FPGA; the rest is logic.
     compact : bool
         False keeps each PE to every P-th pixel, so that a skipped one leaves its PE idle unless all
         of its group are skipped: for measuring what compaction brings.
@@ -57,6 +59,7 @@ class Config:
     row_pixels: int
     bus_bits: int = 64
     predictor: bool = True
+    predictor_dsps: int = 12
     compact: bool = True
 
     def __post_init__(self) -> None:
@@ -88,6 +91,9 @@ class Config:
                     f"config {self.name!r}: bus_bits is {self.bus_bits}, wider than the "
                     f"{getattr(self, field)} bytes of {field}"
                 )
+        dsps = self.predictor_dsps
+        if not isinstance(dsps, int) or isinstance(dsps, bool) or not 0 <= dsps <= 18:
+            raise UserError(f"config {self.name!r}: predictor_dsps is {dsps!r}, must be in 0..18")
         for field in ("predictor", "compact"):
             if not isinstance(getattr(self, field), bool):
                 raise UserError(f"config {self.name!r}: {field} is not true or false")
@@ -151,6 +157,7 @@ PRESETS = {
         weight_words=1024,
         ofm_words=1024,
         row_pixels=64,
+        predictor_dsps=6,
     ),
     "default": Config(
         name="default",

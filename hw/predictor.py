@@ -12,7 +12,7 @@ zeros. Throughput: one position a cycle; a channel takes (scored_end + 2) * (wid
 cycles, more where its activations are not there yet or its survivors are not taken.
 """
 
-from amaranth import Module, Mux, Signal
+from amaranth import Array, Module, Mux, Signal
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -22,7 +22,7 @@ from golden import arithmetic
 from golden.pattern import MAX_PERIOD
 from hw.config import Config
 from hw.descriptor import LayerDescriptor, PredictorRecord
-from hw.pipeline import clamp, delayed
+from hw.pipeline import clamp, delayed, round_shift
 from hw.scheduler import advance_residue
 from hw.work import WorkItem
 
@@ -30,7 +30,9 @@ __all__ = ["LATENCY", "Predictor"]
 
 _CONV_LATENCY = 5
 """Of `_Depthwise`, from a position to its sum."""
-LATENCY = 2 * _CONV_LATENCY + 3
+_HIDDEN_LATENCY = 3
+"""From layer 1's sum to a hidden activation."""
+LATENCY = 2 * _CONV_LATENCY + _HIDDEN_LATENCY + 2
 """Cycles from a channel's last position to its end mark, and on to the next channel."""
 
 _ROWS = data.StructLayout({"above1": 8, "above2": 8})
@@ -135,8 +137,13 @@ class Predictor(wiring.Component):
                     m.d.sync += running.eq(0)
 
         # Layer 1 runs one row and column behind the walk, layer 2 two.
-        m.submodules.layer1 = layer1 = _Depthwise(self._config, bias_bits=arithmetic.BIAS1_BITS)
-        m.submodules.layer2 = layer2 = _Depthwise(self._config, bias_bits=1)
+        half = self._config.predictor_dsps // 2
+        m.submodules.layer1 = layer1 = _Depthwise(
+            self._config, bias_bits=arithmetic.BIAS1_BITS, dsps=half
+        )
+        m.submodules.layer2 = layer2 = _Depthwise(
+            self._config, bias_bits=1, dsps=self._config.predictor_dsps - half
+        )
         m.d.comb += [
             layer1.enable.eq(enable),
             layer1.weights.eq(record.weight1),
@@ -147,17 +154,13 @@ class Predictor(wiring.Component):
             layer1.col_in_map.eq(col < layer.width),
             layer1.above_in_map.eq(row >= 1),
         ]
-        hidden_delay = _CONV_LATENCY + 1
+        hidden_delay = _CONV_LATENCY + _HIDDEN_LATENCY
         hidden_in_map = (row >= 1) & (row <= layer.height) & (col >= 1) & (col <= layer.width)
         hidden = Signal(8)
+        shifted = round_shift(m, layer1.sum, record.shift1, enable)
+        kept_hidden = delayed(m, hidden_in_map, hidden_delay - 1, enable)
         with m.If(enable):
-            m.d.sync += hidden.eq(
-                Mux(
-                    delayed(m, hidden_in_map, _CONV_LATENCY, enable),
-                    _hidden(layer1.sum, record.shift1),
-                    0,
-                )
-            )
+            m.d.sync += hidden.eq(Mux(kept_hidden, clamp(shifted, arithmetic.U8), 0))
         valid2 = delayed(m, step, hidden_delay, enable)
         col2 = delayed(m, col, hidden_delay, enable)
         m.d.comb += [
@@ -214,10 +217,12 @@ class Predictor(wiring.Component):
         return m
 
 
-def _hidden(acc, shift):
-    """`golden.arithmetic.hidden` as an expression."""
-    half = ((1 << shift) >> 1).as_unsigned()
-    return clamp((acc + half) >> shift, arithmetic.U8)
+def _product(x, weight):
+    """x * weight out of logic instead of a DSP block, two bits of the weight at a time."""
+    multiples = (0, x, x << 1, x + (x << 1))
+    low, middle, high = (Array(multiples)[weight[bit : bit + 2].as_unsigned()] for bit in (0, 2, 4))
+    top = Array((0, x, -(x << 1), -x))[weight[6:8].as_unsigned()]
+    return (low + (middle << 2)) + ((high + (top << 2)) << 4)
 
 
 class _Depthwise(wiring.Component):
@@ -229,8 +234,9 @@ class _Depthwise(wiring.Component):
     `above_in_map` is low in the first row: the line buffer still holds rows of another channel.
     """
 
-    def __init__(self, config: Config, *, bias_bits: int) -> None:
+    def __init__(self, config: Config, *, bias_bits: int, dsps: int) -> None:
         self._config = config
+        self._dsps = dsps
         col = bits_for(config.ofm_words) + 1
         super().__init__(
             {
@@ -278,13 +284,11 @@ class _Depthwise(wiring.Component):
             products = [Signal(signed(16), name=f"product_{r}_{c}") for c in range(3)]
             third = Signal(signed(18), name=f"third_{r}")
             with m.If(self.enable):
-                m.d.sync += [
-                    *(
-                        product.eq(x * self.weights[3 * r + c])
-                        for c, (product, x) in enumerate(zip(products, line, strict=True))
-                    ),
-                    third.eq(products[0] + products[1] + products[2]),
-                ]
+                for c, (product, x) in enumerate(zip(products, line, strict=True)):
+                    tap = 3 * r + c
+                    weight = self.weights[tap]
+                    m.d.sync += product.eq(x * weight if tap < self._dsps else _product(x, weight))
+                m.d.sync += third.eq(products[0] + products[1] + products[2])
             thirds.append(third)
         with m.If(self.enable):
             m.d.sync += self.sum.eq(thirds[0] + thirds[1] + thirds[2] + self.bias)

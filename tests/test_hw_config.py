@@ -26,7 +26,8 @@ SWITCHES = ("predictor", "compact")
 
 
 def test_every_field_is_tested_here() -> None:
-    assert {field.name for field in fields(Config)} == {"name", *SWITCHES, *SIZES}
+    others = {"name", "predictor_dsps", *SWITCHES}
+    assert {field.name for field in fields(Config)} == {*others, *SIZES}
 
 
 @pytest.mark.parametrize("field", SIZES)
@@ -51,6 +52,14 @@ def test_a_size_outside_its_limits_is_refused(field: str) -> None:
         change: dict[str, Any] = {field: wrong}
         with pytest.raises(UserError, match=rf"{field} is {wrong}, .* in {low}\.\.{high}$"):
             replace(TINY, **change)
+
+
+@pytest.mark.parametrize("wrong", ["text", 8.0, None, True, -1, 19])
+def test_more_multipliers_than_the_predictor_has_are_refused(wrong: Any) -> None:
+    for limit in (0, 18):
+        assert replace(TINY, predictor_dsps=limit).predictor_dsps == limit
+    with pytest.raises(UserError, match=r"config 'tiny': predictor_dsps is .*must be in 0\.\.18"):
+        replace(TINY, predictor_dsps=wrong)
 
 
 @pytest.mark.parametrize(("field", "bus_bits"), [("group", 64), ("lanes", 128)])
