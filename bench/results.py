@@ -44,8 +44,10 @@ class Network:
     """A file in the folder given by --weights."""
     export: str
     """Options of `quant/export.py`."""
-    points: str
-    """Budgets of operating points, and what they are measured on."""
+    budgets: str = ""
+    """Budgets of operating points besides those that every network has."""
+    held_out: str = ""
+    """Options about the images that losses are measured on."""
     fine_tuning: str = ""
     """Budgets and options of fine-tuned ones, if any."""
     trains: bool = True
@@ -58,7 +60,8 @@ NETWORKS = (
         "cifar10",
         "resnet20-12fca82f.th",
         export=f"{_ALL_MASKS} --zap-epochs 3",
-        points=f"{_BUDGETS} --mac-reduction 0.18 0.26 --augment-held-out 3",
+        budgets="--mac-reduction 0.18 0.26",
+        held_out="--augment-held-out 3",
         trains=False,
     ),
     Network(
@@ -66,7 +69,7 @@ NETWORKS = (
         "cifar100",
         "alexnet-cifar-half.pt",
         export=f"{_ALL_MASKS} --zap-images 10000 --zap-epochs 2",
-        points=f"{_BUDGETS} 0.7 --mac-reduction 0.38",
+        budgets="0.7 --mac-reduction 0.38",
         fine_tuning="--mac-reduction 0.465 --fine-tune 2",
     ),
     Network(
@@ -74,7 +77,6 @@ NETWORKS = (
         "cifar10",
         "vgg16-cifar-quarter.pt",
         export=f"{_ALL_MASKS} --zap-epochs 3",
-        points=_BUDGETS,
     ),
 )
 
@@ -195,7 +197,7 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
         out = _BUILD / f"{name}-{how}"
         return Step(
             f"{name}: operating points, {how}",
-            _command("-m quant.choose", bundle, *source, options, "--recalibrate")
+            _command("-m quant.choose", bundle, *source, options, network.held_out, "--recalibrate")
             + _command("--out", out, "--json", _POINTS),
             [images, bundle / MANIFEST],
             [out / MANIFEST],
@@ -208,9 +210,9 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
         baselines,
         precisions,
         costs,
-        choose("points", network.points),
-        choose("layer", f"{network.points} --thresholds layer"),
-        choose("uniform", f"{network.points} --thresholds uniform"),
+        choose("points", f"{_BUDGETS} {network.budgets}"),
+        choose("layer", f"{_BUDGETS} {network.budgets} --thresholds layer"),
+        choose("uniform", f"{_BUDGETS} --thresholds uniform"),
         *([choose("fine-tuned", network.fine_tuning)] if network.fine_tuning else []),
     ]
 
