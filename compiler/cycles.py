@@ -23,6 +23,7 @@ from hw.engine import _VALUES as VALUES
 from hw.predictor import LATENCY as PREDICTOR_LATENCY
 from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
 from hw.requantiser import LATENCY as REQUANTISER_LATENCY
+from hw.scheduler import LATENCY as SCHEDULER_LATENCY
 
 __all__ = ["Kept", "TileCycles", "layer_cycles", "tile_cycles", "tiles"]
 
@@ -137,7 +138,7 @@ def tile_cycles(
     needs = [array, walk, loads, (array + _PIPELINE) / 2]
     flush = 0.0
     if words["zap"]:
-        positions = (words["height"] + 2) * (width + 2) + PREDICTOR_LATENCY
+        positions = (words["scored_end"] + 2) * (width + 2) + PREDICTOR_LATENCY
         flush = 2 * (width + 2) + PREDICTOR_LATENCY + _PIPELINE
         late = second_pass * min(2 / rows, 1)
         meanwhile = min(VALUES, computed) / config.pes * task
@@ -149,7 +150,8 @@ def tile_cycles(
     leaves = _leaving(config, words)
     groups = np.add.reduceat(channel, np.arange(0, channels, config.group))
     compute = float(np.maximum(groups, leaves).sum()) + flush + _PIPELINE
-    compute += max(record_beats, group_beats)  # nothing begins before the first ones are there
+    # Nothing begins before the first of them are there, and the pattern's distances.
+    compute += max(record_beats, group_beats, SCHEDULER_LATENCY)
     store = leaves + latency + _START
     return TileCycles(load + _START, compute, store, float(array.sum()))
 
