@@ -153,9 +153,12 @@ class IfmLoader(wiring.Component):
             bytes_left.eq(Mux(left > config.bus_bytes, config.bus_bytes, left)),
             present.eq(channel < tile.ifm_channels),
         ]
+        # Each step of a shift is a signal: an expression would be written out anew for each use.
         turned = placed.beat
         for shift in range(beat_bits):
-            turned = Mux(placed.lane[shift], turned.rotate_left(8 << shift), turned)
+            rotated = Signal(config.bus_bits, name=f"turned_{shift}")
+            m.d.comb += rotated.eq(Mux(placed.lane[shift], turned.rotate_left(8 << shift), turned))
+            turned = rotated
         new_mask = Signal(config.lanes)
         m.d.comb += new_mask.eq(((1 << placed.bytes) - 1)[: config.bus_bytes] << placed.lane)
 
@@ -166,8 +169,12 @@ class IfmLoader(wiring.Component):
         moved, moved_mask = write.word, write.mask
         for shift in range(lane_bits):
             moves = placed.moves & tile.ifm_channels[shift]
-            moved = Mux(moves, moved >> (8 << shift), moved)
-            moved_mask = Mux(moves, moved_mask >> (1 << shift), moved_mask)
+            word, mask = Signal.like(write.word), Signal.like(write.mask)
+            m.d.comb += [
+                word.eq(Mux(moves, moved >> (8 << shift), moved)),
+                mask.eq(Mux(moves, moved_mask >> (1 << shift), moved_mask)),
+            ]
+            moved, moved_mask = word, mask
         begins = (col == -tile.pad_left) & (part == 0)
         kept_lanes = Mux(begins | (tile.pack_width == 1), 0, Const(-1, config.lanes) << slot)
 
