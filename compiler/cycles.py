@@ -135,25 +135,37 @@ def tile_cycles(
     loads = np.full(channels, record_beats + group_beats / config.group)
     loads[: config.group] -= group_beats / config.group
     loads[0] -= record_beats
-    needs = [array, walk, loads, (array + _PIPELINE) / 2]
+    smooth = _smoothed(array, computed) if words["zap"] else array
+    needs = [smooth, walk, loads, (smooth + _PIPELINE) / 2]
     flush = 0.0
     if words["zap"]:
         positions = (words["scored_end"] + 2) * (width + 2) + PREDICTOR_LATENCY
         flush = 2 * (width + 2) + PREDICTOR_LATENCY + _PIPELINE
         late = second_pass * min(2 / rows, 1)
         meanwhile = min(VALUES, computed) / config.pes * task
-        needs += [positions, array + np.maximum(flush - late - meanwhile, 0)]
+        needs += [positions, smooth + np.maximum(flush - late - meanwhile, 0)]
         flush = max(flush - float(np.broadcast_to(late, channels)[-1]), 0)
     channel = np.maximum.reduce([np.broadcast_to(need, channels) for need in needs])
 
     # Groups of G channels leave behind the array; the last one is waited for.
-    leaves = _leaving(config, words)
+    leaves, clears = _leaving(config, words)
     groups = np.add.reduceat(channel, np.arange(0, channels, config.group))
-    compute = float(np.maximum(groups, leaves).sum()) + flush + _PIPELINE
+    compute = float(np.maximum(groups, leaves + clears).sum()) + flush + _PIPELINE
     # Nothing begins before the first of them are there, and the pattern's distances.
     compute += max(record_beats, group_beats, SCHEDULER_LATENCY)
     store = leaves + latency + _START
     return TileCycles(load + _START, compute, store, float(array.sum()))
+
+
+def _smoothed(array: np.ndarray, computed: int) -> np.ndarray:
+    """The array's cycles for each channel, as far as it goes on while the predictor is behind.
+
+    As many activations as wait before the predictor let channels of much and of little work even
+    out, two at most.
+    """
+    share = min(VALUES / max(computed, 1), 1) / 2
+    following = np.append(array[1:], array[-1])
+    return (1 - share) * array + share * following
 
 
 def _positions(words: dict[str, int]) -> tuple[int, int]:
@@ -188,8 +200,8 @@ def _load(
     return latency + max(placements, beats + others)
 
 
-def _leaving(config: Config, words: dict[str, int]) -> float:
-    """Cycles in which a group of channels leaves its bank."""
+def _leaving(config: Config, words: dict[str, int]) -> tuple[float, float]:
+    """Cycles in which a group of channels leaves its bank, and in which that is cleared then."""
     windows = words["pool.height"] * words["pool.width"]
     taps = windows * words["pool.kernel_height"] * words["pool.kernel_width"]
     if words["pool.average"]:
@@ -197,4 +209,4 @@ def _leaving(config: Config, words: dict[str, int]) -> float:
     shared = words["restored"] + words["spilled"]
     beats = (words["ofm_words"] + words["spilled"]) * config.group // config.bus_bytes
     clear = words["pixels"] if words["pool.pooled"] or shared else 0
-    return max(taps + words["spilled"], beats) + clear
+    return max(taps + words["spilled"], beats), clear
