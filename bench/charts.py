@@ -62,11 +62,13 @@ def _layers(network: str, rows: Sequence[Mapping[str, Any]], file: Path) -> Path
     """Cycles of each convolution, in shares of those without ZAP."""
     figure, ((axes,),) = style.new(2.8)
     at = np.arange(len(rows))
-    width = 0.8 / len(_BARS)
+    measured = {field: look for field, look in _BARS.items() if rows[0][field] is not None}
+    width = 0.8 / len(measured)
     whole = np.array([row["cycles_off"] for row in rows])
-    for number, (field, (label, colour)) in enumerate(_BARS.items()):
-        heights = np.array([row[field] or 0 for row in rows]) / whole
-        axes.bar(at + (number - 1.5) * width, heights, width, label=label, color=colour)
+    for number, (field, (label, colour)) in enumerate(measured.items()):
+        heights = np.array([row[field] for row in rows]) / whole
+        place = at + (number - (len(measured) - 1) / 2) * width
+        axes.bar(place, heights, width, label=label, color=colour)
     axes.set_xticks(at, [row["layer"] for row in rows], rotation=40, ha="right")
     axes.yaxis.set_major_formatter(style.PERCENT)
     axes.grid(axis="x", visible=False)
@@ -82,13 +84,16 @@ def _networks(rows: Sequence[Mapping[str, Any]], file: Path) -> Path:
     at = np.arange(len(rows))
     promised = np.array([1 / (1 - row["mac_reduction"]) for row in rows])
     reached = np.array([row["cycles_off"] / row["cycles_on"] for row in rows])
-    idle = np.array([row["cycles_off"] / (row["cycles_idle_lanes"] or np.inf) for row in rows])
-    for offset, heights, label, colour in (
-        (-0.27, promised, "1 / (1 - MACs saved)", style.LIGHT),
-        (0, reached, "ZAP on", "#cc3d6f"),
-        (0.27, idle, "ZAP on, idle lanes", "#e39ab4"),
-    ):
-        bars = axes.bar(at + offset, heights, 0.25, label=label, color=colour)
+    series = [
+        (promised, "1 / (1 - MACs saved)", style.LIGHT),
+        (reached, "ZAP on", "#cc3d6f"),
+    ]
+    if all(row["cycles_idle_lanes"] for row in rows):
+        idle = np.array([row["cycles_off"] / row["cycles_idle_lanes"] for row in rows])
+        series.append((idle, "ZAP on, idle lanes", "#e39ab4"))
+    for number, (heights, label, colour) in enumerate(series):
+        place = at + 0.27 * (number - (len(series) - 1) / 2)
+        bars = axes.bar(place, heights, 0.25, label=label, color=colour)
         axes.bar_label(bars, fmt="%.2f", fontsize=7)
     axes.axhline(1, color=style.INK, linewidth=0.8)
     axes.set_xticks(at, [f"{row['network']}\n{row['config']}" for row in rows])
