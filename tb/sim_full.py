@@ -80,9 +80,9 @@ def _simulate(
     weights = [round(layer.elapsed) for layer in layer_cycles(program).values()]
 
     def show(at: Progress) -> None:
-        label, seconds = f"{name}, {len(runs)} images", time.monotonic() - start
+        seconds = time.monotonic() - start
         done, total, detail = _position(program, weights, len(runs), at, seconds)
-        report(label, done, total, detail)
+        report(name, done, total, detail)
 
     outcomes = core.run(built, runs, on_progress=show)
     checks = [
@@ -112,7 +112,7 @@ def _position(
     before, after = sum(weights[: at.layer]), sum(weights[: at.layer + 1])
     here = min(max(at.cycles, before), after) if at.cycles else 0
     done, total = min(at.runs * whole + here, images * whole), images * whole
-    detail = f"{at.runs} images done"
+    detail = f"{at.runs} of {images} images done"
     if here:
         layer = program.layers[at.layer].name
         detail += f", layer {layer} ({at.layer + 1}/{len(weights)}), {at.cycles:,} cycles"
