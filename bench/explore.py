@@ -33,12 +33,11 @@ from compiler.program import DENSE
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from hw.config import PRESETS, Config
+from hw.fpga.ecp5 import DEVICES
+from quant.progress import progress
 from tb.networks import NETWORKS, image
 
-__all__ = ["PARTS", "Design", "block_rams", "evaluate", "pareto"]
-
-PARTS = {"ecp5-25": (28, 56), "ecp5-45": (72, 108), "ecp5-85": (156, 208)}
-"""Multipliers of 18 bits and block RAMs of 18 Kibit of each."""
+__all__ = ["Design", "block_rams", "evaluate", "pareto"]
 
 _SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 """(words, bits) that a block RAM can be."""
@@ -75,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.explore", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("name", metavar="NAME", help=", ".join(NETWORKS))
-    add("--part", choices=sorted(PARTS), default="ecp5-85")
+    add("--part", choices=sorted(DEVICES), default="ecp5-85")
     add("--data", type=Path, help="folder of the network's dataset")
     add("--lanes", type=int, nargs="+", default=[16, 32, 64], help="V")
     add("--pes", type=int, nargs="+", default=[1, 2, 4], help="P")
@@ -102,12 +101,13 @@ def main() -> None:
     ]
     with _executor(arguments.scheduler) as executor:
         futures = [executor.submit(evaluate, bundle, point, kept, config) for config in configs]
-        designs = [design for future in futures if (design := future.result()) is not None]
+        every = progress((future.result() for future in futures), len(futures), "configurations")
+        designs = [design for design in every if design is not None]
     if not designs:
         raise UserError(f"none of {len(configs)} configurations holds {arguments.name}")
     best = pareto(designs)
-    multipliers, rams = PARTS[arguments.part]
-    fitting = [d for d in best if d.multipliers <= multipliers and d.block_rams <= rams]
+    holds = DEVICES[arguments.part].holds
+    fitting = [d for d in best if d.multipliers <= holds.dsp and d.block_rams <= holds.bram]
     console = Console()
     console.print(_table(f"{arguments.name}, {len(designs)} designs", best, fitting))
     arguments.out.mkdir(parents=True, exist_ok=True)
