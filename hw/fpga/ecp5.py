@@ -44,7 +44,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Device:
-    """A part at its fastest speed grade, in its largest package."""
+    """A part at its fastest speed grade."""
 
     part: str
     options: tuple[str, ...]
@@ -52,16 +52,18 @@ class Device:
 
 
 _SPEED = "8"
+_PACKAGE = "CABGA381"
+"""One that all parts come in, so that one constraint file serves them all."""
 DEVICES = {
     f"ecp5-{size}": Device(
         f"LFE5U-{size}F-{_SPEED}",
-        (f"--{size}k", "--speed", _SPEED, "--package", package),
+        (f"--{size}k", "--speed", _SPEED, "--package", _PACKAGE),
         holds,
     )
-    for size, package, holds in (
-        ("25", "CABGA381", Use(24288, 24288, 28, 56)),
-        ("45", "CABGA554", Use(43848, 43848, 72, 108)),
-        ("85", "CABGA756", Use(83640, 83640, 156, 208)),
+    for size, holds in (
+        ("25", Use(24288, 24288, 28, 56)),
+        ("45", Use(43848, 43848, 72, 108)),
+        ("85", Use(83640, 83640, 156, 208)),
     )
 }
 
