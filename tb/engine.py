@@ -71,7 +71,10 @@ class Layer:
             pool=pool,
         )
         if len(lowered.tiles) > 1:
-            raise UserError(f"layer {layer.name!r} is of {len(lowered.tiles)} strips")
+            raise UserError(
+                f"layer {layer.name!r} takes {len(lowered.tiles)} strips in configuration "
+                f"{config.name!r}, and only the whole core runs those: use make sim-core"
+            )
         batch = None if residual is None else residual[None]
         expected = conv(layer, ifm[None], predictor, batch)
         return cls(layer, ifm, predictor, lowered, expected, residual, pool, pauses)
