@@ -1,4 +1,4 @@
-"""Re-creates what is under `docs/results/`: training, bundles, operating points, demo, report.
+"""Re-creates what is under `docs/results/`: training, bundles, operating points, cycles, report.
 
     python -m bench.results --data DIR --weights DIR
 
@@ -32,6 +32,8 @@ _POINTS = _RESULTS / "operating_points.json"
 _REPORT = _BUILD / "report"
 _BUDGETS = "--max-drop 0.3 0.5 1 2 3"
 _ALL_MASKS = "--also-pattern A C D"
+_MEASURED = "digits resnet20 alexnet-cifar-half vgg16-cifar-quarter resnet18 alexnet"
+"""Of `tb.networks`: what is simulated in minutes."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def steps(data: Path, weights: Path) -> list[Step]:
     """
     digits = _BUILD / "digits"
     demo, picture = _RESULTS / "demo.txt", _RESULTS / "digits.png"
+    cycles = _RESULTS / "bench"
     bundles = [digits, *(_BUILD / network.name for network in NETWORKS)]
     return [
         Step(
@@ -126,6 +129,12 @@ def steps(data: Path, weights: Path) -> list[Step]:
             stdout=demo,
         ),
         *(step for network in NETWORKS for step in _network(network, data, weights)),
+        Step(
+            "networks on the core",
+            _command(f"-m bench.speed {_MEASURED} --no-idle-lanes --data", data, "--out", cycles),
+            [digits / MANIFEST, _BUILD / "resnet20-points" / MANIFEST],
+            [cycles / "summary.json"],
+        ),
         Step(
             "report",
             _command("-m bench.report", *bundles, "--data", data)
