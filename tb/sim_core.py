@@ -101,7 +101,7 @@ def _simulate(
 ) -> tuple[list[list[LayerCheck]], int, float]:
     """Checks of each run, the class that the last one found, and the seconds it all took."""
     report(f"{sim}: build", 0, 1)
-    built = core.build(config, sim, waves=waves)
+    built = core.build(config, sim, end=runs[0].program.end, waves=waves)
     report(f"{sim}: build", 1, 1)
     start = time.monotonic()
     outcomes = core.run(
