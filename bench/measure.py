@@ -21,6 +21,7 @@ from compiler.build import compile_bundle
 from compiler.program import DENSE, Program
 from golden.bundle import Bundle
 from golden.errors import UserError
+from golden.layers import ConvResult
 from golden.manifest import ConvNode
 from golden.network import Network
 from hw.config import Config
@@ -147,10 +148,14 @@ def kept_shares(bundle: Bundle, point: str, pixels: torch.Tensor) -> dict[str, n
     shares = {}
     for step in Network(network, predictors).steps(pixels[None]):
         if step.predictor is not None and step.result is not None:
-            later = ~step.result.computed
-            kept = (step.result.keep[0] & later).sum((1, 2))
-            shares[step.node.name] = (kept / max(int(later.sum()), 1)).numpy()
+            predicted = max(int((~step.result.computed).sum()), 1)
+            shares[step.node.name] = (_kept(step.result) / predicted).numpy()
     return shares
+
+
+def _kept(result: ConvResult) -> torch.Tensor:
+    """Of each channel of one image, how many activations of `I_t` are computed."""
+    return (result.keep[0] & ~result.computed).sum((1, 2))
 
 
 @dataclass(frozen=True)
@@ -216,8 +221,7 @@ def layers(
             kernel, stride, padding = conv.kernel, conv.stride, conv.padding
             convolution = not step.node.fully_connected
             if step.predictor is not None and step.result is not None:
-                later = step.result.keep[0] & ~step.result.computed
-                kept = later.sum((1, 2)).tolist()
+                kept = _kept(step.result).tolist()
         channels, height, width = step.ifm.shape[1:]
         whole = step.ofm if isinstance(step.node, ConvNode) else step.ifm
         ofm_channels, ofm_height, ofm_width = whole.shape[1:]

@@ -96,12 +96,10 @@ class Lowered:
         """The residual stream, uint8 (groups * pixels, G), for one (channels, height, width)."""
         shortcut = self.conv.shortcut
         assert shortcut is not None
-        step, first = shortcut.stride, shortcut.channel_offset
-        picked = residual.numpy().astype(np.uint8)[:, ::step, ::step]
-        group = self.config.group
-        groups = -(-len(self.conv.weight) // group)
+        channels, group = len(self.conv.weight), self.config.group
+        groups = -(-channels // group)
         placed = np.zeros((groups * group, *self.ofm_size), np.uint8)
-        placed[first : first + len(picked)] = picked
+        placed[:channels] = shortcut.place(residual[None])[0].numpy().astype(np.uint8)
         return placed.reshape(groups, group, -1).transpose(0, 2, 1).reshape(-1, group)
 
     def unpack_ofm(self, words: np.ndarray) -> np.ndarray:
