@@ -19,7 +19,7 @@ from hw.axi import BURST
 from hw.config import Config
 from hw.descriptor import header_words as record_words
 from hw.dma import READ_QUEUE
-from hw.engine import _VALUES as VALUES
+from hw.engine import VALUES
 from hw.predictor import LATENCY as PREDICTOR_LATENCY
 from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
 from hw.requantiser import LATENCY as REQUANTISER_LATENCY

@@ -33,9 +33,9 @@ from hw.residuals import ResidualBanks
 from hw.scheduler import PatternScheduler
 from hw.work import Group, Grouper
 
-__all__ = ["LayerEngine"]
+__all__ = ["VALUES", "LayerEngine"]
 
-_VALUES = 512
+VALUES = 512
 """Activations that may wait before the predictor while it ends the channel before and goes through
 the rows restored to theirs."""
 
@@ -170,7 +170,7 @@ class LayerEngine(wiring.Component):
         edges_ready = Signal(range(3))
         open_groups = Signal(range(3))
         in_flight = [Signal(8, name=f"in_flight_{parity}") for parity in range(2)]
-        room = Signal(range(_VALUES + 1), init=_VALUES)
+        room = Signal(range(VALUES + 1), init=VALUES)
         zap = Signal()
 
         # The choice: survivors first. Groups without pixels only tell that a channel has ended.
@@ -278,7 +278,7 @@ class LayerEngine(wiring.Component):
         skipped = Signal()
         if config.predictor:
             m.submodules.predictor = predictor = Predictor(config)
-            m.submodules.values = values = SyncFIFOBuffered(width=8, depth=_VALUES)
+            m.submodules.values = values = SyncFIFOBuffered(width=8, depth=VALUES)
             unscored = Signal(range(RECORD_SLOTS + 1))
             slot = Signal(range(RECORD_SLOTS))
             taken = predictor.records.valid & predictor.records.ready
