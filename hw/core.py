@@ -3,9 +3,20 @@
 Any fault, and `abort`, ends a program the same way: no new burst is begun, those under way are
 answered, and everything but the registers is reset. So the next program finds a clean core, and the
 bus never sees a broken transfer.
+
+A reset reaches thousands of flip-flops. It comes out of a register of the core's own, a cycle late,
+so that neither what asks for it nor how it got here is on the paths to them.
 """
 
-from amaranth import Module, ResetInserter, Signal
+from amaranth import (
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Module,
+    ResetInserter,
+    ResetSignal,
+    Signal,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
@@ -19,6 +30,8 @@ __all__ = ["Core"]
 
 class Core(wiring.Component):
     """The whole accelerator.
+
+    A cycle of reset is enough; no handshake takes place in the cycle after it either.
 
     Members
     -------
@@ -40,13 +53,20 @@ class Core(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.domains.core = ClockDomain(local=True, reset_less=True)
+        m.d.comb += ClockSignal("core").eq(ClockSignal())
+        cold = Signal()
         reset = Signal()
+        registers = RegisterBlock()
         sequencer = Sequencer(self._config)
-        m.submodules.registers = registers = RegisterBlock()
-        m.submodules.sequencer = ResetInserter(reset)(sequencer)
+        in_core = DomainRenamer("core")
+        m.submodules.registers = in_core(ResetInserter(cold)(registers))
+        m.submodules.sequencer = in_core(ResetInserter(reset)(sequencer))
         for name, member in self.signature.members.items():
             owner = sequencer if name.startswith("m_axi") else registers
             inner, outer = getattr(owner, name), getattr(self, name)
+            if member.flow == Out and name.endswith(("valid", "ready")):
+                inner &= ~cold
             m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
 
         running = Signal()
@@ -66,20 +86,27 @@ class Core(wiring.Component):
             registers.aborted.eq(reset & aborting),
         ]
         with m.If(sequencer.start):
-            m.d.sync += [running.eq(1), aborting.eq(0), registers.error_code.eq(Fault.NONE)]
+            m.d.core += [running.eq(1), aborting.eq(0), registers.error_code.eq(Fault.NONE)]
         with m.If(running & ~stopping):
-            m.d.sync += registers.layer.eq(sequencer.layer)
+            m.d.core += registers.layer.eq(sequencer.layer)
         with m.If(sequencer.done & ~stopping):
-            m.d.sync += running.eq(0)
+            m.d.core += running.eq(0)
         with m.If(faulty):
-            m.d.sync += [
+            m.d.core += [
                 stopping.eq(1),
                 registers.error_code.eq(sequencer.fault),
                 registers.error_word.eq(sequencer.fault_word),
             ]
         with m.Elif(registers.abort & running & ~stopping & ~sequencer.done):
-            m.d.sync += [stopping.eq(1), aborting.eq(1)]
-        m.d.sync += reset.eq(stopping & sequencer.idle & ~reset)
+            m.d.core += [stopping.eq(1), aborting.eq(1)]
+        asked = ResetSignal(allow_reset_less=True)
+        stopped = stopping & sequencer.idle & ~reset
+        m.d.core += [cold.eq(asked), reset.eq(asked | stopped)]
         with m.If(reset):
-            m.d.sync += [running.eq(0), stopping.eq(0)]
+            m.d.core += [running.eq(0), stopping.eq(0)]
+        with m.If(cold):
+            m.d.core += [
+                signal.eq(0)
+                for signal in (registers.error_code, registers.error_word, registers.layer)
+            ]
         return m

@@ -5,7 +5,7 @@ exclusive-ors; so two pins are enough whatever the bus width, no path runs to or
 logic can be removed as unused. A system of one's own takes its place on a board.
 """
 
-from amaranth import Cat, ClockDomain, Module, ResetInserter, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,34 +25,27 @@ class Top(wiring.Component):
 
     Members
     -------
-    clk, rst : In(1)
     i : In(1)
     o : Out(1)
     """
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({"clk": In(1), "rst": In(1), "i": In(1), "o": Out(1)})
+        super().__init__({"i": In(1), "o": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        core = Core(self._config)
+        m.submodules[CORE] = core = Core(self._config)
         ports = {In: [], Out: []}
         for name, member in core.signature.members.items():
             ports[member.flow].append(getattr(core, name))
 
-        m.domains.sync = sync = ClockDomain(reset_less=True)
-        reset = Signal()
-        m.d.comb += sync.clk.eq(self.clk)
-        m.d.sync += reset.eq(self.rst)
-        m.submodules[CORE] = ResetInserter(reset)(core)
-
-        inputs = Signal(sum(len(port) for port in ports[In]))
+        inputs = Signal(sum(len(port) for port in ports[In]), reset_less=True)
         m.d.sync += inputs.eq(Cat(self.i, inputs))
         m.d.comb += Cat(ports[In]).eq(inputs)
         level = Cat(ports[Out])
         while True:
-            registered = Signal(len(level))
+            registered = Signal(len(level), reset_less=True)
             m.d.sync += registered.eq(level)
             if len(level) == 1:
                 break
