@@ -18,6 +18,7 @@ from amaranth.utils import bits_for, ceil_log2
 
 from hw.config import Config
 from hw.descriptor import LayerDescriptor
+from hw.multiplier import Multiplier
 from hw.pipeline import delayed
 from hw.work import Result, Task, sum_bits
 
@@ -193,16 +194,14 @@ def _dot_product(m: Module, ifm_word, weight_word, lanes: int, ifm_signed):
     level = []
     for lane in range(lanes):
         byte = ifm_word.word_select(lane, 8)
-        pixel = Signal(signed(9), reset_less=True)
-        weight = Signal(signed(8), reset_less=True)
-        product = Signal(signed(16), reset_less=True)
-        m.d.sync += [
-            pixel.eq(Cat(byte, byte[7] & ifm_signed)),
-            weight.eq(weight_word.word_select(lane, 8)),
-            product.eq(pixel * weight),
+        m.submodules += (multiplier := Multiplier(signed(9), signed(8), holds_factors=True))
+        m.d.comb += [
+            multiplier.a.eq(Cat(byte, byte[7] & ifm_signed)),
+            multiplier.b.eq(weight_word.word_select(lane, 8)),
         ]
-        level.append(product)
-    latency = 2
+        # At most 255 * 128 either way: a bit less than any nine-bit number could make it.
+        level.append(multiplier.product[:16].as_signed())
+    latency = multiplier.latency
     depth = 0
     while len(level) > 1:
         level = [a + b for a, b in zip(level[::2], level[1::2], strict=True)]

@@ -197,7 +197,7 @@ class Drain(wiring.Component):
         # Combine taps, lane by lane.
         value_bits = 9
         lane_shape = signed(value_bits + ceil_log2(config.ofm_words))
-        lanes = [Signal(lane_shape, name=f"lane_{n}") for n in range(config.group)]
+        lanes = [Signal(lane_shape, name=f"lane_{n}", reset_less=True) for n in range(config.group)]
         tap_before = delayed(m, tap, _COMBINED - 1)
         first_before = delayed(m, first, _COMBINED - 1)
         inside_before = delayed(m, self.read, _COMBINED - 1)
@@ -212,14 +212,14 @@ class Drain(wiring.Component):
                 m.d.sync += lane.eq(Mux(inside_before, combined, so_far))
 
         # Averages: one lane after another through one multiplier.
-        total = Signal(lane_shape)
+        total = Signal(lane_shape, reset_less=True)
         with m.Switch(phase):
             for number, lane in enumerate(lanes):
                 with m.Case(number + _COMBINED):
                     m.d.sync += total.eq(lane)
-        product = Signal(signed(len(total) + arithmetic.MULTIPLIER_BITS))
+        product = Signal(signed(len(total) + arithmetic.MULTIPLIER_BITS), reset_less=True)
         rounded = round_shift(m, product, pool.shift)
-        average = Signal(8)
+        average = Signal(8, reset_less=True)
         m.d.sync += [
             product.eq(total * pool.multiplier),
             average.eq(
@@ -230,7 +230,7 @@ class Drain(wiring.Component):
                 )
             ),
         ]
-        averages = Signal(8 * (config.group - 1))
+        averages = Signal(8 * (config.group - 1), reset_less=True)
         m.d.sync += averages.eq(Cat(averages, average)[8:])
 
         window_ends = delayed(m, tap & last & (spilling | ~pool.average), _COMBINED)

@@ -101,7 +101,7 @@ class LayerEngine(wiring.Component):
         m.submodules.residuals = residuals = ResidualBanks(config)
 
         # Life of a layer.
-        layer = Signal(LayerDescriptor(config))
+        layer = Signal(LayerDescriptor(config), reset_less=True)
         running = Signal()
         start = Signal()
         started = Signal()

@@ -144,7 +144,7 @@ class IfmLoader(wiring.Component):
         present = Signal()
         bytes_left = Signal(range(config.bus_bytes + 1))
         left = tile.ifm_channels - channel
-        placed = Signal(_Placed(config))
+        placed = Signal(_Placed(config), reset_less=True)
         held = Signal()
         merges = held & (~self.writes.valid | self.writes.ready)
         m.d.comb += [
@@ -165,7 +165,8 @@ class IfmLoader(wiring.Component):
         # The row of a patch: older pixels move a pixel down for each new one, and none below the
         # first lane of the row. What moves is the word to be written itself, and which of its bytes
         # are to be.
-        write = self.writes.payload
+        write = Signal(PartWrite(config), reset_less=True)
+        m.d.comb += self.writes.payload.eq(write)
         moved, moved_mask = write.word, write.mask
         for shift in range(lane_bits):
             moves = placed.moves & tile.ifm_channels[shift]

@@ -81,7 +81,10 @@ class RecordLoader(wiring.Component):
         address = Signal(ceil_log2(config.weight_words))
         load_slot = Signal(range(RECORD_SLOTS))
         header_left = Signal(range(headers + 1))
-        earlier = [Signal.like(self.words.payload, name=f"earlier_{n}") for n in range(headers - 1)]
+        earlier = [
+            Signal.like(self.words.payload, name=f"earlier_{n}", reset_less=True)
+            for n in range(headers - 1)
+        ]
         header = Cat(*earlier, self.words.payload)
         taken = self.words.valid & self.words.ready
         begins = Signal()

@@ -1,6 +1,6 @@
 """Helpers for writing pipelines."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.hdl import signed
 from amaranth.utils import ceil_log2
 
@@ -8,9 +8,12 @@ __all__ = ["clamp", "delayed", "round_shift"]
 
 
 def delayed(m: Module, signal, cycles: int, enable=1):
-    """`signal` as it was that many enabled cycles before."""
+    """`signal` as it was that many enabled cycles before.
+
+    What is wider than a flag says nothing by itself: a reset leaves it.
+    """
     for _ in range(cycles):
-        later = Signal.like(signal)
+        later = Signal.like(signal, reset_less=len(Value.cast(signal)) > 1)
         with m.If(enable):
             m.d.sync += later.eq(signal)
         signal = later
@@ -40,9 +43,9 @@ def round_shift(m: Module, product, shift, enable=1):
     """
     limit = len(product) + 1
     bounded = Mux(shift > limit, limit, shift)
-    half = Signal(limit + 1)
-    rounded = Signal(signed(limit + 1))
-    shifted = Signal(signed(limit))
+    half = Signal(limit + 1, reset_less=True)
+    rounded = Signal(signed(limit + 1), reset_less=True)
+    shifted = Signal(signed(limit), reset_less=True)
     late = delayed(m, bounded, 2, enable)
     with m.If(enable):
         m.d.sync += [

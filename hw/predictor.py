@@ -12,7 +12,7 @@ zeros. Throughput: one position a cycle; a channel takes (scored_end + 2) * (wid
 cycles, more where its activations are not there yet or its survivors are not taken.
 """
 
-from amaranth import Array, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -22,6 +22,7 @@ from golden import arithmetic
 from golden.pattern import MAX_PERIOD
 from hw.config import Config
 from hw.descriptor import LayerDescriptor, PredictorRecord
+from hw.multiplier import Multiplier
 from hw.pipeline import clamp, delayed, round_shift
 from hw.scheduler import advance_residue
 from hw.work import WorkItem
@@ -79,24 +80,30 @@ class Predictor(wiring.Component):
         enable = Signal()
         m.d.comb += enable.eq(~self.survivors.valid | self.survivors.ready)
 
-        record = Signal(PredictorRecord())
+        record = Signal(PredictorRecord(), reset_less=True)
 
         # The walk: positions of the region, and two rows and columns more than are scored, to flush
-        # the windows.
+        # the windows. Where it is decides a lot, so that is kept in flags and not compared anew.
         running = Signal()
         idle = Signal(init=1)
-        row = Signal(pixels + 1)
-        col = Signal(pixels + 1)
+        row = Signal(pixels)
+        col = Signal(_col_bits(self._config))
+        row_in_map, above_in_map = Signal(), Signal()
+        scored_rows = Signal(3)  # this row, the one above, the one above that
+        last_row, last_col = Signal(), Signal()
         residue = Signal(range(MAX_PERIOD))
         row_residue = Signal(range(MAX_PERIOD))
         restored = Signal()
         in_map = Signal()
+        col_in_map = Signal()
         computed = Signal()
         step = Signal()
+        at_width = col == layer.width
         recalls = in_map & restored
         takes = computed & ~restored
         m.d.comb += [
-            in_map.eq((row < layer.height) & (col < layer.width)),
+            col_in_map.eq(~(at_width | last_col)),
+            in_map.eq(row_in_map & col_in_map),
             computed.eq(in_map & (layer.pattern >> residue)[0]),
             step.eq(running & (~recalls | self.recalled.valid) & (~takes | self.values.valid)),
             self.recalled.ready.eq(running & recalls & enable),
@@ -110,28 +117,41 @@ class Predictor(wiring.Component):
         row_base = Signal(address)
         at_residue = Signal(range(MAX_PERIOD))
         at_row_residue = Signal(range(MAX_PERIOD))
-        last_col = col == layer.width + 1
-        last_row = row == layer.scored_end + 1
         with m.If(idle & self.records.valid):
             m.d.sync += [
                 idle.eq(0),
                 running.eq(1),
                 record.eq(self.records.payload),
                 restored.eq(layer.first_row != 0),
+                row_in_map.eq(1),
+                scored_rows.eq(layer.scored_row == 0),
                 *(s.eq(0) for s in (row, col, residue, row_residue)),
+                *(s.eq(0) for s in (above_in_map, last_row, last_col)),
                 *(s.eq(0) for s in (index, at_residue, at_row_residue)),
                 *(s.eq(layer.base) for s in (base, row_base)),
             ]
         with m.If(step & enable):
-            m.d.sync += [col.eq(col + 1), residue.eq(advance_residue(residue, 1, layer.period))]
+            m.d.sync += [
+                col.eq(col + 1),
+                last_col.eq(at_width),
+                residue.eq(advance_residue(residue, 1, layer.period)),
+            ]
             with m.If(last_col):
                 start_residue = advance_residue(row_residue, 1, layer.period)
+                following = Signal.like(row)
+                m.d.comb += following.eq(row + 1)
                 m.d.sync += [
-                    row.eq(row + 1),
+                    row.eq(following),
+                    row_in_map.eq(row_in_map & (following != layer.height)),
+                    above_in_map.eq(row_in_map),
+                    scored_rows.eq(
+                        Cat(scored_rows[0] | (following == layer.scored_row), scored_rows)
+                    ),
+                    last_row.eq(row == layer.scored_end),
                     col.eq(0),
                     residue.eq(start_residue),
                     row_residue.eq(start_residue),
-                    restored.eq(row + 1 < layer.first_row),
+                    restored.eq(restored & (following != layer.first_row)),
                 ]
                 with m.If(last_row):
                     m.d.sync += running.eq(0)
@@ -151,33 +171,33 @@ class Predictor(wiring.Component):
             layer1.valid.eq(step),
             layer1.value.eq(Mux(computed, value, 0)),
             layer1.col.eq(col),
-            layer1.col_in_map.eq(col < layer.width),
-            layer1.above_in_map.eq(row >= 1),
+            layer1.col_in_map.eq(col_in_map),
+            layer1.above_in_map.eq(above_in_map),
         ]
         hidden_delay = _CONV_LATENCY + _HIDDEN_LATENCY
-        hidden_in_map = (row >= 1) & (row <= layer.height) & (col >= 1) & (col <= layer.width)
-        hidden = Signal(8)
+        hidden_col_in_map = col.any() & ~last_col
+        hidden = Signal(8, reset_less=True)
         shifted = round_shift(m, layer1.sum, record.shift1, enable)
-        kept_hidden = delayed(m, hidden_in_map, hidden_delay - 1, enable)
+        kept_hidden = delayed(m, above_in_map & hidden_col_in_map, hidden_delay - 1, enable)
         with m.If(enable):
             m.d.sync += hidden.eq(Mux(kept_hidden, clamp(shifted, arithmetic.U8), 0))
         valid2 = delayed(m, step, hidden_delay, enable)
-        col2 = delayed(m, col, hidden_delay, enable)
+        col2 = delayed(m, (col - 1)[: len(col)], hidden_delay, enable)
         m.d.comb += [
             layer2.enable.eq(enable),
             layer2.weights.eq(record.weight2),
             layer2.bias.eq(0),
             layer2.valid.eq(valid2),
             layer2.value.eq(hidden),
-            layer2.col.eq(col2 - 1),
-            layer2.col_in_map.eq((col2 >= 1) & (col2 <= layer.width)),
+            layer2.col.eq(col2),
+            layer2.col_in_map.eq(delayed(m, hidden_col_in_map, hidden_delay, enable)),
             layer2.above_in_map.eq(1),  # before the map comes a row of zeros, from layer 1
         ]
 
         # Decide.
         decide_delay = hidden_delay + _CONV_LATENCY
-        decide = delayed(m, step & (row >= 2) & (col >= 2), decide_delay, enable)
-        scored = delayed(m, row >= layer.scored_row + 2, decide_delay, enable)
+        decide = delayed(m, step & row[1:].any() & col[1:].any(), decide_delay, enable)
+        scored = delayed(m, scored_rows[2], decide_delay, enable)
         row_ends = delayed(m, last_col, decide_delay, enable)
         channel_ends = delayed(m, step & last_col & last_row, decide_delay, enable)
         end = Signal()
@@ -217,7 +237,12 @@ class Predictor(wiring.Component):
         return m
 
 
-def _product(x, weight):
+def _col_bits(config: Config) -> int:
+    """Of a column's number, those counted that flush the windows."""
+    return bits_for(config.row_pixels + 1)
+
+
+def _product_in_logic(x, weight):
     """x * weight out of logic instead of a DSP block, two bits of the weight at a time."""
     multiples = (0, x, x << 1, x + (x << 1))
     low, middle, high = (Array(multiples)[weight[bit : bit + 2].as_unsigned()] for bit in (0, 2, 4))
@@ -237,7 +262,6 @@ class _Depthwise(wiring.Component):
     def __init__(self, config: Config, *, bias_bits: int, dsps: int) -> None:
         self._config = config
         self._dsps = dsps
-        col = bits_for(config.ofm_words) + 1
         super().__init__(
             {
                 "enable": In(1),
@@ -245,7 +269,7 @@ class _Depthwise(wiring.Component):
                 "bias": In(signed(bias_bits)),
                 "valid": In(1),
                 "value": In(8),
-                "col": In(col),
+                "col": In(_col_bits(config)),
                 "col_in_map": In(1),
                 "above_in_map": In(1),
                 "sum": Out(signed(max(bias_bits, arithmetic.SCORE_BITS) + 1)),
@@ -274,22 +298,38 @@ class _Depthwise(wiring.Component):
             write.data.above1.eq(value),
             write.data.above2.eq(above1),
         ]
-        window = [[Signal(8, name=f"window_{r}_{c}") for c in range(3)] for r in range(3)]
+        window = [
+            [Signal(8, name=f"window_{r}_{c}", reset_less=True) for c in range(3)] for r in range(3)
+        ]
         with m.If(self.enable & valid):
             for line, newest in zip(window, (above2, above1, value), strict=True):
                 m.d.sync += [line[0].eq(line[1]), line[1].eq(line[2]), line[2].eq(newest)]
         # 2 .. 4: products, sums of three, sum of nine
         thirds = []
         for r, line in enumerate(window):
-            products = [Signal(signed(16), name=f"product_{r}_{c}") for c in range(3)]
-            third = Signal(signed(18), name=f"third_{r}")
+            products = [
+                self._product(m, x, self.weights[tap], in_logic=tap >= self._dsps)
+                for tap, x in enumerate(line, start=3 * r)
+            ]
+            third = Signal(signed(18), name=f"third_{r}", reset_less=True)
             with m.If(self.enable):
-                for c, (product, x) in enumerate(zip(products, line, strict=True)):
-                    tap = 3 * r + c
-                    weight = self.weights[tap]
-                    m.d.sync += product.eq(x * weight if tap < self._dsps else _product(x, weight))
                 m.d.sync += third.eq(products[0] + products[1] + products[2])
             thirds.append(third)
         with m.If(self.enable):
             m.d.sync += self.sum.eq(thirds[0] + thirds[1] + thirds[2] + self.bias)
         return m
+
+    def _product(self, m: Module, x, weight, *, in_logic: bool):
+        """x * weight, of the enabled cycle before."""
+        if in_logic:
+            product = Signal(signed(16), reset_less=True)
+            with m.If(self.enable):
+                m.d.sync += product.eq(_product_in_logic(x, weight))
+            return product
+        m.submodules += (multiplier := Multiplier(unsigned(8), signed(8), holds_factors=False))
+        m.d.comb += [
+            multiplier.enable.eq(self.enable),
+            multiplier.a.eq(x),
+            multiplier.b.eq(weight),
+        ]
+        return multiplier.product

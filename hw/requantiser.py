@@ -13,6 +13,7 @@ from amaranth.utils import ceil_log2
 from golden import arithmetic
 from hw.config import Config
 from hw.descriptor import ChannelRecord
+from hw.multiplier import Multiplier
 from hw.pipeline import clamp, delayed, round_shift
 from hw.residuals import READ_LATENCY
 from hw.work import Result, Tag, sum_bits
@@ -72,15 +73,14 @@ class Requantiser(wiring.Component):
 
         # The residual arrives, and is brought to the scale of the sum.
         arrival = READ_LATENCY
-        shortcut = Signal(signed(9 + arithmetic.MULTIPLIER_BITS))
-        m.d.sync += shortcut.eq(
-            self.residual * delayed(m, self.record.shortcut_multiplier, arrival)
+        shortcut = self._product(
+            m, self.residual, delayed(m, self.record.shortcut_multiplier, arrival)
         )
         scaled = round_shift(m, shortcut, delayed(m, self.record.shortcut_shift, arrival))
         # Bias, residual, saturation.
-        biased = Signal(signed(sum_width))
+        biased = Signal(signed(sum_width), reset_less=True)
         total = Signal(signed(sum_width))
-        acc = Signal(signed(arithmetic.ACC_BITS))
+        acc = Signal(signed(arithmetic.ACC_BITS), reset_less=True)
         m.d.sync += [
             biased.eq(self.results.payload.sum + self.record.bias),
             acc.eq(clamp(total, arithmetic.signed_range(arithmetic.ACC_BITS))),
@@ -88,14 +88,10 @@ class Requantiser(wiring.Component):
         m.d.comb += total.eq(delayed(m, biased, arrival + 2) + scaled)
         # Multiplication, in two parts that take a DSP block each.
         multiplier = delayed(m, self.record.multiplier, arrival + 4)
-        low = Signal(_HALF + arithmetic.MULTIPLIER_BITS)
-        high = Signal(signed(_HALF + arithmetic.MULTIPLIER_BITS))
-        product = Signal(signed(product_bits))
-        m.d.sync += [
-            low.eq(acc[:_HALF] * multiplier),
-            high.eq(acc[_HALF:].as_signed() * multiplier),
-            product.eq(low + (high << _HALF)),
-        ]
+        low = self._product(m, acc[:_HALF], multiplier)
+        high = self._product(m, acc[_HALF:].as_signed(), multiplier)
+        product = Signal(signed(product_bits), reset_less=True)
+        m.d.sync += product.eq(low + (high << _HALF))
         # Rounding, shift, clamp.
         shifted = round_shift(m, product, delayed(m, self.record.shift, arrival + 5))
         value = self.activations.payload.value
@@ -115,3 +111,10 @@ class Requantiser(wiring.Component):
             payload.last.eq(delayed(m, self.results.payload.last, LATENCY)),
         ]
         return m
+
+    @staticmethod
+    def _product(m: Module, a, b):
+        """a * b, of the cycle before."""
+        m.submodules += (multiplier := Multiplier(a.shape(), b.shape(), holds_factors=False))
+        m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
+        return multiplier.product

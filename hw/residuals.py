@@ -102,7 +102,7 @@ class ResidualBanks(wiring.Component):
                 read.addr.eq(self.index),
             ]
             words.append(read.data)
-        word = Signal(8 * config.group)
+        word = Signal(8 * config.group, reset_less=True)
         byte = Signal(8)
         m.d.sync += word.eq(Mux(delayed(m, self.bank, 1), words[1], words[0]))
         m.d.comb += byte.eq(word.word_select(delayed(m, self.lane, 2), 8))

@@ -35,14 +35,18 @@ class Widen(wiring.Component):
                 self.i.ready.eq(self.o.ready),
             ]
             return m
+        word = Signal(self._bits * self._ratio, reset_less=True)
         count = Signal(range(self._ratio))
         last = count == self._ratio - 1
-        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        m.d.comb += [
+            self.o.payload.eq(word),
+            self.i.ready.eq(~self.o.valid | self.o.ready),
+        ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
-                self.o.payload.eq(Cat(self.o.payload, self.i.payload)[self._bits :]),
+                word.eq(Cat(word, self.i.payload)[self._bits :]),
                 self.o.valid.eq(last),
                 count.eq(count + 1),
             ]

@@ -89,11 +89,11 @@ class Sequencer(wiring.Component):
         # Words of a header or descriptor: checked, and kept.
         m.submodules.words = words = Narrow(32, config.bus_bytes // 4)
         connect(m, datapath.beats, words.i)
-        tile = Signal(TileDescriptor(config))
+        tile = Signal(TileDescriptor(config), reset_less=True)
         shapes = {name: word.shape for name, word in header_words(config).items()}
         program = Signal(data.StructLayout({name: shapes[name] for name in ("tiles", "first")}))
         number = Signal(8)
-        word = Signal(32)
+        word = Signal(32, reset_less=True)
         taken = Signal()
         is_header, is_tile = Signal(), Signal()
         refused, last = Signal(), Signal()
@@ -138,7 +138,7 @@ class Sequencer(wiring.Component):
         clearing, counting = Signal(), Signal()
         stores = Signal()
         counted = Cat(*(datapath.counters[name] for name in CORE_COUNTERS))
-        count = Signal(TOTAL_BITS)
+        count = Signal(TOTAL_BITS, reset_less=True)
         settled = Signal()
         halves = Signal()
         m.d.sync += [count.eq(counted.word_select(half[1:], TOTAL_BITS)), settled.eq(~halves)]

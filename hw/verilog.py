@@ -29,9 +29,12 @@ __all__ = ["emit", "engine_name", "interface", "module_name", "write", "write_en
 _CLOCK_AND_RESET = {"clk": "in", "rst": "in"}
 
 
-def emit(component: wiring.Component, name: str) -> str:
-    """The Verilog text of a component; its ports are named as its signature names them."""
-    return verilog.convert(component, name=name, strip_internal_attrs=True)
+def emit(component: wiring.Component, name: str, platform: object = None) -> str:
+    """The Verilog text of a component; its ports are named as its signature names them.
+
+    It is for any device, or for that of `platform` alone (`hw.multiplier`).
+    """
+    return verilog.convert(component, name=name, platform=platform, strip_internal_attrs=True)
 
 
 def interface(config: Config, core: Core) -> dict:

@@ -18,6 +18,7 @@ from pathlib import Path
 from golden.errors import UserError, run_cli
 from hw.config import PRESETS, Config
 from hw.fpga import ecp5
+from hw.fpga.blocks import Ecp5
 from hw.fpga.ecp5 import DEVICES, Use
 from hw.fpga.report import Result, modules_of, refuse_misfit
 from hw.fpga.top import Top
@@ -43,7 +44,7 @@ def measure(
     def synthesise(build: Config) -> tuple[Path, dict[str, Use]]:
         stem = "core" if build.predictor else "bare"
         verilog = folder / f"{stem}.v"
-        verilog.write_text(emit(Top(build), _TOP))
+        verilog.write_text(emit(Top(build), _TOP, Ecp5()))
         netlist = ecp5.synthesise(verilog, _TOP, lambda text: _say(f"synthesis, {stem}: {text}"))
         return netlist, modules_of(ecp5.use_of(json.loads(netlist.read_text()), _TOP))
 
