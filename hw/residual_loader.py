@@ -97,15 +97,22 @@ class ResidualLoader(wiring.Component):
         row, col = Signal.like(tile.height), Signal.like(tile.width)
         between = Signal.like(tile.residual_stride)
 
-        present = Signal()
+        # What a plane is takes a cycle to find out.
+        fresh = Signal()
+        present, last = Signal(), Signal()
         past = Signal(len(plane) + 1)
         picked = between == 0
-        m.d.sync += past.eq(tile.residual_first + tile.residual_planes)
-        m.d.comb += [
+        m.d.sync += [
+            past.eq(tile.residual_first + tile.residual_planes),
             present.eq((plane >= tile.residual_first) & (plane < past)),
+            last.eq(channel + config.group >= tile.channels),
+            fresh.eq(0),
+        ]
+        ready = picking & ~fresh
+        m.d.comb += [
             self.words.payload.eq(Mux(present, widen.o.payload, 0)),
-            self.words.valid.eq(picking & picked & (~present | widen.o.valid)),
-            widen.o.ready.eq(picking & present & (self.words.ready | ~picked)),
+            self.words.valid.eq(ready & picked & (~present | widen.o.valid)),
+            widen.o.ready.eq(ready & present & (self.words.ready | ~picked)),
         ]
         row_ends = picked & (col + 1 == tile.width)
         plane_ends = row_ends & (row + 1 == tile.height)
@@ -121,11 +128,16 @@ class ResidualLoader(wiring.Component):
             with m.If(row_ends):
                 m.d.sync += [col.eq(0), row.eq(row + 1), between.eq(0)]
             with m.If(plane_ends):
-                m.d.sync += [row.eq(0), plane.eq(plane + 1), channel.eq(channel + config.group)]
-                with m.If(channel + config.group >= tile.channels):
-                    m.d.sync += picking.eq(0)
+                m.d.sync += [
+                    row.eq(0),
+                    plane.eq(plane + 1),
+                    channel.eq(channel + config.group),
+                    picking.eq(~last),
+                    fresh.eq(1),
+                ]
         with m.If(self.start):
             m.d.sync += [
                 picking.eq(tile.residual),
+                fresh.eq(1),
                 *(s.eq(0) for s in (channel, plane, row, col, between)),
             ]
