@@ -87,14 +87,15 @@ class Drain(wiring.Component):
         top, left = Signal(coordinate), Signal(coordinate)
         row, col = Signal(coordinate), Signal(coordinate)
         top_line, line = Signal(ceil_log2(config.ofm_words)), Signal(ceil_log2(config.ofm_words))
+        # Whether these are the last ones: known when they come, not compared when they go.
+        row_ends, tap_rows_end, cols_end = Signal(), Signal(), Signal()
         first = Signal()
         reserved = Signal(range(_QUEUE + 1))
         tap = Signal()
         spilling = Signal()
         last = Signal()
-        row_ends = taps_left == 1
         m.d.comb += [
-            last.eq(row_ends & (tap_rows_left == 1)),
+            last.eq(row_ends & tap_rows_end),
             self.address.eq(line + col),
             self.read.eq(
                 tap & (row >= 0) & (row < layer.height) & (col >= 0) & (col < layer.width)
@@ -109,8 +110,13 @@ class Drain(wiring.Component):
                 left.eq(at_left),
                 col.eq(at_left),
                 taps_left.eq(pool.kernel_width),
+                row_ends.eq(pool.kernel_width == 1),
                 tap_rows_left.eq(pool.kernel_height),
+                tap_rows_end.eq(pool.kernel_height == 1),
             ]
+
+        def begin_row_of_windows():
+            return [cols_left.eq(pool.width), cols_end.eq(pool.width == 1)]
 
         def end_windows():
             m.next = "DONE"
@@ -120,8 +126,8 @@ class Drain(wiring.Component):
                     row.eq(0),
                     col.eq(0),
                     line.eq(layer.pixels - layer.spilled),
-                    taps_left.eq(1),
-                    tap_rows_left.eq(1),
+                    row_ends.eq(1),
+                    tap_rows_end.eq(1),
                 ]
                 m.next = "SPILL"
 
@@ -143,7 +149,7 @@ class Drain(wiring.Component):
                 with m.If(self.go):
                     m.d.sync += [
                         rows_left.eq(pool.height),
-                        cols_left.eq(pool.width),
+                        *begin_row_of_windows(),
                         top.eq(pool.top),
                         top_line.eq(pool.first_line),
                         *begin_window(pool.top, pool.first_line, pool.left),
@@ -151,26 +157,34 @@ class Drain(wiring.Component):
                     m.next = "READ"
             with m.State("READ"):
                 with m.If(tap):
-                    m.d.sync += [first.eq(0), col.eq(col + 1), taps_left.eq(taps_left - 1)]
+                    m.d.sync += [
+                        first.eq(0),
+                        col.eq(col + 1),
+                        taps_left.eq(taps_left - 1),
+                        row_ends.eq(taps_left == 2),
+                    ]
                     with m.If(row_ends):
                         m.d.sync += [
                             row.eq(row + 1),
                             line.eq(line + layer.width),
                             col.eq(left),
                             taps_left.eq(pool.kernel_width),
+                            row_ends.eq(pool.kernel_width == 1),
                             tap_rows_left.eq(tap_rows_left - 1),
+                            tap_rows_end.eq(tap_rows_left == 2),
                         ]
                     with m.If(last):
                         m.d.sync += [
                             cols_left.eq(cols_left - 1),
+                            cols_end.eq(cols_left == 2),
                             *begin_window(top, top_line, left + pool.stride_width),
                         ]
-                        with m.If(cols_left == 1):
+                        with m.If(cols_end):
                             below = top + pool.stride_height
                             line_below = top_line + pool.line_step
                             m.d.sync += [
                                 rows_left.eq(rows_left - 1),
-                                cols_left.eq(pool.width),
+                                *begin_row_of_windows(),
                                 top.eq(below),
                                 top_line.eq(line_below),
                                 *begin_window(below, line_below, pool.left),
@@ -178,7 +192,7 @@ class Drain(wiring.Component):
                         with m.If(pool.average):
                             m.d.sync += phase.eq(0)
                             m.next = "AVERAGE"
-                        with m.Elif((cols_left == 1) & (rows_left == 1)):
+                        with m.Elif(cols_end & (rows_left == 1)):
                             end_windows()
             with m.State("AVERAGE"):
                 m.d.sync += phase.eq(phase + 1)

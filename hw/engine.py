@@ -27,6 +27,7 @@ from hw.config import Config
 from hw.descriptor import COUNTERS, CounterBlock, LayerDescriptor
 from hw.loader import RECORD_SLOTS, RecordLoader
 from hw.ofm import OfmBanks
+from hw.pipeline import delayed
 from hw.predictor import Predictor
 from hw.requantiser import Requantiser
 from hw.residuals import ResidualBanks
@@ -65,7 +66,7 @@ class LayerEngine(wiring.Component):
         For each group of G channels the strip's own pixels in raster order, pooled where they are,
         and the spilled ones; channels past the last are zero.
     counters : Out(CounterBlock)
-        Of the layer in work, or the last one.
+        Of the layer in work, or the last one; what happens in a cycle is counted in the next.
     """
 
     def __init__(self, config: Config) -> None:
@@ -188,7 +189,8 @@ class LayerEngine(wiring.Component):
             blocked_window.eq(ahead == 2),
             blocked_loads.eq((records_ready == 0) | (layer.residual & (residuals_ready == 0))),
             blocked_ofm.eq(open_groups == 2),
-            blocked_values.eq(zap & (room < config.pes)),
+            # What the last cycle took of it is not counted yet.
+            blocked_values.eq(zap & (room < 2 * config.pes)),
             admitted.eq(~(blocked_window | blocked_loads | blocked_ofm)),
             survivor_offer.eq(survivor.valid & survivor.payload.mask.any() & ~survivors_done),
             pattern_offer.eq(pattern_pixels & admitted & ~blocked_values),
@@ -303,7 +305,9 @@ class LayerEngine(wiring.Component):
             with m.If(started):
                 m.d.sync += [unscored.eq(0), slot.eq(0)]
         pixels_issued = Mux(issue_pattern, sum(pattern.payload.mask), 0)
-        m.d.sync += room.eq(room + value_taken - Mux(zap, pixels_issued, 0))
+        m.d.sync += room.eq(
+            room + delayed(m, value_taken, 1) - delayed(m, Mux(zap, pixels_issued, 0), 1)
+        )
 
         m.d.comb += done.eq(running & (oldest == layer.channels) & banks.idle)
         with m.If(started):
@@ -346,8 +350,7 @@ class LayerEngine(wiring.Component):
         assert events.keys() == COUNTERS.keys()
         for name, event in events.items():
             counter = self.counters[name]
-            with m.If(running):
-                m.d.sync += counter.eq(counter + event)
+            m.d.sync += counter.eq(counter + delayed(m, Mux(running, event, 0), 1))
             with m.If(started):
                 m.d.sync += counter.eq(0)
         return m
