@@ -112,7 +112,7 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
                 strip = tile.strip
                 words = {
                     **engine_words(tile),
-                    **ifm_words(layer, strip, tensors[step.input]),
+                    **ifm_words(layer, tile, tensors[step.input]),
                     **residual_words(step.conv, strip, tensors.get(step.residual)),
                     **ofm_words(layer, strip, tensors[step.output]),
                     **edge_words(layer, edges),

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from compiler.strips import Strip, cut
+from compiler.strips import Strip, cut, rows_of_both
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import FULL, MAX_PERIOD, Pattern
@@ -32,9 +32,20 @@ __all__ = ["Lowered", "Tile", "lower"]
 
 @dataclass(frozen=True)
 class Tile:
-    """A strip of a convolution; `fields` are those of `hw.descriptor.LayerDescriptor`."""
+    """A strip of a convolution.
+
+    Parameters
+    ----------
+    strip : Strip
+    early : bool
+        What it loads may be loaded while the strip above is computed: the ifm buffer has room for
+        that beside all that the strip above reads.
+    fields : dict
+        Those of `hw.descriptor.LayerDescriptor`.
+    """
 
     strip: Strip
+    early: bool
     fields: dict[str, Any]
 
 
@@ -175,12 +186,14 @@ def lower(
             )
     pattern = FULL if predictor is None else predictor.pattern
     tiles = []
-    for strip in strips:
+    for above, strip in zip([None, *strips], strips, strict=False):
+        both = 0 if above is None else rows_of_both(above, strip) * row_words
+        early = above is not None and both <= config.ifm_words
         fields = common | _strip_fields(strip, ofm_w, common["row_step"], pattern)
         for name in ("row_step", "col_step", "inner_step", "outer_step", "base", "first_base"):
             fields[name] %= config.ifm_words
         fields["pool"] = _pool_fields(config, window, strip, ofm_w, pooled=pool is not None)
-        tiles.append(Tile(strip, fields))
+        tiles.append(Tile(strip, early, fields))
     return Lowered(
         config,
         conv,

@@ -19,7 +19,7 @@ from itertools import pairwise
 
 from golden.layers import Conv, Pool
 
-__all__ = ["HALO", "Strip", "cut"]
+__all__ = ["HALO", "Strip", "cut", "rows_of_both"]
 
 HALO = 2
 """Rows on either side of a pixel that its score depends on: one for each 3x3 kernel."""
@@ -51,6 +51,12 @@ class Strip:
     spilled: int
     ifm: range
     load: range
+
+
+def rows_of_both(above: Strip, below: Strip) -> int:
+    """Rows of the ifm in the buffer if what `below` loads joins all that `above` reads."""
+    last = below.load[-1] if below.load else above.ifm[-1]
+    return len(range(above.ifm.start, last + 1, above.ifm.step))
 
 
 def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[Strip]:

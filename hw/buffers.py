@@ -1,6 +1,9 @@
 """On-chip memories that the array reads: ifm buffer and weight ring."""
 
-from amaranth import Module, Mux
+from functools import reduce
+from operator import or_
+
+from amaranth import Module, Mux, Signal
 from amaranth.hdl import unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -8,10 +11,11 @@ from amaranth.utils import ceil_log2
 
 from hw.array import READ_LATENCY
 from hw.config import Config
+from hw.pipeline import delayed
 
 __all__ = ["IfmBuffer", "PartWrite", "WeightBuffer", "WordWrite"]
 
-assert READ_LATENCY == 1, "a synchronous memory"
+assert READ_LATENCY == 2, "a register, and a synchronous memory"
 
 
 class WordWrite(data.StructLayout):
@@ -38,11 +42,16 @@ class IfmBuffer(wiring.Component):
     """The ifm of a layer, one V-byte word read for each PE every cycle.
 
     A copy holds two read ports, the first of which shares its address with the write port: what a
-    true dual-port block RAM offers. Words are written while the array rests.
+    true dual-port block RAM offers. There are two banks, so that words are written while the array
+    reads: a word is in that of its address's parity, and whatever distance a kernel's walk steps,
+    it changes banks about every other cycle. Reads never wait. A write waits while its bank's port
+    is read through, and while its word is read through the other.
 
     Members
     -------
-    writes : In(stream of PartWrite), always ready
+    writes : In(stream of PartWrite)
+    reading : In(1)
+        Words are read in this cycle; else the addresses mean nothing.
     address : In(address).array(P)
     word : Out(8 * V).array(P)
         READ_LATENCY cycles after its address.
@@ -54,7 +63,8 @@ class IfmBuffer(wiring.Component):
         word = 8 * config.lanes
         super().__init__(
             {
-                "writes": In(stream.Signature(PartWrite(config), always_ready=True)),
+                "writes": In(stream.Signature(PartWrite(config))),
+                "reading": In(1),
                 "address": In(address).array(config.pes),
                 "word": Out(word).array(config.pes),
             }
@@ -63,22 +73,39 @@ class IfmBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
+        write = self.writes.payload
+        reading = delayed(m, self.reading, 1)
+        places = [delayed(m, address, 1) for address in self.address]
+        write_bank = Signal()
+        blocks = reduce(
+            or_,
+            [
+                *(place.xor() == write_bank for place in places[::2]),
+                *(place == write.address for place in places[1::2]),
+            ],
+        )
+        m.d.comb += [write_bank.eq(write.address.xor()), self.writes.ready.eq(~(reading & blocks))]
         word = unsigned(8 * config.lanes)
         for copy, first in enumerate(range(0, config.pes, 2)):
-            ram = memory.Memory(shape=word, depth=config.ifm_words, init=[])
-            m.submodules[f"ram{copy}"] = ram
-            write = ram.write_port(granularity=8)
-            write_address = Mux(self.writes.valid, self.writes.payload.address, self.address[first])
-            m.d.comb += [
-                write.en.eq(Mux(self.writes.valid, self.writes.payload.mask, 0)),
-                write.addr.eq(write_address),
-                write.data.eq(self.writes.payload.word),
-            ]
-            for place in range(first, min(first + 2, config.pes)):
-                read = ram.read_port()
-                shared = place == first
-                m.d.comb += read.addr.eq(write_address if shared else self.address[place])
-                m.d.comb += self.word[place].eq(read.data)
+            pair = range(first, min(first + 2, config.pes))
+            words: dict[int, list] = {place: [] for place in pair}
+            for bank in range(2):
+                ram = memory.Memory(shape=word, depth=config.ifm_words // 2, init=[])
+                m.submodules[f"ram{copy}_{bank}"] = ram
+                written = self.writes.valid & self.writes.ready & (write_bank == bank)
+                port = ram.write_port(granularity=8)
+                m.d.comb += [
+                    port.en.eq(Mux(written, write.mask, 0)),
+                    port.addr.eq(Mux(written, write.address, places[first])[1:]),
+                    port.data.eq(write.word),
+                ]
+                for place in pair:
+                    read = ram.read_port()
+                    m.d.comb += read.addr.eq(port.addr if place == first else places[place][1:])
+                    words[place].append(read.data)
+            for place in pair:
+                from_bank = delayed(m, places[place].xor(), 1)
+                m.d.comb += self.word[place].eq(Mux(from_bank, words[place][1], words[place][0]))
         return m
 
 
@@ -116,7 +143,7 @@ class WeightBuffer(wiring.Component):
             write.en.eq(self.writes.valid),
             write.addr.eq(self.writes.payload.address),
             write.data.eq(self.writes.payload.word),
-            read.addr.eq(self.address),
+            read.addr.eq(delayed(m, self.address, 1)),
             self.word.eq(read.data),
         ]
         return m

@@ -1,14 +1,15 @@
-"""Datapath: runs one tile at a time between memory and the layer engine.
+"""Datapath: runs tiles between memory and the layer engine, and loads the next one's ifm meanwhile.
 
-    memory -> read port -+-> sequencer (descriptors)
-                         +-> records ------------------> engine -> ofm -> write port -> memory
+    memory -> read port -+-> records ------------------> engine -> ofm -> write port -> memory
                          +-> residual loader ----------/
                          +-> edge rows ----------------/
                          +-> ifm loader -> ifm buffer -/
+                         +-> sequencer (descriptors)
 
-Records, residual and edge rows stream in while the array works; the ifm is loaded before, and the
-ofm leaves a group of G channels behind the array. Whatever is under way in the memory ends by
-itself once `halt` is high; then a reset leaves no trace of the tile.
+Records, residual and edge rows stream in while the array works, and the ofm leaves a group of G
+channels behind it. The ifm is loaded before: while the array is at the tile before where the
+descriptor allows that (`ifm_early`), else when that tile is done. Whatever is under way in the
+memory ends by itself once `halt` is high; then a reset leaves no trace of the tiles.
 """
 
 from amaranth import Module, Mux, Signal, unsigned
@@ -17,12 +18,18 @@ from amaranth.lib.wiring import In, Out, connect
 
 from hw.axi import Request, read_ports, write_ports
 from hw.config import Config
-from hw.descriptor import COUNTERS, CounterBlock, LayerDescriptor, PoolDescriptor
+from hw.descriptor import (
+    COUNTER_BITS,
+    COUNTERS,
+    CounterBlock,
+    LayerDescriptor,
+    PoolDescriptor,
+)
 from hw.dma import ReadPort, WritePort
 from hw.engine import LayerEngine
 from hw.ifm_loader import IfmLoader
 from hw.program import TileDescriptor
-from hw.registers import CORE_COUNTERS, TOTAL_BITS
+from hw.registers import CORE_COUNTERS
 from hw.residual_loader import ResidualLoader
 from hw.resize import Narrow, Widen
 from hw.walks import EdgeWalk, OfmWalk, RecordWalk
@@ -31,8 +38,8 @@ __all__ = ["Datapath"]
 
 _RECORDS, _RESIDUALS, _EDGES, _IFM = range(4)
 """Clients of the read port: what the array would wait for is served first."""
-_PROGRAM = _EDGES
-"""The sequencer reads between tiles."""
+_PROGRAM = _IFM
+"""The sequencer reads a descriptor when the ifm of the one before is loaded."""
 
 
 class Datapath(wiring.Component):
@@ -40,20 +47,28 @@ class Datapath(wiring.Component):
 
     Members
     -------
+    clear : In(1)
+        A program begins: count from here.
     tile : In(TileDescriptor)
         Stable from `start` to `done`.
     start : In(1)
         Ignored until `done`.
     done : Out(1)
         Every word of the ofm is in memory, nothing is in work; high until the next start.
+    next : In(TileDescriptor)
+        The tile to be started next, and from its start until `loaded` that one itself.
+    fetched : In(1)
+        `next` is there: up to and including the cycle of its start.
+    loaded : Out(1)
+        No ifm is being loaded.
     requests : In(stream of Request), beats : Out(stream of beats)
-        The sequencer's own reads.
+        The sequencer's own reads, while `loaded`.
     store : In(stream of Request), stored : In(stream of beats)
         The sequencer's own writes, between tiles.
     written : Out(1)
         No write is left to be done.
-    counters : Out({name: TOTAL_BITS})
-        `CORE_COUNTERS` of the tile in work, or the last one.
+    counters : Out({name: COUNTER_BITS})
+        `CORE_COUNTERS` of the last tile that was done, until the next start.
     halt : In(1)
         Begin no new burst.
     idle : Out(1)
@@ -67,15 +82,19 @@ class Datapath(wiring.Component):
         beats = stream.Signature(unsigned(config.bus_bits))
         super().__init__(
             {
+                "clear": In(1),
                 "tile": In(TileDescriptor(config)),
                 "start": In(1),
                 "done": Out(1),
+                "next": In(TileDescriptor(config)),
+                "fetched": In(1),
+                "loaded": Out(1),
                 "requests": In(stream.Signature(Request())),
                 "beats": Out(beats),
                 "store": In(stream.Signature(Request())),
                 "stored": In(beats),
                 "written": Out(1),
-                "counters": Out(data.StructLayout(dict.fromkeys(CORE_COUNTERS, TOTAL_BITS))),
+                "counters": Out(data.StructLayout(dict.fromkeys(CORE_COUNTERS, COUNTER_BITS))),
                 "halt": In(1),
                 "idle": Out(1),
                 "read_error": Out(1),
@@ -122,35 +141,37 @@ class Datapath(wiring.Component):
         connect(m, residuals.requests, read.requests[_RESIDUALS])
         connect(m, read.words[_RESIDUALS], residuals.beats)
         connect(m, residuals.words, engine.residuals)
+        connect(m, edges.requests, read.requests[_EDGES])
+        connect(m, read.words[_EDGES], widen_edges.i)
         connect(m, widen_edges.o, engine.edges)
-        connect(m, ifm.requests, read.requests[_IFM])
-        connect(m, read.words[_IFM], ifm.beats)
         connect(m, ifm.writes, engine.ifm)
+        connect(m, engine.ofm, narrow.i)
 
-        # Edge rows and the ofm while a tile is in work, the sequencer's own in between.
-        working = ~self.done
+        # The ifm while it is loaded, and the ofm while a tile is in work; the sequencer's own in
+        # between.
+        loading, working = ~ifm.done, ~self.done
         beats = read.words[_PROGRAM]
         m.d.comb += [
-            widen_edges.i.payload.eq(beats.payload),
-            widen_edges.i.valid.eq(working & beats.valid),
+            self.loaded.eq(ifm.done),
+            ifm.beats.payload.eq(beats.payload),
+            ifm.beats.valid.eq(loading & beats.valid),
             self.beats.payload.eq(beats.payload),
-            self.beats.valid.eq(~working & beats.valid),
-            beats.ready.eq(Mux(working, widen_edges.i.ready, self.beats.ready)),
+            self.beats.valid.eq(~loading & beats.valid),
+            beats.ready.eq(Mux(loading, ifm.beats.ready, self.beats.ready)),
         ]
-        connect(m, engine.ofm, narrow.i)
-        for mine, theirs, port in (
-            (edges.requests, self.requests, read.requests[_EDGES]),
-            (ofm.requests, self.store, write.requests),
-            (narrow.o, self.stored, write.words),
+        for selected, mine, theirs, port in (
+            (loading, ifm.requests, self.requests, read.requests[_PROGRAM]),
+            (working, ofm.requests, self.store, write.requests),
+            (working, narrow.o, self.stored, write.words),
         ):
             m.d.comb += [
-                port.payload.eq(Mux(working, mine.payload, theirs.payload)),
-                port.valid.eq(Mux(working, mine.valid, theirs.valid)),
-                mine.ready.eq(working & port.ready),
-                theirs.ready.eq(~working & port.ready),
+                port.payload.eq(Mux(selected, mine.payload, theirs.payload)),
+                port.valid.eq(Mux(selected, mine.valid, theirs.valid)),
+                mine.ready.eq(selected & port.ready),
+                theirs.ready.eq(~selected & port.ready),
             ]
 
-        # A tile: load the ifm, run the engine, see the last word answered.
+        # A tile: its ifm loaded, if that has not begun before; the engine; the last word answered.
         layer = engine.descriptor
         for name in LayerDescriptor(config).members:
             if name != "pool":
@@ -159,13 +180,19 @@ class Datapath(wiring.Component):
             m.d.comb += layer.pool[name].eq(self.tile.pool[name])
         begin = Signal()
         m.d.comb += begin.eq(self.start & self.done)
-        for part in (ifm, residuals, records, edges, ofm):
+        for part in (residuals, records, edges, ofm):
             m.d.comb += [part.tile.eq(self.tile), part.start.eq(begin)]
+        begun = Signal()
+        early = self.fetched & self.next.ifm_early & ~begun
+        m.d.comb += [ifm.tile.eq(self.next), ifm.start.eq(Mux(begin, ~begun, early))]
+        m.d.sync += begun.eq(~begin & (begun | early))
+        ends = Signal()
         with m.FSM() as life:
             # Continuous assignments, for Icarus: see `hw.drain`.
             m.d.comb += [
                 self.done.eq(life.ongoing("REST")),
-                engine.start.eq(life.ongoing("LOAD") & ifm.done & ~engine.busy),
+                engine.start.eq(life.ongoing("LOADED") & ~engine.busy),
+                ends.eq(life.ongoing("RUN") & ~engine.working & write.done),
             ]
             with m.State("REST"):
                 with m.If(self.start):
@@ -173,15 +200,18 @@ class Datapath(wiring.Component):
             with m.State("BEGIN"):
                 m.next = "LOAD"
             with m.State("LOAD"):
+                with m.If(ifm.done):
+                    m.next = "LOADED"
+            with m.State("LOADED"):
                 with m.If(engine.start):
                     m.next = "STARTED"
             with m.State("STARTED"):
                 m.next = "RUN"
             with m.State("RUN"):
-                with m.If(~engine.working & write.done):
+                with m.If(ends):
                     m.next = "REST"
 
-        # Counters: the engine's own, and what lies around it.
+        # Counters: the engine's own, and what happens from the end of the tile before to its own.
         for name in COUNTERS:
             m.d.comb += self.counters[name].eq(engine.counters[name])
         for name, event in (
@@ -189,10 +219,10 @@ class Datapath(wiring.Component):
             ("beats_read", read.beat),
             ("beats_written", write.beat),
         ):
-            with m.If(begin):
-                m.d.sync += self.counters[name].eq(0)
-            with m.Elif(working):
-                m.d.sync += self.counters[name].eq(self.counters[name] + event)
+            so_far = Signal(COUNTER_BITS, name=f"{name}_so_far")
+            m.d.sync += so_far.eq(Mux(self.clear | ends, 0, so_far + event))
+            with m.If(ends):
+                m.d.sync += self.counters[name].eq(so_far + event)
         return m
 
 

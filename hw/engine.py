@@ -55,7 +55,7 @@ class LayerEngine(wiring.Component):
     busy : Out(1)
         While working, and until the ofm banks are clear again; for `ofm_words` cycles after reset.
     ifm : In(stream of PartWrite)
-        Fills the ifm buffer; taken while not working.
+        Fills the ifm buffer; while working, in the gaps that the array leaves (`hw.buffers`).
     records : In(stream of V bytes)
         See `hw.loader`.
     residuals : In(stream of G bytes)
@@ -111,7 +111,6 @@ class LayerEngine(wiring.Component):
             self.working.eq(running | started),
             self.busy.eq(self.working | ~banks.ready),
             start.eq(self.start & ~self.busy),
-            self.ifm.ready.eq(~self.working),
         ]
         m.d.sync += started.eq(start)
         with m.If(start):
@@ -131,8 +130,7 @@ class LayerEngine(wiring.Component):
             scheduler.start.eq(started),
             requantiser.signed_output.eq(layer.ofm_signed),
             banks.start.eq(started),
-            ifm_buffer.writes.valid.eq(self.ifm.valid & self.ifm.ready),
-            ifm_buffer.writes.payload.eq(self.ifm.payload),
+            ifm_buffer.reading.eq(array.busy),
             weight_buffer.address.eq(array.weight_address),
             array.weight_data.eq(weight_buffer.word),
             requantiser.results.valid.eq(array.results.valid),
@@ -150,6 +148,7 @@ class LayerEngine(wiring.Component):
                 ifm_buffer.address[place].eq(array.ifm_address[place]),
                 array.ifm_data[place].eq(ifm_buffer.word[place]),
             ]
+        connect(m, flipped(self.ifm), ifm_buffer.writes)
         connect(m, flipped(self.records), loader.words)
         connect(m, flipped(self.residuals), residuals.words)
         connect(m, flipped(self.edges), banks.edges)

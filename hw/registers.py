@@ -35,11 +35,11 @@ ID = 0x5A41_5043
 
 CORE_COUNTERS = {
     **COUNTERS,
-    "elapsed": "cycles of whole tiles, loads and stores included",
-    "beats_read": "beats of data read from memory",
-    "beats_written": "beats of data written to memory",
+    "elapsed": "cycles since the tile before was done, or since the program's start",
+    "beats_read": "beats read from memory in these cycles, some of them for the next tile",
+    "beats_written": "beats written to memory in these cycles",
 }
-"""What the core counts: as the engine does, and the cycles and traffic around it."""
+"""What the core counts of a tile: as the engine does, and the cycles and traffic up to its end."""
 TOTAL_BITS = 64
 """Width of a counter, in registers and in memory."""
 

@@ -1,7 +1,8 @@
 """Sequencer: fetches a program and has the datapath run it, tile after tile.
 
 A program is a header and a list of tile descriptors (`hw.program`). Their words come one a cycle
-and are checked against their limits on the way. After each tile its counters are added to the
+and are checked against their limits on the way, those of the next tile while one is in work; what
+is wrong with them is said when their turn comes. After each tile its counters are added to the
 totals, and stored in memory where the descriptor says so: `STORED_BYTES`, each counter in
 `TOTAL_BITS`, in the order of `CORE_COUNTERS`.
 """
@@ -14,6 +15,7 @@ from amaranth.utils import ceil_log2
 from hw.axi import ADDRESS_BITS, read_ports, write_ports
 from hw.config import Config
 from hw.datapath import Datapath
+from hw.descriptor import COUNTER_BITS
 from hw.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
@@ -90,18 +92,21 @@ class Sequencer(wiring.Component):
         m.submodules.words = words = Narrow(32, config.bus_bytes // 4)
         connect(m, datapath.beats, words.i)
         tile = Signal(TileDescriptor(config), reset_less=True)
+        next_tile = Signal(TileDescriptor(config), reset_less=True)
         shapes = {name: word.shape for name, word in header_words(config).items()}
         program = Signal(data.StructLayout({name: shapes[name] for name in ("tiles", "first")}))
         number = Signal(8)
         word = Signal(32, reset_less=True)
         taken = Signal()
-        is_header, is_tile = Signal(), Signal()
+        is_header, fetching, fetched = Signal(), Signal(), Signal()
         refused, last = Signal(), Signal()
         bad, bad_number = Signal(), Signal(8)
         m.d.comb += [
-            words.o.ready.eq(is_header | is_tile),
+            words.o.ready.eq(fetching),
             last.eq(number == Mux(is_header, HEADER_BYTES // 4, DESCRIPTOR_BYTES // 4) - 1),
             datapath.tile.eq(tile),
+            datapath.next.eq(next_tile),
+            datapath.fetched.eq(fetched & ~is_header & ~bad),
             self.layer.eq(tile.layer),
         ]
         # A register first: memory is slow to answer, and every limit is a comparison. No more words
@@ -109,7 +114,7 @@ class Sequencer(wiring.Component):
         m.d.sync += [word.eq(words.o.payload), taken.eq(words.o.valid & words.o.ready)]
         for selected, table, kept in (
             (is_header, header_words(config), program),
-            (is_tile, descriptor_words(config), tile),
+            (~is_header, descriptor_words(config), next_tile),
         ):
             with m.If(selected):
                 with m.Switch(number):
@@ -141,7 +146,7 @@ class Sequencer(wiring.Component):
         count = Signal(TOTAL_BITS, reset_less=True)
         settled = Signal()
         halves = Signal()
-        m.d.sync += [count.eq(counted.word_select(half[1:], TOTAL_BITS)), settled.eq(~halves)]
+        m.d.sync += [count.eq(counted.word_select(half[1:], COUNTER_BITS)), settled.eq(~halves)]
         m.d.comb += [
             shown.addr.eq(self.counter),
             self.total.eq(shown.data),
@@ -163,22 +168,38 @@ class Sequencer(wiring.Component):
         # The program.
         tiles_left = Signal.like(program.tiles)
         address = Signal(ADDRESS_BITS)
-        asks_header, asks_tile = Signal(), Signal()
         m.d.comb += [
-            datapath.requests.valid.eq(asks_header | asks_tile),
             datapath.requests.payload.address.eq(address),
             datapath.requests.payload.beats.eq(
-                Mux(asks_header, HEADER_BYTES, DESCRIPTOR_BYTES) // config.bus_bytes
+                Mux(is_header, HEADER_BYTES, DESCRIPTOR_BYTES) // config.bus_bytes
             ),
         ]
+        with m.FSM() as fetch:
+            # Continuous assignments, for Icarus: see `hw.drain`.
+            m.d.comb += [
+                datapath.requests.valid.eq(fetch.ongoing("ASK")),
+                fetching.eq(fetch.ongoing("WORDS")),
+                fetched.eq(fetch.ongoing("FETCHED")),
+            ]
+            with m.State("REST"):
+                with m.If(is_header | ((tiles_left != 0) & datapath.loaded)):
+                    m.next = "ASK"
+            with m.State("ASK"):
+                with m.If(datapath.requests.ready):
+                    m.d.sync += address.eq(address + DESCRIPTOR_BYTES)
+                    m.next = "WORDS"
+            with m.State("WORDS"):
+                with m.If(taken & last):
+                    m.next = "FETCHED"
+            with m.State("FETCHED"):
+                with m.If(is_header | datapath.start):
+                    m.next = "REST"
         with m.FSM() as life:
             # Continuous assignments, for Icarus: see `hw.drain`.
             m.d.comb += [
                 clearing.eq(life.ongoing("CLEAR")),
-                asks_header.eq(life.ongoing("ASK HEADER")),
+                datapath.clear.eq(clearing),
                 is_header.eq(life.ongoing("HEADER")),
-                asks_tile.eq(life.ongoing("ASK TILE")),
-                is_tile.eq(life.ongoing("TILE")),
                 datapath.start.eq(life.ongoing("BEGIN")),
                 datapath.store.valid.eq(life.ongoing("STORE") & stores),
                 counting.eq(life.ongoing("COUNT")),
@@ -205,25 +226,16 @@ class Sequencer(wiring.Component):
                     m.next = "CLEAR"
             with m.State("CLEAR"):
                 with m.If(halves_end):
-                    m.next = "ASK HEADER"
-            with m.State("ASK HEADER"):
-                with m.If(datapath.requests.ready):
                     m.next = "HEADER"
             with m.State("HEADER"):
-                with m.If(taken & last):
+                with m.If(fetched):
                     m.d.sync += [address.eq(program.first), tiles_left.eq(program.tiles)]
-                    m.next = "ASK TILE"
+                    m.next = "NEXT"
                     with m.If(bad):
                         m.next = "BAD HEADER"
-            with m.State("ASK TILE"):
-                with m.If(datapath.requests.ready):
-                    m.d.sync += [
-                        address.eq(address + DESCRIPTOR_BYTES),
-                        tiles_left.eq(tiles_left - 1),
-                    ]
-                    m.next = "TILE"
-            with m.State("TILE"):
-                with m.If(taken & last):
+            with m.State("NEXT"):
+                with m.If(fetched):
+                    m.d.sync += [tile.eq(next_tile), tiles_left.eq(tiles_left - 1)]
                     m.next = "BEGIN"
                     with m.If(bad):
                         m.next = "BAD TILE"
@@ -239,10 +251,11 @@ class Sequencer(wiring.Component):
                 with m.If(halves_end):
                     m.next = "WRITE"
             with m.State("WRITE"):
-                with m.If(datapath.written):
-                    m.next = "ASK TILE"
-                    with m.If(tiles_left == 0):
-                        m.next = "END"
+                # The last beat of counters is on its way before the tile's first follows it.
+                with m.If((tiles_left != 0) & ~pack.o.valid):
+                    m.next = "NEXT"
+                with m.If((tiles_left == 0) & datapath.written):
+                    m.next = "END"
             with m.State("END"):
                 m.next = "REST"
             with m.State("BAD HEADER"):

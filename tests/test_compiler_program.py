@@ -218,7 +218,7 @@ def test_what_is_no_program_is_refused(bundles: list[Bundle], tmp_path: Path) ->
     files.save(program, tmp_path / "program")
     layout = tmp_path / "program" / "layout.json"
     layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": 99}))
-    with pytest.raises(UserError, match=r"layout\.json: not of version 2"):
+    with pytest.raises(UserError, match=r"layout\.json: not of version 3"):
         files.load(tmp_path / "program")
 
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from compiler.lower import lower
-from compiler.strips import HALO, Strip, cut
+from compiler.lower import Lowered, lower
+from compiler.strips import HALO, Strip, cut, rows_of_both
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import MASKS
@@ -86,6 +86,35 @@ def test_a_strip_has_what_it_needs_and_all_of_them_are_the_layer(seed: int, with
             first = row * layer.stride[0] - layer.padding[0]
             assert first in strip.ifm
             assert first + kernel - 1 in strip.ifm
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_strip_keeps_its_rows_while_the_next_is_loaded_or_that_waits(
+    kernel: int, stride: int
+) -> None:
+    """Words loaded early are none that the strip above reads, wherever in the ring they lie."""
+    seen = set()
+    for ofm_words in (16, 32, 64, 128):
+        config = replace(TINY, ifm_words=256, ofm_words=ofm_words)
+        lowered = lower(config, conv(kernel, stride), (4, 48, 8), ifm_signed=False)
+
+        def words(rows: range, lowered: Lowered = lowered) -> set[int]:
+            first = [lowered.line(row) for row in rows]
+            return {(at + n) % 256 for at in first for n in range(lowered.row_words)}
+
+        assert not lowered.tiles[0].early
+        for above, below in pairwise(lowered.tiles):
+            apart = not words(above.strip.ifm) & words(below.strip.load)
+            assert apart or not below.early
+            seen.add(below.early)
+    assert True in seen
+
+
+def test_both_strips_rows_are_counted_once() -> None:
+    above, below = cut(conv(), PLAIN, 8, 4, zap=False)
+    assert (list(above.ifm), list(below.load)) == ([*range(-1, 5)], [5, 6, 7, 8])
+    assert rows_of_both(above, below) == 10
 
 
 def strips_of(

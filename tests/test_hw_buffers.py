@@ -30,6 +30,7 @@ def test_every_pe_reads_its_own_ifm_word_every_cycle(pes: int) -> None:
 
     async def check(context: Any) -> None:
         await fill(context, dut.writes, words, mask=(1 << config.lanes) - 1)
+        context.set(dut.reading, 1)
         asked: list[list[int]] = []
         for cycle in range(200):
             asked.append([rng.randrange(config.ifm_words) for _ in range(pes)])
@@ -53,6 +54,47 @@ def test_only_the_bytes_of_the_mask_are_written() -> None:
         assert [context.get(dut.word[place]) for place in range(TINY.pes)] == [
             0xAA22334455FF0088
         ] * TINY.pes
+
+    simulate(dut, check)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0], ids=["rests", "pauses", "reads"])
+@pytest.mark.parametrize("pes", [1, 2, 4, 8])
+def test_ifm_words_are_written_while_others_are_read(pes: int, share: float) -> None:
+    """A write waits while its port is in use or its word is read; no read waits for a write."""
+    rng = random.Random(pes)
+    config = replace(TINY, pes=pes)
+    words = [rng.getrandbits(8 * config.lanes) for _ in range(config.ifm_words)]
+    writes = [
+        (rng.randrange(config.ifm_words), rng.getrandbits(8 * config.lanes)) for _ in range(30)
+    ]
+    dut = IfmBuffer(config)
+
+    async def check(context: Any) -> None:
+        mask = (1 << config.lanes) - 1
+        await fill(context, dut.writes, words, mask=mask)
+        asked: list[int] = []
+        while writes:
+            address, word = writes[0]
+            # Those of the cycle before are read in this one.
+            reads, asked = asked, []
+            if rng.random() < share:
+                asked = [rng.randrange(config.ifm_words) for _ in range(pes)]
+                if rng.random() < 0.3:
+                    asked[rng.randrange(pes)] = address
+            context.set(dut.reading, bool(asked))
+            for place, read in enumerate(asked):
+                context.set(dut.address[place], read)
+            context.set(dut.writes.payload, {"address": address, "word": word, "mask": mask})
+            context.set(dut.writes.valid, 1)
+            expected = [words[read] for read in reads]
+            _, _, ready = await context.tick().sample(dut.writes.ready)
+            banks = [read.bit_count() % 2 for read in reads[::2]]
+            assert ready == (address.bit_count() % 2 not in banks and address not in reads[1::2])
+            if ready:
+                words[address] = word
+                del writes[0]
+            assert [context.get(dut.word[place]) for place in range(len(reads))] == expected
 
     simulate(dut, check)
 

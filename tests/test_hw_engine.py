@@ -115,7 +115,7 @@ def test_a_layer_cut_off_by_reset_leaves_no_trace(seed: int, corner: str, next_c
     simulate(design, ofm, records, residuals)
 
 
-def test_a_busy_engine_takes_neither_a_start_nor_ifm_words() -> None:
+def test_a_busy_engine_takes_no_start_and_words_of_the_next_ifm() -> None:
     host = Host(10)
     engine = host.engine
     layer, other = host.layer("any"), host.layer("any")
@@ -127,16 +127,26 @@ def test_a_busy_engine_takes_neither_a_start_nor_ifm_words() -> None:
     async def ofm(context: Any) -> None:
         await host.begin(context, layer)
         context.set(engine.descriptor, other.lowered.fields)
-        context.set(engine.ifm.valid, 1)
         for start in (1, 0, 1, 1, 0):
             context.set(engine.start, start)
-            assert not context.get(engine.ifm.ready)
             await context.tick()
-        context.set(engine.ifm.valid, 0)
         context.set(engine.start, 0)
         assert (await host.finish(context, layer)).mismatch is None
+        assert len(taken) > 20
 
-    simulate(engine, ofm, records)
+    taken = []
+
+    async def following(context: Any) -> None:
+        await context.tick().until(engine.working)
+        while True:
+            address = layer.lowered.ifm_words + len(taken) % (
+                TINY.ifm_words - layer.lowered.ifm_words
+            )
+            write = {"address": address, "word": 0x55 << len(taken) % 64, "mask": -1}
+            await put(context, engine.ifm, [write], pauses(3))
+            taken.append(address)
+
+    simulate(engine, ofm, records, background=[following])
 
 
 def test_counters_add_up() -> None:
