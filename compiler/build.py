@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from compiler.fastest import lower_fastest
 from compiler.fuse import pool_after
-from compiler.lower import Lowered, lower
+from compiler.lower import Lowered
 from compiler.program import DENSE, Program, ProgramLayer
 from compiler.tensors import ALIGNMENT, Allocator, Place
 from compiler.tiles import (
@@ -210,7 +211,7 @@ def _lower(
             f"layer {step.name!r} adds a residual from channel {shortcut.channel_offset} on, "
             f"no multiple of group = {config.group} in configuration {config.name!r}"
         )
-    return lower(
+    return lower_fastest(
         config,
         step.conv,
         activations[step.input].shape,

@@ -24,8 +24,9 @@ from hw.predictor import LATENCY as PREDICTOR_LATENCY
 from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
 from hw.requantiser import LATENCY as REQUANTISER_LATENCY
 from hw.scheduler import LATENCY as SCHEDULER_LATENCY
+from hw.sequencer import STORED_BYTES
 
-__all__ = ["Kept", "TileCycles", "layer_cycles", "tile_cycles", "tiles"]
+__all__ = ["Cycles", "Kept", "TileCycles", "layer_cycles", "tile_cycles", "tiles"]
 
 Kept = float | np.ndarray
 """Of the activations of `I_t`, the share that is computed: one number, or one for each channel."""
@@ -36,16 +37,20 @@ _PIPELINE = READ_LATENCY + 7 + REQUANTISER_LATENCY
 """From a task's last word to its activations in the bank."""
 _START = 12
 """From a tile's start to its first request, and from its last placement to the first task."""
+_BETWEEN = STORED_BYTES // 2 + 6
+"""From the end of a tile to the start of the next: its counters are stored."""
+_WORDS = DESCRIPTOR_BYTES // 4
+"""A descriptor's words, one a cycle."""
 
 
 @dataclass(frozen=True)
-class TileCycles:
-    """Cycles of one tile, as the core's counters call them.
+class Cycles:
+    """Cycles of one tile or several, as the core's counters call them.
 
     Parameters
     ----------
     load : float
-        Until the ifm is in the buffer; the array rests.
+        Until the ifm is in the buffer, and the core ready for the tile; the array rests.
     compute : float
         From then until the last activation is in its bank.
     store : float
@@ -64,26 +69,64 @@ class TileCycles:
         """All of them."""
         return self.load + self.compute + self.store
 
+    def __add__(self, other: Cycles) -> Cycles:
+        return Cycles(
+            self.load + other.load,
+            self.compute + other.compute,
+            self.store + other.store,
+            self.busy + other.busy,
+        )
+
+
+@dataclass(frozen=True)
+class TileCycles(Cycles):
+    """Cycles of one tile from its start, as if no other were in work.
+
+    Parameters
+    ----------
+    beside : float or None
+        How long after the tile before began the ifm is in the buffer, if it is loaded while that
+        one is in work; None where it may not be.
+    begin : float
+        Until the first channel's record arrives: `load` of an ifm that is there already.
+    clear : float
+        From the tile's end until its banks are clear.
+    """
+
+    beside: float | None
+    begin: float
+    clear: float
+
+    def behind(self, before: TileCycles | None) -> Cycles:
+        """What it adds to the tile before, or to a program's start."""
+        if before is None:
+            load = self.load + 2 * self.begin + _WORDS
+        elif self.beside is None:
+            load = max(self.load, before.clear - _BETWEEN)
+        else:
+            load = max(
+                self.begin,
+                before.clear - _BETWEEN,
+                self.beside - before.compute - before.store - _BETWEEN,
+            )
+        return Cycles(_BETWEEN + load, self.compute, self.store, self.busy)
+
 
 def layer_cycles(
     program: Program, point: str = DENSE, kept: Mapping[str, Kept] | None = None, latency: int = 40
-) -> dict[str, TileCycles]:
+) -> dict[str, Cycles]:
     """Cycles of each layer at an operating point, its tiles taken together.
 
     `kept` has the layers with a predictor, everything is taken to be kept where it has none;
     `latency` is the memory's.
     """
-    totals = {layer.name: TileCycles(0, 0, 0, 0) for layer in program.layers}
+    totals = {layer.name: Cycles(0, 0, 0, 0) for layer in program.layers}
+    before = None
     for words in tiles(program, point):
         name = program.layers[words["layer"]].name
-        share = (kept or {}).get(name, 1.0)
-        one, so_far = tile_cycles(program.config, words, share, latency), totals[name]
-        totals[name] = TileCycles(
-            so_far.load + one.load,
-            so_far.compute + one.compute,
-            so_far.store + one.store,
-            so_far.busy + one.busy,
-        )
+        one = tile_cycles(program.config, words, (kept or {}).get(name, 1.0), latency)
+        totals[name] += one.behind(before)
+        before = one
     return totals
 
 
@@ -119,7 +162,8 @@ def tile_cycles(
     residual_beats = words["residual"] * words["height"] * beats_per_group
     residual_beats *= (width - 1) * words["residual_stride"] + 1
     early = min(channels * record_beats, READ_QUEUE), min(residual_beats, READ_QUEUE)
-    load = _load(config, words, early, min(record_beats / 2, BURST), latency)
+    placements, beats, others = _load(config, words, early, min(record_beats / 2, BURST), latency)
+    load = latency + max(placements, beats + others)
 
     # What the array computes for each channel, and how long each part of the engine takes for it.
     computed, predicted = _positions(words)
@@ -141,7 +185,7 @@ def tile_cycles(
     if words["zap"]:
         positions = (words["scored_end"] + 2) * (width + 2) + PREDICTOR_LATENCY
         flush = 2 * (width + 2) + PREDICTOR_LATENCY + _PIPELINE
-        late = second_pass * min(2 / rows, 1)
+        late = second_pass * min(2 / max(rows, 1), 1)
         meanwhile = min(VALUES, computed) / config.pes * task
         needs += [positions, smooth + np.maximum(flush - late - meanwhile, 0)]
         flush = max(flush - float(np.broadcast_to(late, channels)[-1]), 0)
@@ -154,7 +198,23 @@ def tile_cycles(
     # Nothing begins before the first of them are there, and the pattern's distances.
     compute += max(record_beats, group_beats, SCHEDULER_LATENCY)
     store = leaves + latency + _START
-    return TileCycles(load + _START, compute, store, float(array.sum()))
+    begin = latency + _START
+    beside = None
+    if words["ifm_early"]:
+        # A write waits for one of two banks, in every pair of PEs; the array's records go first.
+        written = words["ifm_row_words"] * _rows(words) * words["pack_height"]
+        conflicts = written << -(-config.pes // 2)
+        left = max(1 - loads.sum() / compute, 0.1)
+        beside = 2 * begin + _WORDS + max(placements, conflicts, beats / left)
+    return TileCycles(
+        load=load + _START,
+        compute=compute,
+        store=store,
+        busy=float(array.sum()),
+        beside=beside,
+        begin=begin,
+        clear=max(clears - latency, 0),
+    )
 
 
 def _smoothed(array: np.ndarray, computed: int) -> np.ndarray:
@@ -180,24 +240,28 @@ def _positions(words: dict[str, int]) -> tuple[int, int]:
 
 def _load(
     config: Config, words: dict[str, int], early: tuple[int, int], burst: float, latency: int
-) -> float:
-    """Until the ifm lies in its buffer: a cycle for each beat, or what the memory takes for them.
+) -> tuple[float, float, float]:
+    """Of the ifm: cycles for its placements, what memory takes for its beats, and for others.
 
-    In the meantime `early` beats are read of records, in bursts of `burst`, and of the residual.
-    Bursts take turns, so no more of them come before the ifm's last than it has itself.
+    Those are `early` beats of records, in bursts of `burst`, and of the residual. Bursts take
+    turns, so no more of them come before the ifm's last than it has itself.
     """
     parts = config.group // config.bus_bytes
     planes = -(-words["ifm_channels"] // config.group)
     cols = words["pad_left"] + words["ifm_width"] + words["pad_right"]
-    rows = words["pad_top"] + words["ifm_height"] + words["pad_bottom"]
-    placements = rows * words["pack_height"] * planes * parts * cols
+    placements = _rows(words) * words["pack_height"] * planes * parts * cols
     row_beats = words["ifm_width"] * parts
     requests = words["ifm_height"] * words["pack_height"] * planes
     bursts = -(-row_beats // BURST)
     beats = requests * max(row_beats, bursts * (latency + 6) / _BURSTS, 2)
     records, residual = early
     others = min(records, requests * bursts * burst) + min(residual, requests * bursts * BURST)
-    return latency + max(placements, beats + others)
+    return placements, beats, others
+
+
+def _rows(words: dict[str, int]) -> int:
+    """Rows that are loaded, padding included."""
+    return words["pad_top"] + words["ifm_height"] + words["pad_bottom"]
 
 
 def _leaving(config: Config, words: dict[str, int]) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Lowers one convolution: descriptors of its tiles, and its record stream.
 
-A layer is one tile where the buffers hold it, else one for each of its strips.
-
+A layer is one tile where the buffers hold it, else one for each of its strips; where more of them
+take less time is for others to say (`compiler.fastest`).
 
 A word of the ifm buffer holds V input channels of one pixel. Where a pixel has few channels, a word
 holds a patch of `pack` neighbouring pixels instead, and one step of the kernel covers as many of
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from math import gcd
 from typing import Any
 
@@ -27,7 +28,33 @@ from hw.config import Config
 from hw.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
 from hw.program import MAX_COL_SHIFT
 
-__all__ = ["Lowered", "Tile", "lower"]
+__all__ = ["Cut", "Lowered", "Tile", "cuts", "lower"]
+
+_PIXEL = Pool(name="", kernel=(1, 1), stride=(1, 1))
+"""The windows of a layer without pooling."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A way to cut a layer.
+
+    Parameters
+    ----------
+    pack : (vertical, horizontal)
+        Pixels of one ifm word; (1, 1) where channels fill it.
+    strips : list of Strip
+    ifm_words, pixels : int
+        What the largest strip takes of the ifm buffer, padding included, and of an ofm bank.
+    """
+
+    pack: tuple[int, int]
+    strips: list[Strip]
+    ifm_words: int
+    pixels: int
+
+    def fits(self, config: Config) -> bool:
+        """Whether the buffers hold every strip."""
+        return self.ifm_words <= config.ifm_words and self.pixels <= config.ofm_words
 
 
 @dataclass(frozen=True)
@@ -53,13 +80,12 @@ class Tile:
 class Lowered:
     """A convolution in the accelerator's terms.
 
-    `tiles` are in the order in which they run; `records` is the record stream, uint8
-    (c_o * words, V), the same for each.
+    `tiles` are in the order in which they run.
     """
 
     config: Config
     conv: Conv
-    ifm_signed: bool
+    predictor: Predictor | None
     pack: tuple[int, int]
     """Pixels (vertical, horizontal) of one ifm word; (1, 1) where channels fill it."""
     col_shift: int
@@ -73,7 +99,11 @@ class Lowered:
     ifm_words: int
     """Words of the ifm buffer that the largest tile takes, padding included."""
     tiles: list[Tile]
-    records: np.ndarray
+
+    @cached_property
+    def records(self) -> np.ndarray:
+        """The record stream, uint8 (c_o * words, V), the same for each tile."""
+        return _records(self.config, self.conv, self.pack, self.predictor)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -130,18 +160,21 @@ def lower(
     residual_signed: bool = False,
     predictor: Predictor | None = None,
     pool: Pool | None = None,
+    how: Cut | None = None,
 ) -> Lowered:
     """Lower one convolution for an ifm of (c_i, height, width), with the pooling that follows it.
 
+    Where it is not told how, it takes as few strips as fit with the cheapest patch that fits.
     Raises UserError where the layer needs more than `config` has, naming the layer and the field of
     the configuration to raise.
     """
     channels, height, width = ifm_shape
     kernel = conv.kernel
     ofm_h, ofm_w = conv.output_size(height, width)
-    window = pool or Pool(name="", kernel=(1, 1), stride=(1, 1))
+    window = pool or _PIXEL
     pooled_size = window.output_size(ofm_h, ofm_w)
-    pack, strips, demands = _choose(config, conv, ifm_shape, window, zap=predictor is not None)
+    how = how or _fewest(config, conv, ifm_shape, pool, zap=predictor is not None)
+    pack = how.pack
     col_shift = _col_shift(conv, pack)
     words = -(-channels // config.lanes)
     rows, cols = _steps(kernel, pack)
@@ -167,7 +200,9 @@ def lower(
         "residual": int(conv.shortcut is not None),
         "residual_signed": int(residual_signed),
     }
-    demands |= {
+    demands = {
+        "ifm_words": (how.ifm_words, "words of ifm, padding included, for its smallest strip"),
+        "ofm_words": (how.pixels, "pixels of ofm for its smallest strip"),
         "weight_words": (inner_count * rows, "words of weights for one channel"),
         "most_channels": (common["channels"], "output channels"),
     }
@@ -186,7 +221,7 @@ def lower(
             )
     pattern = FULL if predictor is None else predictor.pattern
     tiles = []
-    for above, strip in zip([None, *strips], strips, strict=False):
+    for above, strip in zip([None, *how.strips], how.strips, strict=False):
         both = 0 if above is None else rows_of_both(above, strip) * row_words
         early = above is not None and both <= config.ifm_words
         fields = common | _strip_fields(strip, ofm_w, common["row_step"], pattern)
@@ -197,57 +232,56 @@ def lower(
     return Lowered(
         config,
         conv,
-        ifm_signed,
+        predictor,
         pack,
         col_shift,
         row_words,
         (ofm_h, ofm_w),
         pooled_size,
-        demands["ifm_words"][0],
+        how.ifm_words,
         tiles,
-        _records(config, conv, pack, predictor),
     )
 
 
-def _choose(
-    config: Config, conv: Conv, ifm_shape: tuple[int, int, int], pool: Pool, *, zap: bool
-) -> tuple[tuple[int, int], list[Strip], dict[str, tuple[int, str]]]:
+def cuts(
+    config: Config, conv: Conv, ifm_shape: tuple[int, int, int], pool: Pool | None, *, zap: bool
+) -> Iterator[Iterator[Cut]]:
+    """For each patch, the cheapest first, every way to cut a layer, the fewest strips first."""
+    window = pool or _PIXEL
+    ofm_h, ofm_w = conv.output_size(*ifm_shape[1:])
+    total, pooled_w = window.output_size(ofm_h, ofm_w)
+    heights = sorted({-(-total // count) for count in range(1, total + 1)}, reverse=True)
+
+    @cache
+    def measured(rows: int) -> tuple[list[Strip], int, int]:
+        """Strips, the most rows of the ifm of one, and the most pixels."""
+        strips = cut(conv, window, ofm_h, rows, zap=zap)
+        pixels = (max(len(strip.region) * ofm_w, len(strip.pooled) * pooled_w) for strip in strips)
+        return strips, max(len(strip.ifm) for strip in strips), max(pixels)
+
+    def of(pack: tuple[int, int]) -> Iterator[Cut]:
+        row_words = _row_words(config, conv, ifm_shape, pack)
+        for height in heights:
+            strips, rows, pixels = measured(height)
+            yield Cut(pack, strips, rows * row_words, pixels)
+
+    return map(of, _packs(config, conv, ifm_shape))
+
+
+def _fewest(
+    config: Config, conv: Conv, ifm_shape: tuple[int, int, int], pool: Pool | None, *, zap: bool
+) -> Cut:
     """The cheapest patch with which the layer fits, in as few strips as that takes.
 
-    Also what that demands of the configuration. Where nothing fits, it is what demands least.
+    Where nothing fits, it is what demands least.
     """
-    ofm_h, ofm_w = conv.output_size(*ifm_shape[1:])
-    pooled_w = pool.output_size(ofm_h, ofm_w)[1]
-    tried = []
-    for pack in _packs(config, conv, ifm_shape):
-        row_words = _row_words(config, conv, ifm_shape, pack)
-        for strips in _cuts(conv, pool, ofm_h, zap=zap):
-            words = max(len(strip.ifm) for strip in strips) * row_words
-            pixels = max(
-                max(len(strip.region) * ofm_w, len(strip.pooled) * pooled_w) for strip in strips
-            )
-            fits = words <= config.ifm_words and pixels <= config.ofm_words
-            if fits:
-                break
-        tried.append((not fits, words, pixels, pack, strips))
-        if fits:
-            break
-    _, words, pixels, pack, strips = min(tried, key=lambda choice: choice[:2])
-    return (
-        pack,
-        strips,
-        {
-            "ifm_words": (words, "words of ifm, padding included, for its smallest strip"),
-            "ofm_words": (pixels, "pixels of ofm for its smallest strip"),
-        },
-    )
-
-
-def _cuts(conv: Conv, pool: Pool, height: int, *, zap: bool) -> Iterator[list[Strip]]:
-    """Every way to cut a layer into strips of equal height, the fewest strips first."""
-    total, _ = pool.output_size(height, pool.kernel[1])
-    for rows in sorted({-(-total // count) for count in range(1, total + 1)}, reverse=True):
-        yield cut(conv, pool, height, rows, zap=zap)
+    smallest = []
+    for ways in cuts(config, conv, ifm_shape, pool, zap=zap):
+        for way in ways:
+            if way.fits(config):
+                return way
+        smallest.append(way)
+    return min(smallest, key=lambda way: (way.ifm_words, way.pixels))
 
 
 def _strip_fields(strip: Strip, width: int, row_step: int, pattern: Pattern) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from compiler.cycles import layer_cycles, tile_cycles, tiles
 from compiler.program import DENSE
 from hw.program import descriptor_words
 from tb.random_networks import POINT, random_runs
-from tests.hardware import TINY
+from tests.hardware import STRIPS, TINY
 
 COUNTED = Path("docs/results/bench/counted")
 EXACT_WITHIN = 0.03
@@ -62,5 +63,20 @@ def test_each_layer_is_within_three_percent_of_what_was_counted(measurement: Mea
 def test_a_layer_is_the_sum_of_its_tiles() -> None:
     for _, run in random_runs(TINY, 5, seed=6):
         whole = layer_cycles(run.program, DENSE)
-        parts = [tile_cycles(TINY, words).elapsed for words in tiles(run.program)]
-        assert sum(layer.elapsed for layer in whole.values()) == pytest.approx(sum(parts))
+        alone = [tile_cycles(TINY, words) for words in tiles(run.program)]
+        parts = [tile.behind(before) for before, tile in zip([None, *alone], alone, strict=False)]
+        assert sum(layer.elapsed for layer in whole.values()) == pytest.approx(
+            sum(part.elapsed for part in parts)
+        )
+
+
+def test_an_ifm_loaded_early_is_waited_for_only_as_far_as_the_tile_before_is_shorter() -> None:
+    runs = [run for _, run in random_runs(STRIPS, 8, seed=2)]
+    found = [words for run in runs for words in tiles(run.program) if words["ifm_early"]]
+    assert found
+    for words in found:
+        early, late = (tile_cycles(STRIPS, {**words, "ifm_early": flag}) for flag in (1, 0))
+        assert early.elapsed == late.elapsed
+        assert early.behind(replace(late, compute=1e9)).load < late.behind(late).load
+        short, none = (early.behind(replace(late, compute=c, store=0)) for c in (10, 0))
+        assert early.begin <= short.load <= none.load <= short.load + 10

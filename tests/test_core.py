@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import UserError
-from hw.program import HEADER_BYTES, descriptor_words, header_words
+from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_words
 from hw.registers import CORE_COUNTERS
 from tb import core, sim_full
 from tb.core_runs import Outcome, Run
@@ -110,14 +111,19 @@ def edited(program: Program, address: int, value: int) -> Program:
     return replace(program, image=program.image[:at] + text + program.image[at + 4 :])
 
 
+def first_descriptor(program: Program, point: str) -> int:
+    """The address of an operating point's first descriptor."""
+    at = program.points.index(point) * HEADER_BYTES + 4 * list(header_words(STRIPS)).index("first")
+    return int.from_bytes(program.image[at : at + 4], "little")
+
+
 def bad_programs(program: Program) -> list[tuple[Program, str]]:
     """Programs with one word outside its limits, and what the core says of each."""
     header = program.points.index(POINT) * HEADER_BYTES
-    first = int.from_bytes(program.image[header + 20 : header + 24], "little")
     cases = []
     for table, at, kind in (
         (header_words(STRIPS), program.base + header, "header"),
-        (descriptor_words(STRIPS), first, "descriptor"),
+        (descriptor_words(STRIPS), first_descriptor(program, POINT), "descriptor"),
     ):
         for number, (name, word) in enumerate(table.items()):
             if word.multiple > 1:
@@ -148,6 +154,33 @@ def test_a_program_that_exceeds_the_core_is_refused_and_the_next_one_runs(
         assert outcome.fault.startswith(says)
         assert outcome.violations == 0
     assert mismatches(bundle, run, outcomes[-1]) == []
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_bad_tile_is_refused_when_its_turn_comes(simulator: Simulator) -> None:
+    """It was fetched while the tile before it was in work; what came before it is finished."""
+    ((_, run),) = random_runs(STRIPS, 1, seed=7)
+    program = run.program
+    layers = [layer for layer in program.layers for _ in range(layer.tiles[run.point])]
+    first = first_descriptor(program, run.point)
+    word = list(descriptor_words(STRIPS)).index("width")
+    numbers = range(1, len(layers), max(len(layers) // 3, 1))
+    runs, refused = [], []
+    for number in numbers:
+        one = replace(run, image=np.roll(run.image, number, 2))  # all leave something else behind
+        bad = edited(program, first + number * DESCRIPTOR_BYTES + 4 * word, 0)
+        runs.append(one)
+        refused.append(replace(one, program=bad))
+    outcomes = core.run(core.build(STRIPS, simulator), [*refused, *runs])
+    for number, refusal, whole in zip(numbers, outcomes, outcomes[len(refused) :], strict=False):
+        assert refusal.fault == f"descriptor fault, word {word}, layer {layers[number].name}"
+        assert refusal.violations == 0
+        for layer in program.layers[: program.layers.index(layers[number])]:
+            place = program.tensors[layer.output]
+            at = place.address - program.base - len(program.image)
+            ofm = slice(at, at + place.size)
+            np.testing.assert_array_equal(refusal.memory[ofm], whole.memory[ofm])
 
 
 @pytest.mark.sim

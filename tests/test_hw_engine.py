@@ -134,7 +134,7 @@ def test_a_busy_engine_takes_no_start_and_words_of_the_next_ifm() -> None:
         assert (await host.finish(context, layer)).mismatch is None
         assert len(taken) > 20
 
-    taken = []
+    taken: list[int] = []
 
     async def following(context: Any) -> None:
         await context.tick().until(engine.working)
