@@ -143,7 +143,7 @@ def block_rams(config: Config) -> int:
     """Block RAMs of a configuration's buffers, from their widths and depths."""
     word, group = 8 * config.lanes, 8 * config.group
     copies = max(config.pes // 2, 1)
-    memories = [(word, config.ifm_words)] * copies + [(word, config.weight_words)]
+    memories = [(word, config.ifm_words // 2)] * 2 * copies + [(word, config.weight_words)]
     memories += [(group, config.ofm_words)] * 4
     if config.predictor:
         memories += [(16, config.row_pixels)] * 2
