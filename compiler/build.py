@@ -113,13 +113,14 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
                 strip = tile.strip
                 words = {
                     **engine_words(tile),
-                    **ifm_words(layer, tile, tensors[step.input]),
+                    **ifm_words(layer, strip, tensors[step.input]),
                     **residual_words(step.conv, strip, tensors.get(step.residual)),
                     **ofm_words(layer, strip, tensors[step.output]),
                     **edge_words(layer, edges),
                     **split[name][number],
                     "opcode": OPCODE_TILE,
                     "layer": number,
+                    "early": int(tile.early),
                     "counters": counted,
                 }
                 descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)

@@ -87,25 +87,25 @@ class TileCycles(Cycles):
     beside : float or None
         How long after the tile before began the ifm is in the buffer, if it is loaded while that
         one is in work; None where it may not be.
-    begin : float
-        Until the first channel's record arrives: `load` of an ifm that is there already.
+    fetch : float
+        What its descriptor takes from memory.
     clear : float
         From the tile's end until its banks are clear.
     """
 
     beside: float | None
-    begin: float
+    fetch: float
     clear: float
 
     def behind(self, before: TileCycles | None) -> Cycles:
         """What it adds to the tile before, or to a program's start."""
         if before is None:
-            load = self.load + 2 * self.begin + _WORDS
+            load = self.load + 2 * self.fetch
         elif self.beside is None:
             load = max(self.load, before.clear - _BETWEEN)
         else:
             load = max(
-                self.begin,
+                _START,
                 before.clear - _BETWEEN,
                 self.beside - before.compute - before.store - _BETWEEN,
             )
@@ -198,21 +198,21 @@ def tile_cycles(
     # Nothing begins before the first of them are there, and the pattern's distances.
     compute += max(record_beats, group_beats, SCHEDULER_LATENCY)
     store = leaves + latency + _START
-    begin = latency + _START
+    fetch = _START + latency + _WORDS
     beside = None
-    if words["ifm_early"]:
+    if words["early"]:
         # A write waits for one of two banks, in every pair of PEs; the array's records go first.
         written = words["ifm_row_words"] * _rows(words) * words["pack_height"]
         conflicts = written << -(-config.pes // 2)
         left = max(1 - loads.sum() / compute, 0.1)
-        beside = 2 * begin + _WORDS + max(placements, conflicts, beats / left)
+        beside = fetch + latency + max(placements, conflicts, beats / left)
     return TileCycles(
         load=load + _START,
         compute=compute,
         store=store,
         busy=float(array.sum()),
         beside=beside,
-        begin=begin,
+        fetch=fetch,
         clear=max(clears - latency, 0),
     )
 

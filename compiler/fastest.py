@@ -84,8 +84,9 @@ def estimated_cycles(layer: Lowered, ifm_shape: tuple[int, int, int]) -> float:
         if (tile.early, *shape) not in known:
             words = {
                 **engine_words(tile),
-                **ifm_words(layer, tile, ifm),
+                **ifm_words(layer, strip, ifm),
                 **ofm_words(layer, strip, ofm),
+                "early": int(tile.early),
                 "residual_stride": 1 if shortcut is None else shortcut.stride,
             }
             known[tile.early, *shape] = tile_cycles(config, words, _KEPT)

@@ -16,9 +16,8 @@ def engine_words(tile: Tile) -> dict[str, int]:
     return {**fields, **{f"pool.{name}": value for name, value in tile.fields["pool"].items()}}
 
 
-def ifm_words(layer: Lowered, tile: Tile, ifm: Place) -> dict[str, int]:
+def ifm_words(layer: Lowered, strip: Strip, ifm: Place) -> dict[str, int]:
     """Which rows of the ifm are loaded, and how they go into the buffer."""
-    strip = tile.strip
     channels, height, width = ifm.shape
     above = [row for row in strip.load if row < 0]
     loaded = [row for row in strip.load if 0 <= row < height]
@@ -26,7 +25,6 @@ def ifm_words(layer: Lowered, tile: Tile, ifm: Place) -> dict[str, int]:
     # Of the last word of a row, the last pixel; counted with the padding.
     last_col = (layer.row_words // pixel_words - 1 << layer.col_shift) + layer.pack[1] - 1
     return {
-        "ifm_early": int(tile.early),
         "ifm_address": ifm.address + (loaded or [0])[0] * ifm.row_bytes,
         "ifm_row": strip.ifm.step * ifm.row_bytes,
         "ifm_plane": ifm.plane_bytes,

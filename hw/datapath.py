@@ -1,4 +1,4 @@
-"""Datapath: runs tiles between memory and the layer engine, and loads the next one's ifm meanwhile.
+"""Datapath: runs tiles between memory and the layer engine, and begins to load the next meanwhile.
 
     memory -> read port -+-> records ------------------> engine -> ofm -> write port -> memory
                          +-> residual loader ----------/
@@ -8,8 +8,9 @@
 
 Records, residual and edge rows stream in while the array works, and the ofm leaves a group of G
 channels behind it. The ifm is loaded before: while the array is at the tile before where the
-descriptor allows that (`ifm_early`), else when that tile is done. Whatever is under way in the
-memory ends by itself once `halt` is high; then a reset leaves no trace of the tiles.
+descriptor allows that (`early`), else when that tile is done. Then the first of the records and
+the residual wait in their queues as well. Whatever is under way in the memory ends by itself once
+`halt` is high; then a reset leaves no trace of the tiles.
 """
 
 from amaranth import Module, Mux, Signal, unsigned
@@ -56,9 +57,9 @@ class Datapath(wiring.Component):
     done : Out(1)
         Every word of the ofm is in memory, nothing is in work; high until the next start.
     next : In(TileDescriptor)
-        The tile to be started next, and from its start until `loaded` that one itself.
+        The tile to be started next.
     fetched : In(1)
-        `next` is there: up to and including the cycle of its start.
+        `next` is there, and stable, up to and including the cycle of its start.
     loaded : Out(1)
         No ifm is being loaded.
     requests : In(stream of Request), beats : Out(stream of beats)
@@ -180,12 +181,21 @@ class Datapath(wiring.Component):
             m.d.comb += layer.pool[name].eq(self.tile.pool[name])
         begin = Signal()
         m.d.comb += begin.eq(self.start & self.done)
-        for part in (residuals, records, edges, ofm):
+        for part in (edges, ofm):
             m.d.comb += [part.tile.eq(self.tile), part.start.eq(begin)]
-        begun = Signal()
-        early = self.fetched & self.next.ifm_early & ~begun
-        m.d.comb += [ifm.tile.eq(self.next), ifm.start.eq(Mux(begin, ~begun, early))]
-        m.d.sync += begun.eq(~begin & (begun | early))
+        early = self.fetched & self.next.early
+        for name, part, free in (
+            ("ifm", ifm, ifm.done),
+            ("records", records, ~records.requests.valid),
+            ("residuals", residuals, residuals.done),
+        ):
+            ahead = Signal(name=f"{name}_ahead")
+            begins_early = early & free & ~ahead
+            m.d.comb += [
+                part.tile.eq(Mux(ahead | begins_early, self.next, self.tile)),
+                part.start.eq(Mux(begin, ~ahead, begins_early)),
+            ]
+            m.d.sync += ahead.eq(~begin & (ahead | begins_early))
         ends = Signal()
         with m.FSM() as life:
             # Continuous assignments, for Icarus: see `hw.drain`.

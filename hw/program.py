@@ -102,9 +102,9 @@ def descriptor_words(config: Config) -> dict[str, Word]:
 
     Words without a prefix, and those of `pool`, are the fields of `hw.descriptor.LayerDescriptor`.
     A `..._plane` or `..._row` is the distance in bytes from a plane to the next, or from a row to
-    the next. With `ifm_early` the ifm may be loaded while the tile before is in work: it is in
-    memory by then, and takes no place in the buffer of what that tile reads. `ifm_row_words` and
-    `ifm_pixel_words` are distances in the ifm buffer, which has words for every
+    the next. With `early`, ifm and residual may be loaded while the tile before is in work: they
+    are in memory by then, and the ifm takes no place in the buffer of what that tile reads.
+    `ifm_row_words` and `ifm_pixel_words` are distances in the ifm buffer, which has words for every
     2**`ifm_col_shift`-th column. Where a word is a patch of pixels, the last pixel in each of its
     rows is `pack_newest` lanes after the first, and what is loaded is part of patches up to
     `pack_above` rows above it. The rows of each group of G channels that a strip shares with its
@@ -122,6 +122,7 @@ def descriptor_words(config: Config) -> dict[str, Word]:
     return {
         "opcode": Word(OPCODE_TILE, OPCODE_TILE),
         "layer": Word(0, (1 << 16) - 1),
+        "early": flag,
         "height": count,
         "width": count,
         "pixels": count,
@@ -162,7 +163,6 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "pool.line_step": Word(0, pixels - 1),
         "pool.multiplier": Word(0, (1 << arithmetic.MULTIPLIER_BITS) - 1),
         "pool.shift": Word(0, arithmetic.SHIFT_MAX),
-        "ifm_early": flag,
         "ifm_address": address,
         "ifm_row": address,
         "ifm_plane": address,

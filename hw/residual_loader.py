@@ -24,6 +24,8 @@ class ResidualLoader(wiring.Component):
     tile : In(TileDescriptor)
         Stable from `start` until every word has left.
     start : In(1)
+    done : Out(1)
+        Every word has left; also before the first start.
     requests : Out(stream of Request)
     beats : In(stream of beats)
     words : Out(stream of G bytes)
@@ -36,6 +38,7 @@ class ResidualLoader(wiring.Component):
             {
                 "tile": In(TileDescriptor(config)),
                 "start": In(1),
+                "done": Out(1),
                 "requests": Out(stream.Signature(Request())),
                 "beats": In(stream.Signature(unsigned(config.bus_bits))),
                 "words": Out(stream.Signature(unsigned(8 * config.group))),
@@ -44,12 +47,13 @@ class ResidualLoader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        self._ask(m)
-        self._pick(m)
+        asking = self._ask(m)
+        picking = self._pick(m)
+        m.d.comb += self.done.eq(~asking & ~picking)
         return m
 
-    def _ask(self, m: Module) -> None:
-        """Requests, one for each row of each plane."""
+    def _ask(self, m: Module):
+        """Requests, one for each row of each plane; returns whether there are more."""
         config = self._config
         tile = self.tile
         row, plane = Signal.like(tile.height), Signal.like(tile.residual_planes)
@@ -84,9 +88,10 @@ class ResidualLoader(wiring.Component):
                 address.eq(tile.residual_address),
                 plane_address.eq(tile.residual_address),
             ]
+        return asking
 
-    def _pick(self, m: Module) -> None:
-        """Words: pixels that are added, and zeros."""
+    def _pick(self, m: Module):
+        """Words: pixels that are added, and zeros; returns whether there are more."""
         config = self._config
         tile = self.tile
         m.submodules.widen = widen = Widen(config.bus_bits, config.group // config.bus_bytes)
@@ -141,3 +146,4 @@ class ResidualLoader(wiring.Component):
                 fresh.eq(1),
                 *(s.eq(0) for s in (channel, plane, row, col, between)),
             ]
+        return picking

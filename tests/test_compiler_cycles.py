@@ -72,11 +72,11 @@ def test_a_layer_is_the_sum_of_its_tiles() -> None:
 
 def test_an_ifm_loaded_early_is_waited_for_only_as_far_as_the_tile_before_is_shorter() -> None:
     runs = [run for _, run in random_runs(STRIPS, 8, seed=2)]
-    found = [words for run in runs for words in tiles(run.program) if words["ifm_early"]]
+    found = [words for run in runs for words in tiles(run.program) if words["early"]]
     assert found
     for words in found:
-        early, late = (tile_cycles(STRIPS, {**words, "ifm_early": flag}) for flag in (1, 0))
+        early, late = (tile_cycles(STRIPS, {**words, "early": flag}) for flag in (1, 0))
         assert early.elapsed == late.elapsed
         assert early.behind(replace(late, compute=1e9)).load < late.behind(late).load
         short, none = (early.behind(replace(late, compute=c, store=0)) for c in (10, 0))
-        assert early.begin <= short.load <= none.load <= short.load + 10
+        assert short.load <= none.load <= short.load + 10

@@ -66,7 +66,7 @@ def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config
 
     async def check(context: Any) -> None:
         (tile,) = layer.lowered.tiles
-        context.set(dut.tile, ifm_words(layer.lowered, tile, tensor))
+        context.set(dut.tile, ifm_words(layer.lowered, tile.strip, tensor))
         context.set(dut.start, 1)
         await context.tick()
         context.set(dut.start, 0)
