@@ -74,38 +74,45 @@ class IfmBuffer(wiring.Component):
         m = Module()
         config = self._config
         write = self.writes.payload
-        reading = delayed(m, self.reading, 1)
-        places = [delayed(m, address, 1) for address in self.address]
         write_bank = Signal()
-        blocks = reduce(
+        blocked = reduce(
             or_,
             [
-                *(place.xor() == write_bank for place in places[::2]),
-                *(place == write.address for place in places[1::2]),
+                *(address.xor() == write_bank for address in self.address[::2]),
+                *(address == write.address for address in self.address[1::2]),
             ],
         )
-        m.d.comb += [write_bank.eq(write.address.xor()), self.writes.ready.eq(~(reading & blocks))]
-        word = unsigned(8 * config.lanes)
-        for copy, first in enumerate(range(0, config.pes, 2)):
-            pair = range(first, min(first + 2, config.pes))
-            words: dict[int, list] = {place: [] for place in pair}
-            for bank in range(2):
-                ram = memory.Memory(shape=word, depth=config.ifm_words // 2, init=[])
-                m.submodules[f"ram{copy}_{bank}"] = ram
-                written = self.writes.valid & self.writes.ready & (write_bank == bank)
+        m.d.comb += [
+            write_bank.eq(write.address.xor()),
+            self.writes.ready.eq(~(self.reading & blocked)),
+        ]
+        taken = self.writes.valid & self.writes.ready
+
+        # Registers before the memories: those are far away from what decides.
+        addresses = [delayed(m, address, 1) for address in self.address]
+        word, mask = delayed(m, write.word, 1), delayed(m, write.mask, 1)
+        shape = unsigned(8 * config.lanes)
+        words: list[list] = [[] for _ in self.address]
+        for bank in range(2):
+            writes = taken & (write_bank == bank)
+            written = delayed(m, writes, 1)
+            for first in range(0, config.pes, 2):
+                ram = memory.Memory(shape=shape, depth=config.ifm_words // 2, init=[])
+                m.submodules[f"ram{first // 2}_{bank}"] = ram
+                shared = delayed(m, Mux(writes, write.address, self.address[first]), 1)
                 port = ram.write_port(granularity=8)
                 m.d.comb += [
-                    port.en.eq(Mux(written, write.mask, 0)),
-                    port.addr.eq(Mux(written, write.address, places[first])[1:]),
-                    port.data.eq(write.word),
+                    port.en.eq(Mux(written, mask, 0)),
+                    port.addr.eq(shared[1:]),
+                    port.data.eq(word),
                 ]
-                for place in pair:
+                for place in range(first, min(first + 2, config.pes)):
                     read = ram.read_port()
-                    m.d.comb += read.addr.eq(port.addr if place == first else places[place][1:])
+                    m.d.comb += read.addr.eq((shared if place == first else addresses[place])[1:])
                     words[place].append(read.data)
-            for place in pair:
-                from_bank = delayed(m, places[place].xor(), 1)
-                m.d.comb += self.word[place].eq(Mux(from_bank, words[place][1], words[place][0]))
+        for place, (even, odd) in enumerate(words):
+            bank = delayed(m, addresses[place].xor(), 1)
+            m.d.comb += self.word[place].eq(Mux(bank, odd, even))
         return m
 
 
