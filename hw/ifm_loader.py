@@ -135,6 +135,27 @@ class IfmLoader(wiring.Component):
         slot = Signal(lane_bits)
         cols_left = Signal.like(tile.pack_width)
         row_word, line_word, col_word = Signal(address), Signal(address), Signal(address)
+        # Where a position is in the map is known when it comes, not compared when it is placed.
+        row_in_map, col_in_map = Signal(), Signal()
+        first_col, last_col, last_plane = Signal(), Signal(), Signal()
+        end_row, end_col = Signal(coordinate), Signal(coordinate)
+        m.d.sync += [
+            end_row.eq(tile.ifm_height + tile.pad_bottom),
+            end_col.eq(tile.ifm_width + tile.pad_right),
+        ]
+
+        def at_first_col():
+            return [
+                col.eq(-tile.pad_left),
+                first_col.eq(1),
+                last_col.eq((tile.pad_left + tile.ifm_width + tile.pad_right) == 1),
+                col_in_map.eq(tile.pad_left == 0),
+                cols_left.eq(tile.pack_width - 1),
+                col_word.eq(0),
+            ]
+
+        def at_first_plane():
+            return [plane.eq(0), last_plane.eq(tile.ifm_channels <= config.group)]
 
         # A beat, and its lanes in the row of a patch whose last pixel it is of. There are none for
         # channels past the last, and no patches that begin above the map's first row.
@@ -148,7 +169,7 @@ class IfmLoader(wiring.Component):
         held = Signal()
         merges = held & (~self.writes.valid | self.writes.ready)
         m.d.comb += [
-            in_map.eq((row >= 0) & (row < tile.ifm_height) & (col >= 0) & (col < tile.ifm_width)),
+            in_map.eq(row_in_map & col_in_map),
             lane.eq(slot + tile.pack_newest + channel),
             bytes_left.eq(Mux(left > config.bus_bytes, config.bus_bytes, left)),
             present.eq(channel < tile.ifm_channels),
@@ -176,17 +197,17 @@ class IfmLoader(wiring.Component):
                 mask.eq(Mux(moves, moved_mask >> (1 << shift), moved_mask)),
             ]
             moved, moved_mask = word, mask
-        begins = (col == -tile.pad_left) & (part == 0)
+        begins = first_col & (part == 0)
         kept_lanes = Mux(begins | (tile.pack_width == 1), 0, Const(-1, config.lanes) << slot)
 
         room = ~held | merges
         step = placing & room & (~in_map | self.beats.valid)
         whole = cols_left == 0
         part_ends = part == config.group // config.bus_bytes - 1
-        col_ends = part_ends & (col + 1 == (tile.ifm_width + tile.pad_right))
-        plane_ends = col_ends & (plane + config.group >= tile.ifm_channels)
+        col_ends = part_ends & last_col
+        plane_ends = col_ends & last_plane
         pass_ends = plane_ends & (pack_row + 1 == tile.pack_height)
-        row_ends = pass_ends & (row + 1 == (tile.ifm_height + tile.pad_bottom))
+        row_ends = pass_ends & (row + 1 == end_row)
         m.d.comb += self.beats.ready.eq(placing & room & in_map)
 
         with m.If(self.writes.ready):
@@ -219,7 +240,14 @@ class IfmLoader(wiring.Component):
                 ]
             m.d.sync += part.eq(part + 1)
             with m.If(part_ends):
-                m.d.sync += [part.eq(0), col.eq(col + 1), cols_left.eq(cols_left - 1)]
+                m.d.sync += [
+                    part.eq(0),
+                    col.eq(col + 1),
+                    first_col.eq(0),
+                    last_col.eq(col + 2 == end_col),
+                    col_in_map.eq((col + 1 >= 0) & (col + 1 < tile.ifm_width)),
+                    cols_left.eq(cols_left - 1),
+                ]
                 with m.If(whole):
                     m.d.sync += [
                         cols_left.eq((1 << tile.ifm_col_shift) - 1),
@@ -228,13 +256,12 @@ class IfmLoader(wiring.Component):
             with m.If(col_ends):
                 m.d.sync += [
                     plane.eq(plane + config.group),
-                    col.eq(-tile.pad_left),
-                    cols_left.eq(tile.pack_width - 1),
-                    col_word.eq(0),
+                    last_plane.eq(plane + 2 * config.group >= tile.ifm_channels),
+                    *at_first_col(),
                 ]
             with m.If(plane_ends):
                 m.d.sync += [
-                    plane.eq(0),
+                    *at_first_plane(),
                     pack_row.eq(pack_row + 1),
                     slot.eq(slot + tile.pack_newest + tile.ifm_channels),
                     line_word.eq(line_word - tile.ifm_row_words),
@@ -244,6 +271,7 @@ class IfmLoader(wiring.Component):
                 m.d.sync += [
                     *(s.eq(0) for s in (pack_row, slot)),
                     row.eq(row + 1),
+                    row_in_map.eq((row + 1 >= 0) & (row + 1 < tile.ifm_height)),
                     *(s.eq(following) for s in (row_word, line_word)),
                 ]
             with m.If(row_ends):
@@ -252,10 +280,10 @@ class IfmLoader(wiring.Component):
             m.d.sync += [
                 placing.eq((tile.ifm_height != 0) | (tile.pad_bottom != 0)),
                 row.eq(-tile.pad_top),
-                col.eq(-tile.pad_left),
-                cols_left.eq(tile.pack_width - 1),
-                *(s.eq(0) for s in (plane, part, pack_row, slot)),
+                row_in_map.eq((tile.pad_top == 0) & (tile.ifm_height != 0)),
+                *at_first_col(),
+                *at_first_plane(),
+                *(s.eq(0) for s in (part, pack_row, slot)),
                 *(s.eq(tile.ifm_first_word) for s in (row_word, line_word)),
-                col_word.eq(0),
             ]
         return placing | held
