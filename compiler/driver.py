@@ -18,7 +18,7 @@ import numpy as np
 
 from compiler.program import Program
 from golden.errors import UserError
-from hw.registers import CORE_COUNTERS, ID, REGISTERS, TOTAL_BITS, Fault
+from hw.registers import CORE_COUNTERS, FAULTS, ID, REGISTERS, TOTAL_BITS, Fault
 from hw.sequencer import STORED_BYTES
 
 __all__ = ["Accelerator", "CoreFault", "MemoryMapped", "Result", "Transport"]
@@ -88,7 +88,7 @@ class Accelerator:
     def run(self, program: Program, image: np.ndarray, *, point: str) -> Result:
         """Run a network on one quantised image, int32 (channels, height, width).
 
-        Raises CoreFault if the core refuses the program or the memory reports an error.
+        Raises CoreFault where the core ends the program early.
         """
         if point not in program.points:
             known = ", ".join(program.points)
@@ -128,7 +128,8 @@ class Accelerator:
         error = self.read("error")
         code, word, layer = error & 0xFF, error >> 8 & 0xFF, error >> 16
         name = program.layers[layer].name if program and layer < len(program.layers) else layer
-        raise CoreFault(f"{Fault(code).name.lower()} fault, word {word}, layer {name}")
+        fault = Fault(code)
+        raise CoreFault(f"{fault.name.lower()} fault, word {word}, layer {name}: {FAULTS[fault]}")
 
     @staticmethod
     def bit(register: str, name: str) -> int:

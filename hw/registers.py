@@ -20,6 +20,7 @@ from hw.program import VERSION
 
 __all__ = [
     "CORE_COUNTERS",
+    "FAULTS",
     "ID",
     "REGISTERS",
     "TOTAL_BITS",
@@ -52,15 +53,19 @@ class Fault(IntEnum, shape=8):
     DESCRIPTOR = 2
     READ = 3
     WRITE = 4
+    STALL = 5
 
 
-_FAULTS = {
+FAULTS = {
     Fault.NONE: "none",
     Fault.HEADER: "the header at PROGRAM is not one of a program for this core",
     Fault.DESCRIPTOR: "a word of a tile's descriptor is outside its limits",
     Fault.READ: "the memory answered a read with an error",
     Fault.WRITE: "the memory answered a write with an error",
+    Fault.STALL: "no data moved for long: words of a descriptor contradict each other, "
+    "or the memory does not answer",
 }
+"""What each of them means."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ REGISTERS: dict[str, Register] = {
         "ro",
         "the fault that ended the last program",
         {
-            "code": (0, 8, "; ".join(f"{code}: {text}" for code, text in _FAULTS.items())),
+            "code": (0, 8, "; ".join(f"{code}: {text}" for code, text in FAULTS.items())),
             "word": (8, 8, "for codes 1 and 2, the number of the first word at fault"),
             "layer": (16, 16, "layer in work, or the last one"),
         },

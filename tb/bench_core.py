@@ -58,7 +58,10 @@ class SimulatedBus:
 
     @resume
     async def prepare(self, run: Run) -> None:
-        """How the memory behaves from now on, and what is going to happen to the core."""
+        """How the memory behaves from now on, and what is going to happen to the core.
+
+        No run waits for the ofm banks to be cleared, so that each is as long as it would be alone.
+        """
         self._run = run
         dut = self._dut
         dut.latency.value = run.latency
@@ -66,6 +69,7 @@ class SimulatedBus:
         dut.fault_first.value, dut.fault_last.value = run.faulty
         dut.write_first.value = run.program.base + len(run.program.image)
         dut.write_last.value = run.program.end - 1
+        await ClockCycles(dut.clk, run.program.config.ofm_words, FallingEdge)
 
     @resume
     async def violations(self) -> int:
@@ -122,8 +126,10 @@ class SimulatedBus:
     async def wait(self) -> None:
         run, self._run = self._run, None  # what happens to the core happens once
         if run is not None and run.event:
-            await ClockCycles(self._dut.clk, run.after + 1, FallingEdge)
-            await self._disturb(run.event)
+            await First(Timer((run.after + 1) * PERIOD, "ns"), RisingEdge(self._dut.irq))
+            await self._edge
+            if self._dut.irq.value != 1:
+                await self._disturb(run.event)
         begun = _now()
         while self._dut.irq.value != 1:
             await First(RisingEdge(self._dut.irq), Timer(_REPORT * PERIOD, "ns"))
@@ -223,7 +229,5 @@ async def run_programs(dut: Any) -> None:
     folder = Path(orders["runs"])
     bus = SimulatedBus(dut, folder, Path(orders["memory_in"]), Path(orders["memory_out"]), word)
     await start(dut, clock=False)
-    # The first run is as long as any other: it does not wait for the ofm banks to be cleared.
-    cleared = runs[0].program.config.ofm_words
-    await ClockCycles(dut.clk, _RESET_LATENCY + cleared, FallingEdge)
+    await ClockCycles(dut.clk, _RESET_LATENCY, FallingEdge)
     await bridge(run_all)(bus, runs, folder)

@@ -48,7 +48,7 @@ class Run:
     event : "", "abort", "start" or "reset"
         What happens to the core while it runs.
     after : int
-        Cycles from its start to that event.
+        Cycles from its start to that event; a run that ends sooner has none.
     """
 
     program: Program

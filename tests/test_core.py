@@ -17,6 +17,7 @@ import torch
 from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import UserError
+from hw.core import patience
 from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_words
 from hw.registers import CORE_COUNTERS
 from tb import core, sim_full
@@ -28,6 +29,10 @@ from tests.hardware import STRIPS
 
 EVERYWHERE = (0, 0xFFFF_FFFF)
 """A range of all addresses."""
+
+
+MEMORY = 2 << 20
+"""Bytes that a program may write to that contradicts itself."""
 
 
 def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
@@ -138,6 +143,25 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
     return cases
 
 
+def contradictory(program: Program, point: str, rng: random.Random) -> tuple[Program, str]:
+    """The program with some words of a descriptor changed within their limits, and which they are.
+
+    Addresses and distances in memory stay.
+    """
+    tiles = sum(layer.tiles[point] for layer in program.layers)
+    tile = first_descriptor(program, point) + rng.randrange(tiles) * DESCRIPTOR_BYTES
+    table = descriptor_words(STRIPS)
+    free = [name for name, word in table.items() if word.multiple == 1 and word.low < word.high]
+    changes = []
+    for name in rng.sample(free, rng.choice([1, 1, 2])):
+        word, number = table[name], list(table).index(name)
+        high = min(word.high, 100)
+        value = rng.choice([word.low, high, rng.randint(word.low, high)])
+        program = edited(program, tile + 4 * number, value)
+        changes.append(f"{name} = {value}")
+    return replace(program, end=MEMORY), ", ".join(changes)
+
+
 @pytest.mark.sim
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_a_program_that_exceeds_the_core_is_refused_and_the_next_one_runs(
@@ -174,13 +198,49 @@ def test_a_bad_tile_is_refused_when_its_turn_comes(simulator: Simulator) -> None
         refused.append(replace(one, program=bad))
     outcomes = core.run(core.build(STRIPS, simulator), [*refused, *runs])
     for number, refusal, whole in zip(numbers, outcomes, outcomes[len(refused) :], strict=False):
-        assert refusal.fault == f"descriptor fault, word {word}, layer {layers[number].name}"
+        says = f"descriptor fault, word {word}, layer {layers[number].name}: "
+        assert refusal.fault.startswith(says)
         assert refusal.violations == 0
         for layer in program.layers[: program.layers.index(layers[number])]:
             place = program.tensors[layer.output]
             at = place.address - program.base - len(program.image)
             ofm = slice(at, at + place.size)
             np.testing.assert_array_equal(refusal.memory[ofm], whole.memory[ofm])
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("simulator", "count", "seed"), [("icarus", 1, 3), ("verilator", 40, 4)])
+def test_a_program_that_contradicts_itself_ends_and_leaves_no_trace_in_the_next(
+    simulator: Simulator, count: int, seed: int
+) -> None:
+    rng = random.Random(seed)
+    pairs = random_runs(STRIPS, max(count // 10, 1), seed=seed)
+    runs, changed = [], []
+    for number in range(count):
+        _, run = pairs[number % len(pairs)]
+        run = replace(run, stall=0.0, latency=5)
+        program, changes = contradictory(run.program, run.point, rng)
+        runs += [replace(run, program=program, event="abort", after=16 * patience(STRIPS)), run]
+        changed.append(changes)
+    outcomes = core.run(core.build(STRIPS, simulator), runs)
+    for changes, outcome in zip(changed, outcomes[::2], strict=True):
+        assert outcome.fault.split(" fault")[0] in ("", "stall", "read", "write"), changes
+        assert outcome.violations == 0, changes
+    if simulator == "verilator":
+        assert any(outcome.fault.startswith("stall") for outcome in outcomes)
+    for number, (run, outcome) in enumerate(zip(runs[1::2], outcomes[1::2], strict=True)):
+        bundle, _ = pairs[number % len(pairs)]
+        assert mismatches(bundle, run, outcome) == []
+
+
+@pytest.mark.sim
+def test_a_memory_that_does_not_answer_is_a_fault_as_soon_as_it_does() -> None:
+    ((bundle, run),) = random_runs(STRIPS, 1, seed=7)
+    run = replace(run, stall=0.0, latency=1)
+    silent = replace(run, latency=2 * patience(STRIPS))
+    outcomes = core.run(core.build(STRIPS, "verilator"), [silent, run])
+    assert outcomes[0].fault.startswith("stall fault")
+    assert mismatches(bundle, run, outcomes[1]) == []
 
 
 @pytest.mark.sim
@@ -205,8 +265,8 @@ def test_whatever_happens_to_a_run_leaves_no_trace_in_the_next(
             (replace(run, event="abort", after=after), r"aborted|"),  # or too late to end anything
             (replace(run, event="start", after=after), r""),
             (replace(run, event="reset", after=after), r"reset"),
-            (replace(run, faulty=EVERYWHERE), r"read fault, word 0, layer \w+"),
-            (replace(run, faulty=(scratch, program.end)), r"(read|write) fault, word 0, layer \w+"),
+            (replace(run, faulty=EVERYWHERE), r"read fault, word 0, layer \w+: the memory .*"),
+            (replace(run, faulty=(scratch, program.end)), r"(read|write) fault, word 0, layer .*"),
             (run, r""),
         ]
         runs += [case for case, _ in cases]

@@ -17,7 +17,7 @@ module axi_memory #(
 ) (
     input clk,
     input rst,
-    input [15:0] latency,
+    input [31:0] latency,
     input [7:0] stall,
     input [31:0] fault_first,
     input [31:0] fault_last,
@@ -128,7 +128,7 @@ module axi_memory #(
         r_address[r_tail[3:0]] <= araddr;
         r_left[r_tail[3:0]] <= arlen;
         r_id[r_tail[3:0]] <= arid;
-        r_due[r_tail[3:0]] <= now + {16'd0, latency};
+        r_due[r_tail[3:0]] <= now + latency;
         r_tail <= r_tail + 1;
       end
       if (rready) rvalid <= 0;
@@ -187,7 +187,7 @@ module axi_memory #(
         if (w_rest == 0) begin
           w_head <= w_head + 1;
           b_tail <= b_tail + 1;
-          b_due[b_tail[3:0]] <= now + {16'd0, latency};
+          b_due[b_tail[3:0]] <= now + latency;
           b_id[b_tail[3:0]] <= w_id[w_head[3:0]];
           b_bad[b_tail[3:0]] <= w_fails;
         end

@@ -10,7 +10,7 @@ module core_in_memory #(
 ) (
     output reg clk,
     input rst,
-    input [15:0] latency,
+    input [31:0] latency,
     input [7:0] stall,
     input [31:0] fault_first,
     input [31:0] fault_last,
@@ -44,7 +44,7 @@ module core_in_memory #(
   always #5 clk = ~clk;
 
   reg rst_now;
-  reg [15:0] latency_now;
+  reg [31:0] latency_now;
   reg [7:0] stall_now;
   reg [31:0] fault_from, fault_to, write_from, write_to;
   always @(posedge clk) begin
