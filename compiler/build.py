@@ -8,7 +8,7 @@ then scratch memory for counters and tensors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from hw.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
     MAGIC,
+    MOST_SIZE,
     OPCODE_TILE,
     VERSION,
     descriptor_words,
@@ -74,8 +75,9 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
         networks[point.name] = bundle.at(point.name)
     steps = _steps(bundle)
 
+    layouts = _layouts(bundle, config)
     lowered = {
-        name: [_lower(bundle, config, step, predictors) for step in _steps(network)]
+        name: [_lower(config, step, layouts, predictors) for step in _steps(network)]
         for name, (network, predictors) in networks.items()
     }
     # What the program itself takes: headers, descriptors of each point, then the tables.
@@ -88,7 +90,7 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
     edges = allocator.take(
         max(edge_bytes(layer) for layers in lowered.values() for layer in layers)
     )
-    tensors = _place(bundle, config, steps, allocator, keep=keep)
+    tensors = _place(bundle, layouts, steps, allocator, keep=keep)
     if allocator.end > 1 << ADDRESS_BITS:
         raise UserError(
             f"the program ends at {allocator.end:#x}; the core reaches {1 << ADDRESS_BITS:#x}"
@@ -202,22 +204,59 @@ def _identity(bundle: Bundle, node: PoolNode) -> Conv:
     )
 
 
+def _layouts(bundle: Bundle, config: Config) -> dict[str, Place]:
+    """How every tensor lies in memory, not yet where."""
+    manifest = bundle.manifest
+    parts: dict[str, tuple[int, ...]] = {}
+    for node in manifest.layers:
+        if isinstance(node, ConcatNode):
+            parts[node.output] = tuple(
+                channels
+                for name in node.inputs
+                for channels in parts.get(name, manifest.activations[name].shape[:1])
+            )
+    return {
+        name: Place(0, activation.shape, config.group, activation.signed, parts.get(name, ()))
+        for name, activation in manifest.activations.items()
+    }
+
+
 def _lower(
-    bundle: Bundle, config: Config, step: _Step, predictors: Mapping[str, Predictor]
+    config: Config,
+    step: _Step,
+    layouts: Mapping[str, Place],
+    predictors: Mapping[str, Predictor],
 ) -> Lowered:
-    activations = bundle.manifest.activations
+    """A step as tiles. Slots of the ifm that hold no channel have weights of zero."""
+    ifm = layouts[step.input]
+    residual = layouts.get(step.residual)
     shortcut = step.conv.shortcut
     if shortcut is not None and shortcut.channel_offset % config.group:
         raise UserError(
             f"layer {step.name!r} adds a residual from channel {shortcut.channel_offset} on, "
             f"no multiple of group = {config.group} in configuration {config.name!r}"
         )
+    if residual is not None and residual.slot_count > residual.shape[0]:
+        raise UserError(
+            f"layer {step.name!r} adds {step.residual!r}, concatenated of parts that are no "
+            f"multiple of group = {config.group} channels in configuration {config.name!r}"
+        )
+    size = (ifm.slot_count, *ifm.shape[1:])
+    if max(size) > MOST_SIZE:
+        raise UserError(
+            f"layer {step.name!r} reads {'x'.join(map(str, size))} (channels, height, width); "
+            f"the core takes {MOST_SIZE} of each at most"
+        )
+    weight = step.conv.weight
+    if ifm.slot_count > ifm.shape[0]:
+        weight = weight.new_zeros(len(weight), ifm.slot_count, *step.conv.kernel)
+        weight[:, ifm.slots] = step.conv.weight
     return lower_fastest(
         config,
-        step.conv,
-        activations[step.input].shape,
-        ifm_signed=activations[step.input].signed,
-        residual_signed=bool(step.residual) and activations[step.residual].signed,
+        replace(step.conv, weight=weight),
+        size,
+        ifm_signed=ifm.signed,
+        residual_signed=residual is not None and residual.signed,
         predictor=predictors.get(step.name),
         pool=step.pool,
     )
@@ -255,27 +294,27 @@ def _split(tables: _Tables, layer: Lowered) -> dict[str, int]:
 
 
 def _place(
-    bundle: Bundle, config: Config, steps: list[_Step], allocator: Allocator, *, keep: bool
+    bundle: Bundle,
+    layouts: Mapping[str, Place],
+    steps: list[_Step],
+    allocator: Allocator,
+    *,
+    keep: bool,
 ) -> dict[str, Place]:
     """Memory for every tensor, from the step that writes it to the last that reads it.
 
     Tensors that are concatenated are written side by side in the first place.
     """
     manifest = bundle.manifest
-    parents = _concatenated(bundle, config)
+    parents = _concatenated(bundle, layouts)
     places: dict[str, Place] = {}
 
     def whole(name: str) -> str:
         """The tensor that a tensor is part of in the end."""
         return whole(parents[name][0]) if name in parents else name
 
-    def place(name: str, address: int) -> None:
-        activation = manifest.activations[name]
-        places[name] = Place(address, activation.shape, config.group, activation.signed)
-
     def allocate(name: str) -> None:
-        place(name, 0)
-        place(name, allocator.take(places[name].size))
+        places[name] = replace(layouts[name], address=allocator.take(layouts[name].size))
 
     allocate(manifest.input.tensor)
     held = {manifest.input.tensor}
@@ -295,7 +334,8 @@ def _place(
     def complete(name: str) -> Place:
         if name not in places:
             parent, first = parents[name]
-            place(name, complete(parent).address + first * complete(parent).plane_bytes)
+            address = complete(parent).address + first * layouts[parent].plane_bytes
+            places[name] = replace(layouts[name], address=address)
         return places[name]
 
     for name in parents:
@@ -303,27 +343,22 @@ def _place(
     return places
 
 
-def _concatenated(bundle: Bundle, config: Config) -> dict[str, tuple[str, int]]:
+def _concatenated(bundle: Bundle, layouts: Mapping[str, Place]) -> dict[str, tuple[str, int]]:
     """Of each tensor that is concatenated, with what it becomes and its first plane there."""
     manifest = bundle.manifest
     parents: dict[str, tuple[str, int]] = {}
     for node in manifest.layers:
         if not isinstance(node, ConcatNode):
             continue
-        channel = 0
+        plane = 0
         for name in node.inputs:
-            if channel % config.group:
-                raise UserError(
-                    f"layer {node.name!r} puts {name!r} at channel {channel}, no multiple of "
-                    f"group = {config.group} in configuration {config.name!r}"
-                )
             if name in parents or name == manifest.input.tensor:
                 raise UserError(
                     f"layer {node.name!r} concatenates {name!r}, which lies elsewhere already; "
                     "a tensor can be part of one concatenation, and the network's input of none"
                 )
-            parents[name] = node.output, channel // config.group
-            channel += manifest.activations[name].shape[0]
+            parents[name] = node.output, plane
+            plane += layouts[name].planes
     return parents
 
 

@@ -76,7 +76,9 @@ def load(folder: Path) -> Program:
         counters=layout["counters"],
         layers=[ProgramLayer(**layer) for layer in layout["layers"]],
         tensors={
-            name: Place(**{**place, "shape": tuple(place["shape"])})
+            name: Place(
+                **{**place, "shape": tuple(place["shape"]), "parts": tuple(place.get("parts", ()))}
+            )
             for name, place in layout["tensors"].items()
         },
         input=layout["input"],

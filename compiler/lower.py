@@ -200,9 +200,12 @@ def lower(
         "residual": int(conv.shortcut is not None),
         "residual_signed": int(residual_signed),
     }
+    smallest = "its smallest strip"
+    if pool is not None:
+        smallest += f", one row of windows of {pool.name!r}"
     demands = {
-        "ifm_words": (how.ifm_words, "words of ifm, padding included, for its smallest strip"),
-        "ofm_words": (how.pixels, "pixels of ofm for its smallest strip"),
+        "ifm_words": (how.ifm_words, f"words of ifm, padding included, for {smallest}"),
+        "ofm_words": (how.pixels, f"pixels of ofm for {smallest}"),
         "weight_words": (inner_count * rows, "words of weights for one channel"),
         "most_channels": (common["channels"], "output channels"),
     }

@@ -1,7 +1,8 @@
 """Tensors in external memory: their layout, and where they lie.
 
 A tensor of C channels is ceil(C / G) planes, each in raster order with G bytes a pixel (see
-`hw.program`).
+`hw.program`). One that others are concatenated into is the planes of these one after another: where
+a part does not fill its last plane, slots are left over that hold no channel.
 """
 
 from __future__ import annotations
@@ -29,17 +30,35 @@ class Place:
         G, channels of a plane.
     signed : bool
         s8, not u8.
+    parts : tuple of int
+        Channels of each of the tensors that are concatenated into it; empty for any other.
     """
 
     address: int
     shape: tuple[int, int, int]
     group: int
     signed: bool
+    parts: tuple[int, ...] = ()
+
+    @property
+    def slots(self) -> list[int]:
+        """Of each channel, its place among the G of each plane."""
+        slots: list[int] = []
+        plane = 0
+        for channels in self.parts or self.shape[:1]:
+            slots += range(plane * self.group, plane * self.group + channels)
+            plane += -(-channels // self.group)
+        return slots
+
+    @property
+    def slot_count(self) -> int:
+        """Up to the last that holds a channel."""
+        return self.slots[-1] + 1
 
     @property
     def planes(self) -> int:
         """How many planes hold its channels."""
-        return -(-self.shape[0] // self.group)
+        return -(-self.slot_count // self.group)
 
     @property
     def row_bytes(self) -> int:
@@ -58,19 +77,19 @@ class Place:
 
     def pack(self, tensor: np.ndarray) -> bytes:
         """The bytes of an int32 tensor of this shape."""
-        channels, height, width = self.shape
+        _, height, width = self.shape
         assert tensor.shape == self.shape
         padded = np.zeros((self.planes * self.group, height, width), np.uint8)
-        padded[:channels] = tensor.astype(np.uint8)
+        padded[self.slots] = tensor.astype(np.uint8)
         planes = padded.reshape(self.planes, self.group, height, width)
         return planes.transpose(0, 2, 3, 1).tobytes()
 
     def unpack(self, data: bytes) -> np.ndarray:
         """The int32 tensor (channels, height, width) of its bytes."""
-        channels, height, width = self.shape
+        _, height, width = self.shape
         planes = np.frombuffer(data, np.int8 if self.signed else np.uint8)
         planes = planes.reshape(self.planes, height, width, self.group)
-        return planes.transpose(0, 3, 1, 2).reshape(-1, height, width)[:channels].astype(np.int32)
+        return planes.transpose(0, 3, 1, 2).reshape(-1, height, width)[self.slots].astype(np.int32)
 
 
 class Allocator:

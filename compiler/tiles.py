@@ -18,7 +18,8 @@ def engine_words(tile: Tile) -> dict[str, int]:
 
 def ifm_words(layer: Lowered, strip: Strip, ifm: Place) -> dict[str, int]:
     """Which rows of the ifm are loaded, and how they go into the buffer."""
-    channels, height, width = ifm.shape
+    channels = ifm.slot_count
+    _, height, width = ifm.shape
     above = [row for row in strip.load if row < 0]
     loaded = [row for row in strip.load if 0 <= row < height]
     pixel_words = -(-channels // layer.config.lanes)

@@ -28,6 +28,7 @@ __all__ = [
     "HEADER_BYTES",
     "MAGIC",
     "MAX_COL_SHIFT",
+    "MOST_SIZE",
     "OPCODE_TILE",
     "VERSION",
     "TileDescriptor",
@@ -49,7 +50,7 @@ DESCRIPTOR_BYTES = 320
 MAX_COL_SHIFT = 2
 """For a stride of 4 columns."""
 
-_MOST_SIZE = 4096
+MOST_SIZE = 4096
 """Largest height, width or number of channels of a tensor."""
 
 
@@ -116,8 +117,8 @@ def descriptor_words(config: Config) -> dict[str, Word]:
     some = Word(0, pixels)
     step = Word(0, config.ifm_words - 1)
     kernel = Word(1, config.weight_words)
-    size = Word(1, _MOST_SIZE)
-    padding = Word(0, _MOST_SIZE)
+    size = Word(1, MOST_SIZE)
+    padding = Word(0, MOST_SIZE)
     address = _address(config)
     return {
         "opcode": Word(OPCODE_TILE, OPCODE_TILE),
@@ -166,7 +167,7 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "ifm_address": address,
         "ifm_row": address,
         "ifm_plane": address,
-        "ifm_height": Word(0, _MOST_SIZE),
+        "ifm_height": Word(0, MOST_SIZE),
         "ifm_width": size,
         "ifm_channels": size,
         "pad_top": padding,
@@ -186,8 +187,8 @@ def descriptor_words(config: Config) -> dict[str, Word]:
         "residual_address": address,
         "residual_row": address,
         "residual_plane": address,
-        "residual_first": Word(0, _MOST_SIZE),
-        "residual_planes": Word(0, _MOST_SIZE),
+        "residual_first": Word(0, MOST_SIZE),
+        "residual_planes": Word(0, MOST_SIZE),
         "residual_stride": size,
         "ofm_address": address,
         "ofm_plane": address,

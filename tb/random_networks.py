@@ -281,24 +281,33 @@ class _Network:
         self._add_activation(name, (channels, *size), signed=activation.signed)
 
     def _add_branches(self, name: str) -> None:
-        """Two convolutions of the same tensor, side by side."""
+        """Convolutions of the same tensor, side by side; now and then another beside these."""
         rng, group = self._rng, self._config.group
         source = self._source()
         in_channels, height, width = self._activations[source].shape
-        inputs = [f"{name}_{side}" for side in range(2)]
-        for branch, channels in zip(inputs, (group, rng.randint(1, group)), strict=True):
+
+        def branch(name: str) -> str:
+            channels = rng.choice((group, rng.randint(1, group + 3)))
             kernel = rng.choice((1, 3))
             layer = draw_conv(
                 self._draw,
                 rng,
-                branch,
+                name,
                 (channels, in_channels, kernel, kernel),
                 padding=(kernel // 2, kernel // 2),
             )
             self._add_layer(layer, source, "", (channels, height, width))
-        self._layers.append(ConcatNode(name=name, inputs=inputs, output=name))
-        channels = sum(self._activations[branch].shape[0] for branch in inputs)
-        self._add_activation(name, (channels, height, width), signed=False)
+            return name
+
+        def concat(name: str, inputs: list[str]) -> None:
+            self._layers.append(ConcatNode(name=name, inputs=inputs, output=name))
+            channels = sum(self._activations[part].shape[0] for part in inputs)
+            self._add_activation(name, (channels, height, width), signed=False)
+
+        concat(name, [branch(f"{name}_{side}") for side in range(rng.randint(2, 3))])
+        if rng.random() < 0.3:
+            parts = [name, branch(f"{name}_beside")]
+            concat(f"{name}_wide", rng.sample(parts, 2))
 
     def _add_output(self, name: str) -> None:
         source = list(self._activations)[-1]

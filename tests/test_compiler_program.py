@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compiler import files
+from compiler import build, files
 from compiler.build import compile_bundle
 from compiler.driver import Accelerator, MemoryMapped
 from compiler.program import DENSE, Program
 from compiler.tensors import Allocator, Place
 from golden.bundle import Bundle
 from golden.errors import UserError
-from golden.manifest import ConcatNode
+from golden.manifest import ConcatNode, ShortcutNode
 from hw.config import Config
 from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
 from hw.sequencer import STORED_BYTES
@@ -28,7 +28,7 @@ from tests.hardware import STRIPS, TINY
 
 @pytest.fixture(scope="module")
 def bundles() -> list[Bundle]:
-    rng = random.Random(1)
+    rng = random.Random(2)
     return [random_network(STRIPS, rng) for _ in range(12)]
 
 
@@ -165,24 +165,43 @@ def test_concatenated_tensors_are_planes_of_one() -> None:
     bundle, node = concatenating()
     tensors = compile_bundle(bundle, TINY).tensors
     whole = tensors[node.output]
-    first, second = (tensors[name] for name in node.inputs)
-    assert first.address == whole.address
-    assert second.address == whole.address + first.size
-    assert first.size + second.size == whole.size
+    at = whole.address
+    for part in (tensors[name] for name in node.inputs):
+        assert part.address == at
+        at += part.size
+    assert at == whole.address + whole.size
 
 
-def test_what_cannot_lie_side_by_side_is_refused_by_name() -> None:
+def test_each_part_of_a_concatenation_begins_a_plane() -> None:
+    inner = Place(0, (9, 2, 2), 4, signed=False, parts=(3, 6))
+    assert inner.slots == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert (inner.slot_count, inner.planes) == (10, 3)
+    outer = Place(0, (10, 2, 2), 4, signed=False, parts=(3, 6, 1))
+    assert outer.slots == [*inner.slots, 12]
+    assert outer.planes == inner.planes + 1
+
+
+def test_a_residual_with_gaps_is_refused_by_name() -> None:
     bundle, node = concatenating()
-    with pytest.raises(
-        UserError, match=f"layer '{node.name}' puts '{node.inputs[1]}' at channel 4"
-    ):
-        compile_bundle(bundle, replace(TINY, group=8))
+    *layers, layer = bundle.manifest.layers
+    adds = layer.model_copy(update={"shortcut": ShortcutNode(input=node.output)})
+    manifest = bundle.manifest.model_copy(update={"layers": [*layers, adds]})
+    tensors = dict(bundle.tensors)
+    for field in ("multiplier", "shift"):
+        tensors[f"layers.{layer.name}.shortcut_{field}"] = tensors[f"layers.{layer.name}.{field}"]
+    said = f"layer '{layer.name}' adds '{node.output}', concatenated of parts that are no multiple"
+    with pytest.raises(UserError, match=said):
+        compile_bundle(Bundle(manifest, tensors), replace(TINY, group=16))
 
 
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("channels", [1, 4, 9])
-def test_a_tensor_reads_back_as_it_was_packed(channels: int, signed: bool) -> None:
-    place = Place(0, (channels, 3, 5), TINY.group, signed)
+@pytest.mark.parametrize(
+    ("channels", "parts"), [(1, ()), (4, ()), (9, ()), (9, (5, 4)), (10, (3, 6, 1))]
+)
+def test_a_tensor_reads_back_as_it_was_packed(
+    channels: int, parts: tuple[int, ...], signed: bool
+) -> None:
+    place = Place(0, (channels, 3, 5), TINY.group, signed, parts)
     low = -128 if signed else 0
     tensor = np.random.default_rng(1).integers(low, low + 256, place.shape).astype(np.int32)
     data = place.pack(tensor)
@@ -239,6 +258,14 @@ def test_a_residual_from_within_a_group_is_refused_by_name() -> None:
     wide: Config = replace(TINY, group=8)
     with pytest.raises(UserError, match=rf"layer '{nodes[0].name}' adds a residual from channel 4"):
         compile_bundle(bundle, wide)
+
+
+def test_a_tensor_that_is_too_large_is_refused_by_name(
+    bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "MOST_SIZE", 1)
+    with pytest.raises(UserError, match=r"^layer 'conv0' reads \d+x\d+x\d+ .* takes 1 of each"):
+        compile_bundle(bundles[0], TINY)
 
 
 def test_a_driver_finds_no_core_where_there_is_none(tmp_path: Path) -> None:

@@ -158,5 +158,7 @@ def test_the_ifm_buffer_limits_strips_as_well() -> None:
 
 def test_a_window_as_large_as_the_map_is_not_cut() -> None:
     whole = Pool(name="pool", kernel=(17, 8), stride=(1, 1))
-    with pytest.raises(UserError, match=r"layer 'conv7' needs 136 pixels of ofm .*ofm_words = 128"):
+    with pytest.raises(
+        UserError, match=r"layer 'conv7' needs 136 pixels of ofm .*'pool'.*ofm_words = 128"
+    ):
         lower(TINY, conv(), (4, 17, 8), ifm_signed=False, pool=whole)
