@@ -3,13 +3,16 @@
     python -m tb.sim_full [NAME ...] [--config default|FILE] [--images N] [--data DIR] ...
 
 Each network of `tb.networks` runs from its memory image to its answer, with ZAP where it has
-predictors, as in `tb.sim_core`. Without names all of them run. The status is 1 if anything differs.
+predictors, as in `tb.sim_core`. Without names all of them run, smaller ones first, but for those
+that do not fit or whose images are not there. It ends with a line for each; the status is 1 if
+anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,12 +20,14 @@ from rich.console import Console
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import Program
+from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from hw.config import PRESETS, Config
 from tb import core
 from tb.core_runs import Progress, Run
-from tb.networks import MEMORY_END, NETWORKS, Example, image
+from tb.networks import MEMORY_END, NETWORKS, image
 from tb.progress import Reporter, reporting
+from tb.random_layers import positive
 
 __all__: list[str] = []
 
@@ -32,7 +37,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
     parser.add_argument("--config", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--data", type=Path, help="folder of the networks' datasets")
-    parser.add_argument("--images", type=int, default=1, help="of each network")
+    parser.add_argument("--images", type=positive, default=1, help="of each network")
     parser.add_argument("--image", type=int, default=0, help="number of the first")
     parser.add_argument("--latency", type=int, default=40, help="of the memory, in cycles")
     arguments = parser.parse_args()
@@ -41,40 +46,47 @@ def main() -> int:
         raise UserError(f"no network {unknown[0]!r}; there are {', '.join(NETWORKS)}")
     console = Console()
     status = 0
-    for name in arguments.names or NETWORKS:
-        example = NETWORKS[name]
-        config = Config.load(arguments.config or example.config)
-        with reporting() as report:
-            differ, line, mismatch = _simulate(name, example, config, arguments, report)
-        if differ or mismatch:
-            status = 1
-            console.print(f"first difference: {mismatch}", highlight=False, soft_wrap=True)
-        console.print(line, highlight=False, soft_wrap=True)
+    lines = []
+    try:
+        for name in arguments.names or NETWORKS:
+            example = NETWORKS[name]
+            config = Config.load(arguments.config or example.config)
+            try:
+                bundle, point = example.bundle()
+                program = compile_bundle(bundle, config, keep=True)
+                runs = [
+                    Run(
+                        program=program,
+                        image=image(bundle, arguments.data, arguments.image + number).numpy(),
+                        point=point,
+                        latency=arguments.latency,
+                    )
+                    for number in range(arguments.images)
+                ]
+            except UserError as error:
+                if arguments.names:
+                    raise
+                lines.append(f"{name}: skipped, {error}")
+                continue
+            with reporting() as report:
+                line, mismatch = _simulate(name, bundle, runs, report)
+            if mismatch is not None:
+                status = 1
+                console.print(f"first difference: {mismatch}", highlight=False, soft_wrap=True)
+            lines.append(line)
+    finally:  # what has been compared is said, whatever ended the rest
+        for line in lines:
+            console.print(line, highlight=False, soft_wrap=True)
     return status
 
 
 def _simulate(
-    name: str,
-    example: Example,
-    config: Config,
-    arguments: argparse.Namespace,
-    report: Reporter,
-) -> tuple[int, str, str | None]:
-    """Run a network's images: how many activations differ, the line that says it, and the first."""
-    bundle, point = example.bundle()
-    program = compile_bundle(bundle, config, keep=True)
-    first = arguments.image
-    runs = [
-        Run(
-            program=program,
-            image=image(bundle, arguments.data, number).numpy(),
-            point=point,
-            latency=arguments.latency,
-        )
-        for number in range(first, first + arguments.images)
-    ]
+    name: str, bundle: Bundle, runs: Sequence[Run], report: Reporter
+) -> tuple[str, str | None]:
+    """Run images through a network's program: what was compared, and the first difference."""
+    program = runs[0].program
     report("build", 0, 1)
-    built = core.build(config, "verilator", end=max(program.end, MEMORY_END))
+    built = core.build(program.config, "verilator", end=max(program.end, MEMORY_END))
     report("build", 1, 1)
     start = time.monotonic()
     weights = [round(layer.elapsed) for layer in layer_cycles(program).values()]
@@ -98,7 +110,7 @@ def _simulate(
         f"activations compared, {differ} differ, {cycles} cycles, {rate:.0f} cycles/s"
     )
     mismatches = (check.mismatch for check in checks if check.mismatch is not None)
-    return differ, line, next(mismatches, None)
+    return line, next(mismatches, None)
 
 
 def _position(

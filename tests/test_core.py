@@ -22,7 +22,6 @@ from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_
 from hw.registers import CORE_COUNTERS
 from tb import core, sim_full
 from tb.core_runs import Outcome, Run
-from tb.networks import NETWORKS
 from tb.random_networks import POINT, random_runs
 from tb.toolchain import SIMULATORS, Simulator
 from tests.hardware import STRIPS
@@ -75,6 +74,15 @@ class Drawn:
         return self._bundle, POINT
 
 
+class Absent:
+    """A network that is not there."""
+
+    config = "small"
+
+    def bundle(self) -> tuple[Bundle, str]:
+        raise UserError("build/absent: not found")
+
+
 @pytest.mark.sim
 def test_sim_full_ends_with_what_it_compared_and_with_status_1_if_anything_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -82,7 +90,7 @@ def test_sim_full_ends_with_what_it_compared_and_with_status_1_if_anything_diffe
     ((bundle, run),) = random_runs(STRIPS, 1, seed=9)
     config = tmp_path / "tiny.json"
     config.write_text(json.dumps(STRIPS.to_dict()))
-    monkeypatch.setitem(NETWORKS, "drawn", Drawn(bundle))
+    monkeypatch.setattr(sim_full, "NETWORKS", {"absent": Absent(), "drawn": Drawn(bundle)})
     monkeypatch.setattr(sim_full, "MEMORY_END", 0)
     monkeypatch.setattr(sim_full, "image", lambda *_: torch.from_numpy(run.image))
     monkeypatch.setattr(sys, "argv", ["sim_full", "drawn", "--config", str(config)])
@@ -97,10 +105,13 @@ def test_sim_full_ends_with_what_it_compared_and_with_status_1_if_anything_diffe
         return [replace(first, differ=3, mismatch="layer 'a' is wrong"), *rest]
 
     monkeypatch.setattr(core, "check", check)
+    monkeypatch.setattr(sys, "argv", ["sim_full", "--config", str(config)])
     assert sim_full.main() == 1
-    assert re.fullmatch(
-        "first difference: layer 'a' is wrong\n" + said.format(3), capsys.readouterr().out
-    )
+    first = "first difference: layer 'a' is wrong\nabsent: skipped, build/absent: not found\n"
+    assert re.fullmatch(first + said.format(3), capsys.readouterr().out)
+    monkeypatch.setattr(sys, "argv", ["sim_full", "absent"])
+    with pytest.raises(UserError, match="build/absent: not found"):
+        sim_full.main()
 
 
 def test_sim_full_refuses_a_network_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
