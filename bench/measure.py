@@ -26,7 +26,7 @@ from golden.manifest import ConvNode
 from golden.network import Network
 from hw.config import Config
 from tb import core
-from tb.core_runs import Outcome, Progress, Run
+from tb.core_runs import Run
 from tb.networks import MEMORY_END, Example, image
 from tb.progress import Reporter
 from tb.simulator import SimulationError
@@ -36,7 +36,6 @@ __all__ = [
     "LATENCY",
     "Layer",
     "Measurement",
-    "Simulated",
     "kept_shares",
     "layers",
     "load",
@@ -158,15 +157,6 @@ def _kept(result: ConvResult) -> torch.Tensor:
     return (result.keep[0] & ~result.computed).sum((1, 2))
 
 
-@dataclass(frozen=True)
-class Simulated:
-    """Runs of one image, each at an operating point: what came of them, compared with golden."""
-
-    program: Program
-    outcomes: list[Outcome]
-    checks: list[list[core.LayerCheck]]
-
-
 def simulate(
     bundle: Bundle,
     config: Config,
@@ -176,27 +166,13 @@ def simulate(
     *,
     sim: Simulator = "verilator",
     end: int = 0,
-) -> Simulated:
-    """Run a network at some operating points on a quantised image, (channels, height, width).
-
-    Programs that share a build of the simulator are given the same `end` of its memory.
-    """
+) -> core.Simulated:
+    """Run a network at some operating points on a quantised image, (channels, height, width)."""
     program = compile_bundle(bundle, config, keep=True)
     runs = [
         Run(program=program, image=pixels.numpy(), point=point, latency=LATENCY) for point in points
     ]
-    label = f"{program.network} on {config.name}, {sim}"
-
-    def show(at: Progress) -> None:
-        detail = f"{at.runs} of {len(runs)} runs, layer {at.layer}, {at.cycles:,} cycles"
-        report(label, at.runs, len(runs), detail)
-
-    report(f"{sim}: build", 0, 1)
-    built = core.build(config, sim, end=max(program.end, end))
-    report(f"{sim}: build", 1, 1)
-    outcomes = core.run(built, runs, on_progress=show)
-    checks = [core.check(bundle, run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
-    return Simulated(program, outcomes, checks)
+    return core.simulate(bundle, runs, sim, report, end=end)
 
 
 def layers(

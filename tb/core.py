@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import torch
 from amaranth.utils import ceil_log2
 
-from compiler.program import DENSE
+from compiler.cycles import layer_cycles
+from compiler.program import DENSE, Program
 from golden.bundle import Bundle
 from golden.layers import Counters
 from golden.network import Network
@@ -19,10 +21,10 @@ from hw.config import Config
 from tb import simulator
 from tb.core_runs import Outcome, Progress, Run, read_outcome, read_progress, write_runs
 from tb.engine import LINT, VERILOG, difference
-from tb.progress import watching
+from tb.progress import Reporter, watching
 from tb.simulator import SimulationError, Simulator
 
-__all__ = ["LayerCheck", "build", "build_bare", "check", "run"]
+__all__ = ["LayerCheck", "Simulated", "build", "build_bare", "check", "run", "simulate"]
 
 _LEAST_MEMORY = 4 << 20
 """Bytes; every smaller program is simulated in this much, so that one build serves all."""
@@ -39,6 +41,62 @@ class LayerCheck:
     compared: int
     differ: int
     mismatch: str | None
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Runs of one program, what came of them, and each compared with golden."""
+
+    program: Program
+    outcomes: list[Outcome]
+    checks: list[list[LayerCheck]]
+
+    @property
+    def mismatch(self) -> str | None:
+        """The first difference in words, if there is one."""
+        every = (check.mismatch for checks in self.checks for check in checks)
+        return next((mismatch for mismatch in every if mismatch is not None), None)
+
+    def __str__(self) -> str:
+        every = [check for checks in self.checks for check in checks]
+        cycles = sum(check.counters["elapsed"] for check in every)
+        rate = cycles / sum(outcome.seconds for outcome in self.outcomes)
+        return (
+            f"{len(self.program.layers)} layers, {sum(check.compared for check in every)} "
+            f"activations compared, {sum(check.differ for check in every)} differ, "
+            f"{cycles} cycles, {rate:.0f} cycles/s"
+        )
+
+
+def simulate(
+    bundle: Bundle,
+    runs: Sequence[Run],
+    sim: Simulator,
+    report: Reporter,
+    *,
+    end: int = 0,
+    waves: bool = False,
+) -> Simulated:
+    """Build the core, run a bundle's program on it, and compare every layer of every run.
+
+    Programs that share a build of the simulator are given the same `end` of its memory.
+    """
+    program = runs[0].program
+    report(f"{sim}: build", 0, 1)
+    built = build(program.config, sim, end=max(program.end, end), waves=waves)
+    report(f"{sim}: build", 1, 1)
+    start = time.monotonic()
+    weights = [round(layer.elapsed) for layer in layer_cycles(program).values()]
+    label = f"{program.network} on {program.config.name}, {sim}"
+
+    def show(at: Progress) -> None:
+        seconds = time.monotonic() - start
+        done, total, detail = _position(program, weights, len(runs), at, seconds)
+        report(label, done, total, detail)
+
+    outcomes = run(built, runs, on_progress=show)
+    checks = [check(bundle, run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+    return Simulated(program, outcomes, checks)
 
 
 def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> simulator.Build:
@@ -123,3 +181,23 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
         differ, mismatch = difference(layer.name, actual, expected, counters, golden)
         checks.append(LayerCheck(layer.name, counters, expected.size, differ, mismatch))
     return checks
+
+
+def _position(
+    program: Program, weights: list[int], runs: int, at: Progress, seconds: float
+) -> tuple[int, int, str]:
+    """How much is done, of how much, and in words which layer the core is in and what is left.
+
+    `weights` are what the cycle model says of each layer without ZAP.
+    """
+    whole = sum(weights)
+    before, after = sum(weights[: at.layer]), sum(weights[: at.layer + 1])
+    here = min(max(at.cycles, before), after) if at.cycles else 0
+    done, total = min(at.runs * whole + here, runs * whole), runs * whole
+    detail = f"{at.runs} of {runs} runs done"
+    if here:
+        layer = program.layers[at.layer].name
+        detail += f", layer {layer} ({at.layer + 1}/{len(weights)}), {at.cycles:,} cycles"
+    if 0 < done < total:
+        detail += f", {done / seconds:,.0f} cycles/s, {seconds * (total - done) / done:,.0f} s left"
+    return done, total, detail

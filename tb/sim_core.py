@@ -10,7 +10,6 @@ ZAP and at an operating point. The status is 1 if anything differs.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,10 +24,10 @@ from golden.errors import run_cli
 from golden.network import quantise_images
 from hw.config import PRESETS, Config
 from tb import core
-from tb.core import LayerCheck
+from tb.core import LayerCheck, Simulated
 from tb.core_runs import Run
 from tb.network import held_out_image
-from tb.progress import Reporter, reporting
+from tb.progress import reporting
 from tb.simulator import SimulationError
 from tb.toolchain import SIMULATORS, Simulator
 
@@ -61,55 +60,24 @@ def main() -> int:
     console = Console()
     with reporting() as report, ThreadPoolExecutor(len(sims)) as pool:
 
-        def one(sim: Simulator) -> tuple[list[list[LayerCheck]], int, float]:
-            return _simulate(bundle, config, sim, runs, report, waves=arguments.waves)
+        def one(sim: Simulator) -> Simulated:
+            return core.simulate(bundle, runs, sim, report, waves=arguments.waves)
 
         results = dict(zip(sims, pool.map(one, sims), strict=True))
-    reference = next(iter(results.values()))[0]
+    reference = next(iter(results.values())).checks
     status = 0
-    for sim, (checks, answer, seconds) in results.items():
-        if checks != reference:
+    for sim, result in results.items():
+        if result.checks != reference:
             raise SimulationError(f"{sims[0]} and {sim} differ in a counter")
-        console.print(_table(program, sim, *checks))
-        flat = [check for run in checks for check in run]
-        for mismatch in [check.mismatch for check in flat if check.mismatch is not None][:1]:
-            console.print(f"first difference: {mismatch}", highlight=False, soft_wrap=True)
+        console.print(_table(program, sim, *result.checks))
+        if result.mismatch is not None:
+            console.print(f"first difference: {result.mismatch}", highlight=False, soft_wrap=True)
             status = 1
-        cycles = sum(check.counters["elapsed"] for check in flat)
         classes = bundle.manifest.classes
-        console.print(
-            f"image {arguments.image}: a {classes[label]}, classified as {classes[answer]}"
-        )
-        console.print(
-            f"{program.network}: {len(program.layers)} layers, "
-            f"{sum(check.compared for check in flat)} activations compared, "
-            f"{sum(check.differ for check in flat)} differ, {cycles} cycles, "
-            f"{cycles / seconds:.0f} cycles/s",
-            highlight=False,
-        )
+        answer = classes[result.outcomes[-1].output.argmax()]
+        console.print(f"image {arguments.image}: a {classes[label]}, classified as {answer}")
+        console.print(f"{program.network}: {result}", highlight=False, soft_wrap=True)
     return status
-
-
-def _simulate(
-    bundle: Bundle,
-    config: Config,
-    sim: Simulator,
-    runs: list[Run],
-    report: Reporter,
-    *,
-    waves: bool,
-) -> tuple[list[list[LayerCheck]], int, float]:
-    """Checks of each run, the class that the last one found, and the seconds it all took."""
-    report(f"{sim}: build", 0, 1)
-    built = core.build(config, sim, end=runs[0].program.end, waves=waves)
-    report(f"{sim}: build", 1, 1)
-    start = time.monotonic()
-    outcomes = core.run(
-        built, runs, on_progress=lambda at: report(f"{sim}: runs", at.runs, len(runs))
-    )
-    seconds = time.monotonic() - start
-    checks = [core.check(bundle, run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
-    return checks, int(outcomes[-1].output.argmax()), seconds
 
 
 def _table(
