@@ -15,7 +15,9 @@ from hw.pipeline import delayed
 
 __all__ = ["IfmBuffer", "PartWrite", "WeightBuffer", "WordWrite"]
 
-assert READ_LATENCY == 2, "a register, and a synchronous memory"
+assert READ_LATENCY == 3, "two registers, and a synchronous memory"
+
+_BANKS = 2
 
 
 class WordWrite(data.StructLayout):
@@ -45,7 +47,8 @@ class IfmBuffer(wiring.Component):
     true dual-port block RAM offers. There are two banks, so that words are written while the array
     reads: a word is in that of its address's parity, and whatever distance a kernel's walk steps,
     it changes banks about every other cycle. Reads never wait. A write waits while its bank's port
-    is read through, and while its word is read through the other.
+    is read through; who reads the very word through the other gets either or neither, and must not
+    care.
 
     Members
     -------
@@ -73,33 +76,40 @@ class IfmBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        write = self.writes.payload
-        write_bank = Signal()
-        blocked = reduce(
-            or_,
-            [
-                *(address.xor() == write_bank for address in self.address[::2]),
-                *(address == write.address for address in self.address[1::2]),
-            ],
-        )
-        m.d.comb += [
-            write_bank.eq(write.address.xor()),
-            self.writes.ready.eq(~(self.reading & blocked)),
-        ]
+        # A write waits in a register until its bank's shared port is free; which banks are read
+        # from is known a cycle after the addresses.
+        held = Signal()
+        write = Signal(PartWrite(config), reset_less=True)
+        bank = Signal()
+        busy = Signal(_BANKS)
+        goes = held & ~busy.bit_select(bank, 1)
         taken = self.writes.valid & self.writes.ready
+        m.d.comb += self.writes.ready.eq(~held | goes)
+        m.d.sync += [
+            held.eq(taken | (held & ~goes)),
+            busy.eq(
+                reduce(or_, [1 << address.xor() for address in self.address[::2]])
+                & self.reading.replicate(_BANKS)
+            ),
+        ]
+        with m.If(taken):
+            m.d.sync += [
+                write.eq(self.writes.payload),
+                bank.eq(self.writes.payload.address.xor()),
+            ]
 
         # Registers before the memories: those are far away from what decides.
         addresses = [delayed(m, address, 1) for address in self.address]
         word, mask = delayed(m, write.word, 1), delayed(m, write.mask, 1)
         shape = unsigned(8 * config.lanes)
         words: list[list] = [[] for _ in self.address]
-        for bank in range(2):
-            writes = taken & (write_bank == bank)
+        for number in range(_BANKS):
+            writes = goes & (bank == number)
             written = delayed(m, writes, 1)
             for first in range(0, config.pes, 2):
-                ram = memory.Memory(shape=shape, depth=config.ifm_words // 2, init=[])
-                m.submodules[f"ram{first // 2}_{bank}"] = ram
-                shared = delayed(m, Mux(writes, write.address, self.address[first]), 1)
+                ram = memory.Memory(shape=shape, depth=config.ifm_words // _BANKS, init=[])
+                m.submodules[f"ram{first // 2}_{number}"] = ram
+                shared = delayed(m, Mux(writes, write.address, addresses[first]), 1)
                 port = ram.write_port(granularity=8)
                 m.d.comb += [
                     port.en.eq(Mux(written, mask, 0)),
@@ -108,11 +118,12 @@ class IfmBuffer(wiring.Component):
                 ]
                 for place in range(first, min(first + 2, config.pes)):
                     read = ram.read_port()
-                    m.d.comb += read.addr.eq((shared if place == first else addresses[place])[1:])
+                    own = shared if place == first else delayed(m, addresses[place], 1)
+                    m.d.comb += read.addr.eq(own[1:])
                     words[place].append(read.data)
         for place, (even, odd) in enumerate(words):
-            bank = delayed(m, addresses[place].xor(), 1)
-            m.d.comb += self.word[place].eq(Mux(bank, odd, even))
+            from_bank = delayed(m, addresses[place].xor(), 2)
+            m.d.comb += self.word[place].eq(Mux(from_bank, odd, even))
         return m
 
 
@@ -150,7 +161,7 @@ class WeightBuffer(wiring.Component):
             write.en.eq(self.writes.valid),
             write.addr.eq(self.writes.payload.address),
             write.data.eq(self.writes.payload.word),
-            read.addr.eq(delayed(m, self.address, 1)),
+            read.addr.eq(delayed(m, self.address, READ_LATENCY - 1)),
             self.word.eq(read.data),
         ]
         return m

@@ -13,7 +13,7 @@ the residual wait in their queues as well. Whatever is under way in the memory e
 `halt` is high; then a reset leaves no trace of the tiles.
 """
 
-from amaranth import Module, Mux, Signal, unsigned
+from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -29,6 +29,7 @@ from hw.descriptor import (
 from hw.dma import ReadPort, WritePort
 from hw.engine import LayerEngine
 from hw.ifm_loader import IfmLoader
+from hw.pipeline import delayed
 from hw.program import TileDescriptor
 from hw.registers import CORE_COUNTERS
 from hw.residual_loader import ResidualLoader
@@ -153,7 +154,7 @@ class Datapath(wiring.Component):
         loading, working = ~ifm.done, ~self.done
         beats = read.words[_PROGRAM]
         m.d.comb += [
-            self.loaded.eq(ifm.done),
+            self.loaded.eq(ifm.done & ~ifm.start),
             ifm.beats.payload.eq(beats.payload),
             ifm.beats.valid.eq(loading & beats.valid),
             self.beats.payload.eq(beats.payload),
@@ -189,13 +190,18 @@ class Datapath(wiring.Component):
             ("records", records, ~records.requests.valid),
             ("residuals", residuals, residuals.done),
         ):
+            # Registers, as a whole descriptor hangs on the choice; so a part begins a cycle late.
+            tile = Signal(TileDescriptor(config), reset_less=True, name=f"{name}_tile")
             ahead = Signal(name=f"{name}_ahead")
             begins_early = early & free & ~ahead
             m.d.comb += [
-                part.tile.eq(Mux(ahead | begins_early, self.next, self.tile)),
-                part.start.eq(Mux(begin, ~ahead, begins_early)),
+                part.tile.eq(tile),
+                part.start.eq(delayed(m, Mux(begin, ~ahead, begins_early), 1)),
             ]
-            m.d.sync += ahead.eq(~begin & (ahead | begins_early))
+            m.d.sync += [
+                tile.eq(Mux(ahead | begins_early, self.next, self.tile)),
+                ahead.eq(~begin & (ahead | begins_early)),
+            ]
         ends = Signal()
         with m.FSM() as life:
             # Continuous assignments, for Icarus: see `hw.drain`.
@@ -221,7 +227,9 @@ class Datapath(wiring.Component):
                 with m.If(ends):
                     m.next = "REST"
 
-        # Counters: the engine's own, and what happens from the end of the tile before to its own.
+        # Counters: the engine's own, and what happens from the end of the tile before to its own,
+        # each a cycle late.
+        clears, ended = delayed(m, self.clear | ends, 1), delayed(m, ends, 1)
         for name in COUNTERS:
             m.d.comb += self.counters[name].eq(engine.counters[name])
         for name, event in (
@@ -230,9 +238,10 @@ class Datapath(wiring.Component):
             ("beats_written", write.beat),
         ):
             so_far = Signal(COUNTER_BITS, name=f"{name}_so_far")
-            m.d.sync += so_far.eq(Mux(self.clear | ends, 0, so_far + event))
-            with m.If(ends):
-                m.d.sync += self.counters[name].eq(so_far + event)
+            total = so_far + delayed(m, Value.cast(event), 1)
+            m.d.sync += so_far.eq(Mux(clears, 0, total))
+            with m.If(ended):
+                m.d.sync += self.counters[name].eq(total)
         return m
 
 
