@@ -269,7 +269,7 @@ def _leaving(config: Config, words: dict[str, int]) -> tuple[float, float]:
     windows = words["pool.height"] * words["pool.width"]
     taps = windows * words["pool.kernel_height"] * words["pool.kernel_width"]
     if words["pool.average"]:
-        taps += windows * (config.group + 5)
+        taps += windows * (config.group + 6)
     shared = words["restored"] + words["spilled"]
     beats = (words["ofm_words"] + words["spilled"]) * config.group // config.bus_bytes
     clear = words["pixels"] if words["pool.pooled"] or shared else 0

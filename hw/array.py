@@ -24,8 +24,8 @@ from hw.work import Result, Task, sum_bits
 
 __all__ = ["READ_LATENCY", "TASKS_IN_FLIGHT", "MacArray"]
 
-READ_LATENCY = 3
-"""Cycles from an address at a buffer to its word: two registers, and the memory's own."""
+READ_LATENCY = 4
+"""Cycles from an address at a buffer to its word: two registers, the memory's own, and one more."""
 
 TASKS_IN_FLIGHT = 16
 """Tasks between issue and their last result; covers the pipeline's latency at one-word kernels."""

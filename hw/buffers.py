@@ -15,7 +15,7 @@ from hw.pipeline import delayed
 
 __all__ = ["IfmBuffer", "PartWrite", "WeightBuffer", "WordWrite"]
 
-assert READ_LATENCY == 3, "two registers, and a synchronous memory"
+assert READ_LATENCY == 4, "two registers, a synchronous memory, and a register"
 
 _BANKS = 2
 
@@ -98,7 +98,7 @@ class IfmBuffer(wiring.Component):
                 bank.eq(self.writes.payload.address.xor()),
             ]
 
-        # Registers before the memories: those are far away from what decides.
+        # Registers before the memories and behind them: they are far away, and slow to answer.
         addresses = [delayed(m, address, 1) for address in self.address]
         word, mask = delayed(m, write.word, 1), delayed(m, write.mask, 1)
         shape = unsigned(8 * config.lanes)
@@ -123,7 +123,7 @@ class IfmBuffer(wiring.Component):
                     words[place].append(read.data)
         for place, (even, odd) in enumerate(words):
             from_bank = delayed(m, addresses[place].xor(), 2)
-            m.d.comb += self.word[place].eq(Mux(from_bank, odd, even))
+            m.d.comb += self.word[place].eq(delayed(m, Mux(from_bank, odd, even), 1))
         return m
 
 
@@ -161,7 +161,7 @@ class WeightBuffer(wiring.Component):
             write.en.eq(self.writes.valid),
             write.addr.eq(self.writes.payload.address),
             write.data.eq(self.writes.payload.word),
-            read.addr.eq(delayed(m, self.address, READ_LATENCY - 1)),
-            self.word.eq(read.data),
+            read.addr.eq(delayed(m, self.address, READ_LATENCY - 2)),
+            self.word.eq(delayed(m, read.data, 1)),
         ]
         return m

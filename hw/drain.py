@@ -5,7 +5,7 @@ follow as they are.
 
 It reads the windows of a max or average pooling tap by tap, G channels at a time; a layer without
 pooling has windows of one pixel. A tap takes a cycle, one outside the map too, and an average
-G + 8 more for each window. All of it is behind the array's back: the next group of G channels is
+G + 9 more for each window. All of it is behind the array's back: the next group of G channels is
 computed meanwhile.
 """
 
@@ -19,6 +19,7 @@ from amaranth.utils import bits_for, ceil_log2
 from golden import arithmetic
 from hw.config import Config
 from hw.descriptor import LayerDescriptor
+from hw.multiplier import WIDE_LATENCY, wide_product
 from hw.pipeline import clamp, delayed, round_shift
 
 __all__ = ["Drain"]
@@ -27,7 +28,7 @@ _QUEUE = 8
 """Words on their way out: three cycles in memory and combination, then these."""
 _COMBINED = 3
 """Cycles from a tap's address to the lanes that it was combined into."""
-_AVERAGED = 5
+_AVERAGED = 4 + WIDE_LATENCY
 """Cycles from a lane's sum to its average."""
 
 
@@ -231,19 +232,15 @@ class Drain(wiring.Component):
             for number, lane in enumerate(lanes):
                 with m.Case(number + _COMBINED):
                     m.d.sync += total.eq(lane)
-        product = Signal(signed(len(total) + arithmetic.MULTIPLIER_BITS), reset_less=True)
-        rounded = round_shift(m, product, pool.shift)
+        rounded = round_shift(m, wide_product(m, total, pool.multiplier), pool.shift)
         average = Signal(8, reset_less=True)
-        m.d.sync += [
-            product.eq(total * pool.multiplier),
-            average.eq(
-                Mux(
-                    layer.ofm_signed,
-                    clamp(rounded, arithmetic.S8),
-                    clamp(rounded, arithmetic.U8),
-                )
-            ),
-        ]
+        m.d.sync += average.eq(
+            Mux(
+                layer.ofm_signed,
+                clamp(rounded, arithmetic.S8),
+                clamp(rounded, arithmetic.U8),
+            )
+        )
         averages = Signal(8 * (config.group - 1), reset_less=True)
         m.d.sync += averages.eq(Cat(averages, average)[8:])
 

@@ -29,7 +29,7 @@ class _Placed(data.StructLayout):
     """A beat, of which `bytes` count, and where it goes.
 
     Its first byte goes to `lane` of the word at `address`, which is then to be written if `whole`.
-    Before that, what is in the word moves down if `moves`, down to lanes of `kept`.
+    Before that, what is in the word moves down by `moves` lanes, down to lanes of `kept`.
     """
 
     def __init__(self, config: Config) -> None:
@@ -40,7 +40,7 @@ class _Placed(data.StructLayout):
                 "lane": ceil_log2(config.lanes),
                 "address": ceil_log2(config.ifm_words),
                 "whole": 1,
-                "moves": 1,
+                "moves": ceil_log2(config.lanes),
                 "kept": config.lanes,
             }
         )
@@ -190,7 +190,7 @@ class IfmLoader(wiring.Component):
         m.d.comb += self.writes.payload.eq(write)
         moved, moved_mask = write.word, write.mask
         for shift in range(lane_bits):
-            moves = placed.moves & tile.ifm_channels[shift]
+            moves = placed.moves[shift]
             word, mask = Signal.like(write.word), Signal.like(write.mask)
             m.d.comb += [
                 word.eq(Mux(moves, moved >> (8 << shift), moved)),
@@ -235,7 +235,7 @@ class IfmLoader(wiring.Component):
                     placed.lane.eq(lane),
                     placed.address.eq(line_word + col_word + (channel >> lane_bits)),
                     placed.whole.eq(whole & (pack_row <= row + tile.pad_top + tile.pack_above)),
-                    placed.moves.eq(part == 0),
+                    placed.moves.eq(Mux(part == 0, tile.ifm_channels[:lane_bits], 0)),
                     placed.kept.eq(kept_lanes),
                 ]
             m.d.sync += part.eq(part + 1)

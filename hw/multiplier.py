@@ -13,7 +13,14 @@ from amaranth import Module, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Multiplier", "MultiplierPlatform"]
+from hw.pipeline import delayed
+
+__all__ = ["WIDE_LATENCY", "Multiplier", "MultiplierPlatform", "product", "wide_product"]
+
+WIDE_LATENCY = 2
+"""Of `wide_product`."""
+_LOW = 16
+"""Bits of a wide factor that the first of its two blocks takes."""
 
 
 @runtime_checkable
@@ -74,3 +81,21 @@ class Multiplier(wiring.Component):
             m.d.sync += product.eq(a * b)
         m.d.comb += self.product.eq(product)
         return m
+
+
+def product(m: Module, a, b):
+    """a * b, of the cycle before."""
+    m.submodules += (multiplier := Multiplier(a.shape(), b.shape(), holds_factors=False))
+    m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
+    return multiplier.product
+
+
+def wide_product(m: Module, a, b):
+    """a * b of two cycles before, for a signed a that may be too wide for one block."""
+    if len(a) <= Multiplier.MOST_BITS:
+        return delayed(m, product(m, a, b), 1)
+    low = product(m, a[:_LOW], b)
+    high = product(m, a[_LOW:].as_signed(), b)
+    whole = Signal((Signal(a.shape()) * Signal(b.shape())).shape(), reset_less=True)
+    m.d.sync += whole.eq(low + (high << _LOW))
+    return whole

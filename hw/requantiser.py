@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 from golden import arithmetic
 from hw.config import Config
 from hw.descriptor import ChannelRecord
-from hw.multiplier import Multiplier
+from hw.multiplier import product, wide_product
 from hw.pipeline import clamp, delayed, round_shift
 from hw.residuals import READ_LATENCY
 from hw.work import Result, Tag, sum_bits
@@ -21,8 +21,6 @@ from hw.work import Result, Tag, sum_bits
 __all__ = ["LATENCY", "Activation", "Requantiser"]
 
 LATENCY = 9 + READ_LATENCY
-
-_HALF = arithmetic.ACC_BITS // 2
 
 
 class Activation(data.StructLayout):
@@ -69,13 +67,10 @@ class Requantiser(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         sum_width = max(sum_bits(self._config), arithmetic.ACC_BITS) + 2
-        product_bits = arithmetic.ACC_BITS + arithmetic.MULTIPLIER_BITS
 
         # The residual arrives, and is brought to the scale of the sum.
         arrival = READ_LATENCY
-        shortcut = self._product(
-            m, self.residual, delayed(m, self.record.shortcut_multiplier, arrival)
-        )
+        shortcut = product(m, self.residual, delayed(m, self.record.shortcut_multiplier, arrival))
         scaled = round_shift(m, shortcut, delayed(m, self.record.shortcut_shift, arrival))
         # Bias, residual, saturation.
         biased = Signal(signed(sum_width), reset_less=True)
@@ -88,12 +83,9 @@ class Requantiser(wiring.Component):
         m.d.comb += total.eq(delayed(m, biased, arrival + 2) + scaled)
         # Multiplication, in two parts that take a DSP block each.
         multiplier = delayed(m, self.record.multiplier, arrival + 4)
-        low = self._product(m, acc[:_HALF], multiplier)
-        high = self._product(m, acc[_HALF:].as_signed(), multiplier)
-        product = Signal(signed(product_bits), reset_less=True)
-        m.d.sync += product.eq(low + (high << _HALF))
+        scaled_acc = wide_product(m, acc, multiplier)
         # Rounding, shift, clamp.
-        shifted = round_shift(m, product, delayed(m, self.record.shift, arrival + 5))
+        shifted = round_shift(m, scaled_acc, delayed(m, self.record.shift, arrival + 5))
         value = self.activations.payload.value
         m.d.sync += value.eq(
             Mux(
@@ -111,10 +103,3 @@ class Requantiser(wiring.Component):
             payload.last.eq(delayed(m, self.results.payload.last, LATENCY)),
         ]
         return m
-
-    @staticmethod
-    def _product(m: Module, a, b):
-        """a * b, of the cycle before."""
-        m.submodules += (multiplier := Multiplier(a.shape(), b.shape(), holds_factors=False))
-        m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
-        return multiplier.product

@@ -68,14 +68,16 @@ class ResidualBanks(wiring.Component):
         bank = Signal()
         pointer = Signal(ceil_log2(config.ofm_words))
         taken = self.words.valid & self.words.ready
+        last = Signal()
         m.d.comb += [
             self.words.ready.eq(layer.residual & (channels_left > 0) & (held != 2) & ~self.start),
-            self.loaded.eq(taken & (pointer + 1 == layer.pixels)),
+            last.eq(taken & (pointer + 1 == layer.pixels)),
+            self.loaded.eq(delayed(m, last, 1)),  # as the word is
         ]
-        m.d.sync += held.eq(held + self.loaded - self.freed)
+        m.d.sync += held.eq(held + last - self.freed)
         with m.If(taken):
             m.d.sync += pointer.eq(pointer + 1)
-        with m.If(self.loaded):
+        with m.If(last):
             m.d.sync += [
                 pointer.eq(0),
                 bank.eq(~bank),
@@ -96,9 +98,9 @@ class ResidualBanks(wiring.Component):
             write = ram.write_port()
             read = ram.read_port()
             m.d.comb += [
-                write.en.eq(taken & (bank == number)),
-                write.addr.eq(pointer),
-                write.data.eq(self.words.payload),
+                write.en.eq(delayed(m, taken & (bank == number), 1)),
+                write.addr.eq(delayed(m, pointer, 1)),
+                write.data.eq(delayed(m, self.words.payload, 1)),
                 read.addr.eq(self.index),
             ]
             words.append(read.data)
