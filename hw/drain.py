@@ -220,11 +220,10 @@ class Drain(wiring.Component):
         for number, lane in enumerate(lanes):
             byte = self.word.word_select(number, 8)
             value = Cat(byte, byte[7] & layer.ofm_signed).as_signed()
-            so_far = Signal(lane_shape, name=f"so_far_{number}")
-            m.d.comb += so_far.eq(Mux(first_before, Mux(pool.average, 0, least), lane))
-            combined = Mux(pool.average, so_far + value, Mux(value > so_far, value, so_far))
-            with m.If(tap_before):
-                m.d.sync += lane.eq(Mux(inside_before, combined, so_far))
+            with m.If(tap_before & first_before):
+                m.d.sync += lane.eq(Mux(inside_before, value, Mux(pool.average, 0, least)))
+            with m.Elif(tap_before & inside_before):
+                m.d.sync += lane.eq(Mux(pool.average, lane + value, Mux(value > lane, value, lane)))
 
         # Averages: one lane after another through one multiplier.
         total = Signal(lane_shape, reset_less=True)

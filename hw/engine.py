@@ -263,7 +263,8 @@ class LayerEngine(wiring.Component):
         for parity, count in enumerate(in_flight):
             entered = issue & (channel[0] == parity)
             left = stored & (requantiser.activations.payload.tag.channel[0] == parity)
-            m.d.sync += count.eq(count + entered - left)
+            # What is issued is known last.
+            m.d.sync += count.eq(Mux(entered, Mux(left, count, count + 1), count - left))
 
         # Results: every one to its bank, those of I_s to the predictor as well.
         activation = requantiser.activations.payload

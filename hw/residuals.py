@@ -69,17 +69,19 @@ class ResidualBanks(wiring.Component):
         pointer = Signal(ceil_log2(config.ofm_words))
         taken = self.words.valid & self.words.ready
         last = Signal()
+        at_last = Signal()
         m.d.comb += [
             self.words.ready.eq(layer.residual & (channels_left > 0) & (held != 2) & ~self.start),
-            last.eq(taken & (pointer + 1 == layer.pixels)),
+            last.eq(taken & at_last),
             self.loaded.eq(delayed(m, last, 1)),  # as the word is
         ]
         m.d.sync += held.eq(held + last - self.freed)
         with m.If(taken):
-            m.d.sync += pointer.eq(pointer + 1)
+            m.d.sync += [pointer.eq(pointer + 1), at_last.eq(pointer + 2 == layer.pixels)]
         with m.If(last):
             m.d.sync += [
                 pointer.eq(0),
+                at_last.eq(layer.pixels == 1),
                 bank.eq(~bank),
                 channels_left.eq(channels_left - config.group),
             ]
@@ -89,6 +91,7 @@ class ResidualBanks(wiring.Component):
                 held.eq(0),
                 bank.eq(0),
                 pointer.eq(0),
+                at_last.eq(layer.pixels == 1),
             ]
 
         words = []

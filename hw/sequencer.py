@@ -16,6 +16,7 @@ from hw.axi import ADDRESS_BITS, read_ports, write_ports
 from hw.config import Config
 from hw.datapath import Datapath
 from hw.descriptor import COUNTER_BITS
+from hw.pipeline import delayed
 from hw.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
@@ -109,8 +110,8 @@ class Sequencer(wiring.Component):
             datapath.fetched.eq(fetched & ~is_header & ~bad),
             self.layer.eq(tile.layer),
         ]
-        # A register first: memory is slow to answer, and every limit is a comparison. No more words
-        # come than were asked for.
+        # Registers before and behind: memory is slow to answer, and every limit is a comparison. No
+        # more words come than were asked for.
         m.d.sync += [word.eq(words.o.payload), taken.eq(words.o.valid & words.o.ready)]
         for selected, table, kept in (
             (is_header, header_words(config), program),
@@ -127,8 +128,10 @@ class Sequencer(wiring.Component):
                                     m.d.sync += field.eq(word)
         with m.If(taken):
             m.d.sync += number.eq(Mux(last, 0, number + 1))
-            with m.If(refused & ~bad):
-                m.d.sync += [bad.eq(1), bad_number.eq(number)]
+        wrong, wrong_number = delayed(m, taken & refused, 1), delayed(m, number, 1)
+        ends = delayed(m, taken & last, 1)
+        with m.If(wrong & ~bad):
+            m.d.sync += [bad.eq(1), bad_number.eq(wrong_number)]
         m.d.comb += self.fault_word.eq(bad_number)
 
         # Counters: half a counter every other cycle, the lower half first.
@@ -189,7 +192,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += address.eq(address + DESCRIPTOR_BYTES)
                     m.next = "WORDS"
             with m.State("WORDS"):
-                with m.If(taken & last):
+                with m.If(ends):
                     m.next = "FETCHED"
             with m.State("FETCHED"):
                 with m.If(is_header | datapath.start):
