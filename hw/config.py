@@ -157,7 +157,7 @@ PRESETS = {
         weight_words=1024,
         ofm_words=1024,
         row_pixels=64,
-        predictor_dsps=6,
+        predictor_dsps=5,
     ),
     "default": Config(
         name="default",
