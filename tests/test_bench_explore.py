@@ -59,9 +59,10 @@ def test_block_rams_are_counted_by_width_and_depth() -> None:
         ofm_words=2048,
         row_pixels=256,
     )
-    # 2048 x 512 bits: 57 of 2048 x 9; 512 x 512: 15 of 512 x 36; 2048 x 64: 8 each; two lines.
+    # Two banks of 1024 x 512 bits: 29 each of 1024 x 18; 512 x 512: 15 of 512 x 36; 2048 x 64: 8
+    # each; two lines.
     assert block_rams(config) == 2 * 29 + 15 + 4 * 8 + 2
-    assert block_rams(replace(config, pes=4)) == block_rams(config) + 57
+    assert block_rams(replace(config, pes=4)) == block_rams(config) + 2 * 29
     assert block_rams(replace(config, predictor=False)) == block_rams(config) - 2
 
 
