@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,10 +19,10 @@ from bench.measure import Layer, Measurement
 from golden.errors import UserError
 from hw.config import Config
 
-__all__ = ["MOST_MACS", "array_shape", "cycles"]
+__all__ = ["MOST_MACS", "array_shape", "cycles", "unstalled_cycles"]
 
-MOST_MACS = 10_000_000
-"""Of a layer; SCALE-Sim takes a minute for one of so many."""
+MOST_MACS = 20_000_000
+"""Of a layer that is run unless more are asked for; SCALE-Sim takes a minute for one of so many."""
 
 _CONFIG = """\
 [general]
@@ -72,8 +73,21 @@ def array_shape(multipliers: int) -> tuple[int, int]:
     return rows, multipliers // rows
 
 
-def cycles(measurement: Measurement, python: Path, cache: Path) -> dict[str, int]:
-    """Cycles of each convolution of at most MOST_MACS, prefetch included.
+def unstalled_cycles(config: Config, layer: Layer) -> int:
+    """Cycles of a layer on the same array with a memory that never stalls: the fewest there can be.
+
+    A fold is `rows` pixels of `columns` channels; it takes T + rows + columns - 2 cycles for T
+    products each.
+    """
+    rows, columns = array_shape(config.multipliers)
+    channels, height, width = layer.ofm
+    folds = -(-height * width // rows) * -(-channels // columns)
+    products = layer.ifm[0] * layer.kernel[0] * layer.kernel[1]
+    return folds * (products + rows + columns - 2)
+
+
+def cycles(measurement: Measurement, python: Path, cache: Path, most_macs: int) -> dict[str, int]:
+    """Cycles of each convolution of at most so many MACs, prefetch included.
 
     `python` has `bench/requirements-scalesim.txt` installed. What was run before is in the file
     `cache`. Raises UserError where SCALE-Sim fails.
@@ -82,12 +96,14 @@ def cycles(measurement: Measurement, python: Path, cache: Path) -> dict[str, int
     known: dict[str, int] = json.loads(cache.read_text()) if cache.exists() else {}
     result = {}
     for layer in measurement.layers:
-        if layer.convolution and layer.macs <= MOST_MACS:
-            row = _row(layer)
-            key = f"{row} {config.multipliers} {config.bus_bytes} {_memories(config)}"
-            if key not in known:
-                known[key] = _run(config, row, python)
-                cache.write_text(json.dumps(known, indent=1) + "\n")
+        if not layer.convolution:
+            continue
+        row = _row(layer)
+        key = f"{row} {config.multipliers} {config.bus_bytes} {_memories(config)}"
+        if key not in known and layer.macs <= most_macs:
+            known[key] = _run(config, row, python)
+            cache.write_text(json.dumps(known, indent=1) + "\n")
+        if key in known:
             result[layer.name] = known[key]
     return result
 
@@ -128,7 +144,11 @@ def _run(config: Config, row: str, python: Path) -> int:
         (folder / "layout.csv").write_text(f"Layer name,\nlayer, {_LAYOUT_NUMBERS},\n")
         options = "-c run.cfg -t topology.csv -l layout.csv -p out -i conv -s N"
         command = [str(python.absolute()), "-m", "scalesim.scale", *options.split()]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        # A third of its time goes into progress bars that nobody sees.
+        environment = os.environ | {"TQDM_DISABLE": "1"}
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
         report = folder / "out" / "run" / "COMPUTE_REPORT.csv"
         if done.returncode != 0 or not report.exists():
             said = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]

@@ -53,6 +53,8 @@ def main() -> None:
     add("--config", help=f"{', '.join(PRESETS)}, or a JSON file (default: the network's)")
     add("--data", type=Path, help="folder of the networks' datasets")
     add("--scalesim", type=Path, help="a python that has bench/requirements-scalesim.txt")
+    most = "largest layer for SCALE-Sim (default: %(default)s); twice as many take twice as long"
+    add("--scalesim-macs", type=int, default=scalesim.MOST_MACS, metavar="N", help=most)
     add("--out", type=Path, default=_BUILD, help="folder for summary, table and charts")
     add("--no-idle-lanes", action="store_true", help="leave that design point out")
     add("--force", action="store_true", help="simulate again")
@@ -75,7 +77,8 @@ def main() -> None:
         peer = {}
         if arguments.scalesim is not None:
             cache = _BUILD / "scalesim.json"
-            peer = scalesim.cycles(measurement, arguments.scalesim, cache)
+            most = arguments.scalesim_macs
+            peer = scalesim.cycles(measurement, arguments.scalesim, cache, most)
         rows += summarise(measurement, peer, predicted(measurement))
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "summary.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -113,7 +116,7 @@ def summarise(
     """
     rows = []
     for layer in measurement.layers:
-        row = _figures(measurement, [layer], [peer[layer.name]] if layer.name in peer else None)
+        row = _figures(measurement, [layer], peer)
         off, on = model[layer.name]
         row |= {
             "layer": layer.name,
@@ -124,8 +127,7 @@ def summarise(
         }
         rows.append(row)
     convolutions = [layer for layer in measurement.layers if layer.convolution]
-    known = [peer[layer.name] for layer in convolutions if layer.name in peer]
-    whole = _figures(measurement, convolutions, known if len(known) == len(convolutions) else None)
+    whole = _figures(measurement, convolutions, peer)
     all_layers = measurement.layers
     whole |= {
         "layer": None,
@@ -136,10 +138,13 @@ def summarise(
 
 
 def _figures(
-    measurement: Measurement, layers: Sequence[Layer], peer: Sequence[int] | None
+    measurement: Measurement, layers: Sequence[Layer], peer: Mapping[str, int]
 ) -> dict[str, Any]:
     config = measurement.config
     runs = [layer.run for layer in layers]
+    unstalled = {layer.name: scalesim.unstalled_cycles(config, layer) for layer in layers}
+    whole = all(layer.name in peer for layer in layers)
+    least = sum(peer.get(name, fewest) for name, fewest in unstalled.items())
     off, on = (energy(config, layers, which) for which in ("off", "on"))
     remain = sum(run.macs - run.skipped_macs for run in runs)
     return {
@@ -163,21 +168,12 @@ def _figures(
         "effective_macs": _rounded(effective_macs(runs, config.multipliers)),
         "bytes_off": _bytes(config, [layer.off for layer in layers]),
         "bytes_on": _bytes(config, [layer.on for layer in layers]),
-        "scalesim_cycles": None if peer is None else sum(peer),
-        "systolic_cycles": sum(_systolic(config, layer) for layer in layers),
+        "scalesim_cycles": least if whole else None,
+        "scalesim_at_least": least,
         "limit_cycles": round(remain / config.multipliers),
         "energy_off_uj": _energies(off),
         "energy_on_uj": _energies(on),
     }
-
-
-def _systolic(config: Config, layer: Layer) -> int:
-    """Cycles of SCALE-Sim's array whose memory never stalls: `T + rows + columns - 2` a fold."""
-    rows, columns = scalesim.array_shape(config.multipliers)
-    channels, height, width = layer.ofm
-    folds = -(-height * width // rows) * -(-channels // columns)
-    taps = layer.ifm[0] * layer.kernel[0] * layer.kernel[1]
-    return folds * (taps + rows + columns - 2)
 
 
 def _bytes(config: Config, counters: Sequence[Mapping[str, int]]) -> int:
@@ -214,7 +210,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
             *(_error(row, which) for which in ("off", "on")),
             _count(row["cycles_idle_lanes"]),
             f"{row['limit_cycles']:,}",
-            _count(row["scalesim_cycles"]),
+            ("" if row["scalesim_cycles"] else "> ") + f"{row['scalesim_at_least']:,}",
             f"{row['utilisation']:.3f}",
             f"{100 * row['mac_reduction']:.1f} %",
             f"{row['skip_efficiency']:.3f}",

@@ -18,7 +18,7 @@ from hw.config import Config
 
 __all__ = ["estimated_cycles", "lower_fastest"]
 
-_KEPT = 0.5
+_KEPT = 0.25
 """Of the activations of `I_t`, the share that ZAP is taken to keep."""
 _SAME = 1.005
 """Ways with that much more than the fewest cycles are as good: weights read again are bytes moved,

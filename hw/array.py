@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.config import Config
+from hw.copies import LANES_TOGETHER, copies
 from hw.descriptor import LayerDescriptor
 from hw.multiplier import Multiplier
 from hw.pipeline import delayed
@@ -80,12 +81,15 @@ class MacArray(wiring.Component):
         first = Signal()
         inner_left = Signal(words)
         outer_left = Signal(words)
-        last = Signal()
-        m.d.comb += last.eq((inner_left == 1) & (outer_left == 1))
+        # Whether these are the last ones: known when they come, not compared when they go.
+        inner_last, outer_last = Signal(), Signal()
+        one_inner, one_outer = Signal(), Signal()
+        m.d.sync += [one_inner.eq(layer.inner_count == 1), one_outer.eq(layer.outer_count == 1)]
+        last = inner_last & outer_last
         in_flight = Signal(range(TASKS_IN_FLIGHT + 1))
         accept = self.tasks.valid & self.tasks.ready
         m.d.comb += [
-            self.tasks.ready.eq((~active | last) & (in_flight != TASKS_IN_FLIGHT)),
+            self.tasks.ready.eq((~active | last) & ~in_flight[-1]),
             self.busy.eq(active),
         ]
 
@@ -94,11 +98,17 @@ class MacArray(wiring.Component):
                 first.eq(0),
                 self.weight_address.eq(self.weight_address + 1),
                 inner_left.eq(inner_left - 1),
+                inner_last.eq(inner_left == 2),
             ]
             for address in self.ifm_address:
                 m.d.sync += address.eq(address + layer.inner_step)
-            with m.If(inner_left == 1):
-                m.d.sync += [inner_left.eq(layer.inner_count), outer_left.eq(outer_left - 1)]
+            with m.If(inner_last):
+                m.d.sync += [
+                    inner_left.eq(layer.inner_count),
+                    inner_last.eq(one_inner),
+                    outer_left.eq(outer_left - 1),
+                    outer_last.eq(outer_left == 2),
+                ]
                 for address in self.ifm_address:
                     m.d.sync += address.eq(address + layer.outer_step)
             with m.If(last):
@@ -109,7 +119,9 @@ class MacArray(wiring.Component):
                 first.eq(1),
                 self.weight_address.eq(task.weight_base),
                 inner_left.eq(layer.inner_count),
+                inner_last.eq(one_inner),
                 outer_left.eq(layer.outer_count),
+                outer_last.eq(one_outer),
             ]
             for address, pixel in zip(self.ifm_address, task.pixels, strict=True):
                 m.d.sync += address.eq(pixel.base)
@@ -117,10 +129,11 @@ class MacArray(wiring.Component):
         # Multiply and add.
         sums = []
         latency = 0
-        for ifm_word in self.ifm_data:
-            total, latency = _dot_product(
-                m, ifm_word, self.weight_data, config.lanes, layer.ifm_signed
-            )
+        # Settled long before the first word: it may take its time to where it is needed.
+        for ifm_word, is_signed in zip(
+            self.ifm_data, copies(m, platform, layer.ifm_signed, config.pes), strict=True
+        ):
+            total, latency = _dot_product(m, platform, ifm_word, self.weight_data, is_signed)
             sums.append(total)
         delay = READ_LATENCY + latency
         step = delayed(m, active, delay)
@@ -186,17 +199,19 @@ class MacArray(wiring.Component):
         return m
 
 
-def _dot_product(m: Module, ifm_word, weight_word, lanes: int, ifm_signed):
+def _dot_product(m: Module, platform: object, ifm_word, weight_word, ifm_signed):
     """V products and their sum; returns it with its latency in cycles.
 
     A multiplier stands between registers of its own, for memories are slow to answer and far away.
     """
     level = []
-    for lane in range(lanes):
+    lanes = len(ifm_word) // 8
+    signs = copies(m, platform, ifm_signed, lanes, LANES_TOGETHER)
+    for lane, is_signed in enumerate(signs):
         byte = ifm_word.word_select(lane, 8)
         m.submodules += (multiplier := Multiplier(signed(9), signed(8), holds_factors=True))
         m.d.comb += [
-            multiplier.a.eq(Cat(byte, byte[7] & ifm_signed)),
+            multiplier.a.eq(Cat(byte, byte[7] & is_signed)),
             multiplier.b.eq(weight_word.word_select(lane, 8)),
         ]
         # At most 255 * 128 either way: a bit less than any nine-bit number could make it.

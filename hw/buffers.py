@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,6 +11,7 @@ from amaranth.utils import ceil_log2
 
 from hw.array import READ_LATENCY
 from hw.config import Config
+from hw.copies import LANES_TOGETHER, copies
 from hw.pipeline import delayed
 
 __all__ = ["IfmBuffer", "PartWrite", "WeightBuffer", "WordWrite"]
@@ -122,8 +123,13 @@ class IfmBuffer(wiring.Component):
                     m.d.comb += read.addr.eq(own[1:])
                     words[place].append(read.data)
         for place, (even, odd) in enumerate(words):
-            from_bank = delayed(m, addresses[place].xor(), 2)
-            m.d.comb += self.word[place].eq(delayed(m, Mux(from_bank, odd, even), 1))
+            parity = delayed(m, addresses[place].xor(), 1)
+            is_odd = copies(m, platform, parity, config.lanes, LANES_TOGETHER)
+            word = [
+                Mux(is_odd[lane], odd.word_select(lane, 8), even.word_select(lane, 8))
+                for lane in range(config.lanes)
+            ]
+            m.d.comb += self.word[place].eq(delayed(m, Cat(word), 1))
         return m
 
 

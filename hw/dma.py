@@ -13,6 +13,7 @@ from amaranth.utils import ceil_log2
 
 from hw.axi import ADDRESS_BITS, BURST, ID_BITS, Request, read_ports, write_ports
 from hw.config import Config
+from hw.pipeline import delayed
 
 __all__ = ["READ_QUEUE", "ReadPort", "WritePort"]
 
@@ -135,9 +136,10 @@ class ReadPort(wiring.Component):
                 queue.w_data.eq(self.m_axi_rdata),
             ]
             fits = reserved + bursts.payload.beats <= READ_QUEUE
+            # What leaves is known late, and counted in the next cycle.
             m.d.sync += [
                 asks[number].eq(bursts.valid & fits & ~mine),
-                reserved.eq(reserved + Mux(mine, bursts.payload.beats, 0) - leaves),
+                reserved.eq(reserved + Mux(mine, bursts.payload.beats, 0) - delayed(m, leaves, 1)),
             ]
             with m.If(mine):
                 m.d.sync += [

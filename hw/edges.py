@@ -6,7 +6,7 @@ one channel after another. All of that is in the gaps of the banks' ports: no re
 only the predictor does.
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
@@ -86,7 +86,7 @@ class EdgeRows(wiring.Component):
         target = self.writes.payload
         wanted = Signal()
         m.d.comb += [
-            wanted.eq((layer.restored != 0) & (channels_left > 0) & (clear != 0) & ~self.start),
+            wanted.eq((channels_left > 0) & (clear != 0) & ~self.start),
             self.writes.valid.eq(wanted & self.words.valid),
             self.words.ready.eq(wanted & self.writes.ready),
             target.word.eq(self.words.payload),
@@ -103,7 +103,7 @@ class EdgeRows(wiring.Component):
             ]
         with m.If(self.start):
             m.d.sync += [
-                channels_left.eq(layer.channels),
+                channels_left.eq(Mux(layer.restored != 0, layer.channels, 0)),
                 clear.eq(2),
                 target.index.eq(0),
                 target.bank.eq(0),

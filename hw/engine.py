@@ -53,7 +53,8 @@ class LayerEngine(wiring.Component):
     working : Out(1)
         From start until the last ofm word has left.
     busy : Out(1)
-        While working, and until the ofm banks are clear again; for `ofm_words` cycles after reset.
+        From the cycle after start, and until the ofm banks are clear again; for `ofm_words` cycles
+        after reset.
     ifm : In(stream of PartWrite)
         Fills the ifm buffer; while working, in the gaps that the array leaves (`hw.buffers`).
     records : In(stream of V bytes)
@@ -107,13 +108,15 @@ class LayerEngine(wiring.Component):
         start = Signal()
         started = Signal()
         done = Signal()
+        free = Signal()
         m.d.comb += [
             self.working.eq(running | started),
-            self.busy.eq(self.working | ~banks.ready),
-            start.eq(self.start & ~self.busy),
+            self.busy.eq(~free),
+            start.eq(self.start & free),
         ]
-        m.d.sync += started.eq(start)
-        with m.If(start):
+        m.d.sync += [started.eq(start), free.eq(banks.ready & ~self.working & ~start)]
+        # Until it starts: what enables a whole descriptor has far to go.
+        with m.If(free):
             m.d.sync += layer.eq(self.descriptor)
         with m.If(started):
             m.d.sync += running.eq(1)
@@ -180,21 +183,24 @@ class LayerEngine(wiring.Component):
         blocked_ofm = Signal()
         blocked_values = Signal()
         blocked_window = Signal()
+        pattern_ends = Signal()
         admitted = Signal()
         survivor_offer = Signal()
         pattern_offer = Signal()
-        pattern_pixels = pattern.valid & pattern.payload.mask.any()
+        pattern_pixels = pattern.valid & pattern.payload.mask[0]
         m.d.comb += [
             blocked_window.eq(ahead == 2),
             blocked_loads.eq((records_ready == 0) | (layer.residual & (residuals_ready == 0))),
             blocked_ofm.eq(open_groups == 2),
-            # What the last cycle took of it is not counted yet.
-            blocked_values.eq(zap & (room < 2 * config.pes)),
-            admitted.eq(~(blocked_window | blocked_loads | blocked_ofm)),
-            survivor_offer.eq(survivor.valid & survivor.payload.mask.any() & ~survivors_done),
+            survivor_offer.eq(survivor.valid & survivor.payload.mask[0] & ~survivors_done),
             pattern_offer.eq(pattern_pixels & admitted & ~blocked_values),
             array.tasks.valid.eq(survivor_offer | pattern_offer),
         ]
+        # Registers, as much hangs on the choice: what admits a channel is seen a cycle late, and in
+        # the cycle after an end of pass, which may block the next, there is no choosing.
+        m.d.sync += admitted.eq(~(blocked_window | blocked_loads | blocked_ofm | pattern_ends))
+        # What the last two cycles took of it is not counted yet.
+        m.d.sync += blocked_values.eq(zap & (room < 3 * config.pes))
         chosen = Signal(Group(config))
         channel = Signal(tag_bits)
         task = array.tasks.payload
@@ -209,42 +215,47 @@ class LayerEngine(wiring.Component):
         ]
         issue = array.tasks.valid & array.tasks.ready
         issue_pattern = issue & ~survivor_offer
-        empty_pattern = pattern.valid & ~pattern.payload.mask.any() & admitted
-        empty_survivor = survivor.valid & ~survivor.payload.mask.any() & ~survivors_done
+        empty_pattern = pattern.valid & ~pattern.payload.mask[0] & admitted
+        empty_survivor = survivor.valid & ~survivor.payload.mask[0] & ~survivors_done
         m.d.comb += [
             pattern.ready.eq(issue_pattern | empty_pattern),
             survivor.ready.eq((issue & survivor_offer) | empty_survivor),
         ]
 
-        # Ends of passes, and of channels.
-        pattern_ends = Signal()
+        # Ends of passes, and of channels. None follows another of its kind at once, so what is the
+        # last may come out of a register.
         survivors_end = Signal()
         retire = Signal()
-        last_oldest = oldest + 1 == layer.channels
-        last_scheduled = scheduled + 1 == layer.channels
+        last_oldest, last_scheduled = Signal(), Signal()
+        restores = Signal()
         oldest_in_flight = Mux(oldest[0], in_flight[1], in_flight[0])
-        oldest_restored = (layer.restored == 0) | (edges_ready != 0)
+        oldest_restored = ~restores | (edges_ready != 0)
         m.d.comb += [
             pattern_ends.eq(pattern.valid & pattern.ready & pattern.payload.end),
             survivors_end.eq(survivor.valid & survivor.ready & survivor.payload.end),
+            loader.retired.eq(retire),
+            banks.drain.eq(retire & (oldest[:group_bits].all() | last_oldest)),
+            residuals.freed.eq(banks.drain),
+        ]
+        drained = delayed(m, banks.drained, 1)
+        group_ends = pattern_ends & (scheduled[:group_bits].all() | last_scheduled)
+        m.d.sync += [
             retire.eq(
                 running
                 & (ahead != 0)
                 & (survivors_done | ~zap)
                 & (oldest_in_flight == 0)
                 & oldest_restored
+                & ~retire
             ),
-            loader.retired.eq(retire),
-            banks.drain.eq(retire & (oldest[:group_bits].all() | last_oldest)),
-            residuals.freed.eq(banks.drain),
-        ]
-        group_ends = pattern_ends & (scheduled[:group_bits].all() | last_scheduled)
-        m.d.sync += [
+            last_oldest.eq(oldest + 1 == layer.channels),
+            last_scheduled.eq(scheduled + 1 == layer.channels),
+            restores.eq(layer.restored != 0),
             ahead.eq(ahead + pattern_ends - retire),
             records_ready.eq(records_ready + loader.loaded - pattern_ends),
             residuals_ready.eq(residuals_ready + residuals.loaded - group_ends),
             edges_ready.eq(edges_ready + banks.restored - banks.drain),
-            open_groups.eq(open_groups + (group_ends & ~last_scheduled) - banks.drained),
+            open_groups.eq(open_groups + (group_ends & ~last_scheduled) - drained),
         ]
         with m.If(pattern_ends):
             m.d.sync += [

@@ -71,7 +71,7 @@ class ResidualBanks(wiring.Component):
         last = Signal()
         at_last = Signal()
         m.d.comb += [
-            self.words.ready.eq(layer.residual & (channels_left > 0) & (held != 2) & ~self.start),
+            self.words.ready.eq((channels_left > 0) & (held != 2) & ~self.start),
             last.eq(taken & at_last),
             self.loaded.eq(delayed(m, last, 1)),  # as the word is
         ]
@@ -87,7 +87,7 @@ class ResidualBanks(wiring.Component):
             ]
         with m.If(self.start):
             m.d.sync += [
-                channels_left.eq(layer.channels),
+                channels_left.eq(Mux(layer.residual, layer.channels, 0)),
                 held.eq(0),
                 bank.eq(0),
                 pointer.eq(0),

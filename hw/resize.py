@@ -1,6 +1,6 @@
 """Between beats of the bus and wider words; the first beat is a word's lowest part."""
 
-from amaranth import Cat, Module, Signal, unsigned
+from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,10 +10,15 @@ __all__ = ["Narrow", "Widen"]
 class Widen(wiring.Component):
     """Gathers `ratio` beats into one word; takes a beat a cycle.
 
+    A word that is complete moves on to a register of its own, once that is empty: whether a beat is
+    taken does not hang on whether a word is, in the same cycle, so the two ends may be far apart.
+
     Members
     -------
     i : In(stream of beats)
     o : Out(stream of words)
+    waiting : Out(1)
+        A whole word has not left.
     """
 
     def __init__(self, bits: int, ratio: int) -> None:
@@ -23,6 +28,7 @@ class Widen(wiring.Component):
             {
                 "i": In(stream.Signature(unsigned(bits))),
                 "o": Out(stream.Signature(unsigned(bits * ratio))),
+                "waiting": Out(1),
             }
         )
 
@@ -33,25 +39,32 @@ class Widen(wiring.Component):
                 self.o.valid.eq(self.i.valid),
                 self.o.payload.eq(self.i.payload),
                 self.i.ready.eq(self.o.ready),
+                self.waiting.eq(self.i.valid),
             ]
             return m
-        word = Signal(self._bits * self._ratio, reset_less=True)
+        word, whole = (
+            Signal(self._bits * self._ratio, name=name, reset_less=True)
+            for name in ("word", "whole")
+        )
         count = Signal(range(self._ratio))
-        last = count == self._ratio - 1
+        complete = Signal()
         m.d.comb += [
-            self.o.payload.eq(word),
-            self.i.ready.eq(~self.o.valid | self.o.ready),
+            self.o.payload.eq(whole),
+            self.i.ready.eq(~(complete & self.o.valid)),
+            self.waiting.eq(complete | self.o.valid),
         ]
-        with m.If(self.o.ready):
+        with m.If(self.o.valid & self.o.ready):
             m.d.sync += self.o.valid.eq(0)
+        with m.If(complete & ~self.o.valid):
+            m.d.sync += [whole.eq(word), self.o.valid.eq(1), complete.eq(0)]
         with m.If(self.i.valid & self.i.ready):
+            last = count == self._ratio - 1
             m.d.sync += [
                 word.eq(Cat(word, self.i.payload)[self._bits :]),
-                self.o.valid.eq(last),
-                count.eq(count + 1),
+                count.eq(Mux(last, 0, count + 1)),
             ]
             with m.If(last):
-                m.d.sync += count.eq(0)
+                m.d.sync += complete.eq(1)
         return m
 
 

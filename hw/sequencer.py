@@ -197,12 +197,14 @@ class Sequencer(wiring.Component):
             with m.State("FETCHED"):
                 with m.If(is_header | datapath.start):
                     m.next = "REST"
+        takes = Signal()
         with m.FSM() as life:
             # Continuous assignments, for Icarus: see `hw.drain`.
             m.d.comb += [
                 clearing.eq(life.ongoing("CLEAR")),
                 datapath.clear.eq(clearing),
                 is_header.eq(life.ongoing("HEADER")),
+                takes.eq(life.ongoing("TAKE")),
                 datapath.start.eq(life.ongoing("BEGIN")),
                 datapath.store.valid.eq(life.ongoing("STORE") & stores),
                 counting.eq(life.ongoing("COUNT")),
@@ -238,10 +240,11 @@ class Sequencer(wiring.Component):
                         m.next = "BAD HEADER"
             with m.State("NEXT"):
                 with m.If(fetched):
-                    m.d.sync += [tile.eq(next_tile), tiles_left.eq(tiles_left - 1)]
-                    m.next = "BEGIN"
-                    with m.If(bad):
-                        m.next = "BAD TILE"
+                    m.next = "TAKE"
+            with m.State("TAKE"):
+                m.next = "BEGIN"
+                with m.If(bad):
+                    m.next = "BAD TILE"
             with m.State("BEGIN"):
                 m.next = "RUN"
             with m.State("RUN"):
@@ -255,7 +258,7 @@ class Sequencer(wiring.Component):
                     m.next = "WRITE"
             with m.State("WRITE"):
                 # The last beat of counters is on its way before the tile's first follows it.
-                with m.If((tiles_left != 0) & ~pack.o.valid):
+                with m.If((tiles_left != 0) & ~pack.waiting):
                     m.next = "NEXT"
                 with m.If((tiles_left == 0) & datapath.written):
                     m.next = "END"
@@ -267,6 +270,8 @@ class Sequencer(wiring.Component):
                 m.next = "FAULT"
             with m.State("FAULT"):
                 pass
+        with m.If(takes):
+            m.d.sync += [tile.eq(next_tile), tiles_left.eq(tiles_left - 1)]
         return m
 
 

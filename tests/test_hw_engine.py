@@ -166,7 +166,7 @@ def test_counters_add_up() -> None:
         await host.begin(context, layer)
         cycles = 0
         context.set(engine.ofm.ready, 1)
-        while context.get(engine.busy):
+        while context.get(engine.working):
             await context.tick()
             cycles += 1
         await context.tick()  # the last cycle's events are counted in it

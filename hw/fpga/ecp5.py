@@ -126,6 +126,7 @@ def place_and_route(
         "--lpf": str(constraints.resolve()),
         "--seed": str(seed),
         "--report": report.name,
+        "--placer": "static",
         "--router": "router2",
     }
     arguments = [word for pair in options.items() for word in pair]
