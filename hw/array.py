@@ -40,7 +40,7 @@ class MacArray(wiring.Component):
     Members
     -------
     layer : In(LayerDescriptor)
-        Stable while tasks are in flight.
+        Stable from two cycles before the first task on, and while tasks are in flight.
     tasks : In(stream of Task)
     ifm_address : Out(address).array(P)
     ifm_data : In(8 * V).array(P)

@@ -84,18 +84,19 @@ class EdgeRows(wiring.Component):
         channels_left = Signal(signed(bits_for(config.most_channels) + 1))
         clear = Signal(range(3))
         target = self.writes.payload
-        wanted = Signal()
+        wanted, last = Signal(), Signal()
         m.d.comb += [
             wanted.eq((channels_left > 0) & (clear != 0) & ~self.start),
             self.writes.valid.eq(wanted & self.words.valid),
             self.words.ready.eq(wanted & self.writes.ready),
             target.word.eq(self.words.payload),
-            self.restored.eq(self.words.valid & self.words.ready & (target.index == last_index)),
+            last.eq(self.words.valid & self.words.ready & (target.index == last_index)),
+            self.restored.eq(delayed(m, last, 1)),  # as the word is
         ]
-        m.d.sync += clear.eq(clear + self.drained - self.restored)
+        m.d.sync += clear.eq(clear + self.drained - last)
         with m.If(self.words.valid & self.words.ready):
             m.d.sync += target.index.eq(target.index + 1)
-        with m.If(self.restored):
+        with m.If(last):
             m.d.sync += [
                 target.index.eq(0),
                 target.bank.eq(~target.bank),

@@ -127,7 +127,8 @@ class OfmBanks(wiring.Component):
         with m.If(self.start):
             m.d.sync += bank.eq(0)
 
-        # Results are written first, edge rows where there is none; those are read where no word
+        # What is written is so a cycle later; the first to read it come later still. Results are
+        # written first, edge rows where there is none; those are read where no word
         # leaves.
         stored = edges.writes
         m.d.comb += stored.ready.eq(~(self.write & (self.write_bank == stored.payload.bank)))
@@ -137,24 +138,31 @@ class OfmBanks(wiring.Component):
             m.submodules[f"bank{number}"] = ram
             write_port = ram.write_port(granularity=8)
             read_port = ram.read_port()
+            address, enable = Signal.like(write_port.addr), Signal.like(write_port.en)
+            word = Signal.like(write_port.data)
+            m.d.sync += [
+                write_port.addr.eq(address),
+                write_port.en.eq(enable),
+                write_port.data.eq(word),
+            ]
             leaves = busy & (bank == number)
             m.d.comb += read_port.addr.eq(Mux(leaves, drain.address, edges.index))
             read_words.append(read_port.data)
             with m.If(clear & clear_bank[number]):
-                m.d.comb += [write_port.addr.eq(clear_index), write_port.en.eq(-1)]
+                m.d.comb += [address.eq(clear_index), enable.eq(-1)]
             with m.Elif(self.write & (self.write_bank == number)):
                 m.d.comb += [
-                    write_port.addr.eq(self.write_index),
-                    write_port.data.eq(self.value.replicate(config.group)),
-                    write_port.en.bit_select(self.write_lane, 1).eq(1),
+                    address.eq(self.write_index),
+                    word.eq(self.value.replicate(config.group)),
+                    enable.bit_select(self.write_lane, 1).eq(1),
                 ]
             with m.Else():
                 m.d.comb += [
-                    write_port.addr.eq(stored.payload.index),
-                    write_port.data.eq(stored.payload.word),
+                    address.eq(stored.payload.index),
+                    word.eq(stored.payload.word),
                 ]
                 with m.If(stored.valid & (stored.payload.bank == number)):
-                    m.d.comb += write_port.en.eq(-1)
+                    m.d.comb += enable.eq(-1)
         edge_bank = Signal()
         m.d.sync += edge_bank.eq(edges.bank)
         m.d.sync += [

@@ -24,7 +24,6 @@ from hw.config import Config
 from hw.descriptor import LayerDescriptor, PredictorRecord
 from hw.multiplier import Multiplier
 from hw.pipeline import clamp, delayed, round_shift
-from hw.scheduler import advance_residue
 from hw.work import WorkItem
 
 __all__ = ["LATENCY", "Predictor"]
@@ -45,7 +44,7 @@ class Predictor(wiring.Component):
     Members
     -------
     layer : In(LayerDescriptor)
-        Stable while a channel is in work.
+        Stable from two cycles before the first record on, and while a channel is in work.
     records : In(stream of PredictorRecord)
         One for each channel, taken when the channel before has left.
     recalled : In(stream of u8)
@@ -91,20 +90,28 @@ class Predictor(wiring.Component):
         row_in_map, above_in_map = Signal(), Signal()
         scored_rows = Signal(3)  # this row, the one above, the one above that
         last_row, last_col = Signal(), Signal()
-        residue = Signal(range(MAX_PERIOD))
-        row_residue = Signal(range(MAX_PERIOD))
         restored = Signal()
         in_map = Signal()
         col_in_map = Signal()
         computed = Signal()
         step = Signal()
-        at_width = col == layer.width
+        # The pattern, turned so that its lowest bit is that of the position, or of its row's first.
+        pattern, row_pattern = Signal(MAX_PERIOD), Signal(MAX_PERIOD)
+        top = Signal(MAX_PERIOD)
+        last_in_map = Signal.like(layer.width)
+        m.d.sync += [
+            top.eq(Cat(layer.period == n + 1 for n in range(MAX_PERIOD))),
+            last_in_map.eq(layer.width - 1),
+        ]
+
+        def turned(bits):
+            return Cat(Mux(top[n], bits[0], bits[n + 1 : n + 2]) for n in range(MAX_PERIOD))
+
         recalls = in_map & restored
         takes = computed & ~restored
         m.d.comb += [
-            col_in_map.eq(~(at_width | last_col)),
             in_map.eq(row_in_map & col_in_map),
-            computed.eq(in_map & (layer.pattern >> residue)[0]),
+            computed.eq(in_map & pattern[0]),
             step.eq(running & (~recalls | self.recalled.valid) & (~takes | self.values.valid)),
             self.recalled.ready.eq(running & recalls & enable),
             self.values.ready.eq(running & takes & enable),
@@ -115,8 +122,7 @@ class Predictor(wiring.Component):
         index = Signal(pixels)
         base = Signal(address)
         row_base = Signal(address)
-        at_residue = Signal(range(MAX_PERIOD))
-        at_row_residue = Signal(range(MAX_PERIOD))
+        at_pattern, at_row_pattern = Signal(MAX_PERIOD), Signal(MAX_PERIOD)
         with m.If(idle & self.records.valid):
             m.d.sync += [
                 idle.eq(0),
@@ -125,19 +131,20 @@ class Predictor(wiring.Component):
                 restored.eq(layer.first_row != 0),
                 row_in_map.eq(1),
                 scored_rows.eq(layer.scored_row == 0),
-                *(s.eq(0) for s in (row, col, residue, row_residue)),
-                *(s.eq(0) for s in (above_in_map, last_row, last_col)),
-                *(s.eq(0) for s in (index, at_residue, at_row_residue)),
+                col_in_map.eq(1),
+                *(s.eq(0) for s in (row, col, above_in_map, last_row, last_col, index)),
+                *(s.eq(layer.pattern) for s in (pattern, row_pattern)),
+                *(s.eq(layer.pattern) for s in (at_pattern, at_row_pattern)),
                 *(s.eq(layer.base) for s in (base, row_base)),
             ]
         with m.If(step & enable):
             m.d.sync += [
                 col.eq(col + 1),
-                last_col.eq(at_width),
-                residue.eq(advance_residue(residue, 1, layer.period)),
+                col_in_map.eq(col_in_map & (col != last_in_map)),
+                last_col.eq(~col_in_map & ~last_col),
+                pattern.eq(turned(pattern)),
             ]
             with m.If(last_col):
-                start_residue = advance_residue(row_residue, 1, layer.period)
                 following = Signal.like(row)
                 m.d.comb += following.eq(row + 1)
                 m.d.sync += [
@@ -149,8 +156,9 @@ class Predictor(wiring.Component):
                     ),
                     last_row.eq(row == layer.scored_end),
                     col.eq(0),
-                    residue.eq(start_residue),
-                    row_residue.eq(start_residue),
+                    col_in_map.eq(1),
+                    pattern.eq(turned(row_pattern)),
+                    row_pattern.eq(turned(row_pattern)),
                     restored.eq(restored & (following != layer.first_row)),
                 ]
                 with m.If(last_row):
@@ -205,7 +213,7 @@ class Predictor(wiring.Component):
         survives = Signal()
         item = self.survivors.payload
         m.d.comb += [
-            predicted.eq(enable & decide & scored & ~(layer.pattern >> at_residue)[0]),
+            predicted.eq(enable & decide & scored & ~at_pattern[0]),
             survives.eq(layer2.sum > record.threshold),
             self.kept.eq(predicted & survives),
             self.skipped.eq(predicted & ~survives),
@@ -222,15 +230,14 @@ class Predictor(wiring.Component):
                 m.d.sync += [
                     index.eq(index + 1),
                     base.eq(base + layer.col_step),
-                    at_residue.eq(advance_residue(at_residue, 1, layer.period)),
+                    at_pattern.eq(turned(at_pattern)),
                 ]
                 with m.If(row_ends):
-                    next_row_residue = advance_residue(at_row_residue, 1, layer.period)
                     m.d.sync += [
                         base.eq(row_base + layer.row_step),
                         row_base.eq(row_base + layer.row_step),
-                        at_residue.eq(next_row_residue),
-                        at_row_residue.eq(next_row_residue),
+                        at_pattern.eq(turned(at_row_pattern)),
+                        at_row_pattern.eq(turned(at_row_pattern)),
                     ]
             with m.If(end):
                 m.d.sync += idle.eq(1)

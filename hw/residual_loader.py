@@ -10,6 +10,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.axi import BEATS_BITS, Request
 from hw.config import Config
+from hw.multiplier import product
+from hw.pipeline import delayed
 from hw.program import TileDescriptor
 from hw.resize import Widen
 
@@ -61,8 +63,13 @@ class ResidualLoader(wiring.Component):
         address = Signal.like(tile.residual_address)
         asking = Signal()
         request = self.requests.payload
-        pixels = Signal(BEATS_BITS)
-        m.d.sync += pixels.eq((tile.width - 1) * tile.residual_stride + 1)
+        # A row's length takes three cycles to work out.
+        steps, pixels = Signal.like(tile.width), Signal(BEATS_BITS)
+        m.d.sync += [
+            steps.eq(tile.width - 1),
+            pixels.eq(product(m, steps, tile.residual_stride) + 1),
+        ]
+        begins = delayed(m, self.start, 2)
         m.d.comb += [
             self.requests.valid.eq(asking),
             request.address.eq(address),
@@ -80,7 +87,7 @@ class ResidualLoader(wiring.Component):
                 ]
                 with m.If(plane + 1 == tile.residual_planes):
                     m.d.sync += asking.eq(0)
-        with m.If(self.start):
+        with m.If(begins):
             m.d.sync += [
                 asking.eq(tile.residual & (tile.residual_planes != 0)),
                 row.eq(0),

@@ -14,11 +14,12 @@ from amaranth.utils import bits_for, ceil_log2
 from golden.pattern import MAX_PERIOD
 from hw.config import Config
 from hw.descriptor import LayerDescriptor
+from hw.multiplier import Multiplier
 from hw.work import WorkItem
 
 __all__ = ["LATENCY", "PatternScheduler", "advance_residue"]
 
-LATENCY = 2 * MAX_PERIOD + 1
+LATENCY = 2 * MAX_PERIOD + 2
 """Cycles from a start to its first item."""
 
 _JUMP = data.StructLayout({"computed": 1, "gap": range(MAX_PERIOD + 1), "after": range(MAX_PERIOD)})
@@ -67,27 +68,40 @@ class PatternScheduler(wiring.Component):
         row_base = Signal(address)
         channels_left = Signal(bits_for(self._config.most_channels))
 
-        # The walk runs one stage ahead of the items, whose address takes a multiplication.
+        # The walk runs two stages ahead of the items, whose address takes a multiplication.
         room = ~self.items.valid | self.items.ready
-        with m.If(self.items.ready):
-            m.d.sync += self.items.valid.eq(0)
+        item = self.items.payload
+        found, ends = Signal(), Signal()
+        index, line = Signal.like(item.pixel.index), Signal.like(item.pixel.base)
+        m.submodules.product = product = Multiplier(
+            col.shape(), layer.col_step.shape(), holds_factors=False
+        )
+        m.d.comb += [product.a.eq(col), product.b.eq(layer.col_step), product.enable.eq(room)]
+        with m.If(room):
+            m.d.sync += [
+                found.eq(0),
+                self.items.valid.eq(found),
+                item.end.eq(ends),
+                item.pixel.index.eq(index),
+                item.pixel.base.eq(line + product.product),
+            ]
 
         # The jumps, from the last residue to the first: one further where there is no `I_s`.
         m.submodules.jumps = jumps = memory.Memory(shape=_JUMP, depth=MAX_PERIOD, init=[])
-        found = jumps.write_port()
+        distance = jumps.write_port()
         along, next_row = jumps.read_port(domain="comb"), jumps.read_port(domain="comb")
         bits = Signal(2 * MAX_PERIOD)
         residue = Signal(range(2 * MAX_PERIOD))
         gap = Signal(range(MAX_PERIOD + 1))
         m.d.comb += [
-            found.addr.eq(residue),
-            found.data.computed.eq(bits[-2]),
-            found.data.gap.eq(Mux(bits[-1], 1, gap + 1)),
-            found.data.after.eq(advance_residue(found.addr, found.data.gap, layer.period)),
+            distance.addr.eq(residue),
+            distance.data.computed.eq(bits[-2]),
+            distance.data.gap.eq(Mux(bits[-1], 1, gap + 1)),
+            distance.data.after.eq(advance_residue(distance.addr, distance.data.gap, layer.period)),
             along.addr.eq(jump.after),
             next_row.addr.eq(below),
         ]
-        m.d.sync += [gap.eq(found.data.gap), bits.eq(bits << 1), residue.eq(residue - 1)]
+        m.d.sync += [gap.eq(distance.data.gap), bits.eq(bits << 1), residue.eq(residue - 1)]
 
         next_col = Signal(pixels + 1)
         m.d.comb += next_col.eq(col + jump.gap)
@@ -120,7 +134,7 @@ class PatternScheduler(wiring.Component):
                     ]
                     m.next = "PREPARE"
             with m.State("PREPARE"):
-                m.d.comb += found.en.eq(1)
+                m.d.comb += distance.en.eq(1)
                 with m.If(residue == 0):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
@@ -131,10 +145,10 @@ class PatternScheduler(wiring.Component):
             with m.State("WALK"):
                 with m.If(room):
                     m.d.sync += [
-                        self.items.valid.eq(jump.computed),
-                        self.items.payload.end.eq(0),
-                        self.items.payload.pixel.index.eq(row_index + col),
-                        self.items.payload.pixel.base.eq(row_base + col * layer.col_step),
+                        found.eq(jump.computed),
+                        ends.eq(0),
+                        index.eq(row_index + col),
+                        line.eq(row_base),
                     ]
                     with m.If(next_col < layer.width):
                         m.d.sync += [col.eq(next_col), jump.eq(along.data)]
@@ -151,8 +165,8 @@ class PatternScheduler(wiring.Component):
             with m.State("END"):
                 with m.If(room):
                     m.d.sync += [
-                        self.items.valid.eq(1),
-                        self.items.payload.end.eq(1),
+                        found.eq(1),
+                        ends.eq(1),
                         *restart(),
                         channels_left.eq(channels_left - 1),
                     ]

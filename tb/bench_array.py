@@ -14,7 +14,7 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden import arithmetic
 from hw.array import READ_LATENCY, TASKS_IN_FLIGHT
@@ -163,6 +163,7 @@ class TB:
         """Do tasks of one layer and compare their results."""
         self.memories = memories.words
         self.dut.layer.value = kernel.descriptor
+        await ClockCycles(self.dut.clk, 2)
         self.busy, self.handed_out = [], []
         layout = Task(self.config)
         self.tasks.send(layout.const(task).as_bits() for task in tasks)

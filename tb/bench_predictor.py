@@ -11,7 +11,7 @@ from typing import Any
 import cocotb
 import numpy as np
 import torch
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden import arithmetic
 from golden.layers import Predictor, scores
@@ -124,9 +124,10 @@ class TB:
         await start(self.dut)
         cocotb.start_soon(self._count())
 
-    def send(self, layer: Map, channels: list[Channel]) -> None:
+    async def send(self, layer: Map, channels: list[Channel]) -> None:
         """Give it a layer; its survivors are to be collected before the next."""
         self.dut.layer.value = layer.descriptor(zap=1)
+        await ClockCycles(self.dut.clk, 2)
         self.records.send(channel.payload for channel in channels)
         for channel in channels:
             self.recalled.send(channel.above.flatten().tolist())
@@ -150,7 +151,7 @@ async def finds_the_survivors(dut: Any) -> None:
     for layer in Map.several(orders.config, rng, orders.count, widest=orders.config.row_pixels):
         channels = [Channel.draw(layer, rng) for _ in range(rng.randint(1, 5))]
         tb.kept = tb.skipped = 0
-        tb.send(layer, channels)
+        await tb.send(layer, channels)
         for number, channel in enumerate(channels):
             received = await collect(tb.survivors, len(channel.items))
             items = work_items(orders.config, received)
@@ -172,7 +173,7 @@ async def keeps_its_rate(dut: Any) -> None:
     await tb.start()
     for layer in Map.several(orders.config, rng, orders.count, widest=orders.config.row_pixels):
         channels = [Channel.draw(layer, rng) for _ in range(3)]
-        tb.send(layer, channels)
+        await tb.send(layer, channels)
         ends = []
         for channel in channels:
             await collect(tb.survivors, len(channel.items))
