@@ -29,7 +29,8 @@ READ_LATENCY = 4
 """Cycles from an address at a buffer to its word: two registers, the memory's own, and one more."""
 
 TASKS_IN_FLIGHT = 16
-"""Tasks between issue and their last result; covers the pipeline's latency at one-word kernels."""
+"""Tasks between issue and their last result, a power of two: as many of one-word kernels as the
+pipeline holds, and more."""
 
 _LEVELS_PER_STAGE = 2
 
