@@ -32,7 +32,7 @@ _CLOCK_AND_RESET = {"clk": "in", "rst": "in"}
 def emit(component: wiring.Component, name: str, platform: object = None) -> str:
     """The Verilog text of a component; its ports are named as its signature names them.
 
-    It is for any device, or for that of `platform` alone (`hw.multiplier`).
+    It is for any device, or for that of `platform` alone (`hw.multiplier`, `hw.copies`).
     """
     return verilog.convert(component, name=name, platform=platform, strip_internal_attrs=True)
 
