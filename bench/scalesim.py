@@ -24,6 +24,9 @@ __all__ = ["MOST_MACS", "array_shape", "cycles", "unstalled_cycles"]
 MOST_MACS = 20_000_000
 """Of a layer that is run unless more are asked for; SCALE-Sim takes a minute for one of so many."""
 
+_COMMITTED = Path("docs/results/bench")
+_FILE = "scalesim.json"
+
 _CONFIG = """\
 [general]
 run_name = run
@@ -86,23 +89,35 @@ def unstalled_cycles(config: Config, layer: Layer) -> int:
     return folds * (products + rows + columns - 2)
 
 
-def cycles(measurement: Measurement, python: Path, cache: Path, most_macs: int) -> dict[str, int]:
-    """Cycles of each convolution of at most so many MACs, prefetch included.
+def _known(folder: Path) -> dict[str, int]:
+    """What is known, by layer and array: in that folder, and for the committed results."""
+    known: dict[str, int] = {}
+    for file in (_COMMITTED / _FILE, folder / _FILE):
+        if file.exists():
+            known |= json.loads(file.read_text())
+    return known
 
-    `python` has `bench/requirements-scalesim.txt` installed. What was run before is in the file
-    `cache`. Raises UserError where SCALE-Sim fails.
+
+def cycles(
+    measurement: Measurement, folder: Path, python: Path | None, most_macs: int
+) -> dict[str, int]:
+    """Cycles of convolutions, prefetch included: those that are known, and of at most so many MACs.
+
+    The latter are run where there is a `python` that has `bench/requirements-scalesim.txt`
+    installed, and then known in `folder`. Raises UserError where SCALE-Sim fails.
     """
     config = measurement.config
-    known: dict[str, int] = json.loads(cache.read_text()) if cache.exists() else {}
+    known = _known(folder)
     result = {}
     for layer in measurement.layers:
         if not layer.convolution:
             continue
         row = _row(layer)
         key = f"{row} {config.multipliers} {config.bus_bytes} {_memories(config)}"
-        if key not in known and layer.macs <= most_macs:
+        if python is not None and key not in known and layer.macs <= most_macs:
             known[key] = _run(config, row, python)
-            cache.write_text(json.dumps(known, indent=1) + "\n")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / _FILE).write_text(json.dumps(known, indent=1) + "\n")
         if key in known:
             result[layer.name] = known[key]
     return result

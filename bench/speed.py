@@ -74,11 +74,9 @@ def main() -> None:
             save(new, _BUILD)
         measurement = load(file)
         save(measurement, counted)
-        peer = {}
-        if arguments.scalesim is not None:
-            cache = _BUILD / "scalesim.json"
-            most = arguments.scalesim_macs
-            peer = scalesim.cycles(measurement, arguments.scalesim, cache, most)
+        peer = scalesim.cycles(
+            measurement, arguments.out, arguments.scalesim, arguments.scalesim_macs
+        )
         rows += summarise(measurement, peer, predicted(measurement))
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "summary.json").write_text(json.dumps(rows, indent=1) + "\n")
