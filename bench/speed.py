@@ -44,6 +44,8 @@ from tb.progress import reporting
 __all__ = ["predicted", "summarise"]
 
 _BUILD = Path("build/bench")
+_WIDTH = 175
+"""Of the table, in characters."""
 
 
 def main() -> None:
@@ -81,7 +83,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "summary.json").write_text(json.dumps(rows, indent=1) + "\n")
     with (arguments.out / "summary.txt").open("w") as file:
-        for console in (Console(width=150), Console(file=file, width=150)):
+        for console in (Console(width=_WIDTH), Console(file=file, width=_WIDTH)):
             for network in dict.fromkeys(row["network"] for row in rows):
                 console.print(_table([row for row in rows if row["network"] == network]))
             console.print(_energy_table([row for row in rows if row["layer"] is None]))
