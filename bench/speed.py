@@ -142,9 +142,10 @@ def _figures(
 ) -> dict[str, Any]:
     config = measurement.config
     runs = [layer.run for layer in layers]
-    unstalled = {layer.name: scalesim.unstalled_cycles(config, layer) for layer in layers}
     whole = all(layer.name in peer for layer in layers)
-    least = sum(peer.get(name, fewest) for name, fewest in unstalled.items())
+    least = sum(
+        peer.get(layer.name) or scalesim.unstalled_cycles(config, layer) for layer in layers
+    )
     off, on = (energy(config, layers, which) for which in ("off", "on"))
     remain = sum(run.macs - run.skipped_macs for run in runs)
     return {

@@ -17,7 +17,7 @@ from hw.descriptor import LayerDescriptor
 from hw.multiplier import Multiplier
 from hw.work import WorkItem
 
-__all__ = ["LATENCY", "PatternScheduler", "advance_residue"]
+__all__ = ["LATENCY", "PatternScheduler"]
 
 LATENCY = 2 * MAX_PERIOD + 2
 """Cycles from a start to its first item."""
@@ -26,7 +26,7 @@ _JUMP = data.StructLayout({"computed": 1, "gap": range(MAX_PERIOD + 1), "after":
 """Of a residue: whether `I_s` has it, the distance to the next that it has, and which that is."""
 
 
-def advance_residue(residue, by, period):
+def _advance_residue(residue, by, period):
     """(residue + by) mod period, for residue < period and by <= period."""
     moved = residue + by
     return Mux(moved >= period, moved - period, moved)
@@ -97,7 +97,9 @@ class PatternScheduler(wiring.Component):
             distance.addr.eq(residue),
             distance.data.computed.eq(bits[-2]),
             distance.data.gap.eq(Mux(bits[-1], 1, gap + 1)),
-            distance.data.after.eq(advance_residue(distance.addr, distance.data.gap, layer.period)),
+            distance.data.after.eq(
+                _advance_residue(distance.addr, distance.data.gap, layer.period)
+            ),
             along.addr.eq(jump.after),
             next_row.addr.eq(below),
         ]
@@ -110,7 +112,7 @@ class PatternScheduler(wiring.Component):
             return [
                 col.eq(0),
                 jump.eq(next_row.data),
-                below.eq(advance_residue(below, 1, layer.period)),
+                below.eq(_advance_residue(below, 1, layer.period)),
             ]
 
         def restart():
