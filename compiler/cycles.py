@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.program import DENSE, Program
-from hw.array import READ_LATENCY
+from hw.array import latency as array_latency
 from hw.axi import BURST
 from hw.config import Config
 from hw.descriptor import header_words as record_words
@@ -33,8 +33,6 @@ Kept = float | np.ndarray
 
 _BURSTS = 16
 """Read bursts that a memory is taken to work on at a time."""
-_PIPELINE = READ_LATENCY + 7 + REQUANTISER_LATENCY
-"""From a task's last word to its activations in the bank."""
 _START = 12
 """From a tile's start to its first request, and from its last placement to the first task."""
 _BETWEEN = STORED_BYTES // 2 + 6
@@ -155,6 +153,8 @@ def tile_cycles(
     """Cycles of one tile from its descriptor's words."""
     channels, width, kernel = words["channels"], words["width"], words["kernel_words"]
     bus = config.bus_bytes
+    # From a task's last word to its activations in the bank.
+    pipeline = array_latency(config) + REQUANTISER_LATENCY
     beats_per_word, beats_per_group = config.lanes // bus, config.group // bus
 
     # Records and residual go on chip when the engine starts; before, their queues fill.
@@ -180,11 +180,11 @@ def tile_cycles(
     loads[: config.group] -= group_beats / config.group
     loads[0] -= record_beats
     smooth = _smoothed(array, computed) if words["zap"] else array
-    needs = [smooth, walk, loads, (smooth + _PIPELINE) / 2]
+    needs = [smooth, walk, loads, (smooth + pipeline) / 2]
     flush = 0.0
     if words["zap"]:
         positions = (words["scored_end"] + 2) * (width + 2) + PREDICTOR_LATENCY
-        flush = 2 * (width + 2) + PREDICTOR_LATENCY + _PIPELINE
+        flush = 2 * (width + 2) + PREDICTOR_LATENCY + pipeline
         late = second_pass * min(2 / max(rows, 1), 1)
         meanwhile = min(VALUES, computed) / config.pes * task
         needs += [positions, smooth + np.maximum(flush - late - meanwhile, 0)]
@@ -194,7 +194,7 @@ def tile_cycles(
     # Groups of G channels leave behind the array; the last one is waited for.
     leaves, clears = _leaving(config, words)
     groups = np.add.reduceat(channel, np.arange(0, channels, config.group))
-    compute = float(np.maximum(groups, leaves + clears).sum()) + flush + _PIPELINE
+    compute = float(np.maximum(groups, leaves + clears).sum()) + flush + pipeline
     # Nothing begins before the first of them are there, and the pattern's distances.
     compute += max(record_beats, group_beats, SCHEDULER_LATENCY)
     store = leaves + latency + _START

@@ -6,7 +6,7 @@ pixels that are to be computed, a skipped activation never reaches the array.
 
 Throughput: one word of V products for each PE a cycle, and one finished pixel a cycle, so tasks
 shorter than P cycles wait for the results before them. Latency from a task's last word to its first
-result: `READ_LATENCY` + 4 + ceil(log2(V) / 2) cycles when nothing waits.
+result: `latency` cycles when nothing waits.
 """
 
 from amaranth import Cat, Module, Signal
@@ -14,25 +14,32 @@ from amaranth.hdl import signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for, ceil_log2
+from amaranth.utils import ceil_log2
 
 from hw.config import Config
 from hw.copies import LANES_TOGETHER, copies
+from hw.countdown import Countdown
 from hw.descriptor import LayerDescriptor
 from hw.multiplier import Multiplier
 from hw.pipeline import delayed
 from hw.work import Result, Task, sum_bits
 
-__all__ = ["READ_LATENCY", "TASKS_IN_FLIGHT", "MacArray"]
+__all__ = ["READ_LATENCY", "TASKS_IN_FLIGHT", "MacArray", "latency"]
 
-READ_LATENCY = 4
-"""Cycles from an address at a buffer to its word: two registers, the memory's own, and one more."""
+READ_LATENCY = 5
+"""Cycles from an address at a buffer to its word: three registers, the memory's, and one more."""
 
 TASKS_IN_FLIGHT = 16
 """Tasks between issue and their last result, a power of two: as many of one-word kernels as the
 pipeline holds, and more."""
 
 _LEVELS_PER_STAGE = 2
+"""Of adders; the first, behind a multiplier that is slow to answer, has a stage to itself."""
+
+
+def latency(config: Config) -> int:
+    """Cycles from a task's last word at the buffers to its first result."""
+    return READ_LATENCY + 5 + ceil_log2(config.lanes) // _LEVELS_PER_STAGE
 
 
 class MacArray(wiring.Component):
@@ -77,16 +84,10 @@ class MacArray(wiring.Component):
         task = self.tasks.payload
 
         # Issue: walk the kernel's words.
-        words = bits_for(config.weight_words)
         active = Signal()
         first = Signal()
-        inner_left = Signal(words)
-        outer_left = Signal(words)
-        # Whether these are the last ones: known when they come, not compared when they go.
-        inner_last, outer_last = Signal(), Signal()
-        one_inner, one_outer = Signal(), Signal()
-        m.d.sync += [one_inner.eq(layer.inner_count == 1), one_outer.eq(layer.outer_count == 1)]
-        last = inner_last & outer_last
+        inner, outer = Countdown(layer.inner_count), Countdown(layer.outer_count)
+        last = inner.last & outer.last
         in_flight = Signal(range(TASKS_IN_FLIGHT + 1))
         accept = self.tasks.valid & self.tasks.ready
         m.d.comb += [
@@ -98,18 +99,12 @@ class MacArray(wiring.Component):
             m.d.sync += [
                 first.eq(0),
                 self.weight_address.eq(self.weight_address + 1),
-                inner_left.eq(inner_left - 1),
-                inner_last.eq(inner_left == 2),
+                *inner.advance(),
             ]
             for address in self.ifm_address:
                 m.d.sync += address.eq(address + layer.inner_step)
-            with m.If(inner_last):
-                m.d.sync += [
-                    inner_left.eq(layer.inner_count),
-                    inner_last.eq(one_inner),
-                    outer_left.eq(outer_left - 1),
-                    outer_last.eq(outer_left == 2),
-                ]
+            with m.If(inner.last):
+                m.d.sync += outer.advance()
                 for address in self.ifm_address:
                     m.d.sync += address.eq(address + layer.outer_step)
             with m.If(last):
@@ -119,24 +114,22 @@ class MacArray(wiring.Component):
                 active.eq(1),
                 first.eq(1),
                 self.weight_address.eq(task.weight_base),
-                inner_left.eq(layer.inner_count),
-                inner_last.eq(one_inner),
-                outer_left.eq(layer.outer_count),
-                outer_last.eq(one_outer),
+                *inner.begin(),
+                *outer.begin(),
             ]
             for address, pixel in zip(self.ifm_address, task.pixels, strict=True):
                 m.d.sync += address.eq(pixel.base)
 
         # Multiply and add.
         sums = []
-        latency = 0
+        cycles = 0
         # Settled long before the first word: it may take its time to where it is needed.
         for ifm_word, is_signed in zip(
             self.ifm_data, copies(m, platform, layer.ifm_signed, config.pes), strict=True
         ):
-            total, latency = _dot_product(m, platform, ifm_word, self.weight_data, is_signed)
+            total, cycles = _dot_product(m, platform, ifm_word, self.weight_data, is_signed)
             sums.append(total)
-        delay = READ_LATENCY + latency
+        delay = READ_LATENCY + cycles
         step = delayed(m, active, delay)
         step_first = delayed(m, first, delay)
         step_last = delayed(m, active & last, delay)
@@ -217,14 +210,14 @@ def _dot_product(m: Module, platform: object, ifm_word, weight_word, ifm_signed)
         ]
         # At most 255 * 128 either way: a bit less than any nine-bit number could make it.
         level.append(multiplier.product[:16].as_signed())
-    latency = multiplier.latency
+    cycles = multiplier.latency
     depth = 0
     while len(level) > 1:
         level = [a + b for a, b in zip(level[::2], level[1::2], strict=True)]
         depth += 1
-        if depth % _LEVELS_PER_STAGE == 0 or len(level) == 1:
+        if depth % _LEVELS_PER_STAGE == 1 or len(level) == 1:
             registered = [Signal.like(total, reset_less=True) for total in level]
             m.d.sync += [r.eq(total) for r, total in zip(registered, level, strict=True)]
             level = registered
-            latency += 1
-    return level[0], latency
+            cycles += 1
+    return level[0], cycles

@@ -16,7 +16,7 @@ from hw.pipeline import delayed
 
 __all__ = ["IfmBuffer", "PartWrite", "WeightBuffer", "WordWrite"]
 
-assert READ_LATENCY == 4, "two registers, a synchronous memory, and a register"
+assert READ_LATENCY == 5, "three registers, a synchronous memory, and a register"
 
 _BANKS = 2
 
@@ -78,50 +78,60 @@ class IfmBuffer(wiring.Component):
         m = Module()
         config = self._config
         # A write waits in a register until its bank's shared port is free; which banks are read
-        # from is known a cycle after the addresses.
-        held = Signal()
+        # from is known a cycle after the addresses, and a cycle before it matters.
+        busy = Signal(_BANKS)
+        waits = Signal()
+        goes = Signal(_BANKS)
         write = Signal(PartWrite(config), reset_less=True)
         bank = Signal()
-        busy = Signal(_BANKS)
-        goes = held & ~busy.bit_select(bank, 1)
-        taken = self.writes.valid & self.writes.ready
-        m.d.comb += self.writes.ready.eq(~held | goes)
+        following = Mux(waits, bank, self.writes.payload.address.xor())
+        held = waits | self.writes.valid
+        taken_port = busy.bit_select(following, 1)
+        m.d.comb += self.writes.ready.eq(~waits)
         m.d.sync += [
-            held.eq(taken | (held & ~goes)),
             busy.eq(
                 reduce(or_, [1 << address.xor() for address in self.address[::2]])
                 & self.reading.replicate(_BANKS)
             ),
+            waits.eq(held & taken_port),
+            goes.eq(Mux(held & ~taken_port, 1 << following, 0)),
+            bank.eq(following),
         ]
-        with m.If(taken):
-            m.d.sync += [
-                write.eq(self.writes.payload),
-                bank.eq(self.writes.payload.address.xor()),
-            ]
+        with m.If(~waits):
+            m.d.sync += write.eq(self.writes.payload)
 
-        # Registers before the memories and behind them: they are far away, and slow to answer.
-        addresses = [delayed(m, address, 1) for address in self.address]
-        word, mask = delayed(m, write.word, 1), delayed(m, write.mask, 1)
-        shape = unsigned(8 * config.lanes)
+        # Registers before the memories and behind them: they are far away, and slow to answer. Each
+        # part of a word has a memory and addresses of its own.
+        addresses = [delayed(m, address, 2) for address in self.address]
+        word = delayed(m, write.word, 1)
+        parts = config.lanes // LANES_TOGETHER
         words: list[list] = [[] for _ in self.address]
         for number in range(_BANKS):
-            writes = goes & (bank == number)
-            written = delayed(m, writes, 1)
+            mask = delayed(m, Mux(goes[number], write.mask, 0), 1)
             for first in range(0, config.pes, 2):
-                ram = memory.Memory(shape=shape, depth=config.ifm_words // _BANKS, init=[])
-                m.submodules[f"ram{first // 2}_{number}"] = ram
-                shared = delayed(m, Mux(writes, write.address, addresses[first]), 1)
-                port = ram.write_port(granularity=8)
-                m.d.comb += [
-                    port.en.eq(Mux(written, mask, 0)),
-                    port.addr.eq(shared[1:]),
-                    port.data.eq(word),
-                ]
-                for place in range(first, min(first + 2, config.pes)):
-                    read = ram.read_port()
-                    own = shared if place == first else delayed(m, addresses[place], 1)
-                    m.d.comb += read.addr.eq(own[1:])
-                    words[place].append(read.data)
+                shared = Mux(goes[number], write.address, addresses[first])[1:]
+                asked = [shared, *(own[1:] for own in addresses[first + 1 : first + 2])]
+                asked = [copies(m, platform, address, parts) for address in asked]
+                read: list[list] = [[] for _ in asked]
+                for part in range(parts):
+                    ram = memory.Memory(
+                        shape=unsigned(8 * LANES_TOGETHER),
+                        depth=config.ifm_words // _BANKS,
+                        init=[],
+                    )
+                    m.submodules[f"ram{first // 2}_{number}_{part}"] = ram
+                    port = ram.write_port(granularity=8)
+                    m.d.comb += [
+                        port.en.eq(mask.word_select(part, LANES_TOGETHER)),
+                        port.addr.eq(asked[0][part]),
+                        port.data.eq(word.word_select(part, 8 * LANES_TOGETHER)),
+                    ]
+                    for address, data_read in zip(asked, read, strict=True):
+                        port = ram.read_port()
+                        m.d.comb += port.addr.eq(address[part])
+                        data_read.append(port.data)
+                for place, data_read in enumerate(read, first):
+                    words[place].append(Cat(data_read))
         for place, (even, odd) in enumerate(words):
             parity = delayed(m, addresses[place].xor(), 1)
             is_odd = copies(m, platform, parity, config.lanes, LANES_TOGETHER)

@@ -190,17 +190,18 @@ class Datapath(wiring.Component):
             ("records", records, ~records.requests.valid),
             ("residuals", residuals, residuals.done),
         ):
-            # Registers, as a whole descriptor hangs on the choice; so a part begins a cycle late.
+            # Registers, as a whole descriptor hangs on the choice; so a part begins a cycle late,
+            # and two cycles where it is ahead. When the next tile begins, both are the same.
             tile = Signal(TileDescriptor(config), reset_less=True, name=f"{name}_tile")
             ahead = Signal(name=f"{name}_ahead")
-            begins_early = early & free & ~ahead
+            goes_ahead = ahead & ~delayed(m, ahead, 1)
             m.d.comb += [
                 part.tile.eq(tile),
-                part.start.eq(delayed(m, Mux(begin, ~ahead, begins_early), 1)),
+                part.start.eq(delayed(m, goes_ahead | (begin & ~ahead), 1)),
             ]
             m.d.sync += [
-                tile.eq(Mux(ahead | begins_early, self.next, self.tile)),
-                ahead.eq(~begin & (ahead | begins_early)),
+                tile.eq(Mux(ahead, self.next, self.tile)),
+                ahead.eq(~begin & (ahead | (early & free))),
             ]
         ends = Signal()
         with m.FSM() as life:

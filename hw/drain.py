@@ -18,6 +18,7 @@ from amaranth.utils import bits_for, ceil_log2
 
 from golden import arithmetic
 from hw.config import Config
+from hw.countdown import Countdown
 from hw.descriptor import LayerDescriptor
 from hw.multiplier import WIDE_LATENCY, wide_product
 from hw.pipeline import clamp, delayed, round_shift
@@ -83,20 +84,19 @@ class Drain(wiring.Component):
 
         # The walk: windows in raster order, and in each its taps.
         coordinate = signed(bits_for(config.ofm_words) + 2)
-        rows_left, cols_left = Signal(len(layer.height)), Signal(len(layer.height))
-        taps_left, tap_rows_left = Signal(len(layer.height)), Signal(len(layer.height))
+        rows, cols = Countdown(pool.height), Countdown(pool.width)
+        tap_rows, taps = Countdown(pool.kernel_height), Countdown(pool.kernel_width)
         top, left = Signal(coordinate), Signal(coordinate)
         row, col = Signal(coordinate), Signal(coordinate)
         top_line, line = Signal(ceil_log2(config.ofm_words)), Signal(ceil_log2(config.ofm_words))
-        # Whether these are the last ones: known when they come, not compared when they go.
-        row_ends, tap_rows_end, cols_end = Signal(), Signal(), Signal()
         first = Signal()
         reserved = Signal(range(_QUEUE + 1))
         tap = Signal()
         spilling = Signal()
-        last = Signal()
+        last, last_window = Signal(), Signal()
         m.d.comb += [
-            last.eq(row_ends & tap_rows_end),
+            last.eq(taps.last & tap_rows.last),
+            last_window.eq(cols.last & rows.last),
             self.address.eq(line + col),
             self.read.eq(
                 tap & (row >= 0) & (row < layer.height) & (col >= 0) & (col < layer.width)
@@ -110,14 +110,7 @@ class Drain(wiring.Component):
                 line.eq(at_line),
                 left.eq(at_left),
                 col.eq(at_left),
-                taps_left.eq(pool.kernel_width),
-                row_ends.eq(pool.kernel_width == 1),
-                tap_rows_left.eq(pool.kernel_height),
-                tap_rows_end.eq(pool.kernel_height == 1),
             ]
-
-        def begin_row_of_windows():
-            return [cols_left.eq(pool.width), cols_end.eq(pool.width == 1)]
 
         def end_windows():
             m.next = "DONE"
@@ -127,14 +120,14 @@ class Drain(wiring.Component):
                     row.eq(0),
                     col.eq(0),
                     line.eq(layer.pixels - layer.spilled),
-                    row_ends.eq(1),
-                    tap_rows_end.eq(1),
+                    taps.last.eq(1),
+                    tap_rows.last.eq(1),
                 ]
                 m.next = "SPILL"
 
         len_average = _COMBINED + config.group + _AVERAGED
         phase = Signal(range(len_average + 1))
-        averaged = Signal()
+        averaged, averages_last = Signal(), Signal()
         reading = Signal()
         with m.FSM() as walk:
             # Continuous assignments: Icarus evaluates a process that depends on the state alone
@@ -149,8 +142,7 @@ class Drain(wiring.Component):
             with m.State("REST"):
                 with m.If(self.go):
                     m.d.sync += [
-                        rows_left.eq(pool.height),
-                        *begin_row_of_windows(),
+                        *(s for steps in (rows, cols, tap_rows, taps) for s in steps.begin()),
                         top.eq(pool.top),
                         top_line.eq(pool.first_line),
                         *begin_window(pool.top, pool.first_line, pool.left),
@@ -158,34 +150,25 @@ class Drain(wiring.Component):
                     m.next = "READ"
             with m.State("READ"):
                 with m.If(tap):
-                    m.d.sync += [
-                        first.eq(0),
-                        col.eq(col + 1),
-                        taps_left.eq(taps_left - 1),
-                        row_ends.eq(taps_left == 2),
-                    ]
-                    with m.If(row_ends):
+                    m.d.sync += [first.eq(0), col.eq(col + 1), *taps.advance()]
+                    with m.If(taps.last):
                         m.d.sync += [
                             row.eq(row + 1),
                             line.eq(line + layer.width),
                             col.eq(left),
-                            taps_left.eq(pool.kernel_width),
-                            row_ends.eq(pool.kernel_width == 1),
-                            tap_rows_left.eq(tap_rows_left - 1),
-                            tap_rows_end.eq(tap_rows_left == 2),
+                            *tap_rows.advance(),
                         ]
                     with m.If(last):
                         m.d.sync += [
-                            cols_left.eq(cols_left - 1),
-                            cols_end.eq(cols_left == 2),
+                            averages_last.eq(last_window),
+                            *cols.advance(),
                             *begin_window(top, top_line, left + pool.stride_width),
                         ]
-                        with m.If(cols_end):
+                        with m.If(cols.last):
                             below = top + pool.stride_height
                             line_below = top_line + pool.line_step
                             m.d.sync += [
-                                rows_left.eq(rows_left - 1),
-                                *begin_row_of_windows(),
+                                *rows.advance(),
                                 top.eq(below),
                                 top_line.eq(line_below),
                                 *begin_window(below, line_below, pool.left),
@@ -193,13 +176,13 @@ class Drain(wiring.Component):
                         with m.If(pool.average):
                             m.d.sync += phase.eq(0)
                             m.next = "AVERAGE"
-                        with m.Elif(cols_end & (rows_left == 1)):
+                        with m.Elif(last_window):
                             end_windows()
             with m.State("AVERAGE"):
                 m.d.sync += phase.eq(phase + 1)
                 with m.If(averaged):
                     m.next = "READ"
-                    with m.If(rows_left == 0):
+                    with m.If(averages_last):
                         end_windows()
             with m.State("SPILL"):
                 with m.If(tap):

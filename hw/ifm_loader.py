@@ -8,10 +8,13 @@ Where a pixel has few channels, a word of the buffer holds a patch of `pack_heig
 pixels (`compiler.lower`), one for every 2**`ifm_col_shift`-th column. Each row of the ifm is then
 asked for in as many passes as a patch has rows, and placed as the first, second, ... row of patches
 that begin in it or above. A window slides along: where its newest pixel is the last of a patch's
-row, that row is written. Throughput: a beat a cycle; it takes two, one to find its place.
+row, that row is written. Throughput: a beat a cycle; it takes three, to find its place, to be
+turned to it, and to join what is there.
 """
 
-from amaranth import Const, Module, Mux, Signal, unsigned
+from collections.abc import Sequence
+
+from amaranth import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.hdl import signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -20,6 +23,8 @@ from amaranth.utils import bits_for, ceil_log2
 from hw.axi import Request
 from hw.buffers import PartWrite
 from hw.config import Config
+from hw.copies import LANES_TOGETHER, copies
+from hw.countdown import Countdown
 from hw.program import TileDescriptor
 
 __all__ = ["IfmLoader"]
@@ -29,7 +34,7 @@ class _Placed(data.StructLayout):
     """A beat, of which `bytes` count, and where it goes.
 
     Its first byte goes to `lane` of the word at `address`, which is then to be written if `whole`.
-    Before that, what is in the word moves down by `moves` lanes, down to lanes of `kept`.
+    Before that, if it `moves`, what is in the word moves a pixel down, down to lanes of `kept`.
     """
 
     def __init__(self, config: Config) -> None:
@@ -40,10 +45,19 @@ class _Placed(data.StructLayout):
                 "lane": ceil_log2(config.lanes),
                 "address": ceil_log2(config.ifm_words),
                 "whole": 1,
-                "moves": ceil_log2(config.lanes),
+                "moves": 1,
                 "kept": config.lanes,
             }
         )
+
+
+class _Turned(data.StructLayout):
+    """A beat whose bytes lie as in the word at `address`: those whose bit in `mask` is set."""
+
+    def __init__(self, config: Config) -> None:
+        fields = ("beat", "address", "whole", "moves", "kept")
+        placed = _Placed(config).members
+        super().__init__({**{name: placed[name] for name in fields}, "mask": config.lanes})
 
 
 class IfmLoader(wiring.Component):
@@ -77,7 +91,7 @@ class IfmLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         asking = self._ask(m)
-        placing = self._place(m)
+        placing = self._place(m, platform)
         m.d.comb += self.done.eq(~asking & ~placing & ~self.writes.valid)
         return m
 
@@ -86,8 +100,8 @@ class IfmLoader(wiring.Component):
         config = self._config
         tile = self.tile
         asking = Signal()
-        row, plane = Signal.like(tile.ifm_height), Signal.like(tile.ifm_channels)
-        pack_row = Signal.like(tile.pack_height)
+        plane, last_plane = Signal.like(tile.ifm_channels), Signal()
+        pack_rows, rows = Countdown(tile.pack_height), Countdown(tile.ifm_height)
         row_address = Signal.like(tile.ifm_address)
         address = Signal.like(tile.ifm_address)
         request = self.requests.payload
@@ -96,30 +110,41 @@ class IfmLoader(wiring.Component):
             request.address.eq(address),
             request.beats.eq(tile.ifm_width * (config.group // config.bus_bytes)),
         ]
-        following_plane = plane + config.group
+
+        def at_first_plane():
+            return [plane.eq(0), last_plane.eq(tile.ifm_channels <= config.group)]
+
         following_row = row_address + tile.ifm_row
         with m.If(self.requests.valid & self.requests.ready):
-            m.d.sync += [plane.eq(following_plane), address.eq(address + tile.ifm_plane)]
-            with m.If(following_plane >= tile.ifm_channels):
-                m.d.sync += [plane.eq(0), address.eq(row_address), pack_row.eq(pack_row + 1)]
-                with m.If(pack_row + 1 == tile.pack_height):
-                    m.d.sync += [
-                        pack_row.eq(0),
-                        row.eq(row + 1),
-                        address.eq(following_row),
-                        row_address.eq(following_row),
-                    ]
-                    with m.If(row + 1 == tile.ifm_height):
-                        m.d.sync += asking.eq(0)
+            m.d.sync += [
+                plane.eq(plane + config.group),
+                last_plane.eq(plane + 2 * config.group >= tile.ifm_channels),
+                address.eq(address + tile.ifm_plane),
+            ]
+            with m.If(last_plane):
+                m.d.sync += [
+                    *at_first_plane(),
+                    address.eq(row_address),
+                    *pack_rows.advance(),
+                ]
+            with m.If(last_plane & pack_rows.last):
+                m.d.sync += [
+                    address.eq(following_row),
+                    row_address.eq(following_row),
+                    asking.eq(~rows.last),
+                    *rows.advance(),
+                ]
         with m.If(self.start):
             m.d.sync += [
                 asking.eq(tile.ifm_height != 0),
-                *(s.eq(0) for s in (row, plane, pack_row)),
+                *at_first_plane(),
+                *pack_rows.begin(),
+                *rows.begin(),
                 *(s.eq(tile.ifm_address) for s in (address, row_address)),
             ]
         return asking
 
-    def _place(self, m: Module):
+    def _place(self, m: Module, platform):
         """Writes, at most one for each beat; returns whether there are more."""
         config = self._config
         tile = self.tile
@@ -166,8 +191,10 @@ class IfmLoader(wiring.Component):
         bytes_left = Signal(range(config.bus_bytes + 1))
         left = tile.ifm_channels - channel
         placed = Signal(_Placed(config), reset_less=True)
-        held = Signal()
-        merges = held & (~self.writes.valid | self.writes.ready)
+        turned = Signal(_Turned(config), reset_less=True)
+        held, waits = Signal(), Signal()
+        merges = waits & (~self.writes.valid | self.writes.ready)
+        turns = held & (~waits | merges)
         m.d.comb += [
             in_map.eq(row_in_map & col_in_map),
             lane.eq(slot + tile.pack_newest + channel),
@@ -175,32 +202,31 @@ class IfmLoader(wiring.Component):
             present.eq(channel < tile.ifm_channels),
         ]
         # Each step of a shift is a signal: an expression would be written out anew for each use.
-        turned = placed.beat
+        beat = placed.beat
         for shift in range(beat_bits):
             rotated = Signal(config.bus_bits, name=f"turned_{shift}")
-            m.d.comb += rotated.eq(Mux(placed.lane[shift], turned.rotate_left(8 << shift), turned))
-            turned = rotated
-        new_mask = Signal(config.lanes)
-        m.d.comb += new_mask.eq(((1 << placed.bytes) - 1)[: config.bus_bytes] << placed.lane)
+            m.d.comb += rotated.eq(Mux(placed.lane[shift], beat.rotate_left(8 << shift), beat))
+            beat = rotated
+        with m.If(turns):
+            m.d.sync += [
+                turned.beat.eq(beat),
+                turned.mask.eq(((1 << placed.bytes) - 1)[: config.bus_bytes] << placed.lane),
+                *(turned[name].eq(placed[name]) for name in ("address", "whole", "moves", "kept")),
+            ]
 
         # The row of a patch: older pixels move a pixel down for each new one, and none below the
         # first lane of the row. What moves is the word to be written itself, and which of its bytes
-        # are to be.
+        # are to be; how far it moves comes with the turned beat.
         write = Signal(PartWrite(config), reset_less=True)
         m.d.comb += self.writes.payload.eq(write)
-        moved, moved_mask = write.word, write.mask
-        for shift in range(lane_bits):
-            moves = placed.moves[shift]
-            word, mask = Signal.like(write.word), Signal.like(write.mask)
-            m.d.comb += [
-                word.eq(Mux(moves, moved >> (8 << shift), moved)),
-                mask.eq(Mux(moves, moved_mask >> (1 << shift), moved_mask)),
-            ]
-            moved, moved_mask = word, mask
+        moves = Mux(turns, placed.moves, turned.moves)
+        distance = Mux(moves, tile.ifm_channels[:lane_bits], 0)
+        distances = copies(m, platform, distance, config.lanes // LANES_TOGETHER)
+        moved, moved_mask = _moved(m, write.word, distances), _moved(m, write.mask, distances)
         begins = first_col & (part == 0)
         kept_lanes = Mux(begins | (tile.pack_width == 1), 0, Const(-1, config.lanes) << slot)
 
-        room = ~held | merges
+        room = ~held | turns
         step = placing & room & (~in_map | self.beats.valid)
         whole = cols_left == 0
         part_ends = part == config.group // config.bus_bytes - 1
@@ -214,18 +240,17 @@ class IfmLoader(wiring.Component):
             m.d.sync += self.writes.valid.eq(0)
         with m.If(merges):
             m.d.sync += [
-                held.eq(0),
-                self.writes.valid.eq(placed.whole),
-                write.address.eq(placed.address),
-                write.mask.eq((moved_mask & placed.kept) | new_mask),
+                waits.eq(0),
+                self.writes.valid.eq(turned.whole),
+                write.address.eq(turned.address),
+                write.mask.eq((moved_mask & turned.kept) | turned.mask),
             ]
-            for number in range(config.lanes):
-                byte = Mux(
-                    new_mask[number],
-                    turned.word_select(number % config.bus_bytes, 8),
-                    moved.word_select(number, 8),
-                )
+            for number, is_new in enumerate(turned.mask):
+                new = turned.beat.word_select(number % config.bus_bytes, 8)
+                byte = Mux(is_new, new, moved.word_select(number, 8))
                 m.d.sync += write.word.word_select(number, 8).eq(byte)
+        with m.If(turns):
+            m.d.sync += [held.eq(0), waits.eq(1)]
         with m.If(step):
             with m.If(present):
                 m.d.sync += [
@@ -235,7 +260,7 @@ class IfmLoader(wiring.Component):
                     placed.lane.eq(lane),
                     placed.address.eq(line_word + col_word + (channel >> lane_bits)),
                     placed.whole.eq(whole & (pack_row <= row + tile.pad_top + tile.pack_above)),
-                    placed.moves.eq(Mux(part == 0, tile.ifm_channels[:lane_bits], 0)),
+                    placed.moves.eq(part == 0),
                     placed.kept.eq(kept_lanes),
                 ]
             m.d.sync += part.eq(part + 1)
@@ -286,4 +311,24 @@ class IfmLoader(wiring.Component):
                 *(s.eq(0) for s in (part, pack_row, slot)),
                 *(s.eq(tile.ifm_first_word) for s in (row_word, line_word)),
             ]
-        return placing | held
+        return placing | held | waits
+
+
+def _moved(m: Module, word: Signal, distances: Sequence[Signal]) -> Signal:
+    """A word of V lanes, each lane as far down as its part's distance says; zeros follow."""
+    lane = len(word) // (len(distances) * LANES_TOGETHER)
+    for shift in range(len(distances[0])):
+        zeros = Const(0, lane << shift)
+        far = Cat(word[len(zeros) :], zeros)
+        moved = Signal.like(word, name=f"moved_{shift}")
+        m.d.comb += moved.eq(
+            Cat(
+                Mux(
+                    distance[shift],
+                    *(w.word_select(part, lane * LANES_TOGETHER) for w in (far, word)),
+                )
+                for part, distance in enumerate(distances)
+            )
+        )
+        word = moved
+    return word

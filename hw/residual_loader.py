@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.axi import BEATS_BITS, Request
 from hw.config import Config
+from hw.countdown import Countdown
 from hw.multiplier import product
 from hw.pipeline import delayed
 from hw.program import TileDescriptor
@@ -58,7 +59,7 @@ class ResidualLoader(wiring.Component):
         """Requests, one for each row of each plane; returns whether there are more."""
         config = self._config
         tile = self.tile
-        row, plane = Signal.like(tile.height), Signal.like(tile.residual_planes)
+        rows, planes = Countdown(tile.height), Countdown(tile.residual_planes)
         plane_address = Signal.like(tile.residual_address)
         address = Signal.like(tile.residual_address)
         asking = Signal()
@@ -76,22 +77,20 @@ class ResidualLoader(wiring.Component):
             request.beats.eq(pixels * (config.group // config.bus_bytes)),
         ]
         with m.If(self.requests.valid & self.requests.ready):
-            m.d.sync += [row.eq(row + 1), address.eq(address + tile.residual_row)]
-            with m.If(row + 1 == tile.height):
+            m.d.sync += [address.eq(address + tile.residual_row), *rows.advance()]
+            with m.If(rows.last):
                 following = plane_address + tile.residual_plane
                 m.d.sync += [
-                    row.eq(0),
-                    plane.eq(plane + 1),
                     address.eq(following),
                     plane_address.eq(following),
+                    asking.eq(~planes.last),
+                    *planes.advance(),
                 ]
-                with m.If(plane + 1 == tile.residual_planes):
-                    m.d.sync += asking.eq(0)
         with m.If(begins):
             m.d.sync += [
                 asking.eq(tile.residual & (tile.residual_planes != 0)),
-                row.eq(0),
-                plane.eq(0),
+                *rows.begin(),
+                *planes.begin(),
                 address.eq(tile.residual_address),
                 plane_address.eq(tile.residual_address),
             ]
@@ -106,7 +105,7 @@ class ResidualLoader(wiring.Component):
         picking = Signal()
         channel = Signal(len(tile.channels) + 1)
         plane = Signal.like(tile.residual_planes)
-        row, col = Signal.like(tile.height), Signal.like(tile.width)
+        rows, cols = Countdown(tile.height), Countdown(tile.width)
         between = Signal.like(tile.residual_stride)
 
         # What a plane is takes a cycle to find out.
@@ -126,22 +125,21 @@ class ResidualLoader(wiring.Component):
             self.words.valid.eq(ready & picked & (~present | widen.o.valid)),
             widen.o.ready.eq(ready & present & (self.words.ready | ~picked)),
         ]
-        row_ends = picked & (col + 1 == tile.width)
-        plane_ends = row_ends & (row + 1 == tile.height)
+        row_ends = picked & cols.last
+        plane_ends = row_ends & rows.last
         moves = Mux(picked, self.words.valid & self.words.ready, widen.o.valid & widen.o.ready)
         with m.If(moves):
             with m.If(picked):
                 m.d.sync += [
-                    col.eq(col + 1),
+                    *cols.advance(),
                     between.eq(Mux(present, tile.residual_stride - 1, 0)),
                 ]
             with m.Else():
                 m.d.sync += between.eq(between - 1)
             with m.If(row_ends):
-                m.d.sync += [col.eq(0), row.eq(row + 1), between.eq(0)]
+                m.d.sync += [between.eq(0), *rows.advance()]
             with m.If(plane_ends):
                 m.d.sync += [
-                    row.eq(0),
                     plane.eq(plane + 1),
                     channel.eq(channel + config.group),
                     picking.eq(~last),
@@ -151,6 +149,8 @@ class ResidualLoader(wiring.Component):
             m.d.sync += [
                 picking.eq(tile.residual),
                 fresh.eq(1),
-                *(s.eq(0) for s in (channel, plane, row, col, between)),
+                *cols.begin(),
+                *rows.begin(),
+                *(s.eq(0) for s in (channel, plane, between)),
             ]
         return picking

@@ -98,9 +98,8 @@ class Sequencer(wiring.Component):
         program = Signal(data.StructLayout({name: shapes[name] for name in ("tiles", "first")}))
         number = Signal(8)
         word = Signal(32, reset_less=True)
-        taken = Signal()
         is_header, fetching, fetched = Signal(), Signal(), Signal()
-        refused, last = Signal(), Signal()
+        last = Signal()
         bad, bad_number = Signal(), Signal(8)
         m.d.comb += [
             words.o.ready.eq(fetching),
@@ -110,26 +109,26 @@ class Sequencer(wiring.Component):
             datapath.fetched.eq(fetched & ~is_header & ~bad),
             self.layer.eq(tile.layer),
         ]
-        # Registers before and behind: memory is slow to answer, and every limit is a comparison. No
-        # more words come than were asked for.
-        m.d.sync += [word.eq(words.o.payload), taken.eq(words.o.valid & words.o.ready)]
+        # Registers before and behind: memory is slow to answer, and every limit is a comparison.
+        # For each word a flag says that it has come. No more come than were asked for.
+        taken = words.o.valid & words.o.ready
+        m.d.sync += word.eq(words.o.payload)
+        with m.If(taken):
+            m.d.sync += number.eq(Mux(last, 0, number + 1))
+        refused = []
         for selected, table, kept in (
             (is_header, header_words(config), program),
             (~is_header, descriptor_words(config), next_tile),
         ):
-            with m.If(selected):
-                with m.Switch(number):
-                    for position, (name, limits) in enumerate(table.items()):
-                        with m.Case(position):
-                            m.d.comb += refused.eq(~_accepts(limits, word))
-                            field = _field(kept, name)
-                            if field is not None:
-                                with m.If(taken):
-                                    m.d.sync += field.eq(word)
-        with m.If(taken):
-            m.d.sync += number.eq(Mux(last, 0, number + 1))
-        wrong, wrong_number = delayed(m, taken & refused, 1), delayed(m, number, 1)
-        ends = delayed(m, taken & last, 1)
+            for position, (name, limits) in enumerate(table.items()):
+                here = delayed(m, taken & selected & (number == position), 1)
+                refused.append(here & ~_accepts(limits, word))
+                field = _field(kept, name)
+                if field is not None:
+                    with m.If(here):
+                        m.d.sync += field.eq(word)
+        wrong, wrong_number = delayed(m, Cat(refused).any(), 1), delayed(m, number, 2)
+        ends = delayed(m, taken & last, 2)
         with m.If(wrong & ~bad):
             m.d.sync += [bad.eq(1), bad_number.eq(wrong_number)]
         m.d.comb += self.fault_word.eq(bad_number)

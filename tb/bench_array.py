@@ -9,7 +9,6 @@ import random
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import ceil, log2
 from typing import Any
 
 import cocotb
@@ -17,7 +16,7 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden import arithmetic
-from hw.array import READ_LATENCY, TASKS_IN_FLIGHT
+from hw.array import READ_LATENCY, TASKS_IN_FLIGHT, latency
 from hw.config import Config
 from hw.descriptor import LayerDescriptor
 from hw.work import Result, Tag, Task
@@ -216,14 +215,13 @@ async def sums_are_exact(dut: Any) -> None:
 async def keeps_its_rate(dut: Any) -> None:
     """Without pauses, `kernel_words` cycles a task, or its pixels where those are more.
 
-    The first result follows the last word by the latency of the module's docstring.
+    The first result follows the last word by `hw.array.latency`.
     """
     orders = Orders.read()
     config = orders.config
     rng = random.Random(orders.seed + 1)
     tb = TB(dut, orders, pauses=False)
     await tb.start()
-    latency = READ_LATENCY + 4 + ceil(log2(config.lanes) / 2)
     for words in [*range(1, 2 * config.pes + 2), 25]:
         kernel = Kernel(config, words, 1, 1, 0, False)
         tasks = [draw_task(config, rng, pixels=config.pes) for _ in range(3 * TASKS_IN_FLIGHT)]
@@ -234,5 +232,5 @@ async def keeps_its_rate(dut: Any) -> None:
             assert tb.busy[-1] - begun + 1 == len(tb.busy), f"{words} words: a gap between tasks"
         first = tb.handed_out[:: config.pes]
         apart = max(words, config.pes)
-        expected = [begun + words - 1 + latency + apart * n for n in range(len(tasks))]
+        expected = [begun + words - 1 + latency(config) + apart * n for n in range(len(tasks))]
         require_equal(f"{words} words, cycle of a task's first result", first, expected)

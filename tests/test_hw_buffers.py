@@ -74,17 +74,25 @@ def test_ifm_words_are_written_while_others_are_read(pes: int, share: float) -> 
         mask = (1 << config.lanes) - 1
         await fill(context, dut.writes, words, mask=mask)
         await context.tick()
-        held: tuple[int, int] | None = None
+        waiting: tuple[int, int] | None = None
         busy: set[int] = set()
         under_way: list[dict[int, int]] = []  # what each PE will get, for each cycle
         asked: list[int] = []
-        while writes or held:
-            goes = held is not None and held[0].bit_count() % 2 not in busy
-            if held is not None and goes:
+        while writes or waiting:
+            offered = writes[0] if writes else None
+            address, word = offered or (0, 0)
+            context.set(dut.writes.payload, {"address": address, "word": word, "mask": mask})
+            context.set(dut.writes.valid, offered is not None)
+            ready = waiting is None
+            assert context.get(dut.writes.ready) == ready
+            if ready and writes:
+                waiting = writes.pop(0)
+            if waiting and waiting[0].bit_count() % 2 not in busy:
                 for place in range(1, len(asked), 2):
-                    if asked[place] == held[0]:
+                    if asked[place] == waiting[0]:
                         del under_way[-1][place]  # either or neither
-                words[held[0]] = held[1]
+                words[waiting[0]] = waiting[1]
+                waiting = None
             asked = []
             if rng.random() < share:
                 asked = [rng.randrange(config.ifm_words) for _ in range(pes)]
@@ -94,14 +102,7 @@ def test_ifm_words_are_written_while_others_are_read(pes: int, share: float) -> 
             context.set(dut.reading, bool(asked))
             for place, read in enumerate(asked):
                 context.set(dut.address[place], read)
-            if writes:
-                address, word = writes[0]
-                context.set(dut.writes.payload, {"address": address, "word": word, "mask": mask})
-            context.set(dut.writes.valid, bool(writes))
-            _, _, ready = await context.tick().sample(dut.writes.ready)
-            assert ready == (held is None or goes)
-            if ready:
-                held = writes.pop(0) if writes else None
+            await context.tick()
             busy = {read.bit_count() % 2 for read in asked[::2]}
             if len(under_way) >= READ_LATENCY:
                 for place, word in under_way[-READ_LATENCY].items():

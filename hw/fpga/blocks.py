@@ -1,6 +1,6 @@
 """Blocks of the ECP5 that Yosys does not use by itself, or not as they are meant."""
 
-from amaranth import ClockSignal, Const, Instance, Signal, Value
+from amaranth import ClockSignal, Const, Instance, Value
 
 from hw.multiplier import Multiplier
 
@@ -10,7 +10,7 @@ __all__ = ["Ecp5"]
 class Ecp5:
     """What the core is elaborated for; see `MultiplierPlatform` and `FlipFlopPlatform`."""
 
-    def flip_flop(self, d: Signal, q: Signal) -> Instance:
+    def flip_flop(self, d: Value, q: Value) -> Instance:
         """One TRELLIS_FF as Yosys makes them, but not one that it knows."""
         return Instance(
             "TRELLIS_FF",
