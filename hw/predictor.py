@@ -12,7 +12,7 @@ zeros. Throughput: one position a cycle; a channel takes (scored_end + 2) * (wid
 cycles, more where its activations are not there yet or its survivors are not taken.
 """
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -95,23 +95,18 @@ class Predictor(wiring.Component):
         col_in_map = Signal()
         computed = Signal()
         step = Signal()
-        # The pattern, turned so that its lowest bit is that of the position, or of its row's first.
-        pattern, row_pattern = Signal(MAX_PERIOD), Signal(MAX_PERIOD)
         top = Signal(MAX_PERIOD)
+        pattern, pattern_at_decision = (_TurnedPattern(layer.pattern, top) for _ in range(2))
         last_in_map = Signal.like(layer.width)
         m.d.sync += [
             top.eq(Cat(layer.period == n + 1 for n in range(MAX_PERIOD))),
             last_in_map.eq(layer.width - 1),
         ]
-
-        def turned(bits):
-            return Cat(Mux(top[n], bits[0], bits[n + 1 : n + 2]) for n in range(MAX_PERIOD))
-
         recalls = in_map & restored
         takes = computed & ~restored
         m.d.comb += [
             in_map.eq(row_in_map & col_in_map),
-            computed.eq(in_map & pattern[0]),
+            computed.eq(in_map & pattern.here),
             step.eq(running & (~recalls | self.recalled.valid) & (~takes | self.values.valid)),
             self.recalled.ready.eq(running & recalls & enable),
             self.values.ready.eq(running & takes & enable),
@@ -122,7 +117,6 @@ class Predictor(wiring.Component):
         index = Signal(pixels)
         base = Signal(address)
         row_base = Signal(address)
-        at_pattern, at_row_pattern = Signal(MAX_PERIOD), Signal(MAX_PERIOD)
         with m.If(idle & self.records.valid):
             m.d.sync += [
                 idle.eq(0),
@@ -133,8 +127,8 @@ class Predictor(wiring.Component):
                 scored_rows.eq(layer.scored_row == 0),
                 col_in_map.eq(1),
                 *(s.eq(0) for s in (row, col, above_in_map, last_row, last_col, index)),
-                *(s.eq(layer.pattern) for s in (pattern, row_pattern)),
-                *(s.eq(layer.pattern) for s in (at_pattern, at_row_pattern)),
+                *pattern.begin(),
+                *pattern_at_decision.begin(),
                 *(s.eq(layer.base) for s in (base, row_base)),
             ]
         with m.If(step & enable):
@@ -142,7 +136,7 @@ class Predictor(wiring.Component):
                 col.eq(col + 1),
                 col_in_map.eq(col_in_map & (col != last_in_map)),
                 last_col.eq(~col_in_map & ~last_col),
-                pattern.eq(turned(pattern)),
+                *pattern.advance(),
             ]
             with m.If(last_col):
                 following = Signal.like(row)
@@ -157,8 +151,7 @@ class Predictor(wiring.Component):
                     last_row.eq(row == layer.scored_end),
                     col.eq(0),
                     col_in_map.eq(1),
-                    pattern.eq(turned(row_pattern)),
-                    row_pattern.eq(turned(row_pattern)),
+                    *pattern.advance_row(),
                     restored.eq(restored & (following != layer.first_row)),
                 ]
                 with m.If(last_row):
@@ -213,7 +206,7 @@ class Predictor(wiring.Component):
         survives = Signal()
         item = self.survivors.payload
         m.d.comb += [
-            predicted.eq(enable & decide & scored & ~at_pattern[0]),
+            predicted.eq(enable & decide & scored & ~pattern_at_decision.here),
             survives.eq(layer2.sum > record.threshold),
             self.kept.eq(predicted & survives),
             self.skipped.eq(predicted & ~survives),
@@ -230,18 +223,51 @@ class Predictor(wiring.Component):
                 m.d.sync += [
                     index.eq(index + 1),
                     base.eq(base + layer.col_step),
-                    at_pattern.eq(turned(at_pattern)),
+                    *pattern_at_decision.advance(),
                 ]
                 with m.If(row_ends):
                     m.d.sync += [
                         base.eq(row_base + layer.row_step),
                         row_base.eq(row_base + layer.row_step),
-                        at_pattern.eq(turned(at_row_pattern)),
-                        at_row_pattern.eq(turned(at_row_pattern)),
+                        *pattern_at_decision.advance_row(),
                     ]
             with m.If(end):
                 m.d.sync += idle.eq(1)
         return m
+
+
+class _TurnedPattern:
+    """The pattern at a position of a raster walk, turned so that no index is worked out.
+
+    Parameters
+    ----------
+    pattern : Value
+        Bits from that of the region's first position on.
+    top : Signal(MAX_PERIOD)
+        One bit, that of the period's last place.
+    """
+
+    def __init__(self, pattern: Value, top: Signal) -> None:
+        self._pattern, self._top = pattern, top
+        self._bits, self._row = Signal(MAX_PERIOD), Signal(MAX_PERIOD)
+        self.here = self._bits[0]
+
+    def begin(self) -> list:
+        """Statements that go to the first position."""
+        return [self._bits.eq(self._pattern), self._row.eq(self._pattern)]
+
+    def advance(self) -> list:
+        """Statements that go on by a column."""
+        return [self._bits.eq(self._turned(self._bits))]
+
+    def advance_row(self) -> list:
+        """Statements that go to the next row's first column."""
+        following = self._turned(self._row)
+        return [self._bits.eq(following), self._row.eq(following)]
+
+    def _turned(self, bits: Signal) -> Value:
+        later = [*bits[1:], Const(0)]
+        return Cat(Mux(last, bits[0], bit) for last, bit in zip(self._top, later, strict=True))
 
 
 def _col_bits(config: Config) -> int:

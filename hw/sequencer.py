@@ -122,13 +122,13 @@ class Sequencer(wiring.Component):
         ):
             for position, (name, limits) in enumerate(table.items()):
                 here = delayed(m, taken & selected & (number == position), 1)
-                refused.append(here & ~_accepts(limits, word))
+                refused.append(delayed(m, here & ~_accepts(limits, word), 1))
                 field = _field(kept, name)
                 if field is not None:
                     with m.If(here):
                         m.d.sync += field.eq(word)
-        wrong, wrong_number = delayed(m, Cat(refused).any(), 1), delayed(m, number, 2)
-        ends = delayed(m, taken & last, 2)
+        wrong, wrong_number = delayed(m, Cat(refused).any(), 1), delayed(m, number, 3)
+        ends = delayed(m, taken & last, 3)
         with m.If(wrong & ~bad):
             m.d.sync += [bad.eq(1), bad_number.eq(wrong_number)]
         m.d.comb += self.fault_word.eq(bad_number)
@@ -196,14 +196,12 @@ class Sequencer(wiring.Component):
             with m.State("FETCHED"):
                 with m.If(is_header | datapath.start):
                     m.next = "REST"
-        takes = Signal()
         with m.FSM() as life:
             # Continuous assignments, for Icarus: see `hw.drain`.
             m.d.comb += [
                 clearing.eq(life.ongoing("CLEAR")),
                 datapath.clear.eq(clearing),
                 is_header.eq(life.ongoing("HEADER")),
-                takes.eq(life.ongoing("TAKE")),
                 datapath.start.eq(life.ongoing("BEGIN")),
                 datapath.store.valid.eq(life.ongoing("STORE") & stores),
                 counting.eq(life.ongoing("COUNT")),
@@ -269,8 +267,11 @@ class Sequencer(wiring.Component):
                 m.next = "FAULT"
             with m.State("FAULT"):
                 pass
+        # In TAKE: out of a register, for all of a descriptor hangs on it.
+        takes = delayed(m, life.ongoing("NEXT") & fetched, 1)
+        m.d.sync += tile.eq(Mux(takes, next_tile, tile))
         with m.If(takes):
-            m.d.sync += [tile.eq(next_tile), tiles_left.eq(tiles_left - 1)]
+            m.d.sync += tiles_left.eq(tiles_left - 1)
         return m
 
 
