@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.scalesim import COMMITTED
 from golden.bundle import MANIFEST
 from golden.errors import UserError, run_cli
 from quant.datasets.cifar import FOLDERS
@@ -114,7 +115,6 @@ def steps(data: Path, weights: Path) -> list[Step]:
     """
     digits = _BUILD / "digits"
     demo, picture = _RESULTS / "demo.txt", _RESULTS / "digits.png"
-    cycles = _RESULTS / "bench"
     small = [digits / MANIFEST, _BUILD / "resnet20-points" / MANIFEST]
     bundles = [digits, *(_BUILD / network.name for network in NETWORKS)]
     return [
@@ -141,9 +141,9 @@ def steps(data: Path, weights: Path) -> list[Step]:
         Step(
             "networks on the core",
             _command(f"-m bench.speed {_SMALL} {_LARGE} --no-idle-lanes --data", data)
-            + _command("--out", cycles),
+            + _command("--out", COMMITTED),
             [*small, _BUILD / "bench" / "summary.json"],
-            [cycles / "summary.json"],
+            [COMMITTED / "summary.json"],
         ),
         Step(
             "report",

@@ -19,12 +19,13 @@ from bench.measure import Layer, Measurement
 from golden.errors import UserError
 from hw.config import Config
 
-__all__ = ["MOST_MACS", "array_shape", "cycles", "unstalled_cycles"]
+__all__ = ["COMMITTED", "MOST_MACS", "array_shape", "cycles", "unstalled_cycles"]
 
 MOST_MACS = 20_000_000
 """Of a layer that is run unless more are asked for; SCALE-Sim takes a minute for one of so many."""
 
-_COMMITTED = Path("docs/results/bench")
+COMMITTED = Path("docs/results/bench")
+"""Where what `bench.speed` measured is kept."""
 _FILE = "scalesim.json"
 
 _CONFIG = """\
@@ -92,7 +93,7 @@ def unstalled_cycles(config: Config, layer: Layer) -> int:
 def _known(folder: Path) -> dict[str, int]:
     """What is known, by layer and array: in that folder, and for the committed results."""
     known: dict[str, int] = {}
-    for file in (_COMMITTED / _FILE, folder / _FILE):
+    for file in (COMMITTED / _FILE, folder / _FILE):
         if file.exists():
             known |= json.loads(file.read_text())
     return known
