@@ -267,7 +267,8 @@ class Sequencer(wiring.Component):
                 m.next = "FAULT"
             with m.State("FAULT"):
                 pass
-        # In TAKE: out of a register, for all of a descriptor hangs on it.
+        # In TAKE: out of a register, for all of a descriptor hangs on it. A continuous assignment,
+        # for Icarus: see `hw.drain`.
         takes = delayed(m, life.ongoing("NEXT") & fetched, 1)
         m.d.sync += tile.eq(Mux(takes, next_tile, tile))
         with m.If(takes):
