@@ -14,7 +14,7 @@ turned to it, and to join what is there.
 
 from collections.abc import Sequence
 
-from amaranth import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.hdl import signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -23,7 +23,7 @@ from amaranth.utils import bits_for, ceil_log2
 from hw.axi import Request
 from hw.buffers import PartWrite
 from hw.config import Config
-from hw.copies import LANES_TOGETHER, copies
+from hw.copies import copies
 from hw.countdown import Countdown
 from hw.program import TileDescriptor
 
@@ -31,7 +31,7 @@ __all__ = ["IfmLoader"]
 
 
 class _Placed(data.StructLayout):
-    """A beat, of which `bytes` count, and where it goes.
+    """A beat, zeros if it is `padding`, of which `bytes` count, and where it goes.
 
     Its first byte goes to `lane` of the word at `address`, which is then to be written if `whole`.
     Before that, if it `moves`, what is in the word moves a pixel down, down to lanes of `kept`.
@@ -41,6 +41,7 @@ class _Placed(data.StructLayout):
         super().__init__(
             {
                 "beat": config.bus_bits,
+                "padding": 1,
                 "bytes": range(config.bus_bytes + 1),
                 "lane": ceil_log2(config.lanes),
                 "address": ceil_log2(config.ifm_words),
@@ -202,7 +203,7 @@ class IfmLoader(wiring.Component):
             present.eq(channel < tile.ifm_channels),
         ]
         # Each step of a shift is a signal: an expression would be written out anew for each use.
-        beat = placed.beat
+        beat = Mux(placed.padding, 0, placed.beat)
         for shift in range(beat_bits):
             rotated = Signal(config.bus_bits, name=f"turned_{shift}")
             m.d.comb += rotated.eq(Mux(placed.lane[shift], beat.rotate_left(8 << shift), beat))
@@ -216,13 +217,20 @@ class IfmLoader(wiring.Component):
 
         # The row of a patch: older pixels move a pixel down for each new one, and none below the
         # first lane of the row. What moves is the word to be written itself, and which of its bytes
-        # are to be; how far it moves comes with the turned beat.
+        # are to be; a pixel of a single beat always moves them. No bit of a byte meets another, so
+        # each has a copy of what decides.
         write = Signal(PartWrite(config), reset_less=True)
         m.d.comb += self.writes.payload.eq(write)
-        moves = Mux(turns, placed.moves, turned.moves)
-        distance = Mux(moves, tile.ifm_channels[:lane_bits], 0)
-        distances = copies(m, platform, distance, config.lanes // LANES_TOGETHER)
-        moved, moved_mask = _moved(m, write.word, distances), _moved(m, write.mask, distances)
+        distances = copies(m, platform, (tile.ifm_channels - 1)[: lane_bits - 1], 9)
+        moves: Sequence[Value] = [Const(1)] * 9
+        if config.group > config.bus_bytes:
+            moves = copies(m, platform, Mux(turns, placed.moves, turned.moves), 9)
+        *older, older_mask = (
+            Mux(is_moved, _moved(m, lanes, distance), lanes)
+            for lanes, distance, is_moved in zip(
+                [*(write.word[bit::8] for bit in range(8)), write.mask], distances, moves
+            )
+        )
         begins = first_col & (part == 0)
         kept_lanes = Mux(begins | (tile.pack_width == 1), 0, Const(-1, config.lanes) << slot)
 
@@ -243,19 +251,19 @@ class IfmLoader(wiring.Component):
                 waits.eq(0),
                 self.writes.valid.eq(turned.whole),
                 write.address.eq(turned.address),
-                write.mask.eq((moved_mask & turned.kept) | turned.mask),
+                write.mask.eq((older_mask & turned.kept) | turned.mask),
             ]
-            for number, is_new in enumerate(turned.mask):
-                new = turned.beat.word_select(number % config.bus_bytes, 8)
-                byte = Mux(is_new, new, moved.word_select(number, 8))
-                m.d.sync += write.word.word_select(number, 8).eq(byte)
+            for bit, lanes in enumerate(older):
+                newer = turned.beat[bit::8].replicate(config.lanes // config.bus_bytes)
+                m.d.sync += write.word[bit::8].eq((lanes & ~turned.mask) | (newer & turned.mask))
         with m.If(turns):
             m.d.sync += [held.eq(0), waits.eq(1)]
         with m.If(step):
             with m.If(present):
                 m.d.sync += [
                     held.eq(1),
-                    placed.beat.eq(Mux(in_map, self.beats.payload, 0)),
+                    placed.beat.eq(self.beats.payload),
+                    placed.padding.eq(~in_map),
                     placed.bytes.eq(bytes_left),
                     placed.lane.eq(lane),
                     placed.address.eq(line_word + col_word + (channel >> lane_bits)),
@@ -314,21 +322,12 @@ class IfmLoader(wiring.Component):
         return placing | held | waits
 
 
-def _moved(m: Module, word: Signal, distances: Sequence[Signal]) -> Signal:
-    """A word of V lanes, each lane as far down as its part's distance says; zeros follow."""
-    lane = len(word) // (len(distances) * LANES_TOGETHER)
-    for shift in range(len(distances[0])):
-        zeros = Const(0, lane << shift)
-        far = Cat(word[len(zeros) :], zeros)
-        moved = Signal.like(word, name=f"moved_{shift}")
-        m.d.comb += moved.eq(
-            Cat(
-                Mux(
-                    distance[shift],
-                    *(w.word_select(part, lane * LANES_TOGETHER) for w in (far, word)),
-                )
-                for part, distance in enumerate(distances)
-            )
-        )
-        word = moved
-    return word
+def _moved(m: Module, lanes: Value, distance: Value) -> Signal:
+    """A bit of each lane, moved down by a lane and as many more as `distance`; zeros follow."""
+    moved = Signal.like(lanes, name="moved")
+    m.d.comb += moved.eq(lanes[1:])
+    for shift, is_farther in enumerate(distance):
+        farther = Signal.like(lanes, name=f"moved_{shift}")
+        m.d.comb += farther.eq(Mux(is_farther, moved[1 << shift :], moved))
+        moved = farther
+    return moved

@@ -95,18 +95,24 @@ class OfmBanks(wiring.Component):
             m.d.sync += busy.eq(1)
 
         # Zero follows: a read word at once, or the whole bank when all has been read.
-        passes = self.layer.pool.pooled | (self.layer.restored != 0) | (self.layer.spilled != 0)
+        passes = Signal()
         clearing = Signal(init=1)
         clear = Signal()
         clear_bank = Signal(2)
         clear_index = Signal(ceil_log2(config.ofm_words))
-        read_before = Signal()
+        follows = Signal()
         index_before = Signal.like(clear_index)
         pass_index = Signal.like(clear_index)
-        m.d.sync += [read_before.eq(drain.read), index_before.eq(drain.address)]
+        m.d.sync += [
+            passes.eq(
+                self.layer.pool.pooled | (self.layer.restored != 0) | (self.layer.spilled != 0)
+            ),
+            follows.eq(drain.read & ~passes),
+            index_before.eq(drain.address),
+        ]
         m.d.comb += [
             self.ready.eq(~clearing & ~passing),
-            clear.eq(clearing | passing | (read_before & ~passes)),
+            clear.eq(clearing | passing | follows),
             clear_bank.eq(Mux(clearing, 0b11, 1 << bank)),
             clear_index.eq(Mux(clearing | passing, pass_index, index_before)),
         ]
