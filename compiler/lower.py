@@ -405,14 +405,15 @@ def _records(
     rows, cols = conv.kernel
     stream = []
     for channel, kernel in enumerate(weight):
-        fields: dict[str, Any] = {
+        requantiser = {
             "bias": int(conv.bias[channel]),
             "multiplier": int(conv.multiplier[channel]),
             "shift": int(conv.shift[channel]),
         }
+        fields: dict[str, Any] = {"requantiser": requantiser}
         if conv.shortcut is not None:
-            fields["shortcut_multiplier"] = int(conv.shortcut.multiplier[channel])
-            fields["shortcut_shift"] = int(conv.shortcut.shift[channel])
+            requantiser["shortcut_multiplier"] = int(conv.shortcut.multiplier[channel])
+            requantiser["shortcut_shift"] = int(conv.shortcut.shift[channel])
         if predictor is not None:
             fields["predictor"] = {
                 "weight1": predictor.weight1[channel].flatten().tolist(),

@@ -23,6 +23,7 @@ __all__ = [
     "LayerDescriptor",
     "PoolDescriptor",
     "PredictorRecord",
+    "RequantiserRecord",
     "header_words",
 ]
 
@@ -136,8 +137,8 @@ RECORD_BYTES = 40
 """Bytes before each channel's weights in the record stream; a `ChannelRecord`, zero-extended."""
 
 
-class ChannelRecord(data.StructLayout):
-    """What one output channel needs besides its weights."""
+class RequantiserRecord(data.StructLayout):
+    """One channel's way from sums to activations; see `golden.layers.Conv`."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -147,9 +148,15 @@ class ChannelRecord(data.StructLayout):
                 "shift": unsigned(bits_for(arithmetic.SHIFT_MAX)),
                 "shortcut_multiplier": unsigned(arithmetic.MULTIPLIER_BITS),
                 "shortcut_shift": unsigned(bits_for(arithmetic.SHIFT_MAX)),
-                "predictor": PredictorRecord(),
             }
         )
+
+
+class ChannelRecord(data.StructLayout):
+    """What one output channel needs besides its weights."""
+
+    def __init__(self) -> None:
+        super().__init__({"requantiser": RequantiserRecord(), "predictor": PredictorRecord()})
         assert self.size <= 8 * RECORD_BYTES
 
 

@@ -8,13 +8,19 @@ weights to the weight buffer, which is used as a ring of words.
 from itertools import pairwise
 
 from amaranth import Cat, Module, Signal, unsigned
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.buffers import WordWrite
 from hw.config import Config
-from hw.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
+from hw.descriptor import (
+    ChannelRecord,
+    LayerDescriptor,
+    PredictorRecord,
+    RequantiserRecord,
+    header_words,
+)
 
 __all__ = ["RECORD_SLOTS", "RecordLoader"]
 
@@ -38,10 +44,12 @@ class RecordLoader(wiring.Component):
         One more channel is complete, parameters and weights.
     retired : In(1)
         The oldest channel is no longer needed.
-    slot : In(range(RECORD_SLOTS)).array(2)
+    slot, predictor_slot : In(range(RECORD_SLOTS))
         Two lookups by the low bits of a channel's number.
-    record : Out(ChannelRecord).array(2)
+    record : Out(RequantiserRecord)
         In the same cycle.
+    predictor : Out(PredictorRecord)
+        A cycle later: it is wide, and lies in block RAM.
     """
 
     def __init__(self, config: Config) -> None:
@@ -56,8 +64,10 @@ class RecordLoader(wiring.Component):
                 "writes": Out(stream.Signature(write, always_ready=True)),
                 "loaded": Out(1),
                 "retired": In(1),
-                "slot": In(range(RECORD_SLOTS)).array(2),
-                "record": Out(ChannelRecord()).array(2),
+                "slot": In(range(RECORD_SLOTS)),
+                "record": Out(RequantiserRecord()),
+                "predictor_slot": In(range(RECORD_SLOTS)),
+                "predictor": Out(PredictorRecord()),
             }
         )
 
@@ -67,12 +77,22 @@ class RecordLoader(wiring.Component):
         layer = self.layer
         headers = header_words(config)
 
-        ring = memory.Memory(shape=ChannelRecord(), depth=RECORD_SLOTS, init=[])
+        ring = memory.Memory(shape=RequantiserRecord(), depth=RECORD_SLOTS, init=[])
         m.submodules.ring = ring
-        for slot, record in zip(self.slot, self.record, strict=True):
-            port = ring.read_port(domain="comb")
-            m.d.comb += [port.addr.eq(slot), record.eq(port.data)]
-        store = ring.write_port()
+        read = ring.read_port(domain="comb")
+        m.d.comb += [read.addr.eq(self.slot), self.record.eq(read.data)]
+        stores = {"requantiser": ring.write_port()}
+        if config.predictor:
+            predictors = memory.Memory(
+                shape=PredictorRecord(),
+                depth=RECORD_SLOTS,
+                init=[],
+                attrs={"ram_style": "block"},
+            )
+            m.submodules.predictors = predictors
+            read = predictors.read_port()
+            m.d.comb += [read.addr.eq(self.predictor_slot), self.predictor.eq(read.data)]
+            stores["predictor"] = predictors.write_port()
 
         channels_left = Signal(bits_for(config.most_channels))
         held = Signal(range(RECORD_SLOTS + 1))
@@ -85,13 +105,20 @@ class RecordLoader(wiring.Component):
             Signal.like(self.words.payload, name=f"earlier_{n}", reset_less=True)
             for n in range(headers - 1)
         ]
-        header = Cat(*earlier, self.words.payload)
+        header = data.View(
+            ChannelRecord(), Cat(*earlier, self.words.payload)[: ChannelRecord().size]
+        )
         taken = self.words.valid & self.words.ready
         begins = Signal()
 
+        stored = Signal()
+        for name, store in stores.items():
+            m.d.comb += [
+                store.addr.eq(load_slot),
+                store.data.eq(header[name]),
+                store.en.eq(stored),
+            ]
         m.d.comb += [
-            store.addr.eq(load_slot),
-            store.data.eq(header[: min(len(header), 8 * RECORD_BYTES)]),
             self.writes.payload.word.eq(self.words.payload),
             self.writes.payload.address.eq(address),
         ]
@@ -120,7 +147,7 @@ class RecordLoader(wiring.Component):
                     for word, following in pairwise([*earlier, self.words.payload]):
                         m.d.sync += word.eq(following)
                     with m.If(header_left == 1):
-                        m.d.comb += store.en.eq(1)
+                        m.d.comb += stored.eq(1)
                         m.d.sync += words_left.eq(layer.kernel_words)
                         m.next = "WEIGHTS"
             with m.State("WEIGHTS"):

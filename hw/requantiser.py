@@ -12,7 +12,7 @@ from amaranth.utils import ceil_log2
 
 from golden import arithmetic
 from hw.config import Config
-from hw.descriptor import ChannelRecord
+from hw.descriptor import RequantiserRecord
 from hw.multiplier import product, wide_product
 from hw.pipeline import clamp, delayed, round_shift
 from hw.residuals import READ_LATENCY
@@ -45,7 +45,7 @@ class Requantiser(wiring.Component):
     signed_output : In(1)
         Clamp to s8, not u8. Stable while results are under way.
     results : In(stream of Result), always ready
-    record : In(ChannelRecord)
+    record : In(RequantiserRecord)
         Of the channel that `results.payload.tag` names, in the same cycle.
     residual : In(signed(9))
         What is added to that result, `hw.residuals.READ_LATENCY` cycles later.
@@ -58,7 +58,7 @@ class Requantiser(wiring.Component):
             {
                 "signed_output": In(1),
                 "results": In(stream.Signature(Result(config), always_ready=True)),
-                "record": In(ChannelRecord()),
+                "record": In(RequantiserRecord()),
                 "residual": In(signed(9)),
                 "activations": Out(stream.Signature(Activation(config), always_ready=True)),
             }

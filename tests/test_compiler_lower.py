@@ -73,16 +73,17 @@ def walk(lowered: Lowered, ifm: torch.Tensor, residual: torch.Tensor | None) -> 
                     address += layer.outer_step if last else layer.inner_step
             operands = values[addresses].astype(np.int64)
             for channel, (record, weights) in enumerate(records):
+                scale = record.requantiser
                 group, lane = divmod(channel, config.group)
                 added = int(residuals[group * layer.pixels + row * layer.width + col, lane])
                 if layer.residual:
                     added = arithmetic.requantise_wide(
-                        added, record.shortcut_multiplier, record.shortcut_shift
+                        added, scale.shortcut_multiplier, scale.shortcut_shift
                     )
                 ofm[channel, row, col] = arithmetic.requantise(
-                    int((operands * weights).sum()) + record.bias + added,
-                    record.multiplier,
-                    record.shift,
+                    int((operands * weights).sum()) + scale.bias + added,
+                    scale.multiplier,
+                    scale.shift,
                     arithmetic.activation_range(bool(layer.ofm_signed)),
                 )
     return ofm

@@ -73,7 +73,7 @@ class Model:
         context.set(self.dut.retired, 0)
         self.retired += 1
 
-    def check(self, context: Any, stream: Stream) -> None:
+    async def check(self, context: Any, stream: Stream) -> None:
         """Every channel on chip is whole: its weights and, by either lookup, its record."""
         on_chip = range(self.retired, self.loaded)
         for channel in on_chip:
@@ -84,11 +84,15 @@ class Model:
             ]
             assert weights == stream.weights[channel], f"weights of channel {channel}"
         for asked in product(on_chip, repeat=2):
-            for lookup, channel in enumerate(asked):
-                context.set(self.dut.slot[lookup], channel % RECORD_SLOTS)
-            for lookup, channel in enumerate(asked):
-                record = context.get(self.dut.record[lookup]).as_bits()
-                assert record == stream.records[channel], f"record of channel {channel}"
+            slots = (self.dut.slot, self.dut.predictor_slot)
+            for slot, channel in zip(slots, asked, strict=True):
+                context.set(slot, channel % RECORD_SLOTS)
+            await self.cycle(context)
+            found = context.get(self.dut.record), context.get(self.dut.predictor)
+            parts = ("requantiser", "predictor")
+            for record, part, channel in zip(found, parts, asked, strict=True):
+                stored = ChannelRecord().from_bits(stream.records[channel])
+                assert record == stored[part], f"{part} of channel {channel}"
 
 
 @pytest.mark.parametrize("lanes", [8, 16, 32, 64])
@@ -110,7 +114,7 @@ def test_channels_stay_until_they_are_retired(lanes: int, kernel_words: int) -> 
             await model.start(context, stream)
             while model.retired < len(stream.weights):
                 if model.loaded > model.retired and not next(retire_pauses):
-                    model.check(context, stream)
+                    await model.check(context, stream)
                     await model.retire(context)
                 else:
                     await model.cycle(context)
@@ -139,7 +143,7 @@ def test_it_loads_as_many_channels_as_fit_and_no_more(kernel_words: int, fit: in
             for _ in range(700):
                 await model.cycle(context)
             assert model.loaded - model.retired == fit
-            model.check(context, stream)
+            await model.check(context, stream)
             await model.retire(context)
         while model.retired < 12:
             await (model.retire if model.loaded > model.retired else model.cycle)(context)
@@ -164,9 +168,9 @@ def test_records_have_room_for_every_field_at_its_limits(end: int) -> None:
         "shortcut_multiplier": ((1 << arithmetic.MULTIPLIER_BITS) - 1, 0)[end],
         "shortcut_shift": (arithmetic.SHIFT_MAX, arithmetic.SHIFT_MIN)[end],
     }
-    bits = ChannelRecord().const({**record, "predictor": predictor}).as_bits()
+    bits = ChannelRecord().const({"requantiser": record, "predictor": predictor}).as_bits()
     stored = ChannelRecord().from_bits(bits)
-    assert {name: stored[name] for name in record} == record
+    assert {name: stored.requantiser[name] for name in record} == record
     for name, value in predictor.items():
         field = stored.predictor[name]
         assert (list(field) if isinstance(value, list) else field) == value, name
