@@ -124,10 +124,9 @@ class MacArray(wiring.Component):
         sums = []
         cycles = 0
         # Settled long before the first word: it may take its time to where it is needed.
-        for ifm_word, is_signed in zip(
-            self.ifm_data, copies(m, platform, layer.ifm_signed, config.pes), strict=True
-        ):
-            total, cycles = _dot_product(m, platform, ifm_word, self.weight_data, is_signed)
+        signs = copies(m, platform, layer.ifm_signed, config.pes)
+        for pe, (ifm_word, is_signed) in enumerate(zip(self.ifm_data, signs, strict=True)):
+            total, cycles = _dot_product(m, platform, pe, ifm_word, self.weight_data, is_signed)
             sums.append(total)
         delay = READ_LATENCY + cycles
         step = delayed(m, active, delay)
@@ -193,17 +192,19 @@ class MacArray(wiring.Component):
         return m
 
 
-def _dot_product(m: Module, platform: object, ifm_word, weight_word, ifm_signed):
+def _dot_product(m: Module, platform: object, pe: int, ifm_word, weight_word, ifm_signed):
     """V products and their sum; returns it with its latency in cycles.
 
     A multiplier stands between registers of its own, for memories are slow to answer and far away.
+    Its name says where it belongs (`hw.fpga.floorplan`).
     """
     level = []
     lanes = len(ifm_word) // 8
     signs = copies(m, platform, ifm_signed, lanes, LANES_TOGETHER)
     for lane, is_signed in enumerate(signs):
         byte = ifm_word.word_select(lane, 8)
-        m.submodules += (multiplier := Multiplier(signed(9), signed(8), holds_factors=True))
+        multiplier = Multiplier(signed(9), signed(8), holds_factors=True)
+        m.submodules[f"product_{pe}_{lane}"] = multiplier
         m.d.comb += [
             multiplier.a.eq(Cat(byte, byte[7] & is_signed)),
             multiplier.b.eq(weight_word.word_select(lane, 8)),

@@ -14,6 +14,7 @@ from golden.errors import UserError
 from hw.fpga import __main__ as fpga
 from hw.fpga import ecp5
 from hw.fpga.ecp5 import DEVICES, Use
+from hw.fpga.floorplan import floorplan
 from hw.fpga.report import Result, modules_of, refuse_misfit
 from tb.simulator import ROOT
 from tests.hardware import TINY
@@ -37,8 +38,7 @@ CELLS = {
 """Names of a flat netlist with the types of its cells."""
 
 
-def netlist(cells: dict[str, str]) -> dict:
-    return {"modules": {"top": {"cells": {name: {"type": kind} for name, kind in cells.items()}}}}
+NETLIST = {name: {"type": kind} for name, kind in CELLS.items()}
 
 
 def result(**changes: object) -> Result:
@@ -55,7 +55,7 @@ def result(**changes: object) -> Result:
 
 
 def test_a_cell_counts_for_the_innermost_module_that_its_name_says() -> None:
-    uses = ecp5.use_of(netlist(CELLS), "top")
+    uses = ecp5.use_of(NETLIST)
     assert uses == {
         "": Use(ff=1),
         "core": Use(lut=1, ff=1),
@@ -66,11 +66,56 @@ def test_a_cell_counts_for_the_innermost_module_that_its_name_says() -> None:
 
 
 def test_rows_are_those_of_the_core_without_what_measuring_takes() -> None:
-    assert modules_of(ecp5.use_of(netlist(CELLS), "top")) == {
+    assert modules_of(ecp5.use_of(NETLIST)) == {
         "core": Use(lut=1, ff=1),
         "drain": Use(ff=1),
         "sequencer.datapath.engine.predictor": Use(lut=8, dsp=1, bram=1),
     }
+
+
+def test_the_parts_hold_what_their_data_sheet_says() -> None:
+    """ECP5 family data sheet, FPGA-DS-02012, table 1.1."""
+    held = {name: (device.holds.dsp, device.holds.bram) for name, device in DEVICES.items()}
+    assert held == {"ecp5-25": (28, 56), "ecp5-45": (72, 108), "ecp5-85": (156, 208)}
+    for device in DEVICES.values():
+        sites = [*device.grid.multipliers, *device.grid.memories]
+        assert len({site.name for site in sites}) == len(sites)
+        assert len({(site.col, site.row) for site in sites}) == len(sites)
+
+
+def test_lanes_follow_each_other_and_their_memories_are_beside_them() -> None:
+    engine = "core.sequencer.datapath.engine"
+    pes, lanes, weights = 2, 64, 15
+    products = {
+        (lane, pe): f"{engine}.array.product_{pe}_{lane}.block"
+        for pe in range(pes)
+        for lane in range(lanes)
+    }
+    memories = {
+        f"{engine}.ifm_buffer.ram0_{bank}_{part}.0.{n}": range(8 * part, 8 * part + 8)
+        for bank in range(2)
+        for part in range(lanes // 8)
+        for n in range(4)
+    }
+    memories |= {
+        f"{engine}.weight_buffer.ram.0.{n}": range(lanes * n // weights, lanes * (n + 1) // weights)
+        for n in range(weights)
+    }
+    others = [f"{engine}.banks.bank0.0.0", f"{engine}.array.accumulator", "shift_TRELLIS_FF_Q"]
+    cells = sorted([*products.values(), *memories, *others])
+    grid = DEVICES["ecp5-85"].grid
+    placed = floorplan(cells, grid)
+    assert placed.keys() == {*products.values(), *memories}
+    assert len({*placed.values()}) == len(placed)
+    assert [placed[products[key]] for key in sorted(products)] == [
+        site.name for site in grid.multipliers[: pes * lanes]
+    ]
+    sites = {site.name: site for site in [*grid.multipliers, *grid.memories]}
+    for memory, near in memories.items():
+        around = [sites[placed[products[lane, 0]]] for lane in near]
+        site = sites[placed[memory]]
+        assert min(abs(site.col - other.col) for other in around) <= 18, memory
+        assert min(abs(site.row - other.row) for other in around) <= 24, memory
 
 
 def test_what_a_device_lacks_is_named() -> None:
@@ -245,4 +290,10 @@ def test_the_tools_take_the_core_and_put_its_memories_and_multipliers_where_they
     assert got.modules[f"{engine}.array"].dsp == TINY.multipliers
     assert got.predictor.dsp == TINY.predictor_dsps
     assert got.modules[f"{engine}.ifm_buffer"].bram > 0
+    netlist = json.loads((tmp_path / "work" / "core.json").read_text())
+    cells = netlist["modules"]["top"]["cells"].items()
+    chosen = {name for name, cell in cells if "BEL" in cell["attributes"]}
+    assert sum("product" in name for name in chosen) == TINY.multipliers
+    memories = sum(got.modules[f"{engine}.{of}_buffer"].bram for of in ("ifm", "weight"))
+    assert len(chosen) == TINY.multipliers + memories
     assert got.fmax[1] > 0

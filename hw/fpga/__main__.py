@@ -20,6 +20,7 @@ from hw.config import PRESETS, Config
 from hw.fpga import ecp5
 from hw.fpga.blocks import Ecp5
 from hw.fpga.ecp5 import DEVICES, Use
+from hw.fpga.floorplan import floorplan
 from hw.fpga.report import Result, modules_of, refuse_misfit
 from hw.fpga.top import Top
 from hw.verilog import emit
@@ -41,12 +42,12 @@ def measure(
     # The least that is certain, known before minutes of synthesis.
     refuse_misfit(config, name, device, Use(dsp=config.multipliers))
 
-    def synthesise(build: Config) -> tuple[Path, dict[str, Use]]:
+    def synthesise(build: Config) -> tuple[Path, dict]:
         stem = "core" if build.predictor else "bare"
         verilog = folder / f"{stem}.v"
         verilog.write_text(emit(Top(build), _TOP, Ecp5()))
         netlist = ecp5.synthesise(verilog, _TOP, lambda text: _say(f"synthesis, {stem}: {text}"))
-        return netlist, modules_of(ecp5.use_of(json.loads(netlist.read_text()), _TOP))
+        return netlist, json.loads(netlist.read_text())["modules"][_TOP]["cells"]
 
     def place(seed: int) -> float:
         mhz = ecp5.place_and_route(
@@ -60,8 +61,10 @@ def measure(
     with ThreadPoolExecutor(jobs) as pool:
         builds = dict.fromkeys([config, bare])
         built = dict(zip(builds, pool.map(synthesise, builds)))
-        netlist, modules = built[config]
-        refuse_misfit(config, name, device, sum(modules.values(), Use()))
+        uses = {build: modules_of(ecp5.use_of(cells)) for build, (_, cells) in built.items()}
+        refuse_misfit(config, name, device, sum(uses[config].values(), Use()))
+        netlist, cells = built[config]
+        ecp5.fix(netlist, _TOP, floorplan(cells, device.grid))
         tried = range(1, seeds + 1)
         fmax = dict(zip(tried, pool.map(place, tried)))
     return Result(
@@ -69,8 +72,8 @@ def measure(
         device=device,
         config=config,
         fmax=fmax,
-        modules=modules,
-        without=sum(built[bare][1].values(), Use()),
+        modules=uses[config],
+        without=sum(uses[bare].values(), Use()),
         tools=ecp5.tools(),
     )
 

