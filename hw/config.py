@@ -168,6 +168,6 @@ PRESETS = {
         weight_words=512,
         ofm_words=2048,
         row_pixels=256,
-        predictor_dsps=13,
+        predictor_dsps=14,
     ),
 }

@@ -305,7 +305,7 @@ class LayerEngine(wiring.Component):
                 values.r_en.eq(predictor.values.ready),
                 value_taken.eq(predictor.values.valid & predictor.values.ready),
                 loader.predictor_slot.eq(slot),
-                predictor.records.payload.eq(loader.predictor),
+                predictor.records.payload.eq(loader.predictor_record),
                 predictor.records.valid.eq(running & zap & (unscored != 0)),
                 kept.eq(predictor.kept),
                 skipped.eq(predictor.skipped),

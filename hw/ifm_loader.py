@@ -194,8 +194,13 @@ class IfmLoader(wiring.Component):
         placed = Signal(_Placed(config), reset_less=True)
         turned = Signal(_Turned(config), reset_less=True)
         held, waits = Signal(), Signal()
-        merges = waits & (~self.writes.valid | self.writes.ready)
-        turns = held & (~waits | merges)
+        will_wait, will_be_valid = Signal(), Signal()
+
+        def merges(waits, valid):
+            return waits & (~valid | self.writes.ready)
+
+        merged = merges(waits, self.writes.valid)
+        turns = held & (~waits | merged)
         m.d.comb += [
             in_map.eq(row_in_map & col_in_map),
             lane.eq(slot + tile.pack_newest + channel),
@@ -218,19 +223,32 @@ class IfmLoader(wiring.Component):
         # The row of a patch: older pixels move a pixel down for each new one, and none below the
         # first lane of the row. What moves is the word to be written itself, and which of its bytes
         # are to be; a pixel of a single beat always moves them. No bit of a byte meets another, so
-        # each has a copy of what decides.
+        # each has copies of what decides.
         write = Signal(PartWrite(config), reset_less=True)
-        m.d.comb += self.writes.payload.eq(write)
-        distances = copies(m, platform, (tile.ifm_channels - 1)[: lane_bits - 1], 9)
-        moves: Sequence[Value] = [Const(1)] * 9
+        repeats = config.lanes // config.bus_bytes
+        slices = [
+            (write.word[bit::8], ~turned.mask, turned.beat[bit::8].replicate(repeats) & turned.mask)
+            for bit in range(8)
+        ]
+        slices.append((write.mask, turned.kept, turned.mask))
+        moves: Sequence[Value] = [Const(1)] * len(slices)
         if config.group > config.bus_bytes:
-            moves = copies(m, platform, Mux(turns, placed.moves, turned.moves), 9)
-        *older, older_mask = (
-            Mux(is_moved, _moved(m, lanes, distance), lanes)
-            for lanes, distance, is_moved in zip(
-                [*(write.word[bit::8] for bit in range(8)), write.mask], distances, moves
-            )
-        )
+            will_move = Mux(turns, placed.moves, turned.moves)
+            moves = copies(m, platform, will_move, len(slices))
+        deciding = (will_wait, will_be_valid, (tile.ifm_channels - 1)[: lane_bits - 1])
+        flags = zip(moves, *(copies(m, platform, value, len(slices)) for value in deciding))
+        for (lanes, kept, newer), (is_moved, waiting, valid, distance) in zip(slices, flags):
+            older = Mux(is_moved, _moved(m, lanes, distance), lanes)
+            with m.If(merges(waiting, valid)):
+                m.d.sync += lanes.eq((older & kept) | newer)
+        with m.If(merged):
+            m.d.sync += write.address.eq(turned.address)
+        m.d.comb += [
+            self.writes.payload.eq(write),
+            will_wait.eq(turns | (waits & ~merged)),
+            will_be_valid.eq(Mux(merged, turned.whole, self.writes.valid & ~self.writes.ready)),
+        ]
+        m.d.sync += [waits.eq(will_wait), self.writes.valid.eq(will_be_valid)]
         begins = first_col & (part == 0)
         kept_lanes = Mux(begins | (tile.pack_width == 1), 0, Const(-1, config.lanes) << slot)
 
@@ -244,20 +262,8 @@ class IfmLoader(wiring.Component):
         row_ends = pass_ends & (row + 1 == end_row)
         m.d.comb += self.beats.ready.eq(placing & room & in_map)
 
-        with m.If(self.writes.ready):
-            m.d.sync += self.writes.valid.eq(0)
-        with m.If(merges):
-            m.d.sync += [
-                waits.eq(0),
-                self.writes.valid.eq(turned.whole),
-                write.address.eq(turned.address),
-                write.mask.eq((older_mask & turned.kept) | turned.mask),
-            ]
-            for bit, lanes in enumerate(older):
-                newer = turned.beat[bit::8].replicate(config.lanes // config.bus_bytes)
-                m.d.sync += write.word[bit::8].eq((lanes & ~turned.mask) | (newer & turned.mask))
         with m.If(turns):
-            m.d.sync += [held.eq(0), waits.eq(1)]
+            m.d.sync += held.eq(0)
         with m.If(step):
             with m.If(present):
                 m.d.sync += [

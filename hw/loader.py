@@ -48,7 +48,7 @@ class RecordLoader(wiring.Component):
         Two lookups by the low bits of a channel's number.
     record : Out(RequantiserRecord)
         In the same cycle.
-    predictor : Out(PredictorRecord)
+    predictor_record : Out(PredictorRecord)
         A cycle later: it is wide, and lies in block RAM.
     """
 
@@ -67,7 +67,7 @@ class RecordLoader(wiring.Component):
                 "slot": In(range(RECORD_SLOTS)),
                 "record": Out(RequantiserRecord()),
                 "predictor_slot": In(range(RECORD_SLOTS)),
-                "predictor": Out(PredictorRecord()),
+                "predictor_record": Out(PredictorRecord()),
             }
         )
 
@@ -91,7 +91,7 @@ class RecordLoader(wiring.Component):
             )
             m.submodules.predictors = predictors
             read = predictors.read_port()
-            m.d.comb += [read.addr.eq(self.predictor_slot), self.predictor.eq(read.data)]
+            m.d.comb += [read.addr.eq(self.predictor_slot), self.predictor_record.eq(read.data)]
             stores["predictor"] = predictors.write_port()
 
         channels_left = Signal(bits_for(config.most_channels))

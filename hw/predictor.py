@@ -21,6 +21,7 @@ from amaranth.utils import bits_for, ceil_log2
 from golden import arithmetic
 from golden.pattern import MAX_PERIOD
 from hw.config import Config
+from hw.copies import copies
 from hw.descriptor import LayerDescriptor, PredictorRecord
 from hw.multiplier import Multiplier
 from hw.pipeline import clamp, delayed, round_shift
@@ -73,11 +74,26 @@ class Predictor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        config = self._config
         layer = self.layer
-        pixels = bits_for(self._config.ofm_words)
-        address = ceil_log2(self._config.ifm_words)
-        enable = Signal()
-        m.d.comb += enable.eq(~self.survivors.valid | self.survivors.ready)
+        pixels = bits_for(config.ofm_words)
+        address = ceil_log2(config.ifm_words)
+        # What has been decided waits in a second register where the first is not taken, so that
+        # all that stands still then is told so by registers.
+        decided = Signal(WorkItem(config))
+        decides, holds, will_hold = Signal(), Signal(), Signal()
+        held = Signal.like(decided, reset_less=True)
+        free = ~self.survivors.valid | self.survivors.ready
+        m.d.comb += will_hold.eq(~free & (holds | decides))
+        m.d.sync += holds.eq(will_hold)
+        with m.If(~holds):
+            m.d.sync += held.eq(decided)
+        with m.If(free):
+            m.d.sync += [
+                self.survivors.valid.eq(holds | decides),
+                self.survivors.payload.eq(Mux(holds, held, decided)),
+            ]
+        enable, enable1, enable2 = copies(m, platform, ~will_hold, 3)
 
         record = Signal(PredictorRecord(), reset_less=True)
 
@@ -86,7 +102,7 @@ class Predictor(wiring.Component):
         running = Signal()
         idle = Signal(init=1)
         row = Signal(pixels)
-        col = Signal(_col_bits(self._config))
+        col = Signal(_col_bits(config))
         row_in_map, above_in_map = Signal(), Signal()
         scored_rows = Signal(3)  # this row, the one above, the one above that
         last_row, last_col = Signal(), Signal()
@@ -158,15 +174,15 @@ class Predictor(wiring.Component):
                     m.d.sync += running.eq(0)
 
         # Layer 1 runs one row and column behind the walk, layer 2 two.
-        half = self._config.predictor_dsps // 2
+        half = config.predictor_dsps // 2
         m.submodules.layer1 = layer1 = _Depthwise(
-            self._config, bias_bits=arithmetic.BIAS1_BITS, dsps=half
+            config, bias_bits=arithmetic.BIAS1_BITS, dsps=half
         )
         m.submodules.layer2 = layer2 = _Depthwise(
-            self._config, bias_bits=1, dsps=self._config.predictor_dsps - half
+            config, bias_bits=1, dsps=config.predictor_dsps - half
         )
         m.d.comb += [
-            layer1.enable.eq(enable),
+            layer1.enable.eq(enable1),
             layer1.weights.eq(record.weight1),
             layer1.bias.eq(record.bias1),
             layer1.valid.eq(step),
@@ -185,7 +201,7 @@ class Predictor(wiring.Component):
         valid2 = delayed(m, step, hidden_delay, enable)
         col2 = delayed(m, (col - 1)[: len(col)], hidden_delay, enable)
         m.d.comb += [
-            layer2.enable.eq(enable),
+            layer2.enable.eq(enable2),
             layer2.weights.eq(record.weight2),
             layer2.bias.eq(0),
             layer2.valid.eq(valid2),
@@ -204,21 +220,18 @@ class Predictor(wiring.Component):
         end = Signal()
         predicted = Signal()
         survives = Signal()
-        item = self.survivors.payload
         m.d.comb += [
             predicted.eq(enable & decide & scored & ~pattern_at_decision.here),
             survives.eq(layer2.sum > record.threshold),
             self.kept.eq(predicted & survives),
             self.skipped.eq(predicted & ~survives),
+            decides.eq(self.kept | (enable & end)),
+            decided.end.eq(end),
+            decided.pixel.index.eq(index),
+            decided.pixel.base.eq(base),
         ]
         with m.If(enable):
-            m.d.sync += [
-                self.survivors.valid.eq(self.kept | end),
-                item.end.eq(end),
-                item.pixel.index.eq(index),
-                item.pixel.base.eq(base),
-                end.eq(channel_ends),
-            ]
+            m.d.sync += end.eq(channel_ends)
             with m.If(decide):
                 m.d.sync += [
                     index.eq(index + 1),
@@ -311,7 +324,8 @@ class _Depthwise(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lines = memory.Memory(shape=_ROWS, depth=self._config.row_pixels, init=[])
+        config = self._config
+        lines = memory.Memory(shape=_ROWS, depth=config.row_pixels, init=[])
         m.submodules.lines = lines
         read = lines.read_port()
         write = lines.write_port()
@@ -340,10 +354,7 @@ class _Depthwise(wiring.Component):
         # 2 .. 4: products, sums of three, sum of nine
         thirds = []
         for r, line in enumerate(window):
-            products = [
-                self._product(m, x, self.weights[tap], in_logic=tap >= self._dsps)
-                for tap, x in enumerate(line, start=3 * r)
-            ]
+            products = [self._product(m, x, tap) for tap, x in enumerate(line, start=3 * r)]
             third = Signal(signed(18), name=f"third_{r}", reset_less=True)
             with m.If(self.enable):
                 m.d.sync += third.eq(products[0] + products[1] + products[2])
@@ -352,14 +363,16 @@ class _Depthwise(wiring.Component):
             m.d.sync += self.sum.eq(thirds[0] + thirds[1] + thirds[2] + self.bias)
         return m
 
-    def _product(self, m: Module, x, weight, *, in_logic: bool):
-        """x * weight, of the enabled cycle before."""
-        if in_logic:
+    def _product(self, m: Module, x, tap: int):
+        """x times a weight, of the enabled cycle before."""
+        weight = self.weights[tap]
+        if tap >= self._dsps:
             product = Signal(signed(16), reset_less=True)
             with m.If(self.enable):
                 m.d.sync += product.eq(_product_in_logic(x, weight))
             return product
-        m.submodules += (multiplier := Multiplier(unsigned(8), signed(8), holds_factors=False))
+        multiplier = Multiplier(unsigned(8), signed(8), holds_factors=False)
+        m.submodules[f"product_{tap}"] = multiplier
         m.d.comb += [
             multiplier.enable.eq(self.enable),
             multiplier.a.eq(x),

@@ -61,11 +61,13 @@ POINT = "zap"
 """The operating point of a random network."""
 
 
-def random_network(config: Config, rng: random.Random) -> Bundle:
-    """A random network that fits `config`."""
+def random_network(
+    config: Config, rng: random.Random, shape: tuple[int, int, int] | None = None
+) -> Bundle:
+    """A random network that fits `config`, for images of that shape or of a random one."""
     while True:
         try:
-            bundle = _Network(config, rng).bundle
+            bundle = _Network(config, rng, shape).bundle
             compile_bundle(bundle, config)
             return bundle
         except UserError:
@@ -100,7 +102,9 @@ def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run
 class _Network:
     """Grows a network layer by layer."""
 
-    def __init__(self, config: Config, rng: random.Random) -> None:
+    def __init__(
+        self, config: Config, rng: random.Random, shape: tuple[int, int, int] | None
+    ) -> None:
         self._config = config
         self._rng = rng
         self._draw = Draw(torch.Generator().manual_seed(rng.getrandbits(32)))
@@ -109,8 +113,8 @@ class _Network:
         self._layers: list[Node] = []
         self._predictors: dict[str, PredictorNode] = {}
         self._choices: dict[str, LayerChoice] = {}
-        channels = rng.choice((1, 3, rng.randint(1, 20)))
-        self._add_activation("image", (channels, *self._size()), signed=rng.random() < 0.5)
+        shape = shape or (rng.choice((1, 3, rng.randint(1, 20))), *self._size())
+        self._add_activation("image", shape, signed=rng.random() < 0.5)
         for number in range(rng.randint(1, 4)):
             self._add_conv(f"conv{number}")
             if rng.random() < 0.3:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from compiler.build import compile_bundle
 from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import UserError
@@ -22,9 +23,9 @@ from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_
 from hw.registers import CORE_COUNTERS
 from tb import core, sim_full
 from tb.core_runs import Outcome, Run
-from tb.random_networks import POINT, random_runs
+from tb.random_networks import POINT, random_image, random_network, random_runs
 from tb.toolchain import SIMULATORS, Simulator
-from tests.hardware import STRIPS
+from tests.hardware import STRIPS, TINY
 
 EVERYWHERE = (0, 0xFFFF_FFFF)
 """A range of all addresses."""
@@ -50,6 +51,27 @@ def test_random_networks_are_bit_exact(simulator: Simulator, count: int, seed: i
         assert mismatches(bundle, run, outcome) == []
         for counter in CORE_COUNTERS:
             assert outcome.totals[counter] == sum(layer[counter] for layer in outcome.layers)
+
+
+@pytest.mark.sim
+def test_the_largest_maps_are_bit_exact() -> None:
+    """Given memories for five of their rows, the least with ZAP, and for a kernel of one pixel."""
+    config = replace(TINY, name="large", ifm_words=1 << 16, ofm_words=1 << 15, weight_words=1 << 12)
+    config = replace(config, row_pixels=4096)
+    rng = random.Random(1)
+    shapes = [(1, 4, 4096), (1, 4096, 4), (4096, 2, 2)]
+    bundles = [random_network(config, rng, shape) for shape in shapes]
+    runs = [
+        Run(
+            program=compile_bundle(bundle, config, keep=True),
+            image=random_image(bundle, rng).numpy(),
+            point=POINT,
+        )
+        for bundle in bundles
+    ]
+    outcomes = core.run(core.build(config, "verilator", end=max(r.program.end for r in runs)), runs)
+    for bundle, run, outcome in zip(bundles, runs, outcomes, strict=True):
+        assert mismatches(bundle, run, outcome) == []
 
 
 @pytest.mark.sim

@@ -91,6 +91,9 @@ def test_lanes_follow_each_other_and_their_memories_are_beside_them() -> None:
         for pe in range(pes)
         for lane in range(lanes)
     }
+    predictor = [
+        f"{engine}.predictor.layer{n}.product_{tap}.block" for n in (1, 2) for tap in range(7)
+    ]
     memories = {
         f"{engine}.ifm_buffer.ram0_{bank}_{part}.0.{n}": range(8 * part, 8 * part + 8)
         for bank in range(2)
@@ -102,13 +105,14 @@ def test_lanes_follow_each_other_and_their_memories_are_beside_them() -> None:
         for n in range(weights)
     }
     others = [f"{engine}.banks.bank0.0.0", f"{engine}.array.accumulator", "shift_TRELLIS_FF_Q"]
-    cells = sorted([*products.values(), *memories, *others])
+    cells = sorted([*products.values(), *predictor, *memories, *others])
     grid = DEVICES["ecp5-85"].grid
     placed = floorplan(cells, grid)
-    assert placed.keys() == {*products.values(), *memories}
+    assert placed.keys() == {*products.values(), *predictor, *memories}
     assert len({*placed.values()}) == len(placed)
-    assert [placed[products[key]] for key in sorted(products)] == [
-        site.name for site in grid.multipliers[: pes * lanes]
+    in_order = [*(products[key] for key in sorted(products)), *predictor]
+    assert [placed[cell] for cell in in_order] == [
+        site.name for site in grid.multipliers[: len(in_order)]
     ]
     sites = {site.name: site for site in [*grid.multipliers, *grid.memories]}
     for memory, near in memories.items():
@@ -293,7 +297,8 @@ def test_the_tools_take_the_core_and_put_its_memories_and_multipliers_where_they
     netlist = json.loads((tmp_path / "work" / "core.json").read_text())
     cells = netlist["modules"]["top"]["cells"].items()
     chosen = {name for name, cell in cells if "BEL" in cell["attributes"]}
-    assert sum("product" in name for name in chosen) == TINY.multipliers
+    multipliers = TINY.multipliers + TINY.predictor_dsps
+    assert sum("product" in name for name in chosen) == multipliers
     memories = sum(got.modules[f"{engine}.{of}_buffer"].bram for of in ("ifm", "weight"))
-    assert len(chosen) == TINY.multipliers + memories
+    assert len(chosen) == multipliers + memories
     assert got.fmax[1] > 0

@@ -88,7 +88,7 @@ class Model:
             for slot, channel in zip(slots, asked, strict=True):
                 context.set(slot, channel % RECORD_SLOTS)
             await self.cycle(context)
-            found = context.get(self.dut.record), context.get(self.dut.predictor)
+            found = context.get(self.dut.record), context.get(self.dut.predictor_record)
             parts = ("requantiser", "predictor")
             for record, part, channel in zip(found, parts, asked, strict=True):
                 stored = ChannelRecord().from_bits(stream.records[channel])

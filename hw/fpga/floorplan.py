@@ -1,20 +1,20 @@
-"""Sites for the array: its multipliers lane after lane, what feeds them beside them.
+"""Sites for multipliers, lane after lane, and for the memories that feed them.
 
 An ECP5 has its multipliers and block RAMs in a few rows across the whole die, and the array takes
 nearly all of the multipliers. An analytical placer puts blocks where their wires are shortest and
 only then moves each to a free site; in rows that are nearly full the last find one far away, and
 the order of the lanes, in which nothing has to go far, is lost. So it is given: lanes follow each
-other along the rows, back and forth, a lane's multipliers side by side for all PEs; the memories of
-every eight lanes, and the weight ring's, lie as near to theirs as there are sites. All else is the
-placer's to decide.
+other along the rows, back and forth, a lane's multipliers side by side for all PEs, and after them
+those of the predictor; the memories of every eight lanes, and the weight ring's, lie as near to
+theirs as there are sites. All else is the placer's to decide.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from functools import partial
 
 from hw.copies import LANES_TOGETHER
 
@@ -77,6 +77,8 @@ class Grid:
 
 _MULTIPLIER = re.compile(r".*\.array\.product_(\d+)_(\d+)\.block")
 """With the numbers of its PE and its lane."""
+_PREDICTOR_MULTIPLIER = re.compile(r".*\.predictor\.layer(\d)\.product_(\d+)\.block")
+"""With the numbers of its layer and its tap."""
 _IFM_MEMORY = re.compile(r".*\.ifm_buffer\.ram\d+_\d+_(\d+)\.[\d.]+")
 """With the number of its `LANES_TOGETHER`."""
 _WEIGHT_MEMORY = re.compile(r".*\.weight_buffer\.ram\.\d+\.(\d+)")
@@ -88,11 +90,13 @@ def floorplan(cells: Iterable[str], grid: Grid) -> dict[str, str]:
 
     Cells without a block's name are left alone, and so are blocks for which there is no site left.
     """
-    multipliers, memories, weights = {}, [], []
+    multipliers, predictor, memories, weights = {}, {}, [], []
     for cell in cells:
         if match := _MULTIPLIER.fullmatch(cell):
             pe, lane = map(int, match.groups())
             multipliers[lane, pe] = cell
+        elif match := _PREDICTOR_MULTIPLIER.fullmatch(cell):
+            predictor[match.groups()] = cell
         elif match := _IFM_MEMORY.fullmatch(cell):
             first = int(match[1]) * LANES_TOGETHER
             memories.append((range(first, first + LANES_TOGETHER), cell))
@@ -103,14 +107,16 @@ def floorplan(cells: Iterable[str], grid: Grid) -> dict[str, str]:
     for number, cell in weights:
         memories.append((range(lanes * number // parts, lanes * (number + 1) // parts), cell))
 
-    sites: dict[str, Site] = dict(
-        zip((multipliers[key] for key in sorted(multipliers)), grid.multipliers)
-    )
+    order = [of[key] for of in (multipliers, predictor) for key in sorted(of)]
+    sites: dict[str, Site] = dict(zip(order, grid.multipliers))
     free = grid.memories
     for near, cell in sorted(memories, key=lambda memory: memory[0].start):
         around = [sites[multipliers[key]] for key in multipliers if key[0] in near]
-        col, row = mean(site.col for site in around), mean(site.row for site in around)
-        best = min(free, key=lambda site: abs(site.col - col) + abs(site.row - row))
-        free.remove(best)
-        sites[cell] = best
+        sites[cell] = min(free, key=partial(_distance, around))
+        free.remove(sites[cell])
     return {cell: site.name for cell, site in sites.items()}
+
+
+def _distance(others: Sequence[Site], site: Site) -> int:
+    """Of a site from some others, in all."""
+    return sum(abs(site.col - other.col) + abs(site.row - other.row) for other in others)
