@@ -104,7 +104,8 @@ class Result:
             ("all of the core", *_counts(core)),
             (f"share of {self.name}", *_shares(core, holds)),
             ("predictor", *_counts(self.predictor)),
-            ("share of the core without", *_shares(self.predictor, self.without)),
+            ("share of the core", *_shares(self.predictor, core)),
+            ("over the core without", *_shares(self.predictor, self.without)),
         ]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [
