@@ -48,22 +48,25 @@ class _Splitter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         run = Signal(Request())
+        idle, last = Signal(init=1), Signal()
         block = run.address[self._beat_bits :][: ceil_log2(BURST)]
         to_edge = BURST - block
         beats = self.bursts.payload.beats
         m.d.comb += [
-            self.requests.ready.eq(run.beats == 0),
+            self.requests.ready.eq(idle),
             self.bursts.payload.address.eq(run.address),
         ]
         m.d.sync += [
-            self.bursts.valid.eq(run.beats != 0),
+            self.bursts.valid.eq(~idle),
             beats.eq(Mux(run.beats < to_edge, run.beats, to_edge)),
+            last.eq(run.beats <= to_edge),
         ]
         with m.If(self.requests.valid & self.requests.ready):
-            m.d.sync += run.eq(self.requests.payload)
+            m.d.sync += [run.eq(self.requests.payload), idle.eq(self.requests.payload.beats == 0)]
         with m.If(self.bursts.valid & self.bursts.ready):
             m.d.sync += [
                 self.bursts.valid.eq(0),
+                idle.eq(last),
                 run.address.eq(run.address + (beats << self._beat_bits)),
                 run.beats.eq(run.beats - beats),
             ]
