@@ -149,6 +149,7 @@ class WeightBuffer(wiring.Component):
     Members
     -------
     writes : In(stream of WordWrite), always ready
+        A word is there two cycles later.
     address : In(address)
     word : Out(8 * V)
         READ_LATENCY cycles after its address.
@@ -173,10 +174,12 @@ class WeightBuffer(wiring.Component):
         m.submodules.ram = ram
         write = ram.write_port()
         read = ram.read_port()
-        m.d.comb += [
+        m.d.sync += [
             write.en.eq(self.writes.valid),
             write.addr.eq(self.writes.payload.address),
             write.data.eq(self.writes.payload.word),
+        ]
+        m.d.comb += [
             read.addr.eq(delayed(m, self.address, READ_LATENCY - 2)),
             self.word.eq(delayed(m, read.data, 1)),
         ]

@@ -110,18 +110,26 @@ class Sequencer(wiring.Component):
             self.layer.eq(tile.layer),
         ]
         # Registers before and behind: memory is slow to answer, and every limit is a comparison.
-        # For each word a flag says that it has come. No more come than were asked for.
+        # For each word a flag says that it has come; which is the next one say two flags of as many
+        # as its number has units and eights. No more come than were asked for.
         taken = words.o.valid & words.o.ready
+        unit = Signal(8, init=1)
+        eight = Signal(-(-DESCRIPTOR_BYTES // (4 * len(unit))), init=1)
         m.d.sync += word.eq(words.o.payload)
         with m.If(taken):
-            m.d.sync += number.eq(Mux(last, 0, number + 1))
+            m.d.sync += [number.eq(number + 1), unit.eq(unit.rotate_left(1))]
+            with m.If(unit[-1]):
+                m.d.sync += eight.eq(eight.rotate_left(1))
+            with m.If(last):
+                m.d.sync += [number.eq(0), unit.eq(1), eight.eq(1)]
         refused = []
-        for selected, table, kept in (
-            (is_header, header_words(config), program),
-            (~is_header, descriptor_words(config), next_tile),
+        for of_table, table, kept in (
+            (taken & is_header, header_words(config), program),
+            (taken & ~is_header, descriptor_words(config), next_tile),
         ):
             for position, (name, limits) in enumerate(table.items()):
-                here = delayed(m, taken & selected & (number == position), 1)
+                eights, units = divmod(position, len(unit))
+                here = delayed(m, of_table & unit[units] & eight[eights], 1)
                 refused.append(delayed(m, here & ~_accepts(limits, word), 1))
                 field = _field(kept, name)
                 if field is not None:
