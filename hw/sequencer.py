@@ -14,6 +14,7 @@ from amaranth.utils import ceil_log2
 
 from hw.axi import ADDRESS_BITS, read_ports, write_ports
 from hw.config import Config
+from hw.copies import copies
 from hw.datapath import Datapath
 from hw.descriptor import COUNTER_BITS
 from hw.pipeline import delayed
@@ -109,13 +110,15 @@ class Sequencer(wiring.Component):
             datapath.fetched.eq(fetched & ~is_header & ~bad),
             self.layer.eq(tile.layer),
         ]
-        # Registers before and behind: memory is slow to answer, and every limit is a comparison.
+        # Registers before and behind: memory is slow to answer, and every limit is a comparison, of
+        # a copy of the word that is for them alone.
         # For each word a flag says that it has come; which is the next one say two flags of as many
         # as its number has units and eights. No more come than were asked for.
         taken = words.o.valid & words.o.ready
         unit = Signal(8, init=1)
         eight = Signal(-(-DESCRIPTOR_BYTES // (4 * len(unit))), init=1)
         m.d.sync += word.eq(words.o.payload)
+        (checked,) = copies(m, platform, words.o.payload, 1)
         with m.If(taken):
             m.d.sync += [number.eq(number + 1), unit.eq(unit.rotate_left(1))]
             with m.If(unit[-1]):
@@ -130,7 +133,7 @@ class Sequencer(wiring.Component):
             for position, (name, limits) in enumerate(table.items()):
                 eights, units = divmod(position, len(unit))
                 here = delayed(m, of_table & unit[units] & eight[eights], 1)
-                refused.append(delayed(m, here & ~_accepts(limits, word), 1))
+                refused.append(delayed(m, here & ~_accepts(limits, checked), 1))
                 field = _field(kept, name)
                 if field is not None:
                     with m.If(here):
