@@ -110,6 +110,7 @@ def test_lanes_follow_each_other_and_their_memories_are_beside_them() -> None:
     placed = floorplan(cells, grid)
     assert placed.keys() == {*products.values(), *predictor, *memories}
     assert len({*placed.values()}) == len(placed)
+    assert floorplan(cells, DEVICES["ecp5-25"].grid) == {}
     in_order = [*(products[key] for key in sorted(products)), *predictor]
     assert [placed[cell] for cell in in_order] == [
         site.name for site in grid.multipliers[: len(in_order)]
@@ -236,8 +237,15 @@ def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def measure(folder: Path, **changes: object) -> Result:
-    given: dict = {"seeds": 4, "constraints": fpga._CONSTRAINTS, "folder": folder, "jobs": 2}
-    return fpga.measure("ecp5-25", TINY, **(given | changes))
+    given: dict = {
+        "name": "ecp5-45",
+        "config": TINY,
+        "seeds": 4,
+        "constraints": fpga._CONSTRAINTS,
+        "folder": folder,
+        "jobs": 2,
+    }
+    return fpga.measure(**(given | changes))
 
 
 @pytest.mark.usefixtures("pretended")
