@@ -21,6 +21,7 @@ import numpy as np
 from torch import Tensor
 
 from compiler.strips import Strip, cut, rows_of_both
+from golden import arithmetic
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import FULL, MAX_PERIOD, Pattern
@@ -415,10 +416,11 @@ def _records(
             requantiser["shortcut_multiplier"] = int(conv.shortcut.multiplier[channel])
             requantiser["shortcut_shift"] = int(conv.shortcut.shift[channel])
         if predictor is not None:
+            shift1 = int(predictor.shift1[channel])
             fields["predictor"] = {
                 "weight1": predictor.weight1[channel].flatten().tolist(),
-                "bias1": int(predictor.bias1[channel]),
-                "shift1": int(predictor.shift1[channel]),
+                "offset1": int(predictor.bias1[channel]) + arithmetic.half(shift1),
+                "shift1": shift1,
                 "weight2": predictor.weight2[channel].flatten().tolist(),
                 "threshold": int(predictor.threshold[channel]),
             }

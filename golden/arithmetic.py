@@ -23,6 +23,7 @@ __all__ = [
     "SHIFT_MIN",
     "U8",
     "activation_range",
+    "half",
     "hidden",
     "requantise",
     "requantise_wide",
@@ -86,12 +87,17 @@ def requantise(acc: Any, multiplier: Any, shift: Any, limits: tuple[int, int]) -
     return saturate(requantise_wide(acc, multiplier, shift), limits)
 
 
+def half(shift: Any) -> Any:
+    """What to add before a shift that rounds to nearest, halves up; a shift of 0 does not round."""
+    return (1 << shift) >> 1
+
+
 def hidden(acc: Any, shift: Any) -> Any:
     """A hidden activation of the predictor: ReLU, then acc / 2**shift, halves up, at most 255.
 
-    The same rounding as `requantise_wide` with a multiplier of one; a shift of 0 does not round.
+    The same rounding as `requantise_wide` with a multiplier of one.
     """
-    return saturate((acc + ((1 << shift) >> 1)) >> shift, U8)
+    return saturate((acc + half(shift)) >> shift, U8)
 
 
 def split_scale(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

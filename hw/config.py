@@ -43,7 +43,9 @@ class Config:
     predictor : bool
         False leaves the predictor out, for measuring what it costs.
     predictor_dsps : int, 0 .. 18
-        Of the predictor's 18 multipliers, how many are DSP blocks of an FPGA; the rest is logic.
+        Of the predictor's 18 multipliers, how many are DSP blocks of an FPGA.
+    predictor_tables : int, 0 .. 6
+        How many others look squares up, in a block RAM each; the rest is logic.
     compact : bool
         False keeps each PE to every P-th pixel, so that a skipped one leaves its PE idle unless all
         of its group are skipped: for measuring what compaction brings.
@@ -60,6 +62,7 @@ class Config:
     bus_bits: int = 64
     predictor: bool = True
     predictor_dsps: int = 12
+    predictor_tables: int = 0
     compact: bool = True
 
     def __post_init__(self) -> None:
@@ -91,9 +94,15 @@ class Config:
                     f"config {self.name!r}: bus_bits is {self.bus_bits}, wider than the "
                     f"{getattr(self, field)} bytes of {field}"
                 )
-        dsps = self.predictor_dsps
-        if not isinstance(dsps, int) or isinstance(dsps, bool) or not 0 <= dsps <= 18:
-            raise UserError(f"config {self.name!r}: predictor_dsps is {dsps!r}, must be in 0..18")
+        for field, most in (("predictor_dsps", 18), ("predictor_tables", 6)):
+            count = getattr(self, field)
+            if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= most:
+                raise UserError(f"config {self.name!r}: {field} is {count!r}, must be in 0..{most}")
+        if self.predictor_dsps + self.predictor_tables > 18:
+            raise UserError(
+                f"config {self.name!r}: predictor_dsps and predictor_tables are "
+                f"{self.predictor_dsps} and {self.predictor_tables}, more than 18 together"
+            )
         for field in ("predictor", "compact"):
             if not isinstance(getattr(self, field), bool):
                 raise UserError(f"config {self.name!r}: {field} is not true or false")
@@ -168,6 +177,7 @@ PRESETS = {
         weight_words=512,
         ofm_words=2048,
         row_pixels=256,
-        predictor_dsps=14,
+        predictor_dsps=15,
+        predictor_tables=3,
     ),
 }

@@ -119,13 +119,16 @@ class LayerDescriptor(data.StructLayout):
 
 
 class PredictorRecord(data.StructLayout):
-    """One channel of a ZAP; see `golden.layers.Predictor`. Kernels are row-major."""
+    """One channel of a ZAP; see `golden.layers.Predictor`. Kernels are row-major.
+
+    `offset1` is `bias1` and the half that makes layer 1's shift round, in one.
+    """
 
     def __init__(self) -> None:
         super().__init__(
             {
                 "weight1": data.ArrayLayout(signed(8), 9),
-                "bias1": signed(arithmetic.BIAS1_BITS),
+                "offset1": signed(arithmetic.BIAS1_BITS + 1),
                 "shift1": unsigned(bits_for(arithmetic.PREDICTOR_SHIFT_MAX)),
                 "weight2": data.ArrayLayout(signed(8), 9),
                 "threshold": signed(arithmetic.SCORE_BITS),

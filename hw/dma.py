@@ -51,6 +51,7 @@ class _Splitter(wiring.Component):
         idle, last = Signal(init=1), Signal()
         block = run.address[self._beat_bits :][: ceil_log2(BURST)]
         to_edge = BURST - block
+        within = run.beats <= to_edge
         beats = self.bursts.payload.beats
         m.d.comb += [
             self.requests.ready.eq(idle),
@@ -58,8 +59,8 @@ class _Splitter(wiring.Component):
         ]
         m.d.sync += [
             self.bursts.valid.eq(~idle),
-            beats.eq(Mux(run.beats < to_edge, run.beats, to_edge)),
-            last.eq(run.beats <= to_edge),
+            beats.eq(Mux(within, run.beats, to_edge)),
+            last.eq(within),
         ]
         with m.If(self.requests.valid & self.requests.ready):
             m.d.sync += [run.eq(self.requests.payload), idle.eq(self.requests.payload.beats == 0)]
@@ -121,7 +122,7 @@ class ReadPort(wiring.Component):
         for number in range(self._clients):
             m.submodules[f"splitter{number}"] = splitter = _Splitter(config)
             m.submodules[f"queue{number}"] = queue = SyncFIFOBuffered(
-                width=config.bus_bits, depth=READ_QUEUE
+                width=config.bus_bits, depth=READ_QUEUE + 1
             )
             requests, words, bursts = self.requests[number], self.words[number], splitter.bursts
             reserved = Signal(range(READ_QUEUE + 1), name=f"reserved_{number}")

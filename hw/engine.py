@@ -291,7 +291,7 @@ class LayerEngine(wiring.Component):
         skipped = Signal()
         if config.predictor:
             m.submodules.predictor = predictor = Predictor(config)
-            m.submodules.values = values = SyncFIFOBuffered(width=8, depth=VALUES)
+            m.submodules.values = values = SyncFIFOBuffered(width=8, depth=VALUES + 1)
             unscored = Signal(range(RECORD_SLOTS + 1))
             slot = Signal(range(RECORD_SLOTS))
             taken = predictor.records.valid & predictor.records.ready

@@ -35,10 +35,10 @@ def clamp(value, limits: tuple[int, int]):
     return Mux(inside, value, Mux(value[-1], low, high))
 
 
-def round_shift(m: Module, product, shift, enable=1):
+def round_shift(m: Module, product, shift):
     """(product + 2**(shift - 1)) >> shift: `golden.arithmetic.requantise_wide` after its product.
 
-    Two enabled cycles; a product's shift comes a cycle before it. A shift past the product's width
+    Two cycles; a product's shift comes a cycle before it. A shift past the product's width
     gives 0, as one just past it does, so no wider sum is needed. A shift of 0 does not round.
     """
     limit = len(product) + 1
@@ -46,11 +46,9 @@ def round_shift(m: Module, product, shift, enable=1):
     half = Signal(limit + 1, reset_less=True)
     rounded = Signal(signed(limit + 1), reset_less=True)
     shifted = Signal(signed(limit), reset_less=True)
-    late = delayed(m, bounded, 2, enable)
-    with m.If(enable):
-        m.d.sync += [
-            half.eq((1 << bounded) >> 1),
-            rounded.eq(product + half),
-            shifted.eq(rounded >> late),
-        ]
+    m.d.sync += [
+        half.eq((1 << bounded) >> 1),
+        rounded.eq(product + half),
+        shifted.eq(rounded >> delayed(m, bounded, 2)),
+    ]
     return shifted

@@ -38,12 +38,14 @@ class Channel:
     @classmethod
     def draw(cls, layer: Map, rng: random.Random) -> Channel:
         """Any weights, extremes among them, and a threshold that matters."""
+        bias1 = draw_bias(rng)
+        shift1 = rng.choice(
+            [0, arithmetic.PREDICTOR_SHIFT_MAX, rng.randint(4, 10), rng.randint(4, 10)]
+        )
         record: dict[str, Any] = {
             "weight1": draw_weights(rng),
-            "bias1": draw_bias(rng),
-            "shift1": rng.choice(
-                [0, arithmetic.PREDICTOR_SHIFT_MAX, rng.randint(4, 10), rng.randint(4, 10)]
-            ),
+            "offset1": bias1 + arithmetic.half(shift1),
+            "shift1": shift1,
             "weight2": draw_weights(rng),
         }
         values = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, layer.whole.shape)
@@ -52,8 +54,8 @@ class Channel:
         predictor = Predictor(
             pattern=layer.pattern,
             weight1=torch.tensor(record["weight1"], dtype=torch.int8).view(1, 3, 3),
-            bias1=torch.tensor([record["bias1"]], dtype=torch.int32),
-            shift1=torch.tensor([record["shift1"]], dtype=torch.int32),
+            bias1=torch.tensor([bias1], dtype=torch.int32),
+            shift1=torch.tensor([shift1], dtype=torch.int32),
             weight2=torch.tensor(record["weight2"], dtype=torch.int8).view(1, 3, 3),
             threshold=torch.zeros(1, dtype=torch.int32),
         )
@@ -175,9 +177,12 @@ async def keeps_its_rate(dut: Any) -> None:
         channels = [Channel.draw(layer, rng) for _ in range(3)]
         await tb.send(layer, channels)
         ends = []
-        for channel in channels:
-            await collect(tb.survivors, len(channel.items))
+        for number, channel in enumerate(channels):
+            received = await collect(tb.survivors, len(channel.items))
+            items = work_items(orders.config, received)
+            require_equal(f"{layer}, channel {number}", items, channel.items)
             ends.append(now())
+        await tb.values.drained()
         cycles = [after - before for before, after in pairwise(ends)]
         expected = (layer.scored.stop + 2) * (layer.width + 2) + LATENCY
         assert cycles == [expected] * 2, f"{layer}: {cycles} cycles a channel, expected {expected}"

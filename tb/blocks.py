@@ -114,8 +114,9 @@ class Map:
         if first >= end:
             return self
         first_row = rng.choice([self.height, rng.randint(0, min(self.height, 8))])
-        scored = range(first, rng.randint(first + 1, end) if below else end)
-        return replace(self, above=above, below=below, first_row=first_row, scored=scored)
+        return replace(
+            self, above=above, below=below, first_row=first_row, scored=range(first, end)
+        )
 
     def __str__(self) -> str:
         return (

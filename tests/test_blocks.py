@@ -27,11 +27,12 @@ SEED = 1
     [
         ("scheduler", PatternScheduler, TINY, 50),
         ("predictor", Predictor, TINY, 12),
+        ("predictor", Predictor, replace(TINY, predictor_dsps=8, predictor_tables=5), 6),
         ("array", MacArray, TINY, 20),
         ("array", MacArray, replace(TINY, pes=1, lanes=16), 10),
         ("array", MacArray, replace(TINY, pes=4, lanes=32), 10),
     ],
-    ids=["scheduler", "predictor", "array", "array-1x16", "array-4x32"],
+    ids=["scheduler", "predictor", "predictor-tables", "array", "array-1x16", "array-4x32"],
 )
 def test_block_agrees_with_golden(
     bench: str,

@@ -122,8 +122,8 @@ def test_a_predictor_arrives_whole(pattern: Any) -> None:
         zap = record.predictor
         assert list(zap.weight1) == predictor.weight1[channel].flatten().tolist()
         assert list(zap.weight2) == predictor.weight2[channel].flatten().tolist()
-        assert zap.bias1 == predictor.bias1[channel]
         assert zap.shift1 == predictor.shift1[channel]
+        assert zap.offset1 == predictor.bias1[channel] + 2**zap.shift1 // 2
         assert zap.threshold == predictor.threshold[channel]
 
 

@@ -23,10 +23,12 @@ SIZES = {
 }
 """Every size with its limits."""
 SWITCHES = ("predictor", "compact")
+MULTIPLIERS = {"predictor_dsps": 18, "predictor_tables": 6}
+"""Kinds of the predictor's multipliers, with the most there can be."""
 
 
 def test_every_field_is_tested_here() -> None:
-    others = {"name", "predictor_dsps", *SWITCHES}
+    others = {"name", *MULTIPLIERS, *SWITCHES}
     assert {field.name for field in fields(Config)} == {*others, *SIZES}
 
 
@@ -54,12 +56,20 @@ def test_a_size_outside_its_limits_is_refused(field: str) -> None:
             replace(TINY, **change)
 
 
+@pytest.mark.parametrize("field", MULTIPLIERS)
 @pytest.mark.parametrize("wrong", ["text", 8.0, None, True, -1, 19])
-def test_more_multipliers_than_the_predictor_has_are_refused(wrong: Any) -> None:
-    for limit in (0, 18):
-        assert replace(TINY, predictor_dsps=limit).predictor_dsps == limit
-    with pytest.raises(UserError, match=r"config 'tiny': predictor_dsps is .*must be in 0\.\.18"):
-        replace(TINY, predictor_dsps=wrong)
+def test_more_multipliers_than_the_predictor_has_are_refused(field: str, wrong: Any) -> None:
+    most = MULTIPLIERS[field]
+    for limit in (0, most):
+        change: dict[str, Any] = {"predictor_dsps": 0, field: limit}
+        assert getattr(replace(TINY, **change), field) == limit
+    with pytest.raises(UserError, match=rf"config 'tiny': {field} is .*must be in 0\.\.{most}$"):
+        replace(TINY, **{field: wrong})
+
+
+def test_more_multipliers_of_all_kinds_than_the_predictor_has_are_refused() -> None:
+    with pytest.raises(UserError, match="predictor_dsps and predictor_tables are 15 and 4, more"):
+        replace(TINY, predictor_dsps=15, predictor_tables=4)
 
 
 @pytest.mark.parametrize(("field", "bus_bits"), [("group", 64), ("lanes", 128)])

@@ -156,7 +156,8 @@ def test_records_have_room_for_every_field_at_its_limits(end: int) -> None:
     """No field is cut or runs into the next."""
     predictor = {
         "weight1": [arithmetic.S8[end], 0, arithmetic.S8[1 - end]] * 3,
-        "bias1": arithmetic.signed_range(arithmetic.BIAS1_BITS)[end],
+        "offset1": arithmetic.signed_range(arithmetic.BIAS1_BITS)[end]
+        + (0, arithmetic.half(arithmetic.PREDICTOR_SHIFT_MAX))[end],
         "shift1": (0, arithmetic.PREDICTOR_SHIFT_MAX)[end],
         "weight2": [arithmetic.S8[1 - end], -1, arithmetic.S8[end]] * 3,
         "threshold": arithmetic.signed_range(arithmetic.SCORE_BITS)[end],

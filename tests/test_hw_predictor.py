@@ -29,7 +29,7 @@ def test_a_channel_cut_off_by_reset_is_forgotten(cut: int) -> None:
         }.items():
             context.set(dut.layer[name], value)
         weights = [1] * 9
-        record = {"weight1": weights, "bias1": 0, "shift1": 0, "weight2": weights, "threshold": 0}
+        record = {"weight1": weights, "offset1": 0, "shift1": 0, "weight2": weights, "threshold": 0}
         context.set(dut.records.payload, record)
         context.set(dut.records.valid, 1)
         context.set(dut.values.valid, 1)
