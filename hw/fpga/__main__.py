@@ -90,7 +90,9 @@ def main() -> None:
     add("--seeds", type=int, default=3, help="placements to try, each from a seed of its own")
     add("--constraints", type=Path, default=_CONSTRAINTS, help="LPF file, for a board of one's own")
     add("--out", type=Path, default=Path("build/fpga"), help="folder to write to")
-    add("--jobs", type=int, default=os.cpu_count(), help="tools at work at a time")
+    # One more than cores: of three seeds on two cores none is left to be placed on one alone.
+    jobs = (os.cpu_count() or 1) + 1
+    add("--jobs", type=int, default=jobs, help="tools at work at a time")
     arguments = parser.parse_args()
     name = arguments.device
     if name not in DEVICES:
