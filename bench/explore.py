@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from compiler.program import DENSE
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from hw.config import PRESETS, Config
+from hw.depthwise import ROWS, SQUARES
 from hw.fpga.ecp5 import DEVICES
 from quant.progress import progress
 from tb.networks import NETWORKS, image
@@ -146,7 +147,7 @@ def block_rams(config: Config) -> int:
     memories = [(word, config.ifm_words // 2)] * 2 * copies + [(word, config.weight_words)]
     memories += [(group, config.ofm_words)] * 4
     if config.predictor:
-        memories += [(16, config.row_pixels)] * 2
+        memories += [(ROWS.size, config.row_pixels)] * 2 + [SQUARES] * config.predictor_tables
     return sum(_blocks(bits, words) for bits, words in memories)
 
 
@@ -168,7 +169,8 @@ def _only(bundle: Bundle, point: str) -> Bundle:
 
 def _config(lanes: int, pes: int, kib: int, ofm_words: int, bus_bits: int) -> Config:
     default = PRESETS["default"]
-    return Config(
+    return replace(
+        default,
         name=f"v{lanes}p{pes}i{kib}o{ofm_words}b{bus_bits}",
         pes=pes,
         lanes=lanes,
@@ -176,7 +178,6 @@ def _config(lanes: int, pes: int, kib: int, ofm_words: int, bus_bits: int) -> Co
         ifm_words=(kib << 10) // lanes,
         weight_words=default.weight_words * default.lanes // lanes,
         ofm_words=ofm_words,
-        row_pixels=default.row_pixels,
         bus_bits=bus_bits,
     )
 

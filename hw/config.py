@@ -15,6 +15,9 @@ from golden.errors import UserError
 
 __all__ = ["PRESETS", "Config"]
 
+_PREDICTOR_PRODUCTS = 18
+_PREDICTOR_TABLES = 6
+"""Squares are asked for two cycles ahead, when one value of each row of a kernel is known."""
 _MOST_CHANNELS = 4096
 
 
@@ -94,14 +97,16 @@ class Config:
                     f"config {self.name!r}: bus_bits is {self.bus_bits}, wider than the "
                     f"{getattr(self, field)} bytes of {field}"
                 )
-        for field, most in (("predictor_dsps", 18), ("predictor_tables", 6)):
+        products = {"predictor_dsps": _PREDICTOR_PRODUCTS, "predictor_tables": _PREDICTOR_TABLES}
+        for field, most in products.items():
             count = getattr(self, field)
             if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= most:
                 raise UserError(f"config {self.name!r}: {field} is {count!r}, must be in 0..{most}")
-        if self.predictor_dsps + self.predictor_tables > 18:
+        if self.predictor_dsps + self.predictor_tables > _PREDICTOR_PRODUCTS:
             raise UserError(
                 f"config {self.name!r}: predictor_dsps and predictor_tables are "
-                f"{self.predictor_dsps} and {self.predictor_tables}, more than 18 together"
+                f"{self.predictor_dsps} and {self.predictor_tables}, "
+                f"more than {_PREDICTOR_PRODUCTS} together"
             )
         for field in ("predictor", "compact"):
             if not isinstance(getattr(self, field), bool):

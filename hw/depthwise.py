@@ -16,13 +16,16 @@ from hw.config import Config
 from hw.multiplier import Multiplier
 from hw.pipeline import delayed
 
-__all__ = ["LATENCY", "Depthwise", "col_bits"]
+__all__ = ["LATENCY", "ROWS", "SQUARES", "Depthwise", "col_bits"]
 
 LATENCY = 5
 """From a position to its sum."""
 
-_ROWS = data.StructLayout({"above1": 8, "above2": 8, "mark1": 1})
+ROWS = data.StructLayout({"above1": 8, "above2": 8, "mark1": 1})
 """What the line buffer has of a column: values one and two rows up, and a mark one row up."""
+
+SQUARES = (16, 512)
+"""Width and depth of a table of squares."""
 
 _OLDEST_TAPS = (0, 3, 6)
 """Of a 3x3 kernel, row-major: those of the column whose values are in the window the longest."""
@@ -40,7 +43,9 @@ class Depthwise(wiring.Component):
     that of the window centred on (row - 1, col - 1). Columns outside the map must be stepped
     through, with `col_in_map` low, to bring in the padding; there are two after each row.
     `above_in_map` is low in the first row: the line buffer still holds rows of another channel.
-    A position's `mark` comes out, as `sum_mark`, with the sum of the window around it.
+    A position's `mark` comes out, as `sum_mark`, with the sum of the window around it; outside the
+    map it means nothing. `weights` may change once the two columns after a row have been stepped
+    through: what is in the window then is zero.
     """
 
     def __init__(self, config: Config, *, dsps: int, tables: int) -> None:
@@ -48,6 +53,7 @@ class Depthwise(wiring.Component):
         in_tables = _OLDEST_TAPS[:tables]
         self._in_tables = in_tables
         self._in_dsps = [tap for tap in range(9) if tap not in in_tables][:dsps]
+        assert (len(in_tables), len(self._in_dsps)) == (tables, dsps)
         super().__init__(
             {
                 "enable": In(1),
@@ -66,7 +72,7 @@ class Depthwise(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        lines = memory.Memory(shape=_ROWS, depth=config.row_pixels, init=[])
+        lines = memory.Memory(shape=ROWS, depth=config.row_pixels, init=[])
         m.submodules.lines = lines
         read = lines.read_port()
         write = lines.write_port()
@@ -90,7 +96,7 @@ class Depthwise(wiring.Component):
         window = [
             [Signal(8, name=f"window_{r}_{c}", reset_less=True) for c in range(3)] for r in range(3)
         ]
-        marks = Signal(2)  # of the window's middle row, the newest column first
+        marks = Signal(2, reset_less=True)  # of the window's middle row, the newest column first
         m.d.comb += self.sum_mark.eq(delayed(m, marks[1], LATENCY - 2, self.enable))
         shifts = self.enable & valid
         with m.If(shifts):
@@ -122,8 +128,8 @@ class Depthwise(wiring.Component):
             ]
             return multiplier.product
         if tap in self._in_tables:
-            x_later = line[2]  # it is in the oldest column when it has shifted twice
-            terms = _quarter_squares(m, tap, x_later, weight, shifts)
+            newest = line[2]  # two shifts on, when its squares have come, it is x
+            terms = _quarter_squares(m, tap, newest, weight, shifts)
             value = terms[0] - terms[1]
         else:
             value = _product_in_logic(x, weight)
@@ -142,20 +148,18 @@ def _product_in_logic(x, weight):
 
 
 def _quarter_squares(m: Module, tap: int, x, weight, shifts):
-    """(x + weight)**2 / 4 and (x - weight)**2 / 4, rounded down alike, of two shifts before.
+    """(x + weight)**2 / 4 and (x - weight)**2 / 4, rounded down alike, two shifts later.
 
     Their difference is x * weight. One block RAM holds them all: of -128 to 383, modulo 512.
     """
-    low, high = arithmetic.S8[0], arithmetic.U8[1] - arithmetic.S8[0]
-    places = range(low, high + 1)
-    m.submodules[f"squares_{tap}"] = squares = memory.Memory(
-        shape=unsigned(16),
-        depth=len(places),
-        init=[n * n // 4 for n in (*places[-low:], *places[:-low])],
-    )
+    bits, depth = SQUARES
+    least = arithmetic.S8[0]
+    squares = [n * n // 4 for n in (*range(depth + least), *range(least, 0))]
+    table = memory.Memory(shape=unsigned(bits), depth=depth, init=squares)
+    m.submodules[f"squares_{tap}"] = table
     terms = []
     for argument in (x + weight, x - weight):
-        port = squares.read_port()
+        port = table.read_port()
         term = Signal.like(port.data, reset_less=True)
         m.d.comb += [port.addr.eq(argument), port.en.eq(shifts)]
         with m.If(shifts):

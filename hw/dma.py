@@ -121,6 +121,7 @@ class ReadPort(wiring.Component):
         taken = free & ~self.halt
         for number in range(self._clients):
             m.submodules[f"splitter{number}"] = splitter = _Splitter(config)
+            # One more is in its output register: the memory has a power of two of places.
             m.submodules[f"queue{number}"] = queue = SyncFIFOBuffered(
                 width=config.bus_bits, depth=READ_QUEUE + 1
             )

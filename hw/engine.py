@@ -291,6 +291,7 @@ class LayerEngine(wiring.Component):
         skipped = Signal()
         if config.predictor:
             m.submodules.predictor = predictor = Predictor(config)
+            # One more is in its output register: the memory has a power of two of places.
             m.submodules.values = values = SyncFIFOBuffered(width=8, depth=VALUES + 1)
             unscored = Signal(range(RECORD_SLOTS + 1))
             slot = Signal(range(RECORD_SLOTS))

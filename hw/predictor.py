@@ -13,7 +13,7 @@ cycles, more where its activations are not there yet or its survivors are not ta
 """
 
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
@@ -28,7 +28,7 @@ from hw.descriptor import LayerDescriptor, PredictorRecord
 from hw.pipeline import delayed
 from hw.work import WorkItem
 
-__all__ = ["LATENCY", "Predictor"]
+__all__ = ["LATENCY", "Predictor", "shift_within"]
 
 _HIDDEN_LATENCY = 3
 """From layer 1's sum to a hidden activation."""
@@ -180,6 +180,7 @@ class Predictor(wiring.Component):
                     m.d.sync += running.eq(0)
 
         # Layer 1 runs one row and column behind the walk, layer 2 two.
+        # Rounded opposite ways: neither layer is asked for more than its nine products.
         dsps, tables = config.predictor_dsps, config.predictor_tables
         m.submodules.layer1 = layer1 = Depthwise(config, dsps=dsps // 2, tables=-(-tables // 2))
         m.submodules.layer2 = layer2 = Depthwise(config, dsps=-(-dsps // 2), tables=tables // 2)
@@ -195,11 +196,11 @@ class Predictor(wiring.Component):
         ]
         hidden_delay = depthwise.LATENCY + _HIDDEN_LATENCY
         hidden_col_in_map = col.any() & ~last_col
-        biased = Signal(signed(len(record.offset1) + 1), reset_less=True)
+        biased = Signal.like(record.offset1, reset_less=True)  # |sum| + |offset1| < 2**20
         shifted = Signal(arithmetic.HIDDEN_BITS, reset_less=True)
-        over, negative = Signal(), Signal()
+        over, negative = Signal(reset_less=True), Signal(reset_less=True)
         hidden = Signal.like(shifted)
-        low, above = _shift_within(m, biased[:-1], record.shift1, len(shifted))
+        low, above = shift_within(m, biased[:-1], record.shift1, len(shifted))
         kept_hidden = delayed(m, above_in_map & hidden_col_in_map, hidden_delay - 1, enable)
         with m.If(enable):
             m.d.sync += [
@@ -258,7 +259,7 @@ class Predictor(wiring.Component):
         return m
 
 
-def _shift_within(m: Module, value, shift, bits: int):
+def shift_within(m: Module, value, shift, bits: int):
     """The low bits of value >> shift, and whether there are ones above them.
 
     The longest step comes first: it leaves the fewest bits for the others.

@@ -40,7 +40,7 @@ __all__ = [
 
 MAGIC = 0x50415A43
 """First word of a header: `CZAP` as text."""
-VERSION = 3
+VERSION = 4
 """Changes whenever an older core would misread a newer program."""
 OPCODE_TILE = 1
 HEADER_BYTES = 32

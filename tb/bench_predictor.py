@@ -39,9 +39,8 @@ class Channel:
     def draw(cls, layer: Map, rng: random.Random) -> Channel:
         """Any weights, extremes among them, and a threshold that matters."""
         bias1 = draw_bias(rng)
-        shift1 = rng.choice(
-            [0, arithmetic.PREDICTOR_SHIFT_MAX, rng.randint(4, 10), rng.randint(4, 10)]
-        )
+        most = arithmetic.PREDICTOR_SHIFT_MAX
+        shift1 = rng.choice([0, most, rng.randint(0, most), rng.randint(4, 10), rng.randint(4, 10)])
         record: dict[str, Any] = {
             "weight1": draw_weights(rng),
             "offset1": bias1 + arithmetic.half(shift1),

@@ -109,8 +109,8 @@ class Map:
     def _cut(self, rng: random.Random) -> Map:
         """A strip with this region, of any map, where the region has rows enough."""
         above, below = (rng.choice([0, rng.randint(1, 2 * MAX_PERIOD)]) for _ in range(2))
-        first = rng.randint(2, 4) if above else 0
-        end = self.height - 2 if below else self.height
+        first = rng.randint(2, 4) if above else rng.randint(0, 2)
+        end = self.height - (2 if below else rng.randint(0, 2))
         if first >= end:
             return self
         first_row = rng.choice([self.height, rng.randint(0, min(self.height, 8))])

@@ -64,6 +64,7 @@ def test_block_rams_are_counted_by_width_and_depth() -> None:
     assert block_rams(config) == 2 * 29 + 15 + 4 * 8 + 2
     assert block_rams(replace(config, pes=4)) == block_rams(config) + 2 * 29
     assert block_rams(replace(config, predictor=False)) == block_rams(config) - 2
+    assert block_rams(replace(config, predictor_tables=3)) == block_rams(config) + 3
 
 
 def test_a_cluster_of_two_workers_finds_the_same(bundle: Bundle) -> None:

@@ -20,7 +20,14 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.manifest import ConcatNode, ShortcutNode
 from hw.config import Config
-from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
+from hw.program import (
+    DESCRIPTOR_BYTES,
+    HEADER_BYTES,
+    VERSION,
+    Word,
+    descriptor_words,
+    header_words,
+)
 from hw.sequencer import STORED_BYTES
 from tb.random_networks import POINT, random_network
 from tests.hardware import STRIPS, TINY
@@ -238,7 +245,7 @@ def test_what_is_no_program_is_refused(bundles: list[Bundle], tmp_path: Path) ->
     files.save(program, tmp_path / "program")
     layout = tmp_path / "program" / "layout.json"
     layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": 99}))
-    with pytest.raises(UserError, match=r"layout\.json: not of version 3"):
+    with pytest.raises(UserError, match=rf"layout\.json: not of version {VERSION}"):
         files.load(tmp_path / "program")
 
 

@@ -1,5 +1,6 @@
 """The predictor after a reset; `tb/bench_predictor.py` compares it with golden."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ HEIGHT, WIDTH = 6, 5
 PATTERN = MASKS["B"]
 
 
+@pytest.mark.parametrize("tables", [0, 6])
 @pytest.mark.parametrize("cut", [5, 9, 20, 40])
-def test_a_channel_cut_off_by_reset_is_forgotten(cut: int) -> None:
+def test_a_channel_cut_off_by_reset_is_forgotten(cut: int, tables: int) -> None:
     """A channel of zeros scores zero everywhere, whatever the line buffers still hold."""
-    dut = Predictor(TINY)
+    dut = Predictor(replace(TINY, predictor_tables=tables))
     design = Resettable(dut)
     predicted = int((~PATTERN.mask(HEIGHT, WIDTH)).sum())
 
