@@ -298,9 +298,13 @@ def test_a_tool_that_is_not_there_is_named(pretended: Path, tmp_path: Path) -> N
 def test_the_tools_take_the_core_and_put_its_memories_and_multipliers_where_they_belong(
     tmp_path: Path,
 ) -> None:
-    got = measure(tmp_path / "work", seeds=1)
+    tables = 2
+    config = replace(TINY, predictor_tables=tables)
+    got = measure(tmp_path / "work", config=config, seeds=1)
     engine = "sequencer.datapath.engine"
     assert got.modules[f"{engine}.array"].dsp == TINY.multipliers
+    line_buffers = 2
+    assert got.modules[f"{engine}.predictor"].bram == line_buffers + tables
     assert got.predictor.dsp == TINY.predictor_dsps
     assert got.modules[f"{engine}.ifm_buffer"].bram > 0
     netlist = json.loads((tmp_path / "work" / "core.json").read_text())
