@@ -100,7 +100,7 @@ class Predictor(wiring.Component):
         idle = Signal(init=1)
         row = Signal(pixels)
         col = Signal(col_bits(config))
-        col_before = Signal.like(col)
+        col_before = Signal.like(col)  # layer 2 is a column behind
         row_in_map, above_in_map = Signal(), Signal()
         scored_rows = Signal(3)  # this row, the one above, the one above that
         last_row, last_col = Signal(), Signal()

@@ -34,7 +34,7 @@ def test_sums_are_exact_whatever_their_products_come_from(dsps: int, tables: int
             kernel = weights.reshape(3, 3)
             for row, col in np.ndindex(HEIGHT, WIDTH):
                 wanted = int((padded[row : row + 3, col : col + 3] * kernel).sum())
-                assert got[row, col] == (wanted, marks[row, col]), (row, col)
+                assert got[row, col] == (wanted, int(marks[row, col])), (row, col)
 
     async def convolved(
         context: Any, values: np.ndarray, marks: np.ndarray, weights: np.ndarray
