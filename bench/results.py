@@ -146,6 +146,13 @@ def steps(data: Path, weights: Path) -> list[Step]:
             [COMMITTED / "summary.json"],
         ),
         Step(
+            "configurations for ResNet-20",
+            _command("-m bench.explore resnet20 --data", data)
+            + _command("--out", COMMITTED / "explore"),
+            [_BUILD / "resnet20-points" / MANIFEST],
+            [COMMITTED / "explore" / "resnet20.json"],
+        ),
+        Step(
             "report",
             _command("-m bench.report", *bundles, "--data", data)
             + _command("--results", _POINTS, "--out", _REPORT),
