@@ -33,9 +33,9 @@ _POINTS = _RESULTS / "operating_points.json"
 _REPORT = _BUILD / "report"
 _BUDGETS = "--max-drop 0.3 0.5 1 2 3"
 _ALL_MASKS = "--also-pattern A C D"
-_SMALL = "digits resnet20 alexnet-cifar-half vgg16-cifar-quarter"
+_BOTH_WAYS = "digits resnet20 alexnet-cifar-half vgg16-cifar-quarter resnet18 alexnet"
 """Of `tb.networks`, those that are measured without compaction too."""
-_LARGE = "resnet18 alexnet vgg16"
+_COMPACT_ONLY = "vgg16"
 """Half an hour."""
 
 
@@ -133,14 +133,14 @@ def steps(data: Path, weights: Path) -> list[Step]:
         ),
         *(step for network in NETWORKS for step in _network(network, data, weights)),
         Step(
-            "small networks on the core",
-            _command(f"-m bench.speed {_SMALL} --data", data),
+            "networks on the core, without compaction too",
+            _command(f"-m bench.speed {_BOTH_WAYS} --data", data),
             small,
             [_BUILD / "bench" / "summary.json"],
         ),
         Step(
             "networks on the core",
-            _command(f"-m bench.speed {_SMALL} {_LARGE} --no-idle-lanes --data", data)
+            _command(f"-m bench.speed {_BOTH_WAYS} {_COMPACT_ONLY} --no-idle-lanes --data", data)
             + _command("--out", COMMITTED),
             [*small, _BUILD / "bench" / "summary.json"],
             [COMMITTED / "summary.json"],
