@@ -78,7 +78,7 @@ def requantise_wide(acc: Any, multiplier: Any, shift: Any) -> Any:
     acc is an ACC_BITS signed number, multiplier MULTIPLIER_BITS unsigned, shift 1 .. SHIFT_MAX; the
     intermediate needs ACC_BITS + MULTIPLIER_BITS bits. `>>` is arithmetic (rounds to -infinity).
     """
-    return (acc * multiplier + (1 << shift - 1)) >> shift
+    return (acc * multiplier + half(shift)) >> shift
 
 
 def requantise(acc: Any, multiplier: Any, shift: Any, limits: tuple[int, int]) -> Any:

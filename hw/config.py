@@ -85,8 +85,7 @@ class Config:
         }
         for field, (low, high) in limits.items():
             value = getattr(self, field)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not whole or not low <= value <= high or value & (value - 1):
+            if not _is_whole(value) or not low <= value <= high or value & (value - 1):
                 raise UserError(
                     f"config {self.name!r}: {field} is {value!r}, "
                     f"must be a power of two in {low}..{high}"
@@ -100,7 +99,7 @@ class Config:
         products = {"predictor_dsps": _PREDICTOR_PRODUCTS, "predictor_tables": _PREDICTOR_TABLES}
         for field, most in products.items():
             count = getattr(self, field)
-            if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= most:
+            if not _is_whole(count) or not 0 <= count <= most:
                 raise UserError(f"config {self.name!r}: {field} is {count!r}, must be in 0..{most}")
         if self.predictor_dsps + self.predictor_tables > _PREDICTOR_PRODUCTS:
             raise UserError(
@@ -159,6 +158,10 @@ class Config:
     def to_dict(self) -> dict[str, str | int | bool]:
         """The fields, as `load` reads them from a file."""
         return asdict(self)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 PRESETS = {

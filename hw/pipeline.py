@@ -4,6 +4,8 @@ from amaranth import Module, Mux, Signal, Value
 from amaranth.hdl import signed
 from amaranth.utils import ceil_log2
 
+from golden import arithmetic
+
 __all__ = ["clamp", "delayed", "round_shift"]
 
 
@@ -47,7 +49,7 @@ def round_shift(m: Module, product, shift):
     rounded = Signal(signed(limit + 1), reset_less=True)
     shifted = Signal(signed(limit), reset_less=True)
     m.d.sync += [
-        half.eq((1 << bounded) >> 1),
+        half.eq(arithmetic.half(bounded)),
         rounded.eq(product + half),
         shifted.eq(rounded >> delayed(m, bounded, 2)),
     ]
