@@ -40,7 +40,9 @@ from quant.data import DATASETS, Dataset, Split
 from quant.evaluate import evaluate, load_for
 from quant.export import add_operating_point
 from quant.fine_tune import fine_tune
-from quant.models import MODELS, Recipe
+from quant.graph import ConvLayer
+from quant.lower import lower
+from quant.models import MODELS, Model, Recipe
 from quant.recalibrate import recalibrate
 from quant.tradeoff import Budget, Chooser, Line
 from quant.zap import Site
@@ -129,6 +131,7 @@ def main() -> None:
                 predictors,
                 dataset.train,
                 _recipe(bundle),
+                dropout=_dropout(bundle),
                 epochs=args.fine_tune,
                 seed=args.seed,
                 device=args.device,
@@ -188,12 +191,26 @@ class _Images:
             self.recalibration = augmented(few, _recipe(bundle), generator)
 
 
-def _recipe(bundle: Bundle) -> Recipe:
-    """How the network's training images were augmented."""
+def _model(bundle: Bundle) -> Model:
+    """What the bundle was made of. Raises UserError where that is none of the registered."""
     name = bundle.manifest.provenance.get("model")
     if name not in MODELS:
-        raise UserError(f"there is no model {name!r}, and so no way to augment images as it does")
-    return MODELS[str(name)].recipe
+        raise UserError(f"there is no model {name!r}, and so no way to train as it was")
+    return MODELS[str(name)]
+
+
+def _recipe(bundle: Bundle) -> Recipe:
+    """How the network was trained."""
+    return _model(bundle).recipe
+
+
+def _dropout(bundle: Bundle) -> dict[str, float]:
+    """What training sets to zero of the inputs of which layers."""
+    manifest = bundle.manifest
+    module = _model(bundle).build(len(manifest.classes))
+    graph = lower(module, manifest.activations[manifest.input.tensor].shape)
+    convolutions = (layer for layer in graph.layers if isinstance(layer, ConvLayer))
+    return {layer.name: layer.dropout for layer in convolutions if layer.dropout}
 
 
 def _some(split: Split, count: int, option: str) -> Split:

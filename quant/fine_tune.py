@@ -4,7 +4,8 @@ What is trained is the integer network itself. A forward pass computes what the 
 floats: weights and activations are rounded, the predictors decide, what they skip is zero.
 Gradients pass through the rounding as if it were not there, and not through what is skipped.
 Scales, requantisation and predictors stay, so the result differs from the bundle in weights and
-biases.
+biases. All else is as in the network's own training: augmentation, optimiser, dropout. Without the
+latter it learns the training images by heart, and loses more of others than it wins back.
 """
 
 from __future__ import annotations
@@ -25,12 +26,9 @@ from quant.data import Split
 from quant.models import Recipe
 from quant.progress import progress
 from quant.quantise import WEIGHT_MAX
+from quant.train import make_optimiser
 
 __all__ = ["fine_tune"]
-
-_BATCH = 128
-_MOMENTUM = 0.9
-_WEIGHT_DECAY = 5e-4
 
 
 def fine_tune(
@@ -39,25 +37,31 @@ def fine_tune(
     split: Split,
     recipe: Recipe,
     *,
+    dropout: Mapping[str, float] | None = None,
     epochs: int,
-    learning_rate: float = 1e-3,
     seed: int,
     device: str = "cpu",
 ) -> Bundle:
     """The bundle with weights and biases trained to run with these predictors.
 
-    Images are augmented as in the network's training. SGD with momentum and weight decay as in the
-    paper; the learning rate falls linearly to zero.
+    Parameters
+    ----------
+    predictors : {layer name: Predictor}
+    split : Split
+        Training images and their labels.
+    recipe : Recipe
+        How the network was trained; the learning rate falls linearly to zero from its
+        `fine_tuning_rate`.
+    dropout : {layer name: share of its input that is set to zero}
     """
     generator = torch.Generator().manual_seed(seed)
-    network = _Network(bundle, predictors).to(device)
-    optimiser = torch.optim.SGD(
-        network.parameters(), learning_rate, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY
-    )
+    torch.manual_seed(seed)  # what is dropped
+    network = _Network(bundle, predictors, dropout or {}).to(device)
+    optimiser = make_optimiser(network, recipe, recipe.fine_tuning_rate)
     steps = [
         index
         for _ in range(epochs)
-        for index in torch.randperm(len(split), generator=generator).split(_BATCH)
+        for index in torch.randperm(len(split), generator=generator).split(recipe.batch)
     ]
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, total_iters=len(steps))
     for index in progress(steps, len(steps), "fine-tuning"):
@@ -75,11 +79,13 @@ def fine_tune(
 class _Network(nn.Module):
     """A bundle's network on float tensors that hold integers, with real-valued parameters."""
 
-    def __init__(self, bundle: Bundle, predictors: Mapping[str, Predictor]) -> None:
+    def __init__(
+        self, bundle: Bundle, predictors: Mapping[str, Predictor], dropout: Mapping[str, float]
+    ) -> None:
         super().__init__()
         self.bundle = bundle
         self.convs = {
-            node.name: _Conv(bundle, node, predictors.get(node.name))
+            node.name: _Conv(bundle, node, predictors.get(node.name), dropout.get(node.name, 0))
             for node in bundle.manifest.layers
             if isinstance(node, ConvNode)
         }
@@ -118,11 +124,14 @@ class _Conv(nn.Module):
     sum_scale: Tensor
     weight_scale: Tensor
 
-    def __init__(self, bundle: Bundle, node: ConvNode, predictor: Predictor | None) -> None:
+    def __init__(
+        self, bundle: Bundle, node: ConvNode, predictor: Predictor | None, dropout: float
+    ) -> None:
         super().__init__()
         scales = {name: tensor.scale for name, tensor in bundle.manifest.activations.items()}
         self.layer: Conv = bundle.conv(node)
         self.predictor = predictor
+        self.dropout = dropout
         self.register_buffer("requantisation", _scale(self.layer.multiplier, self.layer.shift))
         sum_scale = self.requantisation * scales[node.output]
         self.register_buffer("sum_scale", sum_scale)
@@ -142,6 +151,7 @@ class _Conv(nn.Module):
     def forward(self, ifm: Tensor, residual: Tensor | None = None) -> Tensor:
         """The requantised sums, neither rounded nor clamped, in levels of the ofm."""
         layer = self.layer
+        ifm = F.dropout(ifm, self.dropout, self.training)
         sums = F.conv2d(ifm, self.weight_levels(), self.bias_levels(), layer.stride, layer.padding)
         if layer.shortcut is not None:
             assert residual is not None

@@ -42,6 +42,8 @@ class ConvLayer:
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
         Added before the ReLU.
+    dropout : float
+        The share of its input that training sets to zero.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ConvLayer:
     relu: bool = False
     residual: Residual | None = None
     fully_connected: bool = False
+    dropout: float = 0
 
     @property
     def macs_per_activation(self) -> int:

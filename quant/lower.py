@@ -2,15 +2,15 @@
 
 torch.fx gives the operations in order. BatchNorm is folded into the convolution before it; ReLU and
 a residual add are taken in by the convolution whose result they use, a ReLU also across the max
-pooling and the concat that it commutes with; Dropout and Identity vanish; a linear layer becomes a
-convolution that covers its whole input.
+pooling and the concat that it commutes with; Identity vanishes, and of Dropout is left what it does
+to training; a linear layer becomes a convolution that covers its whole input.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal, cast
 
@@ -47,6 +47,7 @@ class _Value:
     clamps: tuple[ConvLayer, ...] = ()
     flat: bool = False
     view: Residual | None = None
+    dropout: float = 0
 
 
 class _Lowering:
@@ -147,6 +148,7 @@ class _Lowering:
             bias=_bias(module),
             stride=_pair(module.stride),
             padding=_pair(module.padding),
+            dropout=self._operand(node).dropout,
         )
         return self._append(layer, node.meta["shape"][1:])
 
@@ -161,6 +163,7 @@ class _Lowering:
             weight=module.weight.detach().reshape(-1, channels, height, width).clone(),
             bias=_bias(module),
             fully_connected=True,
+            dropout=self._operand(node).dropout,
         )
         value = self._append(layer, (module.out_features, 1, 1))
         value.flat = True
@@ -254,13 +257,17 @@ class _Lowering:
         tensor = self._plain(node)
         if node.meta["shape"] != (IMAGES, prod(self.graph.shapes[tensor])):
             raise unsupported(node, "only flattening each image into a vector has hardware")
-        operand = cast(fx.Node, node.args[0])
-        return _Value(tensor, self._open(node), self._clamps(operand), flat=True)
+        return replace(self.nothing(node, module), flat=True)
 
-    def dropout(self, node: fx.Node, module: None) -> _Value:
-        if self._arguments(node)["training"]:
-            raise unsupported(node, "it drops in eval mode too: give it training=self.training")
-        return self.nothing(node, None)
+    def dropout(self, node: fx.Node, module: nn.Dropout | None) -> _Value:
+        if module is not None:
+            share = module.p
+        else:
+            arguments = self._arguments(node)
+            if arguments["training"]:
+                raise unsupported(node, "it drops in eval mode too: give it training=self.training")
+            share = arguments["p"]
+        return replace(self.nothing(node, module), dropout=share)
 
     def max_pool(self, node: fx.Node, module: nn.MaxPool2d) -> _Value:
         if module.ceil_mode or _pair(module.dilation) != (1, 1) or module.return_indices:
@@ -308,7 +315,7 @@ class _Lowering:
     def nothing(self, node: fx.Node, module: nn.Module | None) -> _Value:
         value = self._operand(node)
         clamps = self._clamps(cast(fx.Node, node.args[0]))
-        return _Value(value.tensor, self._open(node), clamps, value.flat, value.view)
+        return replace(value, open=self._open(node), clamps=clamps)
 
 
 _MODULES: dict[type[nn.Module], Callable[[_Lowering, fx.Node, Any], _Value]] = {
@@ -320,7 +327,7 @@ _MODULES: dict[type[nn.Module], Callable[[_Lowering, fx.Node, Any], _Value]] = {
     nn.AvgPool2d: _Lowering.avg_pool,
     nn.AdaptiveAvgPool2d: _Lowering.adaptive_avg_pool,
     nn.Flatten: _Lowering.flatten,
-    nn.Dropout: _Lowering.nothing,
+    nn.Dropout: _Lowering.dropout,
     nn.Dropout2d: _Lowering.nothing,
     nn.Identity: _Lowering.nothing,
     OptionA: _Lowering.option_a,

@@ -39,6 +39,8 @@ class Recipe:
         Images are moved by up to this many pixels each way, zeros moving in.
     flip : bool
         Half of them are mirrored left to right.
+    fine_tuning_rate : float
+        The learning rate at the start of fine-tuning (`quant.fine_tune`). BN is folded then.
     """
 
     epochs: int
@@ -48,6 +50,7 @@ class Recipe:
     weight_decay: float
     shift: int
     flip: bool
+    fine_tuning_rate: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ _PLAIN = Recipe(
     weight_decay=5e-2,
     shift=4,
     flip=True,
+    fine_tuning_rate=3e-4,
 )
 """For networks without BN, which diverge at SGD's usual rates."""
 _NORMALISED = Recipe(

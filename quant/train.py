@@ -56,7 +56,7 @@ class Training:
         self.recipe = recipe
         self.seed = seed
         self.epoch = 0
-        self.optimiser = _optimiser(module, recipe)
+        self.optimiser = make_optimiser(module, recipe, recipe.learning_rate)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser, recipe.learning_rate, total_steps=recipe.epochs * self.steps
         )
@@ -142,8 +142,9 @@ def float_top1(model: Model, module: nn.Module, split: Split, *, device: str) ->
     return 100 * sum(parallel.gathered(correct)) / len(split)
 
 
-def _optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    rate, decay = recipe.learning_rate, recipe.weight_decay
+def make_optimiser(module: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
+    """What changes a network's parameters as its recipe has it."""
+    decay = recipe.weight_decay
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(module.parameters(), rate, weight_decay=decay)
     return torch.optim.SGD(

@@ -31,6 +31,7 @@ RECIPE = Recipe(
     weight_decay=0.01,
     shift=1,
     flip=False,
+    fine_tuning_rate=0.01,
 )
 MODEL = Model(
     lambda classes: Tiny(), "none", mean=(0.5,) * 3, std=(0.3,) * 3, sigma=0.1, recipe=RECIPE

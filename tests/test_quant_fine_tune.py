@@ -37,7 +37,7 @@ def test_a_forward_pass_is_the_golden_network(
     inputs = quantise_images(bundle, images(16, seed=1).pixels(slice(None)))
     golden = Network(bundle, predictors)(inputs)
     scale = bundle.manifest.activations[bundle.manifest.output].scale
-    logits = _Network(bundle, predictors)(inputs.float()) / scale
+    logits = _Network(bundle, predictors, {})(inputs.float()) / scale
     # The logits are the one tensor that fine-tuning does not round.
     assert torch.equal((logits + 0.5).floor().clamp(-128, 127).int(), golden)
     assert any(
@@ -45,6 +45,29 @@ def test_a_forward_pass_is_the_golden_network(
         for step in Network(bundle, predictors).steps(inputs)
         if step.predictor is not None and step.result is not None
     )
+
+
+def test_dropout_is_for_training_alone(bundle: Bundle, predictors: dict[str, Predictor]) -> None:
+    inputs = quantise_images(bundle, images(8, seed=1).pixels(slice(None))).float()
+    network = _Network(bundle, predictors, {bundle.manifest.layers[-1].name: 0.5})
+    torch.manual_seed(0)
+    assert not torch.equal(network(inputs), network(inputs))
+    network.eval()
+    assert torch.equal(network(inputs), _Network(bundle, predictors, {})(inputs))
+
+
+def test_a_seed_decides_all(bundle: Bundle, predictors: dict[str, Predictor]) -> None:
+    dropout = {bundle.manifest.layers[-1].name: 0.5}
+
+    def tuned(seed: int, dropout: dict[str, float]) -> torch.Tensor:
+        network = fine_tune(
+            bundle, predictors, images(64), RECIPE, dropout=dropout, epochs=1, seed=seed
+        )
+        return network.tensors[f"layers.{bundle.manifest.layers[-1].name}.weight"]
+
+    assert torch.equal(tuned(3, dropout), tuned(3, dropout))
+    assert not torch.equal(tuned(3, dropout), tuned(4, dropout))
+    assert not torch.equal(tuned(3, dropout), tuned(3, {}))
 
 
 def test_without_steps_nothing_changes(bundle: Bundle, predictors: dict[str, Predictor]) -> None:
@@ -58,7 +81,7 @@ def test_it_learns_and_changes_weights_and_biases_alone(
     split = images(256)
     inputs = quantise_images(bundle, split.pixels(slice(None)))
     split = Split(split.images, (Network(bundle)(inputs).argmax(1) + 1) % 5)  # all wrong
-    tuned = fine_tune(bundle, predictors, split, RECIPE, epochs=10, learning_rate=0.01, seed=0)
+    tuned = fine_tune(bundle, predictors, split, RECIPE, epochs=10, seed=0)
     check(tuned, Path("tuned"))
     changed = {n for n in bundle.tensors if not torch.equal(tuned.tensors[n], bundle.tensors[n])}
     assert {name.rpartition(".")[2] for name in changed} == {"weight", "bias"}

@@ -54,6 +54,14 @@ def test_zap_sites_follow_the_rule() -> None:
     assert len(resnet.zap_sites()) == 18
 
 
+@pytest.mark.parametrize(("build", "reader"), [(tiny_module, "hidden"), (branches_module, "fc")])
+def test_dropout_is_left_to_the_layer_that_reads(
+    build: Callable[[], nn.Module], reader: str
+) -> None:
+    layers = [layer for layer in lower(build(), SHAPE).layers if isinstance(layer, ConvLayer)]
+    assert {layer.name: layer.dropout for layer in layers if layer.dropout} == {reader: 0.5}
+
+
 def test_residual_add_goes_into_the_dearer_convolution_and_is_done_last() -> None:
     graph = lower(tiny_module(), SHAPE)
     names = [layer.name for layer in graph.layers]

@@ -87,7 +87,7 @@ def main() -> None:
     add = parser.add_argument
     add("--device", default="ecp5-85", help=", ".join(DEVICES))
     add("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
-    add("--seeds", type=int, default=3, help="placements to try, each from a seed of its own")
+    add("--seeds", type=int, default=2, help="placements to try, each from a seed of its own")
     add("--constraints", type=Path, default=_CONSTRAINTS, help="LPF file, for a board of one's own")
     add("--out", type=Path, default=Path("build/fpga"), help="folder to write to")
     # One more than cores: of three seeds on two cores none is left to be placed on one alone.
