@@ -22,7 +22,8 @@ from hw.config import Config
 __all__ = ["COMMITTED", "MOST_MACS", "array_shape", "cycles", "unstalled_cycles"]
 
 MOST_MACS = 20_000_000
-"""Of a layer that is run unless more are asked for; SCALE-Sim takes a minute for one of so many."""
+"""Of a layer that is run unless more are asked for; SCALE-Sim takes a minute for one of so many,
+more where it stalls."""
 
 COMMITTED = Path("docs/results/bench")
 """Where what `bench.speed` measured is kept."""
