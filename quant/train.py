@@ -32,7 +32,7 @@ from quant.progress import progress
 from quant.save import save_whole
 from quant.threads import suit_threads
 
-__all__ = ["Training", "float_top1", "train"]
+__all__ = ["Training", "float_top1", "make_optimiser", "train"]
 
 _NEXT_PROCESS = 1_000_000
 """From the seed of one process to the next's."""
