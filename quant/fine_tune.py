@@ -4,8 +4,7 @@ What is trained is the integer network itself. A forward pass computes what the 
 floats: weights and activations are rounded, the predictors decide, what they skip is zero.
 Gradients pass through the rounding as if it were not there, and not through what is skipped.
 Scales, requantisation and predictors stay, so the result differs from the bundle in weights and
-biases. All else is as in the network's own training: augmentation, optimiser, dropout. Without the
-latter it learns the training images by heart, and loses more of others than it wins back.
+biases. All else is as in the network's own training: augmentation, optimiser, dropout.
 """
 
 from __future__ import annotations
