@@ -79,10 +79,9 @@ verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=sma
 
 fpga: DEVICE ?= ecp5-85
 fpga: CONFIG ?= default
-fpga: SEEDS ?= 2
 fpga: $(STAMP) ## synthesise, place and route (DEVICE=ecp5-25|ecp5-45|ecp5-85 CONFIG=small|default|FILE SEEDS=2 LPF=FILE)
-	$(RUN) -m hw.fpga --device '$(DEVICE)' --config '$(CONFIG)' --seeds '$(SEEDS)' \
-		$(if $(LPF),--constraints '$(LPF)')
+	$(RUN) -m hw.fpga --device '$(DEVICE)' --config '$(CONFIG)' \
+		$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(LPF),--constraints '$(LPF)')
 
 report: $(STAMP) $(MADE) ## write build/report/index.html from results and bundles (BUNDLE="DIR ..." DATA=DIR)
 	$(RUN) -m bench.report $(foreach bundle,$(BUNDLE),'$(bundle)') $(if $(DATA),--data '$(DATA)')

@@ -113,7 +113,7 @@ def steps(data: Path, weights: Path) -> list[Step]:
     """
     digits = _BUILD / "digits"
     demo, picture = _RESULTS / "demo.txt", _RESULTS / "digits.png"
-    small = [digits / MANIFEST, _BUILD / "resnet20-points" / MANIFEST]
+    resnet20 = _BUILD / "resnet20-points" / MANIFEST
     bundles = [digits, *(_BUILD / network.name for network in NETWORKS)]
     return [
         Step(
@@ -132,15 +132,14 @@ def steps(data: Path, weights: Path) -> list[Step]:
         *(step for network in NETWORKS for step in _network(network, data, weights)),
         Step(
             "networks on the core",
-            _command(f"-m bench.speed {_ON_THE_CORE} --data", data) + _command("--out", COMMITTED),
-            small,
+            _command(f"-m bench.speed {_ON_THE_CORE} --data", data, "--out", COMMITTED),
+            [digits / MANIFEST, resnet20],
             [COMMITTED / "summary.json"],
         ),
         Step(
             "configurations for ResNet-20",
-            _command("-m bench.explore resnet20 --data", data)
-            + _command("--out", COMMITTED / "explore"),
-            [_BUILD / "resnet20-points" / MANIFEST],
+            _command("-m bench.explore resnet20 --data", data, "--out", COMMITTED / "explore"),
+            [resnet20],
             [COMMITTED / "explore" / "resnet20.json"],
         ),
         Step(

@@ -110,6 +110,7 @@ def main() -> None:
     budgets = _budgets(args)
     patterns = _patterns(bundle, args)
     names = _names(bundle, budgets, args)
+    dropout = _dropout(bundle) if args.fine_tune else {}
     dataset = load_for(bundle, args.dataset, args.data)
     images = _Images(bundle, dataset, args)
 
@@ -131,7 +132,7 @@ def main() -> None:
                 predictors,
                 dataset.train,
                 _recipe(bundle),
-                dropout=_dropout(bundle),
+                dropout=dropout,
                 epochs=args.fine_tune,
                 seed=args.seed,
                 device=args.device,
