@@ -9,7 +9,7 @@ from torch import Tensor
 from quant.data import Split
 from quant.models import Recipe
 
-__all__ = ["augment", "augmented", "draw", "move"]
+__all__ = ["augment", "augmented", "draw", "erase", "move"]
 
 
 def augment(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -35,6 +35,20 @@ def move(pixels: Tensor, moves: Tensor, recipe: Recipe) -> Tensor:
     columns = torch.where(moves[:, 2:] > 0, columns.flip(1), columns)
     images = torch.arange(count).view(-1, 1, 1)
     return padded[images, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+
+
+def erase(images: Tensor, side: int, corners: Tensor) -> Tensor:
+    """Set a square of each image (n, channels, h, w) to zero; it may reach over the image's edge.
+
+    `corners` is int64 (n, 2): the row and column of each square's first pixel, which may be
+    negative.
+    """
+    _, _, height, width = images.shape
+    rows = torch.arange(height) - corners[:, :1]
+    columns = torch.arange(width) - corners[:, 1:]
+    rows, columns = (rows >= 0) & (rows < side), (columns >= 0) & (columns < side)
+    square = rows.unsqueeze(2) & columns.unsqueeze(1)
+    return images.masked_fill(square.unsqueeze(1), 0)
 
 
 def augmented(split: Split, recipe: Recipe, generator: torch.Generator, copies: int = 1) -> Split:

