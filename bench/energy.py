@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.measure import Layer
-from hw.config import Config
+from hw.contract.config import Config
 
 __all__ = ["Energy", "energy"]
 

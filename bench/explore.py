@@ -32,11 +32,11 @@ from compiler.cycles import layer_cycles
 from compiler.program import DENSE
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
-from hw.config import PRESETS, Config
-from hw.depthwise import ROWS, SQUARES
+from hw.contract.config import PRESETS, Config
 from hw.fpga.ecp5 import DEVICES
-from quant.progress import progress
-from tb.networks import NETWORKS, image
+from hw.predictor.depthwise import ROWS, SQUARES
+from quant.runtime.progress import progress
+from tb.runs.whole_networks import NETWORKS, image
 
 __all__ = ["Design", "block_rams", "evaluate", "pareto"]
 

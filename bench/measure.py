@@ -24,13 +24,13 @@ from golden.errors import UserError
 from golden.layers import ConvResult
 from golden.manifest import ConvNode
 from golden.network import Network
-from hw.config import Config
-from tb import core
-from tb.core_runs import Run
-from tb.networks import MEMORY_END, Example, image
-from tb.progress import Reporter
-from tb.simulator import SimulationError
-from tb.toolchain import Simulator
+from hw.contract.config import Config
+from tb.runs import core
+from tb.runs.core_files import Run
+from tb.runs.progress import Reporter
+from tb.runs.whole_networks import MEMORY_END, Example, image
+from tb.simulators.simulator import SimulationError
+from tb.simulators.toolchain import Simulator
 
 __all__ = [
     "LATENCY",
@@ -67,8 +67,8 @@ class Layer:
     kept : list of int
         Of each channel, how many activations of `I_t` were computed with ZAP; empty without ZAP.
     off, on, idle : {counter: count}
-        `hw.registers.CORE_COUNTERS` without ZAP, with it, and with it but without compaction; the
-        last may be empty.
+        `hw.contract.registers.CORE_COUNTERS` without ZAP, with it, and with it but without
+        compaction; the last may be empty.
     """
 
     name: str

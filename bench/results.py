@@ -23,7 +23,7 @@ from rich.console import Console
 from bench.scalesim import COMMITTED
 from golden.bundle import MANIFEST
 from golden.errors import UserError, run_cli
-from quant.datasets.cifar import FOLDERS
+from quant.data.cifar import FOLDERS
 
 __all__ = ["Step", "run", "steps"]
 
@@ -34,12 +34,12 @@ _REPORT = _BUILD / "report"
 _BUDGETS = "--max-drop 0.3 0.5 1 2 3"
 _ALL_MASKS = "--also-pattern A C D"
 _ON_THE_CORE = "digits resnet20 alexnet-cifar-half vgg16-cifar-quarter resnet18 alexnet vgg16"
-"""Of `tb.networks`, those whose cycles are counted; the last takes an hour."""
+"""Of `tb.runs.whole_networks`, those whose cycles are counted; the last takes an hour."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that results are made of: its name in `quant.models` and its dataset."""
+    """A network that results are made of: its name in `quant.networks.registry` and its dataset."""
 
     name: str
     dataset: str

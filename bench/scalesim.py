@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.measure import Layer, Measurement
 from golden.errors import UserError
-from hw.config import Config
+from hw.contract.config import Config
 
 __all__ = ["COMMITTED", "MOST_MACS", "array_shape", "cycles", "unstalled_cycles"]
 

@@ -2,7 +2,8 @@
 
     python -m bench.speed [NAME ...] [--data DIR] [--scalesim PYTHON] [--out DIR] [--force]
 
-Simulates the networks of `tb.networks` whose measurements are not in `build/bench` yet, writes
+Simulates the networks of `tb.runs.whole_networks` whose measurements are not in `build/bench` yet,
+writes
 `summary.json` (one object for each layer, and one for each network with `layer` null), a table and
 charts, and copies of the measurements. Without names every network is measured.
 """
@@ -37,9 +38,9 @@ from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE
 from golden.errors import UserError, run_cli
-from hw.config import PRESETS, Config
-from tb.networks import NETWORKS
-from tb.progress import reporting
+from hw.contract.config import PRESETS, Config
+from tb.runs.progress import reporting
+from tb.runs.whole_networks import NETWORKS
 
 __all__ = ["predicted", "summarise"]
 

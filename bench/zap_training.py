@@ -18,11 +18,11 @@ from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
-from quant.data import DATASETS, Split
+from quant.baselines.value_prediction import sites
+from quant.data.registry import DATASETS, Split
 from quant.evaluate import load_for
-from quant.results import write_json
-from quant.value_prediction import sites
-from quant.zap import BATCH, Site, train_zaps
+from quant.points.results import write_json
+from quant.zap.training import BATCH, Site, train_zaps
 
 __all__ = ["main"]
 

@@ -17,7 +17,7 @@ from compiler.cycles import layer_cycles
 from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import run_cli
-from hw.config import PRESETS, Config
+from hw.contract.config import PRESETS, Config
 
 
 def main() -> None:

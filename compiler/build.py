@@ -30,10 +30,8 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.manifest import ConcatNode, ConvNode, PoolNode
-from hw.axi import ADDRESS_BITS
-from hw.config import Config
-from hw.descriptor import header_words as record_words
-from hw.program import (
+from hw.contract.config import Config
+from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
     MAGIC,
@@ -44,7 +42,9 @@ from hw.program import (
     header_words,
     pack_words,
 )
-from hw.sequencer import STORED_BYTES
+from hw.core.axi import ADDRESS_BITS
+from hw.core.sequencer import STORED_BYTES
+from hw.layouts.descriptor import header_words as record_words
 
 __all__ = ["compile_bundle"]
 

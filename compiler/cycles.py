@@ -14,17 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.program import DENSE, Program
-from hw.array import latency as array_latency
-from hw.axi import BURST
-from hw.config import Config
-from hw.descriptor import header_words as record_words
-from hw.dma import READ_QUEUE
-from hw.engine import VALUES
-from hw.predictor import LATENCY as PREDICTOR_LATENCY
-from hw.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
-from hw.requantiser import LATENCY as REQUANTISER_LATENCY
-from hw.scheduler import LATENCY as SCHEDULER_LATENCY
-from hw.sequencer import STORED_BYTES
+from hw.contract.config import Config
+from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
+from hw.core.axi import BURST
+from hw.core.dma import READ_QUEUE
+from hw.core.sequencer import STORED_BYTES
+from hw.engine.engine import VALUES
+from hw.engine.mac_array import latency as array_latency
+from hw.engine.pattern_scheduler import LATENCY as SCHEDULER_LATENCY
+from hw.engine.requantiser import LATENCY as REQUANTISER_LATENCY
+from hw.layouts.descriptor import header_words as record_words
+from hw.predictor.predictor import LATENCY as PREDICTOR_LATENCY
 
 __all__ = ["Cycles", "Kept", "TileCycles", "layer_cycles", "tile_cycles", "tiles"]
 

@@ -14,7 +14,7 @@ from compiler.lower import Lowered, cuts, lower
 from compiler.tensors import Place
 from compiler.tiles import engine_words, ifm_words, ofm_words
 from golden.layers import Conv, Pool, Predictor
-from hw.config import Config
+from hw.contract.config import Config
 
 __all__ = ["estimated_cycles", "lower_fastest"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from compiler.program import Program, ProgramLayer
 from compiler.tensors import Place
 from golden.errors import UserError
-from hw.config import Config
-from hw.program import VERSION
+from hw.contract.config import Config
+from hw.contract.program import VERSION
 
 __all__ = ["IMAGE", "LAYOUT", "load", "save"]
 

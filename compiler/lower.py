@@ -25,9 +25,9 @@ from golden import arithmetic
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import FULL, MAX_PERIOD, Pattern
-from hw.config import Config
-from hw.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
-from hw.program import MAX_COL_SHIFT
+from hw.contract.config import Config
+from hw.contract.program import MAX_COL_SHIFT
+from hw.layouts.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
 
 __all__ = ["Cut", "Lowered", "Tile", "cuts", "lower"]
 
@@ -69,7 +69,7 @@ class Tile:
         What it loads may be loaded while the strip above is computed: the ifm buffer has room for
         that beside all that the strip above reads.
     fields : dict
-        Those of `hw.descriptor.LayerDescriptor`.
+        Those of `hw.layouts.descriptor.LayerDescriptor`.
     """
 
     strip: Strip

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.tensors import Place
-from hw.config import Config
+from hw.contract.config import Config
 
 __all__ = ["DENSE", "Program", "ProgramLayer"]
 
@@ -68,8 +68,8 @@ class Program:
     points : list of str
         Names of the operating points, in the order of their headers.
     counters : int
-        Where the tiles' counters lie, `hw.sequencer.STORED_BYTES` each, in the order in which an
-        operating point runs them.
+        Where the tiles' counters lie, `hw.core.sequencer.STORED_BYTES` each, in the order in which
+        an operating point runs them.
     layers : list of ProgramLayer
     tensors : {name: Place}
         Those between layers, the network's input and output among them. Two may share memory if

@@ -1,8 +1,8 @@
 """Tensors in external memory: their layout, and where they lie.
 
 A tensor of C channels is ceil(C / G) planes, each in raster order with G bytes a pixel (see
-`hw.program`). One that others are concatenated into is the planes of these one after another: where
-a part does not fill its last plane, slots are left over that hold no channel.
+`hw.contract.program`). One that others are concatenated into is the planes of these one after
+another: where a part does not fill its last plane, slots are left over that hold no channel.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ __all__ = ["edge_bytes", "edge_words", "engine_words", "ifm_words", "ofm_words",
 
 
 def engine_words(tile: Tile) -> dict[str, int]:
-    """The fields of `hw.descriptor.LayerDescriptor`, those of the pooling with their prefix."""
+    """The fields of a `LayerDescriptor`, those of the pooling with their prefix."""
     fields = {name: value for name, value in tile.fields.items() if name != "pool"}
     return {**fields, **{f"pool.{name}": value for name, value in tile.fields["pool"].items()}}
 

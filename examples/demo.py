@@ -27,16 +27,16 @@ from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.layers import Predictor
 from golden.network import Network, quantise_images
-from hw.config import PRESETS, Config
-from quant.accounting import Evaluation
-from quant.data import load
+from hw.contract.config import PRESETS, Config
+from quant.data.registry import load
 from quant.evaluate import evaluate
-from quant.threads import suit_threads
-from tb.network import held_out_image
-from tb.progress import reporting
+from quant.points.accounting import Evaluation
+from quant.runtime.threads import suit_threads
+from tb.runs.bundle_layers import held_out_image
+from tb.runs.progress import reporting
 from tb.sim import verdict
-from tb.simulator import SimulationError
-from tb.toolchain import SIMULATORS, Simulator
+from tb.simulators.simulator import SimulationError
+from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []
 

@@ -18,11 +18,11 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
 from golden.errors import UserError, run_cli
-from hw.config import PRESETS, Config
-from hw.core import Core
-from hw.descriptor import ChannelRecord
-from hw.engine import LayerEngine
-from hw.registers import c_header, markdown
+from hw.contract.config import PRESETS, Config
+from hw.contract.registers import c_header, markdown
+from hw.core.core import Core
+from hw.engine.engine import LayerEngine
+from hw.layouts.descriptor import ChannelRecord
 
 __all__ = ["emit", "engine_name", "interface", "module_name", "write", "write_engine"]
 
@@ -32,7 +32,8 @@ _CLOCK_AND_RESET = {"clk": "in", "rst": "in"}
 def emit(component: wiring.Component, name: str, platform: object = None) -> str:
     """The Verilog text of a component; its ports are named as its signature names them.
 
-    It is for any device, or for that of `platform` alone (`hw.multiplier`, `hw.copies`).
+    It is for any device, or for that of `platform` alone (`hw.lib.multiplier`,
+    `hw.lib.register_copies`).
     """
     return verilog.convert(component, name=name, platform=platform, strip_internal_attrs=True)
 

@@ -11,8 +11,8 @@ differ), before any is run on the test images,
 which are looked at once for each operating point and only to report.
 
 All points go into the one bundle OUT. With --recalibrate the network's biases and scales are
-adapted to each (`quant.recalibrate`), with --fine-tune its weights are too, and it loses less; what
-was adapted is kept with the point, beside the network as it was.
+adapted to each (`quant.training.recalibration`), with --fine-tune its weights are too, and it loses
+less; what was adapted is kept with the point, beside the network as it was.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from golden.errors import UserError
 from golden.layers import Predictor
 from golden.manifest import Figures
 from golden.pattern import Pattern
-from quant import parallel, results
-from quant.augment import augmented
-from quant.budget import Chosen, Thresholds
-from quant.choices import parse_sigma
-from quant.curves import collect
-from quant.data import DATASETS, Dataset, Split
+from quant.data.registry import DATASETS, Dataset, Split
 from quant.evaluate import evaluate, load_for
 from quant.export import add_operating_point
-from quant.fine_tune import fine_tune
-from quant.graph import ConvLayer
-from quant.lower import lower
-from quant.models import MODELS, Model, Recipe
-from quant.recalibrate import recalibrate
-from quant.tradeoff import Budget, Chooser, Line
-from quant.zap import Site
+from quant.frontend.graph import ConvLayer
+from quant.frontend.lowering import lower
+from quant.networks.registry import MODELS, Model, Recipe
+from quant.points import results
+from quant.points.accuracy_line import Budget, Chooser, Line
+from quant.points.knapsack import Chosen, Thresholds
+from quant.points.statistics import collect
+from quant.runtime import processes
+from quant.runtime.options import parse_sigma
+from quant.training.augmentation import augmented
+from quant.training.fine_tuning import fine_tune
+from quant.training.recalibration import recalibrate
+from quant.zap.training import Site
 
 __all__ = ["main"]
 
@@ -103,7 +104,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     """The command line: the bundle with one operating point for each budget."""
     args = arguments().parse_args()
-    parallel.check_device(args.device)
+    processes.check_device(args.device)
     results.read(args.json)  # what cannot be added to is refused now
     check_replaceable(args.out)
     bundle = Bundle.load(args.bundle)
@@ -149,7 +150,7 @@ def main() -> None:
         result = _with_figures(result, name, figures)
         row = _row(args, bundle, budget, _pattern(chooser, chosen), whole.top1, figures)
         rows.append(row | {"error": chosen.error, "line": [] if line is None else line.corners})
-    if parallel.is_first():
+    if processes.is_first():
         result.save(args.out)
     if args.json is not None:
         results.write(args.json, [*results.read(args.json), *rows])
@@ -312,7 +313,7 @@ def _row(
     int8_top1: float,
     figures: dict[str, Figures],
 ) -> results.Result:
-    """One operating point as `quant.results` keeps it."""
+    """One operating point as `quant.points.results` keeps it."""
     predicted, measured = figures["predicted"], figures["measured"]
     thresholds = Thresholds.UNIFORM if budget.option == "sigma" else Thresholds(args.thresholds)
     return {
@@ -353,4 +354,4 @@ def _table(title: str, rows: Sequence[results.Result]) -> Table:
 
 
 if __name__ == "__main__":
-    parallel.run_parallel(main)
+    processes.run_parallel(main)

@@ -5,9 +5,10 @@
     python -m quant.evaluate BUNDLE --dataset NAME --data DIR --value-prediction 2 3 4
     python -m quant.evaluate BUNDLE --dataset NAME --data DIR --prune-epsilon 0 1 2
 
-The last two are the systems that ZAP stands beside: `quant.value_prediction` needs no predictors,
-`quant.feature_map_pruning` runs alone and with each of the given points and patterns.
-`quant.accounting` says how multiply-accumulates and loads are counted.
+The last two are the systems that ZAP stands beside: `quant.baselines.value_prediction` needs no
+predictors,
+`quant.baselines.feature_map_pruning` runs alone and with each of the given points and patterns.
+`quant.points.accounting` says how multiply-accumulates and loads are counted.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ from golden.layers import Predictor
 from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
-from quant import parallel, results
-from quant.accounting import Evaluation, LayerTally
-from quant.batch import batch_size
-from quant.choices import parse_integer, parse_sigma
-from quant.data import DATASETS, Dataset, Split, load
-from quant.feature_map_pruning import FeatureMapPruning
-from quant.progress import progress
-from quant.threads import suit_threads
-from quant.value_prediction import ValuePrediction
+from quant.baselines.feature_map_pruning import FeatureMapPruning
+from quant.baselines.value_prediction import ValuePrediction
+from quant.data.registry import DATASETS, Dataset, Split, load
+from quant.points import results
+from quant.points.accounting import Evaluation, LayerTally
+from quant.runtime import processes
+from quant.runtime.batch_size import batch_size
+from quant.runtime.options import parse_integer, parse_sigma
+from quant.runtime.progress import progress
+from quant.runtime.threads import suit_threads
 
 __all__ = ["evaluate", "load_for", "run_network"]
 
@@ -65,10 +67,11 @@ def run_network(
 ) -> Evaluation:
     """Run a split through a network, whatever that skips; `epsilon` as it prunes feature maps.
 
-    Of several processes (`quant.parallel`), each runs its share, and gets the result of all.
+    Of several processes (`quant.runtime.processes`), each runs its share, and gets the result of
+    all.
     """
     bundle = network.bundle
-    split = split[parallel.share()]
+    split = split[processes.share()]
     result = Evaluation()
     tallies: dict[str, LayerTally] = {}
     size = batch_size(bundle)
@@ -84,7 +87,7 @@ def run_network(
                 result.correct += int((step.ofm.flatten(1).argmax(1) == labels).sum())
         result.images += len(labels)
     result.layers = list(tallies.values())
-    return sum(parallel.gathered(result), Evaluation())
+    return sum(processes.gathered(result), Evaluation())
 
 
 def load_for(bundle: Bundle, name: str, directory: Path | None) -> Dataset:
@@ -252,7 +255,7 @@ def _table(title: str, runs: Sequence[Run], rows: Sequence[Row]) -> Table:
 def _results(
     bundle: Bundle, dataset: Dataset, runs: Sequence[Run], rows: Sequence[Row]
 ) -> list[results.Result]:
-    """The runs with value prediction or pruning as `quant.results` keeps them.
+    """The runs with value prediction or pruning as `quant.points.results` keeps them.
 
     ZAP by itself is `quant.choose`'s to record, with what it predicted.
     """
@@ -334,4 +337,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    parallel.run_parallel(main)
+    processes.run_parallel(main)

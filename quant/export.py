@@ -27,19 +27,19 @@ if __package__ in (None, ""):  # run as a script: make the repository's rooms im
 from golden.bundle import Bundle, check_replaceable
 from golden.manifest import LayerChoice, OperatingPoint
 from golden.pattern import MASKS, Pattern
-from quant import parallel
-from quant.accounting import Evaluation
-from quant.calibrate import activation_scales
-from quant.choices import parse_sigma, per_layer
-from quant.data import DATASETS, Dataset, Split, load
+from quant.data.registry import DATASETS, Dataset, Split, load
 from quant.evaluate import evaluate
-from quant.lower import lower
-from quant.models import MODELS, Model, load_weights
-from quant.quantise import WEIGHT_BITS, quantise
-from quant.threads import suit_threads
+from quant.frontend.lowering import lower
+from quant.networks.registry import MODELS, Model, load_weights
+from quant.points.accounting import Evaluation
+from quant.quantise.calibration import activation_scales
+from quant.quantise.integer_network import WEIGHT_BITS, quantise
+from quant.runtime import processes
+from quant.runtime.options import parse_sigma, per_layer
+from quant.runtime.threads import suit_threads
 from quant.train import float_top1, train
-from quant.zap import Site, save_zaps, train_zaps
-from quant.zap_quantise import add_zaps
+from quant.zap.quantisation import add_zaps
+from quant.zap.training import Site, save_zaps, train_zaps
 
 __all__ = ["add_operating_point", "main"]
 
@@ -80,7 +80,7 @@ def main() -> None:
     args = arguments().parse_args()
     out = args.out or Path("build") / args.model
     check_replaceable(out)
-    parallel.check_device(args.device)
+    processes.check_device(args.device)
     model = MODELS[args.model]
     dataset = load(args.dataset or model.dataset, args.data)
     suit_threads(dataset.shape)
@@ -131,7 +131,7 @@ def main() -> None:
             },
         }
     )
-    if parallel.is_first():
+    if processes.is_first():
         Bundle(manifest, bundle.tensors).save(out)
     _report(float_accuracy, dense, sparse)
     Console().print(f"wrote {out}")
@@ -229,4 +229,4 @@ def _report(float_accuracy: float, dense: Evaluation, sparse: Evaluation) -> Non
 
 
 if __name__ == "__main__":
-    parallel.run_parallel(main)
+    processes.run_parallel(main)

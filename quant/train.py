@@ -6,8 +6,8 @@ writes a state dict that `quant/export.py --weights FILE` takes. The held-out im
 on: thresholds are chosen by them later. After every epoch FILE.checkpoint is written; with --resume
 an interrupted training goes on from there to the same result as one that was not interrupted.
 
-Under torchrun (`quant.parallel`) several processes each take a share of every batch. The result is
-that of one process, but for rounding and for what dropout drops.
+Under torchrun (`quant.runtime.processes`) several processes each take a share of every batch. The
+result is that of one process, but for rounding and for what dropout drops.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from golden.errors import UserError
-from quant import parallel
-from quant.augment import draw, erase, move
-from quant.data import DATASETS, Split, load
-from quant.lower import lower
-from quant.models import MODELS, Model, Recipe
-from quant.precision import PRECISIONS, Precision, fastest_precision, mixed
-from quant.progress import progress
-from quant.save import save_whole
-from quant.threads import suit_threads
+from quant.data.registry import DATASETS, Split, load
+from quant.frontend.lowering import lower
+from quant.networks.registry import MODELS, Model, Recipe
+from quant.runtime import processes
+from quant.runtime.files import save_whole
+from quant.runtime.precision import PRECISIONS, Precision, fastest_precision, mixed
+from quant.runtime.progress import progress
+from quant.runtime.threads import suit_threads
+from quant.training.augmentation import draw, erase, move
 
 __all__ = ["Training", "float_top1", "make_optimiser", "train"]
 
@@ -61,7 +61,7 @@ class Training:
         self.model = model
         # The faster order on CPUs.
         self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.replica = parallel.replica(self.module)
+        self.replica = processes.replica(self.module)
         self.split = split
         self.recipe = recipe
         self.seed = seed
@@ -80,10 +80,10 @@ class Training:
     def run_epoch(self, label: str = "") -> None:
         """One pass over the images; with a label, tells how far it is."""
         generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
-        torch.manual_seed(self.seed * 1000 + self.epoch + _NEXT_PROCESS * parallel.rank())
+        torch.manual_seed(self.seed * 1000 + self.epoch + _NEXT_PROCESS * processes.rank())
         device = next(self.module.parameters()).device
         order = torch.randperm(len(self.split), generator=generator).split(self.recipe.batch)
-        mine = parallel.share()
+        mine = processes.share()
         self.replica.train()
         for index in progress(order, self.steps, label) if label else order:
             moves = draw(len(index), self.recipe, generator)[mine]
@@ -103,7 +103,7 @@ class Training:
                 reduction="sum",
                 label_smoothing=self.recipe.label_smoothing,
             )
-            loss = loss * parallel.world_size() / batch
+            loss = loss * processes.world_size() / batch
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
@@ -163,10 +163,10 @@ def float_top1(model: Model, module: nn.Module, split: Split, *, device: str) ->
     """Top-1 accuracy in percent of a module in eval mode."""
     module.to(device).eval()
     correct = 0
-    for pixels, labels in split[parallel.share()].batches(250):
+    for pixels, labels in split[processes.share()].batches(250):
         logits = module(model.normalise(pixels).to(device))
         correct += int((logits.argmax(1).cpu() == labels).sum())
-    return 100 * sum(parallel.gathered(correct)) / len(split)
+    return 100 * sum(processes.gathered(correct)) / len(split)
 
 
 def make_optimiser(module: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
@@ -194,7 +194,7 @@ def main() -> None:
     precision = "of products; auto is bfloat16 where the device has matrix units for it"
     add("--precision", choices=("auto", *PRECISIONS), default="auto", help=precision)
     args = parser.parse_args()
-    parallel.check_device(args.device)
+    processes.check_device(args.device)
     model = MODELS[args.model]
     recipe = model.recipe
     if args.epochs is not None:
@@ -223,10 +223,10 @@ def main() -> None:
         save_whole(training.state(), checkpoint)
     top1 = float_top1(model, module, dataset.test, device=args.device)
     save_whole({"state_dict": module.cpu().state_dict(), "float_top1": top1}, args.out)
-    if parallel.is_first():
+    if processes.is_first():
         checkpoint.unlink()
     console.print(f"wrote {args.out}: {top1:.2f} % of the {len(dataset.test)} test images")
 
 
 if __name__ == "__main__":
-    parallel.run_parallel(main)
+    processes.run_parallel(main)

@@ -4,7 +4,7 @@
 
 For simulating and measuring networks whose weights are not at hand: shapes and arithmetic are those
 of the real network, and about as many activations are zero. The predictors learn from a few random
-textures (`quant.datasets.textures`), so how much they skip says nothing about the trained network.
+textures (`quant.data.textures`), so how much they skip says nothing about the trained network.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import nn
 from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError, run_cli
 from golden.pattern import MASKS
-from quant.calibrate import activation_scales
-from quant.data import load
+from quant.data.registry import load
 from quant.export import add_operating_point
-from quant.lower import lower
-from quant.models import MODELS
-from quant.quantise import quantise
-from quant.threads import suit_threads
-from quant.zap import Site, train_zaps
-from quant.zap_quantise import add_zaps
+from quant.frontend.lowering import lower
+from quant.networks.registry import MODELS
+from quant.quantise.calibration import activation_scales
+from quant.quantise.integer_network import quantise
+from quant.runtime.threads import suit_threads
+from quant.zap.quantisation import add_zaps
+from quant.zap.training import Site, train_zaps
 
 __all__ = ["untrained"]
 

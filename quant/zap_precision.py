@@ -26,12 +26,12 @@ from golden.layers import ConvResult, mask, skip
 from golden.manifest import ConvNode
 from golden.network import Network
 from golden.pattern import Pattern
-from quant.choices import parse_sigma
-from quant.data import DATASETS
+from quant.data.registry import DATASETS
 from quant.evaluate import evaluate, load_for, run_network
-from quant.results import command, write_json
-from quant.zap import Zap, load_zaps
-from quant.zap_quantise import add_zaps
+from quant.points.results import command, write_json
+from quant.runtime.options import parse_sigma
+from quant.zap.quantisation import add_zaps
+from quant.zap.training import Zap, load_zaps
 
 __all__ = ["FloatZaps", "main"]
 

@@ -24,12 +24,12 @@ from golden import arithmetic
 from golden.errors import UserError, run_cli
 from golden.layers import Conv, Pool, Predictor, Shortcut
 from golden.pattern import MAX_PERIOD, Pattern
-from hw.config import PRESETS, Config
-from tb import engine
-from tb.engine import Check, Layer
-from tb.progress import reporting
+from hw.contract.config import PRESETS, Config
+from tb.runs import engine
+from tb.runs.engine import Check, Layer
+from tb.runs.progress import reporting
 from tb.sim import verdict
-from tb.toolchain import SIMULATORS, Simulator
+from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__ = [
     "CORNERS",

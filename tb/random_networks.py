@@ -39,10 +39,7 @@ from golden.manifest import (
     PredictorNode,
     ShortcutNode,
 )
-from hw.config import PRESETS, Config
-from tb import core
-from tb.core_runs import Run
-from tb.progress import reporting
+from hw.contract.config import PRESETS, Config
 from tb.random_layers import (
     CORNERS,
     Draw,
@@ -52,8 +49,11 @@ from tb.random_layers import (
     draw_shortcut,
     positive,
 )
+from tb.runs import core
+from tb.runs.core_files import Run
+from tb.runs.progress import reporting
 from tb.sim import verdict
-from tb.toolchain import SIMULATORS
+from tb.simulators.toolchain import SIMULATORS
 
 __all__ = ["POINT", "random_image", "random_network", "random_runs"]
 

@@ -18,14 +18,14 @@ from rich.table import Table
 
 from golden.bundle import Bundle
 from golden.errors import run_cli
-from hw.config import PRESETS, Config
-from tb import engine
-from tb.core import LayerCheck
-from tb.engine import Check, Layer
-from tb.network import held_out_image, network_layers
-from tb.progress import Reporter, reporting
-from tb.simulator import SimulationError
-from tb.toolchain import SIMULATORS, Simulator
+from hw.contract.config import PRESETS, Config
+from tb.runs import engine
+from tb.runs.bundle_layers import held_out_image, network_layers
+from tb.runs.core import LayerCheck
+from tb.runs.engine import Check, Layer
+from tb.runs.progress import Reporter, reporting
+from tb.simulators.simulator import SimulationError
+from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__ = ["require_agreement", "simulate", "verdict"]
 

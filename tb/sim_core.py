@@ -22,14 +22,14 @@ from compiler.program import DENSE, Program
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.network import quantise_images
-from hw.config import PRESETS, Config
-from tb import core
-from tb.core import LayerCheck, Simulated
-from tb.core_runs import Run
-from tb.network import held_out_image
-from tb.progress import reporting
-from tb.simulator import SimulationError
-from tb.toolchain import SIMULATORS, Simulator
+from hw.contract.config import PRESETS, Config
+from tb.runs import core
+from tb.runs.bundle_layers import held_out_image
+from tb.runs.core import LayerCheck, Simulated
+from tb.runs.core_files import Run
+from tb.runs.progress import reporting
+from tb.simulators.simulator import SimulationError
+from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []
 

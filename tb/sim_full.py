@@ -2,7 +2,8 @@
 
     python -m tb.sim_full [NAME ...] [--config default|FILE] [--images N] [--data DIR] ...
 
-Each network of `tb.networks` runs from its memory image to its answer, with ZAP where it has
+Each network of `tb.runs.whole_networks` runs from its memory image to its answer, with ZAP where it
+has
 predictors, as in `tb.sim_core`. Without names all of them run, smaller ones first, but for those
 that do not fit or whose images are not there. It ends with a line for each; the status is 1 if
 anything differs.
@@ -17,12 +18,12 @@ from rich.console import Console
 
 from compiler.build import compile_bundle
 from golden.errors import UserError, run_cli
-from hw.config import PRESETS, Config
-from tb import core
-from tb.core_runs import Run
-from tb.networks import MEMORY_END, NETWORKS, image
-from tb.progress import reporting
+from hw.contract.config import PRESETS, Config
 from tb.random_layers import positive
+from tb.runs import core
+from tb.runs.core_files import Run
+from tb.runs.progress import reporting
+from tb.runs.whole_networks import MEMORY_END, NETWORKS, image
 
 __all__: list[str] = []
 

@@ -14,7 +14,7 @@ import numpy as np
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 from amaranth.sim import Simulator
 
-from hw.config import Config
+from hw.contract.config import Config
 
 __all__ = ["STRIPS", "TINY", "Resettable", "get", "pauses", "put", "simulate", "to_words"]
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from golden.bundle import Bundle
 from golden.errors import run_cli
-from quant.calibrate import activation_scales
-from quant.data import Split
-from quant.graph import Graph
-from quant.lower import lower
-from quant.models import Model, Recipe
+from quant.data.registry import Split
+from quant.frontend.graph import Graph
+from quant.frontend.lowering import lower
 from quant.networks.cifar_resnet import OptionA
-from quant.quantise import quantise
+from quant.networks.registry import Model, Recipe
+from quant.quantise.calibration import activation_scales
+from quant.quantise.integer_network import quantise
 
 torch.set_num_threads(1)  # so small tensors that threads would only wait for each other
 

@@ -23,7 +23,7 @@ from bench.report.points import LARGEST_DROP, Point
 from bench.report.table import table
 from golden.bundle import MANIFEST
 from golden.errors import UserError, run_cli
-from quant.results import command
+from quant.points.results import command
 
 __all__ = ["main"]
 

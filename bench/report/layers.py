@@ -10,7 +10,7 @@ from bench.report import ofms, style
 from bench.report.observe import Observation
 from bench.report.page import Exhibit, Section
 from golden.pattern import Pattern
-from quant.curves import SIGMAS, Statistics
+from quant.points.statistics import SIGMAS, Statistics
 
 __all__ = ["mispredictions", "pictures", "scores", "sparsity"]
 

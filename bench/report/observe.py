@@ -14,10 +14,10 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.manifest import ConvNode
 from golden.network import Network, Step, quantise_images
-from quant.curves import Statistics, collect
-from quant.data import DATASETS, Split
+from quant.data.registry import DATASETS, Split
 from quant.evaluate import load_for
-from quant.progress import progress
+from quant.points.statistics import Statistics, collect
+from quant.runtime.progress import progress
 
 __all__ = ["Observation", "Observed", "observe"]
 

@@ -1,4 +1,4 @@
-"""Measured operating points, as `quant.results` keeps them and as `quant.evaluate` writes them."""
+"""Measured operating points, as `quant.points.results` and `quant.evaluate` write them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from golden.errors import UserError
-from quant import results
+from quant.points import results
 
 __all__ = [
     "LARGEST_DROP",
@@ -47,7 +47,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Point(BaseModel):
-    """An operating point: an entry of the list that `quant.results` describes.
+    """An operating point: an entry of the list that `quant.points.results` describes.
 
     Drops are points of top-1 accuracy, MAC reductions shares of all conv MACs; what a method does
     not predict is None.

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from golden.errors import UserError, run_cli
-from hw.config import PRESETS, Config
+from hw.contract.config import PRESETS, Config
 from hw.fpga import ecp5
 from hw.fpga.blocks import Ecp5
 from hw.fpga.ecp5 import DEVICES, Use

@@ -2,7 +2,7 @@
 
 from amaranth import ClockSignal, Const, Instance, Value
 
-from hw.multiplier import Multiplier
+from hw.lib.multiplier import Multiplier
 
 __all__ = ["Ecp5"]
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from hw.copies import LANES_TOGETHER
+from hw.lib.register_copies import LANES_TOGETHER
 
 __all__ = ["Grid", "Site", "floorplan"]
 

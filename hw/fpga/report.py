@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from golden.errors import UserError
-from hw.config import Config
+from hw.contract.config import Config
 from hw.fpga.ecp5 import Device, Use
 from hw.fpga.top import CORE
 

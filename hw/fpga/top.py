@@ -9,8 +9,8 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import Config
-from hw.core import Core
+from hw.contract.config import Config
+from hw.core.core import Core
 
 __all__ = ["CORE", "Top"]
 

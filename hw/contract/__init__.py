@@ -1,0 +1,1 @@
+"""What the core and its hosts agree on: configuration, programs, registers."""

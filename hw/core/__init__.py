@@ -1,0 +1,1 @@
+"""The core around the layer engine: registers, programs, memory."""

@@ -1,0 +1,141 @@
+"""The core: runs networks from memory by itself, started and watched through its registers.
+
+Every program ends the same way, be it done, aborted or at fault: no new burst is begun, those under
+way are answered, and everything but the registers is reset. So the next program finds a clean core,
+and the bus never sees a broken transfer.
+
+Words of a program may contradict each other in more ways than anybody would check, and then some
+part waits for what never comes. So a program that moves no data for as long as `patience` is at
+fault, whatever the reason.
+
+A reset reaches thousands of flip-flops. It comes out of a register of the core's own, a cycle late,
+so that neither what asks for it nor how it got here is on the paths to them.
+"""
+
+from amaranth import (
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Module,
+    Mux,
+    ResetInserter,
+    ResetSignal,
+    Signal,
+)
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+from amaranth.utils import ceil_log2
+
+from hw.contract.config import Config
+from hw.contract.registers import Fault, RegisterBlock
+from hw.core.axi import BURST, lite_ports, read_ports, write_ports
+from hw.core.sequencer import Sequencer
+
+__all__ = ["Core", "patience"]
+
+_SLOWEST_MEMORY = 1 << 16
+"""Cycles; more than any memory takes to answer."""
+
+
+def patience(config: Config) -> int:
+    """For how many cycles a running program may move no data before it is taken to hang.
+
+    That is a power of two above what any layer that fits the buffers takes between two transfers:
+    from the last record's load until G channels are computed, two in work before them, and until
+    the drain has pooled a burst of words, from windows of four times a bank, padding included.
+    """
+    channel = config.ofm_words * config.weight_words
+    silence = (config.group + 2) * channel + BURST * 4 * config.ofm_words
+    return 1 << ceil_log2(max(silence, _SLOWEST_MEMORY))
+
+
+class Core(wiring.Component):
+    """The whole accelerator.
+
+    A cycle of reset is enough; no handshake takes place in the cycle after it either.
+
+    Members
+    -------
+    m_axi_..., s_axil_... : see `hw.core.axi`
+    irq : Out(1)
+        See `hw.contract.registers`.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                **lite_ports(),
+                **read_ports(config),
+                **write_ports(config),
+                "irq": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.core = ClockDomain(local=True, reset_less=True)
+        m.d.comb += ClockSignal("core").eq(ClockSignal())
+        cold = Signal()
+        reset = Signal()
+        registers = RegisterBlock()
+        sequencer = Sequencer(self._config)
+        in_core = DomainRenamer("core")
+        m.submodules.registers = in_core(ResetInserter(cold)(registers))
+        m.submodules.sequencer = in_core(ResetInserter(reset)(sequencer))
+        for name, member in self.signature.members.items():
+            owner = sequencer if name.startswith("m_axi") else registers
+            inner, outer = getattr(owner, name), getattr(self, name)
+            if member.flow == Out and name.endswith(("valid", "ready")):
+                inner &= ~cold
+            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+
+        running = Signal()
+        stopping = Signal()
+        complete, aborting = Signal(), Signal()
+        m.d.comb += [
+            registers.busy.eq(running),
+            sequencer.start.eq(registers.start & ~running),
+            sequencer.program.eq(registers.program),
+            sequencer.point.eq(registers.point),
+            sequencer.counter.eq(registers.counter),
+            registers.total.eq(sequencer.total),
+            sequencer.halt.eq(stopping),
+            registers.done.eq(reset & complete),
+            registers.error.eq(reset & ~complete & ~aborting),
+            registers.aborted.eq(reset & aborting),
+        ]
+        silent = Signal(range(patience(self._config) + 1))
+        moves = self.m_axi_rvalid | (self.m_axi_wvalid & self.m_axi_wready) | self.m_axi_bvalid
+        m.d.core += silent.eq(Mux(running & ~moves, silent + 1, 0))
+        with m.If(sequencer.start):
+            m.d.core += [
+                running.eq(1),
+                complete.eq(0),
+                aborting.eq(0),
+                registers.error_code.eq(Fault.NONE),
+            ]
+        with m.If(running & ~stopping):
+            m.d.core += [
+                registers.layer.eq(sequencer.layer),
+                registers.error_word.eq(sequencer.fault_word),
+            ]
+            with m.If(sequencer.fault != Fault.NONE):
+                m.d.core += [stopping.eq(1), registers.error_code.eq(sequencer.fault)]
+            with m.Elif(sequencer.done):
+                m.d.core += [stopping.eq(1), complete.eq(1)]
+            with m.Elif(registers.abort):
+                m.d.core += [stopping.eq(1), aborting.eq(1)]
+            with m.Elif(silent[-1]):
+                m.d.core += [stopping.eq(1), registers.error_code.eq(Fault.STALL)]
+        asked = ResetSignal(allow_reset_less=True)
+        stopped = stopping & sequencer.idle & ~reset
+        m.d.core += [cold.eq(asked), reset.eq(asked | stopped)]
+        with m.If(reset):
+            m.d.core += [running.eq(0), stopping.eq(0)]
+        with m.If(cold):
+            m.d.core += [
+                signal.eq(0)
+                for signal in (registers.error_code, registers.error_word, registers.layer)
+            ]
+        return m

@@ -1,0 +1,255 @@
+"""Between requests for runs of beats and AXI4 bursts, one port each way.
+
+Both ports reserve before they ask: a read burst is issued only when its queue has room for all of
+it, a write burst only when all of its data is there. So neither ever holds the bus up, and whatever
+is under way ends by itself: `halt` stops new bursts, and `idle` says that none is left.
+"""
+
+from amaranth import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.contract.config import Config
+from hw.core.axi import ADDRESS_BITS, BURST, ID_BITS, Request, read_ports, write_ports
+from hw.lib.pipeline import delayed
+
+__all__ = ["READ_QUEUE", "ReadPort", "WritePort"]
+
+READ_QUEUE = 4 * BURST
+"""Beats that a client may have asked for and not taken: what hides the memory's latency."""
+_WRITE_QUEUE = 2 * BURST
+_RESPONSES = 16
+"""Write bursts that may wait for their response."""
+
+
+class _Burst(data.StructLayout):
+    def __init__(self) -> None:
+        super().__init__({"address": unsigned(ADDRESS_BITS), "beats": range(BURST + 1)})
+
+
+class _Splitter(wiring.Component):
+    """Cuts requests into bursts at multiples of BURST beats; a request of no beats is none.
+
+    A burst every other cycle: one to measure it, one to offer it. It is ready for a request when
+    nothing is left of the one before.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._beat_bits = ceil_log2(config.bus_bytes)
+        super().__init__(
+            {
+                "requests": In(stream.Signature(Request())),
+                "bursts": Out(stream.Signature(_Burst())),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        run = Signal(Request())
+        idle, last = Signal(init=1), Signal()
+        block = run.address[self._beat_bits :][: ceil_log2(BURST)]
+        to_edge = BURST - block
+        within = run.beats <= to_edge
+        beats = self.bursts.payload.beats
+        m.d.comb += [
+            self.requests.ready.eq(idle),
+            self.bursts.payload.address.eq(run.address),
+        ]
+        m.d.sync += [
+            self.bursts.valid.eq(~idle),
+            beats.eq(Mux(within, run.beats, to_edge)),
+            last.eq(within),
+        ]
+        with m.If(self.requests.valid & self.requests.ready):
+            m.d.sync += [run.eq(self.requests.payload), idle.eq(self.requests.payload.beats == 0)]
+        with m.If(self.bursts.valid & self.bursts.ready):
+            m.d.sync += [
+                self.bursts.valid.eq(0),
+                idle.eq(last),
+                run.address.eq(run.address + (beats << self._beat_bits)),
+                run.beats.eq(run.beats - beats),
+            ]
+        return m
+
+
+class ReadPort(wiring.Component):
+    """Serves clients from one AXI read port; where several ask, the first of them is served.
+
+    None can starve another for long: a client that does not take its beats asks for no more.
+
+    Members
+    -------
+    requests : In(stream of Request).array(clients)
+    words : Out(stream of beats).array(clients)
+        The beats of a client's requests, in order.
+    halt : In(1)
+        Issue no further burst.
+    idle : Out(1)
+        No burst is under way.
+    error : Out(1)
+        A beat arrived with an error response, in this cycle.
+    beat : Out(1)
+        A beat arrived in this cycle.
+    m_axi_ar..., m_axi_r... : see `hw.core.axi`
+    """
+
+    def __init__(self, config: Config, clients: int) -> None:
+        assert clients <= 1 << ID_BITS
+        self._config = config
+        self._clients = clients
+        super().__init__(
+            {
+                "requests": In(stream.Signature(Request())).array(clients),
+                "words": Out(stream.Signature(unsigned(config.bus_bits))).array(clients),
+                "halt": In(1),
+                "idle": Out(1),
+                "error": Out(1),
+                "beat": Out(1),
+                **read_ports(config),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        free = ~self.m_axi_arvalid | self.m_axi_arready
+        asks = Signal(self._clients)
+        with m.If(self.m_axi_arready):
+            m.d.sync += self.m_axi_arvalid.eq(0)
+        taken = free & ~self.halt
+        for number in range(self._clients):
+            m.submodules[f"splitter{number}"] = splitter = _Splitter(config)
+            # One more is in its output register: the memory has a power of two of places.
+            m.submodules[f"queue{number}"] = queue = SyncFIFOBuffered(
+                width=config.bus_bits, depth=READ_QUEUE + 1
+            )
+            requests, words, bursts = self.requests[number], self.words[number], splitter.bursts
+            reserved = Signal(range(READ_QUEUE + 1), name=f"reserved_{number}")
+            leaves = words.valid & words.ready
+            mine = taken & asks[number] & (asks[:number] == 0)
+            m.d.comb += [
+                splitter.requests.valid.eq(requests.valid),
+                splitter.requests.payload.eq(requests.payload),
+                requests.ready.eq(splitter.requests.ready),
+                bursts.ready.eq(mine),
+                words.valid.eq(queue.r_rdy),
+                words.payload.eq(queue.r_data),
+                queue.r_en.eq(words.ready),
+                queue.w_en.eq(self.m_axi_rvalid & (self.m_axi_rid == number)),
+                queue.w_data.eq(self.m_axi_rdata),
+            ]
+            fits = reserved + bursts.payload.beats <= READ_QUEUE
+            # What leaves is known late, and counted in the next cycle.
+            m.d.sync += [
+                asks[number].eq(bursts.valid & fits & ~mine),
+                reserved.eq(reserved + Mux(mine, bursts.payload.beats, 0) - delayed(m, leaves, 1)),
+            ]
+            with m.If(mine):
+                m.d.sync += [
+                    self.m_axi_arvalid.eq(1),
+                    self.m_axi_arid.eq(number),
+                    self.m_axi_araddr.eq(bursts.payload.address),
+                    self.m_axi_arlen.eq(bursts.payload.beats - 1),
+                ]
+        under_way = Signal(range(self._clients * READ_QUEUE + 1))
+        issued = self.m_axi_arvalid & self.m_axi_arready
+        ended = self.m_axi_rvalid & self.m_axi_rlast
+        m.d.sync += under_way.eq(under_way + issued - ended)
+        m.d.comb += [
+            self.m_axi_rready.eq(1),
+            self.idle.eq(~self.m_axi_arvalid & (under_way == 0)),
+            self.error.eq(self.m_axi_rvalid & self.m_axi_rresp[1]),
+            self.beat.eq(self.m_axi_rvalid),
+        ]
+        return m
+
+
+class WritePort(wiring.Component):
+    """Writes runs of beats.
+
+    Members
+    -------
+    requests : In(stream of Request)
+    words : In(stream of beats)
+        The beats of the requests, in order.
+    halt : In(1)
+        Begin no further burst.
+    idle : Out(1)
+        No burst is under way, every response has come.
+    done : Out(1)
+        Idle, and nothing has been asked for that is not written.
+    error : Out(1)
+        A burst was answered with an error response, in this cycle.
+    beat : Out(1)
+        A beat left in this cycle.
+    m_axi_aw..., m_axi_w..., m_axi_b... : see `hw.core.axi`
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "requests": In(stream.Signature(Request())),
+                "words": In(stream.Signature(unsigned(config.bus_bits))),
+                "halt": In(1),
+                "idle": Out(1),
+                "done": Out(1),
+                "error": Out(1),
+                "beat": Out(1),
+                **write_ports(config),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.splitter = splitter = _Splitter(config)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=config.bus_bits, depth=_WRITE_QUEUE)
+        burst = splitter.bursts
+        left = Signal(range(BURST + 1))
+        responses = Signal(range(_RESPONSES + 1))
+        complete = Signal()
+        begins = Signal()
+        leaves = self.m_axi_wvalid & self.m_axi_wready
+        answered = self.m_axi_bvalid & self.m_axi_bready
+        m.d.comb += [
+            splitter.requests.valid.eq(self.requests.valid),
+            splitter.requests.payload.eq(self.requests.payload),
+            self.requests.ready.eq(splitter.requests.ready),
+            queue.w_en.eq(self.words.valid),
+            queue.w_data.eq(self.words.payload),
+            self.words.ready.eq(queue.w_rdy),
+            begins.eq(
+                complete
+                & (~self.m_axi_awvalid | self.m_axi_awready)
+                & (responses != _RESPONSES)
+                & ~self.halt
+            ),
+            burst.ready.eq(begins),
+            self.m_axi_wvalid.eq((left != 0) & queue.r_rdy),
+            self.m_axi_wdata.eq(queue.r_data),
+            self.m_axi_wstrb.eq(-1),
+            self.m_axi_wlast.eq(left == 1),
+            queue.r_en.eq(leaves),
+            self.m_axi_bready.eq(1),
+            self.error.eq(answered & self.m_axi_bresp[1]),
+            self.beat.eq(leaves),
+            self.idle.eq(~self.m_axi_awvalid & (left == 0) & (responses == 0)),
+            self.done.eq(self.idle & splitter.requests.ready & ~self.requests.valid),
+        ]
+        m.d.sync += [
+            complete.eq(burst.valid & (queue.level >= burst.payload.beats) & (left == 0) & ~begins),
+            left.eq(Mux(begins, burst.payload.beats, left - leaves)),
+            responses.eq(responses + begins - answered),
+        ]
+        with m.If(self.m_axi_awready):
+            m.d.sync += self.m_axi_awvalid.eq(0)
+        with m.If(begins):
+            m.d.sync += [
+                self.m_axi_awvalid.eq(1),
+                self.m_axi_awaddr.eq(burst.payload.address),
+                self.m_axi_awlen.eq(burst.payload.beats - 1),
+            ]
+        return m

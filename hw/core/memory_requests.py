@@ -1,0 +1,137 @@
+"""Where a tile's records come from and where its ofm goes: requests for whole runs of memory."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.contract.config import Config
+from hw.contract.program import TileDescriptor
+from hw.core.axi import Request
+from hw.layouts.descriptor import header_words
+
+__all__ = ["EdgeWalk", "OfmWalk", "RecordWalk"]
+
+
+class _Walk(wiring.Component):
+    """Emits one tile's requests.
+
+    Members
+    -------
+    tile : In(TileDescriptor)
+        Stable from `start` until the last request has left.
+    start : In(1)
+    requests : Out(stream of Request)
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "tile": In(TileDescriptor(config)),
+                "start": In(1),
+                "requests": Out(stream.Signature(Request())),
+            }
+        )
+
+
+class RecordWalk(_Walk):
+    """Of each channel its `ChannelRecord`, then its weights.
+
+    They lie apart: operating points have records of their own and share the weights.
+    """
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        tile = self.tile
+        lanes = ceil_log2(config.lanes)
+        beats = ceil_log2(config.lanes // config.bus_bytes)
+        header = header_words(config)
+        left = Signal.like(tile.channels)
+        weights_next = Signal()
+        parameters = Signal.like(tile.parameters)
+        weights = Signal.like(tile.weights)
+        request = self.requests.payload
+        m.d.comb += [
+            self.requests.valid.eq(left != 0),
+            request.address.eq(Mux(weights_next, weights, parameters)),
+            request.beats.eq(Mux(weights_next, tile.kernel_words, header) << beats),
+        ]
+        with m.If(self.requests.valid & self.requests.ready):
+            m.d.sync += weights_next.eq(~weights_next)
+            with m.If(weights_next):
+                m.d.sync += [
+                    weights.eq(weights + (tile.kernel_words << lanes)),
+                    left.eq(left - 1),
+                ]
+            with m.Else():
+                m.d.sync += parameters.eq(parameters + (header << lanes))
+        with m.If(self.start):
+            m.d.sync += [
+                left.eq(tile.channels),
+                weights_next.eq(0),
+                parameters.eq(tile.parameters),
+                weights.eq(tile.weights),
+            ]
+        return m
+
+
+class _PlaneWalk(_Walk):
+    """Of each group of G channels some runs of words, each a plane further in the next group."""
+
+    def _runs(self):
+        """(address, plane, words) of each run, as the tile has them."""
+        raise NotImplementedError
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        tile = self.tile
+        runs = self._runs()
+        walking = Signal()
+        channel = Signal(len(tile.channels) + 1)
+        number = Signal(range(max(len(runs), 2)))  # Verilog has no vector of no bits
+        last = number == len(runs) - 1
+        request = self.requests.payload
+        m.d.comb += self.requests.valid.eq(walking)
+        taken = self.requests.valid & self.requests.ready
+        for run, (first, plane, words) in enumerate(runs):
+            address = Signal.like(first, name=f"address_{run}")
+            with m.If(number == run):
+                m.d.comb += [
+                    request.address.eq(address),
+                    request.beats.eq(words * (config.group // config.bus_bytes)),
+                ]
+                with m.If(taken):
+                    m.d.sync += address.eq(address + plane)
+            with m.If(self.start):
+                m.d.sync += address.eq(first)
+        with m.If(taken):
+            m.d.sync += number.eq(Mux(last, 0, number + 1))
+            with m.If(last):
+                following = channel + config.group
+                m.d.sync += channel.eq(following)
+                with m.If(following >= tile.channels):
+                    m.d.sync += walking.eq(0)
+        with m.If(self.start):
+            m.d.sync += [walking.eq(1), channel.eq(0), number.eq(0)]
+        return m
+
+
+class OfmWalk(_PlaneWalk):
+    """Its part of the ofm, and what the strip below needs of it."""
+
+    def _runs(self):
+        tile = self.tile
+        return [
+            (tile.ofm_address, tile.ofm_plane, tile.ofm_words),
+            (tile.edge_address, tile.edge_plane, tile.spilled),
+        ]
+
+
+class EdgeWalk(_PlaneWalk):
+    """What the strip above has spilled; this one spills to the same place, group after group."""
+
+    def _runs(self):
+        return [(self.tile.edge_address, self.tile.edge_plane, self.tile.restored)]

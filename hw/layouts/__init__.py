@@ -1,0 +1,1 @@
+"""Layouts of the data that passes between the parts of the core."""

@@ -1,0 +1,1 @@
+"""Small parts of hardware that know nothing of the accelerator."""

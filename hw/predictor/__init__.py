@@ -1,0 +1,1 @@
+"""The ZAP predictor: which activations of `I_t` are computed."""

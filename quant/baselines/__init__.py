@@ -1,0 +1,1 @@
+"""Two other systems that skip zeros, for comparison."""

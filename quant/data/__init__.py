@@ -1,0 +1,1 @@
+"""Datasets: their registry, and one file for each layout of files."""

@@ -1,0 +1,64 @@
+"""The registry of datasets, and which of their images decisions are made by.
+
+A dataset is one entry of `DATASETS`; add one there. Images are kept, or read, as 8-bit pixels and
+become floats of 0 .. 1 a batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from quant.data.cifar import cifar10, cifar100
+from quant.data.digits import digits
+from quant.data.image_folders import imagenet
+from quant.data.images import Source, Split
+from quant.data.textures import textures
+
+__all__ = ["DATASETS", "Dataset", "Source", "Split", "load"]
+
+_FEWEST_HELD_OUT = 2000
+
+DATASETS: dict[str, Callable[[Path | None], Source]] = {
+    "digits": digits,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "imagenet": imagenet,
+    "textures-32": partial(textures, 32),
+    "textures-224": partial(textures, 224),
+}
+"""Name on the command line -> loader, which takes the directory given by --data."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images to train on, those that decisions are made by, and those to report on."""
+
+    name: str
+    classes: list[str]
+    train: Split
+    held_out: Split
+    """Of the training images, the ones that networks are not trained on."""
+    test: Split
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        return self.test.shape
+
+
+def load(name: str, directory: Path | None) -> Dataset:
+    """Read a dataset of `DATASETS`; `directory` is where its files are, if it has any.
+
+    Raises UserError naming the missing or damaged file.
+    """
+    source = DATASETS[name](directory)
+    train, held_out = source.train.divided(_held_out(len(source.train)))
+    return Dataset(name, source.classes, train, held_out, source.test)
+
+
+def _held_out(images: int) -> int:
+    """A tenth of the training images; of few more, up to a fifth, to tell small losses apart."""
+    return min(max(images // 10, _FEWEST_HELD_OUT), images // 5)

@@ -1,0 +1,43 @@
+"""Random textures: images that come from nowhere, for networks that were not trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from quant.data.images import Source, Split
+
+__all__ = ["textures"]
+
+_TRAIN, _TEST = 20, 20
+_SEED = 2020
+
+
+def textures(size: int, directory: Path | None) -> Source:
+    """Images (3, size, size) of noise whose power falls with its frequency, as that of photographs.
+
+    They are the same each time, and all of one class.
+    """
+    del directory
+    images = _images(_TRAIN + _TEST, size)
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    train, test = Split(images, labels).divided(_TEST)
+    return Source(["texture"], train, test)
+
+
+def _images(count: int, size: int) -> Tensor:
+    """uint8 (count, 3, size, size): octaves of noise, each as strong as it is coarse."""
+    generator = torch.Generator().manual_seed(_SEED)
+    total = torch.zeros(count, 3, size, size)
+    cells = 2
+    while cells <= size:
+        noise = torch.rand(count, 3, cells, cells, generator=generator) - 0.5
+        octave = F.interpolate(noise, (size, size), mode="bilinear", align_corners=False)
+        total += octave / cells
+        cells *= 2
+    low = total.amin((1, 2, 3), keepdim=True)
+    high = total.amax((1, 2, 3), keepdim=True)
+    return ((total - low) / (high - low) * 255).round().to(torch.uint8)

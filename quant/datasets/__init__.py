@@ -1,1 +1,0 @@
-"""The built-in datasets, one file for each layout, from files to a `quant.split.Source`."""

@@ -1,0 +1,1 @@
+"""Operating points: statistics, choice, measurement, results."""

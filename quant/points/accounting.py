@@ -1,0 +1,136 @@
+"""What a network's convolutions skip: the one home of MAC and load accounting.
+
+MAC reduction is the share of skipped multiply-accumulates in those of all convolutions, the first
+layer included and fully connected layers not (stated also without the first layer). One that is
+skipped both with its activation and with its input channel counts once. Load reduction is the share
+of ifm activations that are not loaded, of the same layers, each of which loads its ifm once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+from golden.manifest import Figures
+from golden.network import Step
+from quant.baselines.feature_map_pruning import live_channels
+
+__all__ = ["Evaluation", "LayerTally"]
+
+
+@dataclass
+class LayerTally:
+    """What one convolution did, summed over all images."""
+
+    name: str
+    macs: int
+    """Multiply-accumulates of one whole ofm."""
+    zap: bool
+    """It ran with a predictor."""
+    activations: int = 0
+    kept: int = 0
+    skipped: int = 0
+    wrong: int = 0
+    """Skipped although the activation would have been positive."""
+    images: int = 0
+    executed: int = 0
+    """Multiply-accumulates of live input channels for activations that are not skipped."""
+    loads: int = 0
+    """Activations of the ifm."""
+    loaded: int = 0
+    """Those in live channels: all of them where feature maps are not pruned."""
+
+    def __add__(self, other: LayerTally) -> LayerTally:
+        """Of the images of both."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        return replace(self, **sums)
+
+    @property
+    def skipped_share(self) -> float:
+        """Of all activations."""
+        return self.skipped / self.activations
+
+    @property
+    def wrong_share(self) -> float:
+        """Of the skipped activations."""
+        return self.wrong / self.skipped if self.skipped else 0.0
+
+    def count(self, step: Step, epsilon: int | None) -> None:
+        """Add a batch of images; `epsilon` is what feature maps are pruned at, None if not."""
+        assert step.result is not None
+        counters = step.result.counters
+        self.activations += counters.total
+        self.kept += counters.kept
+        self.skipped += counters.skipped
+        self.wrong += int(step.result.dense.count_nonzero() - step.result.ofm.count_nonzero())
+        images, channels, height, width = step.ifm.shape
+        kernel = self.macs // (step.ofm[0].numel() * channels)
+        if epsilon is None:
+            executed, live = (counters.total - counters.skipped) * channels, images * channels
+        else:
+            maps = live_channels(step.ifm, epsilon).sum(1)
+            executed = int((step.result.keep.count_nonzero((1, 2, 3)) * maps).sum())
+            live = int(maps.sum())
+        self.images += images
+        self.executed += executed * kernel
+        self.loads += step.ifm.numel()
+        self.loaded += live * height * width
+
+
+_COUNTS = [field.name for field in fields(LayerTally) if field.default == 0]
+"""What adds up over images."""
+
+
+@dataclass
+class Evaluation:
+    """A network's result on a number of images; `layers` are its convolutions in order."""
+
+    images: int = 0
+    correct: int = 0
+    layers: list[LayerTally] = field(default_factory=list)
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        """On the images of both, of which one may have none and so no layers."""
+        layers = [mine + its for mine, its in zip(self.layers, other.layers)]
+        layers = layers or self.layers or other.layers
+        return Evaluation(self.images + other.images, self.correct + other.correct, layers)
+
+    @property
+    def top1(self) -> float:
+        """Accuracy in percent."""
+        return 100 * self.correct / self.images
+
+    @property
+    def mac_reduction(self) -> float:
+        """Skipped MACs / MACs of all convolutions."""
+        return _reduction(self.layers)
+
+    @property
+    def mac_reduction_without_first(self) -> float:
+        """Skipped MACs / MACs of all convolutions but the first."""
+        return _reduction(self.layers[1:])
+
+    @property
+    def load_reduction(self) -> float:
+        """Ifm activations not loaded / ifm activations, of all convolutions."""
+        loads = sum(layer.loads for layer in self.layers)
+        return (loads - sum(layer.loaded for layer in self.layers)) / loads
+
+    @property
+    def wrong_share(self) -> float:
+        """Wrongly skipped activations / skipped activations."""
+        skipped = sum(layer.skipped for layer in self.layers)
+        return sum(layer.wrong for layer in self.layers) / skipped if skipped else 0.0
+
+    def figures(self, dense: Evaluation) -> Figures:
+        """As an operating point records them, against the same network without ZAP."""
+        return Figures(
+            top1=self.top1,
+            drop=dense.top1 - self.top1,
+            mac_reduction=self.mac_reduction,
+            images=self.images,
+        )
+
+
+def _reduction(layers: list[LayerTally]) -> float:
+    total = sum(layer.macs * layer.images for layer in layers)
+    return (total - sum(layer.executed for layer in layers)) / total

@@ -1,0 +1,100 @@
+"""Where to clip: the scale of every activation tensor, from what training images make of it.
+
+Histograms of magnitudes are collected a batch at a time; the range that loses least in squared
+error when cut into integer levels is then searched on the histogram: clipped tails against coarser
+steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from golden.arithmetic import S8, U8
+from quant.frontend.graph import INPUT, ConvLayer, Graph
+from quant.networks.registry import Model
+
+__all__ = ["Histogram", "activation_scales"]
+
+_BINS = 2048
+_CANDIDATES = 80
+_SMALLEST_CANDIDATE = 0.2
+_SMALLEST_MAXIMUM = 1e-6
+"""Stands for the range of a tensor or channel that is always zero."""
+
+
+class Histogram:
+    """Magnitudes of a group of values, for several groups at once.
+
+    Parameters
+    ----------
+    maximum : float (groups,)
+        The largest magnitude of each group.
+    """
+
+    def __init__(self, maximum: Tensor) -> None:
+        self.maximum = maximum.to(torch.float64).clamp(min=_SMALLEST_MAXIMUM)
+        self.counts = torch.zeros(len(maximum), _BINS, dtype=torch.float64)
+
+    def add(self, values: Tensor) -> None:
+        """Count values of shape (groups, any number)."""
+        groups = len(self.counts)
+        bins = (values.abs() * (_BINS / self.maximum).to(values).view(-1, 1)).long()
+        bins = bins.clamp(max=_BINS - 1) + _BINS * torch.arange(groups).view(-1, 1)
+        self.counts += torch.bincount(bins.flatten(), minlength=groups * _BINS).view(groups, _BINS)
+
+    def best_range(self, levels: int) -> Tensor:
+        """Of each group, float64: the clipping range that `levels` steps from 0 lose least in."""
+        centres = (torch.arange(_BINS, dtype=torch.float64) + 0.5) / _BINS
+        errors = []
+        shares = torch.linspace(_SMALLEST_CANDIDATE, 1, _CANDIDATES, dtype=torch.float64)
+        for share in shares:
+            step = share / levels
+            rounded = (centres / step).round().clamp(max=levels) * step
+            errors.append(self.counts @ (centres - rounded).square())
+        return self.maximum * shares[torch.stack(errors).argmin(0)]
+
+
+def activation_scales(graph: Graph, model: Model, batches: Iterable[Tensor]) -> dict[str, float]:
+    """The scale of every tensor of the graph: value = scale * integer.
+
+    `batches` are normalised images; they are gone through twice. The input's range is what pixels
+    can be at all, the logits' the largest seen (a clipped winner could tie), a pool's its input's;
+    convolutions that meet in a concat have one range in common, and so has the concat.
+    """
+    batches = list(batches)
+    groups = graph.scale_groups()
+    logits = {groups[layer.name] for layer in graph.origins(graph.output)}
+    maxima: dict[str, Tensor] = {}
+    for images in batches:
+        for layer, ofm in graph.run(images):
+            if isinstance(layer, ConvLayer):
+                seen = maxima.get(groups[layer.name], torch.zeros(1))
+                maxima[groups[layer.name]] = torch.maximum(seen, ofm.abs().max().view(1))
+    histograms = {name: Histogram(maximum) for name, maximum in maxima.items()}
+    for images in batches:
+        for layer, ofm in graph.run(images):
+            if isinstance(layer, ConvLayer) and groups[layer.name] not in logits:
+                histograms[groups[layer.name]].add(ofm.reshape(1, -1))
+
+    scales = {INPUT: input_scale(model)}
+    for layer in graph.layers:
+        levels = S8[1] if graph.signed(layer.name) else U8[1]
+        group = groups[graph.origins(layer.name)[0].name]
+        histogram = histograms[group]
+        reach = histogram.maximum if group in logits else histogram.best_range(levels)
+        scales[layer.name] = float(reach) / levels
+    return scales
+
+
+def input_is_signed(model: Model) -> bool:
+    """Whether a normalised pixel can be negative."""
+    return max(model.mean) > 0
+
+
+def input_scale(model: Model) -> float:
+    """The scale at which every possible pixel fits into the network's input."""
+    extremes = model.normalise(torch.tensor([0.0, 1.0]).expand(len(model.mean), 2).unsqueeze(1))
+    return float(extremes.abs().max()) / (S8[1] if input_is_signed(model) else U8[1])

@@ -1,0 +1,147 @@
+"""Post-training quantisation: from a float graph and its scales to a bundle without ZAPs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from golden import arithmetic
+from golden.bundle import Bundle
+from golden.manifest import (
+    SCHEMA_VERSION,
+    Activation,
+    ConcatNode,
+    ConvNode,
+    Input,
+    Manifest,
+    Node,
+    PoolNode,
+    ShortcutNode,
+)
+from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer
+from quant.networks.registry import Model
+from quant.quantise.calibration import input_is_signed
+
+__all__ = ["WEIGHT_BITS", "WEIGHT_MAX", "quantise", "quantise_weight"]
+
+WEIGHT_BITS = 8
+WEIGHT_MAX = (1 << WEIGHT_BITS - 1) - 1
+"""Weights are symmetric: -128 is not used."""
+_LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
+"""A bias stays a factor of two inside the accumulator."""
+_LARGEST_RATIO = 2.0 ** (arithmetic.MULTIPLIER_BITS - arithmetic.SHIFT_MIN - 1)
+"""So does what the residual's multiplier and shift can express."""
+
+
+def quantise(
+    graph: Graph, scales: dict[str, float], model: Model, *, name: str, classes: list[str]
+) -> Bundle:
+    """The bundle of a graph with these scales, without predictors and operating points.
+
+    Weights: per output channel, symmetric. Bias and residual: in the scale of the sums.
+    """
+    signed = {layer.name: graph.signed(layer.name) for layer in graph.layers}
+    signed[INPUT] = input_is_signed(model)
+    nodes: list[Node] = []
+    tensors: dict[str, Tensor] = {}
+    for layer in graph.layers:
+        if isinstance(layer, ConvLayer):
+            nodes.append(_conv_node(layer))
+            tensors |= {
+                f"layers.{layer.name}.{field}": tensor
+                for field, tensor in _conv_tensors(layer, scales).items()
+            }
+        elif isinstance(layer, PoolLayer):
+            nodes.append(_pool_node(layer))
+        else:
+            nodes.append(ConcatNode(name=layer.name, inputs=layer.inputs, output=layer.name))
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        input=Input(tensor=INPUT, mean=list(model.mean), std=list(model.std)),
+        output=graph.output,
+        classes=classes,
+        activations={
+            tensor: Activation(shape=shape, signed=signed[tensor], scale=scales[tensor])
+            for tensor, shape in graph.shapes.items()
+        },
+        layers=nodes,
+    )
+    return Bundle(manifest, tensors)
+
+
+def quantise_weight(weight: np.ndarray, scale: np.ndarray) -> Tensor:
+    """int8 weights at one scale for each index of the first axis."""
+    levels = np.rint(weight / scale.reshape(-1, *(1,) * (weight.ndim - 1)))
+    return torch.from_numpy(levels.clip(-WEIGHT_MAX, WEIGHT_MAX).astype(np.int8))
+
+
+def _conv_node(layer: ConvLayer) -> ConvNode:
+    shortcut = None
+    if layer.residual is not None:
+        shortcut = ShortcutNode(
+            input=layer.residual.input,
+            stride=layer.residual.stride,
+            channel_offset=layer.residual.channel_offset,
+        )
+    return ConvNode(
+        name=layer.name,
+        input=layer.input,
+        output=layer.name,
+        stride=layer.stride,
+        padding=layer.padding,
+        shortcut=shortcut,
+        fully_connected=layer.fully_connected,
+    )
+
+
+def _pool_node(layer: PoolLayer) -> PoolNode:
+    multiplier = shift = None
+    if layer.op == "average_pool":
+        multipliers, shifts = arithmetic.split_scale(
+            np.array(1 / (layer.kernel[0] * layer.kernel[1]))
+        )
+        multiplier, shift = int(multipliers), int(shifts)
+    return PoolNode(
+        op=layer.op,
+        name=layer.name,
+        input=layer.input,
+        output=layer.name,
+        kernel=layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding,
+        multiplier=multiplier,
+        shift=shift,
+    )
+
+
+def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tensor]:
+    """Everything the node needs, by the name of its field.
+
+    A channel's weight scale covers its largest weight, and is coarser than that only where bias or
+    residual would not fit the accumulator otherwise (a channel whose weights are next to nothing).
+    """
+    weight = layer.weight.double().numpy()
+    bias = layer.bias.double().numpy()
+    input_scale, output_scale = scales[layer.input], scales[layer.name]
+    smallest = np.maximum(np.abs(bias) / _LARGEST_BIAS, output_scale / _LARGEST_BIAS)
+    if layer.residual is not None:
+        residual_scale = scales[layer.residual.input]
+        smallest = np.maximum(smallest, residual_scale / _LARGEST_RATIO)
+    weight_scale = np.abs(weight).max((1, 2, 3)) / WEIGHT_MAX
+    weight_scale = np.maximum(weight_scale, smallest / input_scale)
+
+    sum_scale = input_scale * weight_scale
+    multiplier, shift = arithmetic.split_scale(sum_scale / output_scale)
+    tensors = {
+        "weight": quantise_weight(weight, weight_scale),
+        "bias": torch.from_numpy(np.rint(bias / sum_scale).astype(np.int32)),
+        "multiplier": torch.from_numpy(multiplier),
+        "shift": torch.from_numpy(shift),
+    }
+    if layer.residual is not None:
+        multiplier, shift = arithmetic.split_scale(residual_scale / sum_scale)
+        tensors["shortcut_multiplier"] = torch.from_numpy(multiplier)
+        tensors["shortcut_shift"] = torch.from_numpy(shift)
+    return tensors

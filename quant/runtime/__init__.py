@@ -1,0 +1,1 @@
+"""How commands run: processes, threads, precision, progress, options."""

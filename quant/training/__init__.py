@@ -1,0 +1,1 @@
+"""Training of networks: augmentation, recalibration, fine-tuning."""

@@ -1,0 +1,57 @@
+"""What training does to images so that it sees more than there are."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from quant.data.registry import Split
+from quant.networks.registry import Recipe
+
+__all__ = ["augment", "augmented", "draw", "erase", "move"]
+
+
+def augment(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Each image of (n, channels, h, w) shifted, and mirrored or not, as `generator` has it."""
+    return move(pixels, draw(len(pixels), recipe, generator), recipe)
+
+
+def draw(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """How to move so many images, int64 (count, 3): rows, columns, and whether to mirror."""
+    corners = torch.randint(2 * recipe.shift + 1, (count, 2), generator=generator)
+    mirrored = torch.zeros(count, 1)
+    if recipe.flip:
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+    return torch.cat([corners, mirrored.to(torch.int64)], 1)
+
+
+def move(pixels: Tensor, moves: Tensor, recipe: Recipe) -> Tensor:
+    """Images (n, channels, h, w) moved as drawn, zeros moving in."""
+    count, _, height, width = pixels.shape
+    padded = F.pad(pixels, (recipe.shift,) * 4)
+    rows = moves[:, :1] + torch.arange(height)
+    columns = moves[:, 1:2] + torch.arange(width)
+    columns = torch.where(moves[:, 2:] > 0, columns.flip(1), columns)
+    images = torch.arange(count).view(-1, 1, 1)
+    return padded[images, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+
+
+def erase(images: Tensor, side: int, corners: Tensor) -> Tensor:
+    """Set a square of each image (n, channels, h, w) to zero; it may reach over the image's edge.
+
+    `corners` is int64 (n, 2): the row and column of each square's first pixel, which may be
+    negative.
+    """
+    _, _, height, width = images.shape
+    rows = torch.arange(height) - corners[:, :1]
+    columns = torch.arange(width) - corners[:, 1:]
+    rows, columns = (rows >= 0) & (rows < side), (columns >= 0) & (columns < side)
+    square = rows.unsqueeze(2) & columns.unsqueeze(1)
+    return images.masked_fill(square.unsqueeze(1), 0)
+
+
+def augmented(split: Split, recipe: Recipe, generator: torch.Generator, copies: int = 1) -> Split:
+    """Copies of a split, each image augmented anew in each."""
+    parts = [augment(split.images, recipe, generator) for _ in range(copies)]
+    return Split(torch.cat(parts), split.labels.repeat(copies))

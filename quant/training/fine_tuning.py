@@ -1,0 +1,192 @@
+"""Fine-tuning with the ZAPs active: the weights make up for what is skipped (paper, section 4).
+
+What is trained is the integer network itself. A forward pass computes what the hardware does, in
+floats: weights and activations are rounded, the predictors decide, what they skip is zero.
+Gradients pass through the rounding as if it were not there, and not through what is skipped.
+Scales, requantisation and predictors stay, so the result differs from the bundle in weights and
+biases. All else is as in the network's own training: augmentation, optimiser, dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from golden import arithmetic
+from golden.bundle import Bundle
+from golden.layers import Conv, Predictor, mask, scores
+from golden.manifest import ConcatNode, ConvNode, PoolNode
+from golden.network import quantise_images
+from quant.data.registry import Split
+from quant.networks.registry import Recipe
+from quant.quantise.integer_network import WEIGHT_MAX
+from quant.runtime.progress import progress
+from quant.train import make_optimiser
+from quant.training.augmentation import augment
+
+__all__ = ["fine_tune"]
+
+
+def fine_tune(
+    bundle: Bundle,
+    predictors: Mapping[str, Predictor],
+    split: Split,
+    recipe: Recipe,
+    *,
+    dropout: Mapping[str, float] | None = None,
+    epochs: int,
+    seed: int,
+    device: str = "cpu",
+) -> Bundle:
+    """The bundle with weights and biases trained to run with these predictors.
+
+    Parameters
+    ----------
+    predictors : {layer name: Predictor}
+    split : Split
+        Training images and their labels.
+    recipe : Recipe
+        How the network was trained; the learning rate falls linearly to zero from its
+        `fine_tuning_rate`.
+    dropout : {layer name: share of its input that is set to zero}
+    """
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # what is dropped
+    network = _Network(bundle, predictors, dropout or {}).to(device)
+    optimiser = make_optimiser(network, recipe, recipe.fine_tuning_rate)
+    steps = [
+        index
+        for _ in range(epochs)
+        for index in torch.randperm(len(split), generator=generator).split(recipe.batch)
+    ]
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, total_iters=len(steps))
+    for index in progress(steps, len(steps), "fine-tuning"):
+        pixels = augment(split.pixels(index), recipe, generator)
+        images = quantise_images(bundle, pixels).to(device, torch.float32)
+        logits = network(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits, split.labels[index].to(device))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        decay.step()
+    return Bundle(bundle.manifest, bundle.tensors | network.cpu().tensors())
+
+
+class _Network(nn.Module):
+    """A bundle's network on float tensors that hold integers, with real-valued parameters."""
+
+    def __init__(
+        self, bundle: Bundle, predictors: Mapping[str, Predictor], dropout: Mapping[str, float]
+    ) -> None:
+        super().__init__()
+        self.bundle = bundle
+        self.convs = {
+            node.name: _Conv(bundle, node, predictors.get(node.name), dropout.get(node.name, 0))
+            for node in bundle.manifest.layers
+            if isinstance(node, ConvNode)
+        }
+        self.registered = nn.ModuleList(self.convs.values())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Real logits (images, classes), not rounded, of quantised images."""
+        manifest = self.bundle.manifest
+        tensors = {manifest.input.tensor: images}
+        for node in manifest.layers:
+            operands = [tensors[name] for name in node.reads]
+            if isinstance(node, ConcatNode):
+                tensors[node.output] = torch.cat(operands, 1)
+            elif isinstance(node, PoolNode):
+                tensors[node.output] = _pool(self.bundle, node, *operands)
+            else:
+                conv = self.convs[node.name]
+                sums = conv(*operands)
+                is_output = node.output == manifest.output
+                tensors[node.output] = sums if is_output else conv.activate(sums)
+        return tensors[manifest.output].flatten(1) * manifest.activations[manifest.output].scale
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights and biases as a bundle has them."""
+        changed = {}
+        for conv in self.convs.values():
+            changed[f"layers.{conv.layer.name}.weight"] = conv.weight_levels().to(torch.int8)
+            changed[f"layers.{conv.layer.name}.bias"] = conv.bias_levels().to(torch.int32)
+        return {name: tensor.detach().contiguous() for name, tensor in changed.items()}
+
+
+class _Conv(nn.Module):
+    """One convolution; its parameters are in real units, so that one learning rate suits all."""
+
+    requantisation: Tensor
+    sum_scale: Tensor
+    weight_scale: Tensor
+
+    def __init__(
+        self, bundle: Bundle, node: ConvNode, predictor: Predictor | None, dropout: float
+    ) -> None:
+        super().__init__()
+        scales = {name: tensor.scale for name, tensor in bundle.manifest.activations.items()}
+        self.layer: Conv = bundle.conv(node)
+        self.predictor = predictor
+        self.dropout = dropout
+        self.register_buffer("requantisation", _scale(self.layer.multiplier, self.layer.shift))
+        sum_scale = self.requantisation * scales[node.output]
+        self.register_buffer("sum_scale", sum_scale)
+        self.register_buffer("weight_scale", (sum_scale / scales[node.input]).unsqueeze(1))
+        self.weight = nn.Parameter(self.layer.weight * self.weight_scale)
+        self.bias = nn.Parameter(self.layer.bias * sum_scale.flatten())
+
+    def weight_levels(self) -> Tensor:
+        """The int8 weights in use, as floats."""
+        return _rounded(self.weight / self.weight_scale, (-WEIGHT_MAX, WEIGHT_MAX))
+
+    def bias_levels(self) -> Tensor:
+        """The biases in use, as floats."""
+        limits = arithmetic.signed_range(arithmetic.ACC_BITS - 1)
+        return _rounded(self.bias / self.sum_scale.flatten(), limits)
+
+    def forward(self, ifm: Tensor, residual: Tensor | None = None) -> Tensor:
+        """The requantised sums, neither rounded nor clamped, in levels of the ofm."""
+        layer = self.layer
+        ifm = F.dropout(ifm, self.dropout, self.training)
+        sums = F.conv2d(ifm, self.weight_levels(), self.bias_levels(), layer.stride, layer.padding)
+        if layer.shortcut is not None:
+            assert residual is not None
+            shortcut = layer.shortcut
+            scale = _scale(shortcut.multiplier, shortcut.shift).to(residual.device)
+            sums = sums + shortcut.place(residual) * scale
+        return sums * self.requantisation
+
+    def activate(self, sums: Tensor) -> Tensor:
+        """The ofm, with zeros where the predictor skips."""
+        ofm = _rounded(sums, arithmetic.activation_range(self.layer.signed_output))
+        predictor = self.predictor
+        if predictor is None:
+            return ofm
+        computed = mask(predictor.pattern, ofm)
+        levels = ofm.detach().cpu()
+        score = scores(predictor, levels.masked_fill(~computed, 0))
+        keep = computed | (score > predictor.threshold.view(-1, 1, 1))
+        return ofm * keep.to(ofm.device)
+
+
+def _pool(bundle: Bundle, node: PoolNode, ifm: Tensor) -> Tensor:
+    layer = bundle.pool(node)
+    if layer.average is None:
+        return F.max_pool2d(ifm, layer.kernel, layer.stride, layer.padding)
+    total = F.avg_pool2d(ifm, layer.kernel, layer.stride, layer.padding, divisor_override=1)
+    multiplier, shift = layer.average
+    return _rounded(total * (multiplier / 2**shift), arithmetic.activation_range(layer.signed))
+
+
+def _rounded(values: Tensor, limits: tuple[int, int]) -> Tensor:
+    """Rounded, halves upwards, and clamped; for gradients only clamped."""
+    clamped = values.clamp(*limits)
+    return clamped + ((clamped.detach() + 0.5).floor() - clamped.detach())
+
+
+def _scale(multiplier: Tensor, shift: Tensor) -> Tensor:
+    """multiplier / 2**shift of each channel, (channels, 1, 1)."""
+    return torch.ldexp(multiplier.to(torch.float32), -shift).view(-1, 1, 1)

@@ -1,0 +1,1 @@
+"""Zero-activation predictors: their training and their quantisation."""

@@ -1,0 +1,234 @@
+"""cocotb bench of the core in its memory: the host's driver, on a simulated bus.
+
+Values: `runs` (a folder of `tb.runs.core_files`), `memory_in` and `memory_out` (the memory's
+files).
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import cocotb
+import numpy as np
+from cocotb.task import bridge, resume
+from cocotb.triggers import ClockCycles, FallingEdge, First, ReadOnly, RisingEdge, Timer
+from cocotb.utils import get_sim_time
+
+from compiler.driver import Accelerator, CoreFault, Transport
+from hw.contract.registers import REGISTERS
+from tb.benches.setup import PERIOD, start, values
+from tb.runs.core_files import Outcome, Run, read_runs, write_outcome, write_progress
+
+_LONGEST = 2_000_000_000
+"""Cycles after which a run is given up."""
+_REPORT = 250_000
+"""Cycles between two looks at how far a run is."""
+
+_RESET_LATENCY = 2
+"""Cycles from a change of the reset until the core and its memory have seen it."""
+
+_INPUTS = (
+    *(f"s_axil_{name}" for name in ("awaddr", "awvalid", "wdata", "wvalid", "bready")),
+    *(f"s_axil_{name}" for name in ("araddr", "arvalid", "rready")),
+    *("latency", "stall", "fault_first", "fault_last", "write_first", "write_last"),
+    *("load", "dump", "file_first", "file_last"),
+)
+
+
+class SimulatedBus:
+    """The driver's transport: registers by AXI4-Lite, memory through the simulator's files.
+
+    Its methods block, as a host's do; they are called from a thread of `bridge`. Each begins and
+    ends at a falling edge: at a rising one simulators disagree on whether registers that it moves
+    have moved already, where the design makes its own clock.
+    """
+
+    def __init__(
+        self, dut: Any, folder: Path, memory_in: Path, memory_out: Path, word: int
+    ) -> None:
+        self._dut = dut
+        self._folder = folder
+        self._in, self._out = memory_in, memory_out
+        self._word = word
+        self._edge = FallingEdge(dut.clk)
+        self._run: Run | None = None
+        for name in _INPUTS:
+            getattr(dut, name).value = 0
+
+    @resume
+    async def prepare(self, run: Run) -> None:
+        """How the memory behaves from now on, and what is going to happen to the core.
+
+        No run waits for the ofm banks to be cleared, so that each is as long as it would be alone.
+        """
+        self._run = run
+        dut = self._dut
+        dut.latency.value = run.latency
+        dut.stall.value = round(256 * run.stall)
+        dut.fault_first.value, dut.fault_last.value = run.faulty
+        dut.write_first.value = run.program.base + len(run.program.image)
+        dut.write_last.value = run.program.end - 1
+        await ClockCycles(dut.clk, run.program.config.ofm_words, FallingEdge)
+
+    @resume
+    async def violations(self) -> int:
+        """Breaches of the protocol that the memory has seen."""
+        return int(self._dut.violations.value)
+
+    @resume
+    async def read_register(self, offset: int) -> int:
+        return await self._read(offset)
+
+    async def _read(self, offset: int) -> int:
+        dut = self._dut
+        dut.s_axil_araddr.value = offset
+        dut.s_axil_rready.value = 1
+        await self._hand_over("ar")
+        while dut.s_axil_rvalid.value != 1:
+            await self._edge
+        assert dut.s_axil_rresp.value == 0
+        value = int(dut.s_axil_rdata.value)
+        await self._edge
+        dut.s_axil_rready.value = 0
+        return value
+
+    @resume
+    async def write_register(self, offset: int, value: int) -> None:
+        await self._write(offset, value)
+
+    async def _write(self, offset: int, value: int) -> None:
+        dut = self._dut
+        dut.s_axil_awaddr.value = offset
+        dut.s_axil_wdata.value = value
+        dut.s_axil_bready.value = 1
+        await self._hand_over("aw", "w")
+        while dut.s_axil_bvalid.value != 1:
+            await self._edge
+        assert dut.s_axil_bresp.value == 0
+        await self._edge
+        dut.s_axil_bready.value = 0
+
+    @resume
+    async def read_memory(self, address: int, size: int) -> bytes:
+        await self._strobe("dump", address, size)
+        data = self._out.read_bytes()
+        skipped = address % self._word
+        return data[skipped : skipped + size]
+
+    @resume
+    async def write_memory(self, address: int, data: bytes) -> None:
+        words = np.frombuffer(data, np.uint8).reshape(-1, self._word)
+        self._in.write_bytes(words[:, ::-1].tobytes())
+        await self._strobe("load", address, len(data))
+
+    @resume
+    async def wait(self) -> None:
+        run, self._run = self._run, None  # what happens to the core happens once
+        if run is not None and run.event:
+            await First(Timer((run.after + 1) * PERIOD, "ns"), RisingEdge(self._dut.irq))
+            await self._edge
+            if self._dut.irq.value != 1:
+                await self._disturb(run.event)
+        begun = _now()
+        while self._dut.irq.value != 1:
+            await First(RisingEdge(self._dut.irq), Timer(_REPORT * PERIOD, "ns"))
+            await self._edge
+            cycles = _now() - begun
+            assert cycles < _LONGEST, f"not done after {cycles} cycles"
+            layer = await self._read(REGISTERS["error"].offset)
+            first, bits, _ = REGISTERS["error"].fields["layer"]
+            write_progress(self._folder, layer >> first & (1 << bits) - 1, cycles)
+
+    async def _disturb(self, event: str) -> None:
+        """Abort the program, start it once more, or reset core and bus."""
+        if event == "reset":
+            self._dut.rst.value = 1
+            await self._edge
+            self._dut.rst.value = 0
+            await ClockCycles(self._dut.clk, _RESET_LATENCY, FallingEdge)
+            raise CoreFault("reset")
+        control = REGISTERS["control"]
+        await self._write(control.offset, 1 << control.fields[event][0])
+
+    async def _hand_over(self, *channels: str) -> None:
+        """Transfer on channels that are taken in the same cycle."""
+        valids = [getattr(self._dut, f"s_axil_{channel}valid") for channel in channels]
+        for valid in valids:
+            valid.value = 1
+        ready = False
+        while not ready:
+            await ReadOnly()
+            ready = getattr(self._dut, f"s_axil_{channels[0]}ready").value == 1
+            await self._edge
+        for valid in valids:
+            valid.value = 0
+
+    async def _strobe(self, name: str, address: int, size: int) -> None:
+        """Move the words of a stretch of memory between it and its file."""
+        self._dut.file_first.value = address // self._word
+        self._dut.file_last.value = -(-(address + size) // self._word) - 1
+        getattr(self._dut, name).value = 1
+        await self._edge
+        getattr(self._dut, name).value = 0
+        await self._edge
+
+
+class Bus(Transport, Protocol):
+    """A transport whose other end is simulated."""
+
+    def prepare(self, run: Run) -> None:
+        """Make the memory what a run wants."""
+
+    def violations(self) -> int:
+        """Breaches of the bus's protocol so far."""
+
+
+def run_all(bus: Bus, runs: list[Run], folder: Path) -> None:
+    """Run after run, as a host would."""
+    accelerator = Accelerator(bus)
+    for number, run in enumerate(runs):
+        start = time.monotonic()
+        bus.prepare(run)
+        fault = ""
+        output = np.empty(0, np.int32)
+        totals: dict[str, int] = {}
+        layers: list[dict[str, int]] = []
+        try:
+            result = accelerator.run(run.program, run.image, point=run.point)
+            output, totals, layers = result.output, result.totals, result.layers
+        except CoreFault as error:
+            fault = str(error)
+        seconds = time.monotonic() - start
+        program = run.program
+        scratch = program.base + len(program.image)
+        memory = bus.read_memory(scratch, program.end - scratch)
+        outcome = Outcome(
+            output=output,
+            memory=np.frombuffer(memory, np.uint8),
+            totals=totals,
+            layers=layers,
+            seconds=seconds,
+            violations=bus.violations(),
+            fault=fault,
+        )
+        write_outcome(folder, number, outcome)
+
+
+def _now() -> int:
+    """Cycles since the simulation began."""
+    return round(get_sim_time("ns") / PERIOD)
+
+
+@cocotb.test()
+async def run_programs(dut: Any) -> None:
+    """Every run, one after another."""
+    orders = values()
+    runs = read_runs(Path(orders["runs"]))
+    word = runs[0].program.config.bus_bytes
+    folder = Path(orders["runs"])
+    bus = SimulatedBus(dut, folder, Path(orders["memory_in"]), Path(orders["memory_out"]), word)
+    await start(dut, clock=False)
+    await ClockCycles(dut.clk, _RESET_LATENCY, FallingEdge)
+    await bridge(run_all)(bus, runs, folder)

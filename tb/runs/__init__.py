@@ -1,0 +1,1 @@
+"""Runs of layers and programs on a simulator, compared with golden."""

@@ -1,0 +1,203 @@
+"""Runs programs on the simulated core and compares every tensor in memory with golden."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from amaranth.utils import ceil_log2
+
+from compiler.cycles import layer_cycles
+from compiler.program import DENSE, Program
+from golden.bundle import Bundle
+from golden.layers import Counters
+from golden.network import Network
+from hw import verilog
+from hw.contract.config import Config
+from tb.runs.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
+from tb.runs.engine import LINT, VERILOG, difference
+from tb.runs.progress import Reporter, watching
+from tb.simulators import simulator
+from tb.simulators.simulator import SimulationError, Simulator
+
+__all__ = ["LayerCheck", "Simulated", "build", "build_bare", "check", "run", "simulate"]
+
+_LEAST_MEMORY = 4 << 20
+"""Bytes; every smaller program is simulated in this much, so that one build serves all."""
+
+_RTL = Path(__file__).parents[1] / "rtl"
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One layer of a run compared; see `tb.runs.engine.Check`."""
+
+    name: str
+    counters: dict[str, int]
+    compared: int
+    differ: int
+    mismatch: str | None
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Runs of one program, what came of them, and each compared with golden."""
+
+    program: Program
+    outcomes: list[Outcome]
+    checks: list[list[LayerCheck]]
+
+    @property
+    def mismatch(self) -> str | None:
+        """The first difference in words, if there is one."""
+        every = (check.mismatch for checks in self.checks for check in checks)
+        return next((mismatch for mismatch in every if mismatch is not None), None)
+
+    def __str__(self) -> str:
+        every = [check for checks in self.checks for check in checks]
+        cycles = sum(check.counters["elapsed"] for check in every)
+        rate = cycles / sum(outcome.seconds for outcome in self.outcomes)
+        return (
+            f"{len(self.program.layers)} layers, {sum(check.compared for check in every)} "
+            f"activations compared, {sum(check.differ for check in every)} differ, "
+            f"{cycles} cycles, {rate:.0f} cycles/s"
+        )
+
+
+def simulate(
+    bundle: Bundle,
+    runs: Sequence[Run],
+    sim: Simulator,
+    report: Reporter,
+    *,
+    end: int = 0,
+    waves: bool = False,
+) -> Simulated:
+    """Build the core, run a bundle's program on it, and compare every layer of every run.
+
+    Programs that share a build of the simulator are given the same `end` of its memory.
+    """
+    program = runs[0].program
+    report(f"{sim}: build", 0, 1)
+    built = build(program.config, sim, end=max(program.end, end), waves=waves)
+    report(f"{sim}: build", 1, 1)
+    start = time.monotonic()
+    weights = [round(layer.elapsed) for layer in layer_cycles(program).values()]
+    label = f"{program.network} on {program.config.name}, {sim}"
+
+    def show(at: Progress) -> None:
+        seconds = time.monotonic() - start
+        done, total, detail = _position(program, weights, len(runs), at, seconds)
+        report(label, done, total, detail)
+
+    outcomes = run(built, runs, on_progress=show)
+    checks = [check(bundle, run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+    return Simulated(program, outcomes, checks)
+
+
+def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> simulator.Build:
+    """The core in a memory that reaches to the address `end`, built unless that was done before."""
+    source = verilog.write(config, VERILOG)[0]
+    sources = [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT]
+    word_bits = ceil_log2(max(end, _LEAST_MEMORY) // config.bus_bytes)
+    return simulator.build(
+        sim,
+        sources,
+        "core_in_memory",
+        parameters={"DATA_BITS": config.bus_bits, "WORD_BITS": word_bits},
+        defines={"ZAPCORE": verilog.module_name(config)},
+        verilator_args=["--timing"],
+        waves=waves,
+    )
+
+
+def build_bare(config: Config, sim: Simulator) -> simulator.Build:
+    """The core alone, for `tb.benches.core_judged`."""
+    source = verilog.write(config, VERILOG)[0]
+    return simulator.build(sim, [source, LINT], verilog.module_name(config))
+
+
+def run(
+    built: simulator.Build,
+    runs: Sequence[Run],
+    *,
+    bench: str = "tb.benches.core",
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> list[Outcome]:
+    """Run one after another in one simulation, on a build whose memory holds every program.
+
+    Raises SimulationError where the bench itself fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="zapcore-") as scratch:
+        folder = Path(scratch)
+        write_runs(folder, runs)
+        memory_in, memory_out = folder / "memory_in", folder / "memory_out"
+        values = {
+            "runs": str(folder),
+            "memory_in": str(memory_in),
+            "memory_out": str(memory_out),
+        }
+
+        with watching(lambda: read_progress(folder), on_progress):
+            results = simulator.run(
+                built,
+                bench,
+                values=values,
+                plusargs=[f"+memory_in={memory_in}", f"+memory_out={memory_out}"],
+                run_dir=built.directory / "run" if built.waves else folder / "run",
+            )
+        if results.failures:
+            done = read_progress(folder).runs
+            raise SimulationError(f"{built.sim}: run {done}: {results.failures[0].message}")
+        return [read_outcome(folder, number) for number in range(len(runs))]
+
+
+def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
+    """Compare every layer's ofm and counters with golden; the program keeps all tensors.
+
+    Raises SimulationError where the run ended early, the bus's protocol was broken, or something
+    was written outside the program's scratch memory.
+    """
+    program = run.program
+    if outcome.fault:
+        raise SimulationError(f"{program.network}: {outcome.fault}")
+    if outcome.violations:
+        raise SimulationError(f"{program.network}: {outcome.violations} violations on the bus")
+    network, predictors = (bundle, {}) if run.point == DENSE else bundle.at(run.point)
+    image = torch.from_numpy(run.image)[None]
+    steps = {step.node.output: step for step in Network(network, predictors).steps(image)}
+    counted = {step.node.name: step.result.counters for step in steps.values() if step.result}
+    checks = []
+    for layer, counters in zip(program.layers, outcome.layers, strict=True):
+        place = program.tensors[layer.output]
+        first = place.address - program.base - len(program.image)
+        actual = place.unpack(outcome.memory[first : first + place.size].tobytes())
+        expected = steps[layer.output].ofm[0].numpy()
+        golden = counted.get(layer.name, Counters(counters["computed"], 0, 0))
+        differ, mismatch = difference(layer.name, actual, expected, counters, golden)
+        checks.append(LayerCheck(layer.name, counters, expected.size, differ, mismatch))
+    return checks
+
+
+def _position(
+    program: Program, weights: list[int], runs: int, at: Progress, seconds: float
+) -> tuple[int, int, str]:
+    """How much is done, of how much, and in words which layer the core is in and what is left.
+
+    `weights` are what the cycle model says of each layer without ZAP.
+    """
+    whole = sum(weights)
+    before, after = sum(weights[: at.layer]), sum(weights[: at.layer + 1])
+    here = min(max(at.cycles, before), after) if at.cycles else 0
+    done, total = min(at.runs * whole + here, runs * whole), runs * whole
+    detail = f"{at.runs} of {runs} runs done"
+    if here:
+        layer = program.layers[at.layer].name
+        detail += f", layer {layer} ({at.layer + 1}/{len(weights)}), {at.cycles:,} cycles"
+    if 0 < done < total:
+        detail += f", {done / seconds:,.0f} cycles/s, {seconds * (total - done) / done:,.0f} s left"
+    return done, total, detail

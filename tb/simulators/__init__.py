@@ -1,0 +1,1 @@
+"""Finds the simulators, builds Verilog for them, runs benches on them."""

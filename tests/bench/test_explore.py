@@ -1,0 +1,88 @@
+"""Exploring configurations: what fits, what is beaten by none, on one machine or a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.explore import Design, _executor, block_rams, evaluate, pareto
+from golden.bundle import Bundle
+from golden.errors import UserError
+from hw.contract.config import Config
+from tb.random_networks import POINT, random_runs
+from tests.hardware import TINY
+
+CONFIGS = [
+    replace(TINY, name=f"v{lanes}p{pes}", lanes=lanes, pes=pes)
+    for lanes in (8, 16)
+    for pes in (1, 4)
+]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    ((bundle, _),) = random_runs(TINY, 1, seed=21)
+    return bundle
+
+
+def design(cycles: int, multipliers: int, rams: int) -> Design:
+    return Design(TINY, cycles, cycles, multipliers, rams)
+
+
+def test_what_another_beats_everywhere_is_left_out() -> None:
+    fast, small, both = design(10, 8, 4), design(30, 2, 2), design(20, 4, 4)
+    beaten = [design(11, 8, 4), design(30, 2, 3), design(20, 5, 4)]
+    assert pareto([*beaten, both, fast, small]) == [small, both, fast]
+
+
+def test_more_multipliers_take_fewer_cycles_and_what_does_not_fit_is_no_design(
+    bundle: Bundle,
+) -> None:
+    kept: dict[str, np.ndarray] = {}
+    slow, *_, fast = (evaluate(bundle, POINT, kept, config) for config in CONFIGS)
+    assert slow is not None
+    assert fast is not None
+    assert fast.cycles_off < slow.cycles_off
+    assert evaluate(bundle, POINT, kept, replace(TINY, ifm_words=16)) is None
+
+
+def test_block_rams_are_counted_by_width_and_depth() -> None:
+    config = Config(
+        name="c",
+        pes=2,
+        lanes=64,
+        group=8,
+        ifm_words=2048,
+        weight_words=512,
+        ofm_words=2048,
+        row_pixels=256,
+    )
+    # Two banks of 1024 x 512 bits: 29 each of 1024 x 18; 512 x 512: 15 of 512 x 36; 2048 x 64: 8
+    # each; two lines.
+    assert block_rams(config) == 2 * 29 + 15 + 4 * 8 + 2
+    assert block_rams(replace(config, pes=4)) == block_rams(config) + 2 * 29
+    assert block_rams(replace(config, predictor=False)) == block_rams(config) - 2
+    assert block_rams(replace(config, predictor_tables=3)) == block_rams(config) + 3
+
+
+def test_a_cluster_of_two_workers_finds_the_same(bundle: Bundle) -> None:
+    from distributed import LocalCluster
+
+    here = [evaluate(bundle, POINT, {}, config) for config in CONFIGS]
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        _executor(cluster.scheduler_address) as workers,
+    ):
+        futures = [workers.submit(evaluate, bundle, POINT, {}, config) for config in CONFIGS]
+        assert [future.result() for future in futures] == here
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "tcp://127.0.0.1:9"
+    with (
+        pytest.raises(UserError, match=f"{address}: no Dask scheduler answers"),
+        _executor(address),
+    ):
+        pass

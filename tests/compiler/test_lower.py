@@ -1,0 +1,256 @@
+"""Lowering: what the descriptor says the hardware does is the convolution, and nothing is cut.
+
+A model of the address generators in numpy, straight from `hw.layouts.descriptor`, stands in for the
+RTL.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compiler.lower import Lowered, lower
+from golden import arithmetic
+from golden.errors import UserError
+from golden.layers import Conv, Predictor
+from golden.pattern import MASKS
+from hw.contract.config import PRESETS, Config
+from hw.layouts.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
+from tb.random_layers import CORNERS, random_layer
+from tests.hardware import TINY
+
+
+def descriptor_of(lowered: Lowered) -> Any:
+    """The descriptor as the hardware reads it: from its bits."""
+    return LayerDescriptor(lowered.config).from_bits(lowered.descriptor)
+
+
+def records_of(lowered: Lowered) -> list[tuple[Any, np.ndarray]]:
+    """Each channel's record and weights (kernel_words, V), as the loader takes them apart."""
+    layer, headers = descriptor_of(lowered), header_words(lowered.config)
+    channels = lowered.records.reshape(layer.channels, headers + layer.kernel_words, -1)
+    return [
+        (
+            ChannelRecord().from_bits(
+                int.from_bytes(words[:headers].tobytes()[:RECORD_BYTES], "little")
+                & (1 << ChannelRecord().size) - 1
+            ),
+            words[headers:].view(np.int8).astype(np.int64),
+        )
+        for words in channels
+    ]
+
+
+def walk(lowered: Lowered, ifm: torch.Tensor, residual: torch.Tensor | None) -> np.ndarray:
+    """The dense ofm (c_o, height, width) by the descriptor's own words, one MAC word at a time."""
+    config, layer = lowered.config, descriptor_of(lowered)
+    buffer = np.full((config.ifm_words, config.lanes), 0xAA, np.uint8)  # what a layer before left
+    words = lowered.pack_ifm(ifm)
+    buffer[: len(words)] = words
+    values = buffer.view(np.int8) if layer.ifm_signed else buffer
+    records = records_of(lowered)
+    residuals = np.zeros(
+        (-(-layer.channels // config.group) * layer.pixels, config.group), np.uint8
+    )
+    if residual is not None:
+        assert layer.residual
+        residuals = lowered.pack_residual(residual)
+    if layer.residual_signed:
+        residuals = residuals.view(np.int8)
+    ofm = np.zeros((layer.channels, layer.height, layer.width), np.int64)
+    for row in range(layer.height):
+        for col in range(layer.width):
+            address = row * layer.row_step + col * layer.col_step
+            addresses = []
+            for _ in range(layer.outer_count):
+                for step in range(layer.inner_count):
+                    addresses.append(address % config.ifm_words)
+                    last = step == layer.inner_count - 1
+                    address += layer.outer_step if last else layer.inner_step
+            operands = values[addresses].astype(np.int64)
+            for channel, (record, weights) in enumerate(records):
+                scale = record.requantiser
+                group, lane = divmod(channel, config.group)
+                added = int(residuals[group * layer.pixels + row * layer.width + col, lane])
+                if layer.residual:
+                    added = arithmetic.requantise_wide(
+                        added, scale.shortcut_multiplier, scale.shortcut_shift
+                    )
+                ofm[channel, row, col] = arithmetic.requantise(
+                    int((operands * weights).sum()) + scale.bias + added,
+                    scale.multiplier,
+                    scale.shift,
+                    arithmetic.activation_range(bool(layer.ofm_signed)),
+                )
+    return ofm
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize(
+    "config", [TINY, replace(PRESETS["default"], ofm_words=128)], ids=["tiny", "wide"]
+)
+def test_a_lowered_layer_is_the_convolution(config: Config, corner: str, seed: int) -> None:
+    layer = random_layer(config, random.Random(f"{corner} {seed}"), corner, corner)
+    ofm = walk(layer.lowered, layer.ifm, layer.residual)
+    np.testing.assert_array_equal(ofm, layer.expected.dense[0].numpy())
+    descriptor = descriptor_of(layer.lowered)
+    assert descriptor.kernel_words == descriptor.inner_count * descriptor.outer_count
+    assert descriptor.pixels == descriptor.height * descriptor.width
+
+
+@pytest.mark.parametrize("pattern", [*MASKS.values()], ids=str)
+def test_a_predictor_arrives_whole(pattern: Any) -> None:
+    rng = random.Random(1)
+    predictor = None
+    while predictor is None:
+        layer = random_layer(TINY, rng, "extreme predictor", "x")
+        predictor = layer.predictor
+    predictor = replace(predictor, pattern=pattern)
+    channels, height, width = layer.ifm.shape
+    lowered = lower_conv(layer.conv, (channels, height, width), predictor=predictor)
+    descriptor = descriptor_of(lowered)
+    assert descriptor.zap
+    assert descriptor.period == pattern.period
+    for residue in range(32):
+        assert descriptor.pattern >> residue & 1 == pattern.computes(0, residue)
+    for channel, (record, _) in enumerate(records_of(lowered)):
+        zap = record.predictor
+        assert list(zap.weight1) == predictor.weight1[channel].flatten().tolist()
+        assert list(zap.weight2) == predictor.weight2[channel].flatten().tolist()
+        assert zap.shift1 == predictor.shift1[channel]
+        assert zap.offset1 == predictor.bias1[channel] + 2**zap.shift1 // 2
+        assert zap.threshold == predictor.threshold[channel]
+
+
+def test_without_a_predictor_everything_is_computed() -> None:
+    descriptor = descriptor_of(lower_conv(conv(), (8, 5, 5)))
+    assert not descriptor.zap
+    assert descriptor.pattern == (1 << 32) - 1
+
+
+@pytest.mark.parametrize("channels", [1, 4, 5, 8, 9])
+@pytest.mark.parametrize("signed", [False, True], ids=["u8", "s8"])
+def test_the_ofm_stream_reads_back_as_the_ofm(channels: int, signed: bool) -> None:
+    layer = replace(conv(channels=channels), signed_output=signed)
+    lowered = lower_conv(layer, (8, 3, 5))
+    low, high = arithmetic.activation_range(signed)
+    ofm = np.random.default_rng(1).integers(low, high + 1, (channels, 3, 5))
+    words = np.zeros((-(-channels // TINY.group), 3, 5, TINY.group), np.uint8)
+    for channel, plane in enumerate(ofm):
+        words[channel // TINY.group, :, :, channel % TINY.group] = plane.astype(np.uint8)
+    np.testing.assert_array_equal(lowered.unpack_ofm(words.reshape(-1, TINY.group)), ofm)
+
+
+@pytest.mark.parametrize(
+    ("in_channels", "kernel", "words"),
+    [
+        (1, (3, 3), 2),  # 8 of 9 taps in a word of 8 lanes: two columns of patches
+        (1, (2, 4), 2),  # one would do, but a result takes a PE of two at least two cycles
+        (3, (3, 3), 6),  # two taps of three channels
+        (4, (5, 5), 15),
+        (8, (3, 3), 9),
+        (9, (3, 3), 18),
+        (16, (1, 1), 2),
+    ],
+)
+def test_few_channels_share_a_word(in_channels: int, kernel: tuple[int, int], words: int) -> None:
+    layer = conv(in_channels=in_channels, channels=64, kernel=kernel)
+    assert lower_conv(layer, (in_channels, 7, 7)).fields["kernel_words"] == words
+
+
+def conv(
+    *, in_channels: int = 8, channels: int = 4, kernel: tuple[int, int] = (3, 3), padding: int = 1
+) -> Conv:
+    return Conv(
+        name="conv7",
+        weight=torch.ones((channels, in_channels, *kernel), dtype=torch.int8),
+        bias=torch.zeros(channels, dtype=torch.int32),
+        multiplier=torch.ones(channels, dtype=torch.int32),
+        shift=torch.ones(channels, dtype=torch.int32),
+        padding=(padding, padding) if min(kernel) > padding else (0, 0),
+    )
+
+
+def zap(channels: int) -> Predictor:
+    return Predictor(
+        pattern=MASKS["A"],
+        weight1=torch.ones((channels, 3, 3), dtype=torch.int8),
+        bias1=torch.zeros(channels, dtype=torch.int32),
+        shift1=torch.zeros(channels, dtype=torch.int32),
+        weight2=torch.ones((channels, 3, 3), dtype=torch.int8),
+        threshold=torch.zeros(channels, dtype=torch.int32),
+    )
+
+
+def lower_conv(
+    layer: Conv,
+    ifm_shape: tuple[int, int, int],
+    *,
+    config: Config = TINY,
+    predictor: Predictor | None = None,
+) -> Lowered:
+    return lower(config, layer, ifm_shape, ifm_signed=False, predictor=predictor)
+
+
+@pytest.mark.parametrize(
+    ("layer", "ifm_shape", "predictor", "says"),
+    [
+        (
+            conv(in_channels=16, kernel=(7, 7), padding=0),
+            (16, 16, 40),
+            None,
+            "560 words of ifm.*ifm_words = 512",
+        ),
+        (
+            conv(in_channels=232, padding=0),
+            (232, 3, 3),
+            None,
+            "261 words of weights.*weight_words = 256",
+        ),
+        (conv(in_channels=1), (1, 3, 129), None, "129 pixels of ofm.*ofm_words = 128"),
+        (conv(in_channels=1), (1, 9, 26), zap(4), "130 pixels of ofm.*ofm_words = 128"),
+        (conv(in_channels=1), (1, 3, 33), zap(4), "33 pixels in an ofm row.*row_pixels = 32"),
+        (conv(channels=4097), (8, 2, 2), None, "4097 output channels.*most_channels = 4096"),
+    ],
+    ids=["ifm_words", "weight_words", "ofm_words", "ofm_words, ZAP", "row_pixels", "channels"],
+)
+def test_a_layer_of_which_no_strip_fits_is_refused(
+    layer: Conv, ifm_shape: tuple[int, int, int], predictor: Predictor | None, says: str
+) -> None:
+    """The message names layer and configuration, what is needed and which field is too small."""
+    with pytest.raises(UserError, match=f"layer 'conv7' needs {says}") as caught:
+        lower_conv(layer, ifm_shape, predictor=predictor)
+    assert "configuration 'tiny'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "ifm_shape", "predictor", "field"),
+    [
+        (conv(in_channels=16, kernel=(7, 7), padding=0), (16, 16, 16), None, "ifm_words"),
+        (conv(in_channels=128, kernel=(4, 4), padding=0), (128, 4, 4), None, "weight_words"),
+        (conv(in_channels=1), (1, 16, 8), None, "ofm_words"),
+        (conv(in_channels=1), (1, 4, 32), zap(4), "row_pixels"),
+        (conv(in_channels=1), (1, 3, 33), None, "row_pixels, which only ZAP needs"),
+        (conv(channels=4096), (8, 1, 1), None, "channels"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_layer_that_just_fits_is_one_tile(
+    layer: Conv, ifm_shape: tuple[int, int, int], predictor: Predictor | None, field: str
+) -> None:
+    fields = lower_conv(layer, ifm_shape, predictor=predictor).fields
+    descriptor = LayerDescriptor(TINY).const(fields)
+    assert {name: descriptor[name] for name in fields} == fields, f"a field overflows at {field}"
+
+
+def test_a_predictor_needs_a_build_with_one() -> None:
+    config = replace(TINY, predictor=False)
+    with pytest.raises(UserError, match=r"layer 'conv7' has a predictor and .*'tiny' has none"):
+        lower_conv(conv(), (8, 5, 5), config=config, predictor=zap(4))
+    assert not lower_conv(conv(), (8, 5, 5), config=config).fields["zap"]

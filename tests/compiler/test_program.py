@@ -1,0 +1,288 @@
+"""Programs: what lies where, that nothing overlaps, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compiler import build, files
+from compiler.build import compile_bundle
+from compiler.driver import Accelerator, MemoryMapped
+from compiler.program import DENSE, Program
+from compiler.tensors import Allocator, Place
+from golden.bundle import Bundle
+from golden.errors import UserError
+from golden.manifest import ConcatNode, ShortcutNode
+from hw.contract.config import Config
+from hw.contract.program import (
+    DESCRIPTOR_BYTES,
+    HEADER_BYTES,
+    VERSION,
+    Word,
+    descriptor_words,
+    header_words,
+)
+from hw.core.sequencer import STORED_BYTES
+from tb.random_networks import POINT, random_network
+from tests.hardware import STRIPS, TINY
+
+
+@pytest.fixture(scope="module")
+def bundles() -> list[Bundle]:
+    rng = random.Random(2)
+    return [random_network(STRIPS, rng) for _ in range(12)]
+
+
+def words_at(program: Program, address: int, words: dict[str, Word]) -> dict[str, int]:
+    """A header or descriptor as a core reads it; fails where one would refuse it."""
+    values = {}
+    for number, (name, word) in enumerate(words.items()):
+        at = address - program.base + 4 * number
+        values[name] = int.from_bytes(program.image[at : at + 4], "little", signed=word.low < 0)
+        assert word.accepts(values[name]), name
+    return values
+
+
+def descriptors(program: Program, point: str) -> list[dict[str, int]]:
+    at = program.base + program.points.index(point) * HEADER_BYTES
+    header = words_at(program, at, header_words(program.config))
+    return [
+        words_at(program, header["first"] + n * DESCRIPTOR_BYTES, descriptor_words(program.config))
+        for n in range(header["tiles"])
+    ]
+
+
+@pytest.mark.parametrize("config", [TINY, STRIPS], ids=["tiny", "strips"])
+@pytest.mark.parametrize("base", [0, 0x1000])
+def test_every_word_is_one_that_a_core_accepts(
+    bundles: list[Bundle], base: int, config: Config
+) -> None:
+    for bundle in bundles:
+        program = compile_bundle(bundle, config, base=base)
+        assert program.points == [DENSE, POINT]
+        for point in program.points:
+            counts = [layer.tiles[point] for layer in program.layers]
+            tiles = descriptors(program, point)
+            layers = np.repeat(range(len(counts)), counts)
+            assert [tile["layer"] for tile in tiles] == layers.tolist()
+            stored = program.counters + STORED_BYTES * np.arange(len(tiles))
+            assert [tile["counters"] for tile in tiles] == stored.tolist()
+        assert not any(tile["zap"] for tile in descriptors(program, DENSE))
+
+
+def test_strips_write_every_row_once_and_share_scratch_memory_of_their_own(
+    bundles: list[Bundle],
+) -> None:
+    cut = 0
+    for bundle in bundles:
+        program = compile_bundle(bundle, STRIPS)
+        first_tensor = min(place.address for place in program.tensors.values())
+        for point in program.points:
+            tiles = iter(descriptors(program, point))
+            for layer in program.layers:
+                place = program.tensors[layer.output]
+                at = place.address
+                spilled = 0
+                for tile in islice(tiles, layer.tiles[point]):
+                    assert (tile["ofm_address"], tile["ofm_plane"]) == (at, place.plane_bytes)
+                    at += tile["ofm_words"] * STRIPS.group
+                    assert tile["restored"] == spilled
+                    spilled = tile["spilled"]
+                    assert max(tile["restored"], spilled) * STRIPS.group <= tile["edge_plane"]
+                    shared = tile["edge_plane"] * place.planes
+                    assert program.base + len(program.image) <= tile["edge_address"]
+                    assert tile["edge_address"] + shared <= first_tensor
+                    cut += spilled > 0
+                assert at == place.address + place.plane_bytes
+                assert spilled == 0
+    assert cut > 0
+
+
+def first_tiles(program: Program, point: str) -> list[dict[str, int]]:
+    """The first of each layer."""
+    layers = {tile["layer"]: tile for tile in reversed(descriptors(program, point))}
+    return [layers[number] for number in range(len(program.layers))]
+
+
+def test_points_share_weights_and_have_parameters_of_their_own(bundles: list[Bundle]) -> None:
+    shared = 0
+    for bundle in bundles:
+        program = compile_bundle(bundle, TINY)
+        for dense, zap in zip(
+            first_tiles(program, DENSE), first_tiles(program, POINT), strict=True
+        ):
+            packed_alike = all(dense[name] == zap[name] for name in ("pack_height", "pack_width"))
+            assert (dense["weights"] == zap["weights"]) == packed_alike
+            assert (dense["parameters"] == zap["parameters"]) == (not zap["zap"])
+            shared += zap["zap"] and packed_alike
+    assert shared > 0
+
+
+def test_tensors_that_live_at_the_same_time_do_not_overlap(bundles: list[Bundle]) -> None:
+    for bundle in bundles:
+        if any(node.op == "concat" for node in bundle.manifest.layers):
+            continue  # whose tensors overlap on purpose
+        program = compile_bundle(bundle, TINY)
+        live: dict[str, int] = {program.input: -1}
+        for number, layer in enumerate(program.layers):
+            for name in {layer.input, layer.residual} - {""}:
+                live[name] = max(live[name], number)
+            live[layer.output] = number
+        live[program.output] = len(program.layers)
+        born = {program.input: -1} | {
+            layer.output: number for number, layer in enumerate(program.layers)
+        }
+        places = list(program.tensors.items())
+        for i, (one, a) in enumerate(places):
+            for other, b in places[:i]:
+                together = born[one] <= live[other] and born[other] <= live[one]
+                apart = a.address + a.size <= b.address or b.address + b.size <= a.address
+                assert apart or not together, f"{one} and {other}"
+            assert program.base + len(program.image) <= a.address
+            assert a.address + a.size <= program.end
+
+
+def test_kept_tensors_share_nothing_and_freed_ones_save_memory(bundles: list[Bundle]) -> None:
+    ends = [(compile_bundle(b, TINY).end, compile_bundle(b, TINY, keep=True).end) for b in bundles]
+    assert all(reused <= kept for reused, kept in ends)
+    assert any(reused < kept for reused, kept in ends)
+    plain = next(b for b in bundles if not any(n.op == "concat" for n in b.manifest.layers))
+    places = compile_bundle(plain, TINY, keep=True).tensors.values()
+    spans = sorted((place.address, place.address + place.size) for place in places)
+    assert all(end <= first for (_, end), (first, _) in pairwise(spans))
+
+
+def concatenating() -> tuple[Bundle, ConcatNode]:
+    """A random network with a concatenation, and that."""
+    rng = random.Random(3)
+    while True:
+        bundle = random_network(TINY, rng)
+        for node in bundle.manifest.layers:
+            if isinstance(node, ConcatNode):
+                return bundle, node
+
+
+def test_concatenated_tensors_are_planes_of_one() -> None:
+    bundle, node = concatenating()
+    tensors = compile_bundle(bundle, TINY).tensors
+    whole = tensors[node.output]
+    at = whole.address
+    for part in (tensors[name] for name in node.inputs):
+        assert part.address == at
+        at += part.size
+    assert at == whole.address + whole.size
+
+
+def test_each_part_of_a_concatenation_begins_a_plane() -> None:
+    inner = Place(0, (9, 2, 2), 4, signed=False, parts=(3, 6))
+    assert inner.slots == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert (inner.slot_count, inner.planes) == (10, 3)
+    outer = Place(0, (10, 2, 2), 4, signed=False, parts=(3, 6, 1))
+    assert outer.slots == [*inner.slots, 12]
+    assert outer.planes == inner.planes + 1
+
+
+def test_a_residual_with_gaps_is_refused_by_name() -> None:
+    bundle, node = concatenating()
+    *layers, layer = bundle.manifest.layers
+    adds = layer.model_copy(update={"shortcut": ShortcutNode(input=node.output)})
+    manifest = bundle.manifest.model_copy(update={"layers": [*layers, adds]})
+    tensors = dict(bundle.tensors)
+    for field in ("multiplier", "shift"):
+        tensors[f"layers.{layer.name}.shortcut_{field}"] = tensors[f"layers.{layer.name}.{field}"]
+    said = f"layer '{layer.name}' adds '{node.output}', concatenated of parts that are no multiple"
+    with pytest.raises(UserError, match=said):
+        compile_bundle(Bundle(manifest, tensors), replace(TINY, group=16))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "parts"), [(1, ()), (4, ()), (9, ()), (9, (5, 4)), (10, (3, 6, 1))]
+)
+def test_a_tensor_reads_back_as_it_was_packed(
+    channels: int, parts: tuple[int, ...], signed: bool
+) -> None:
+    place = Place(0, (channels, 3, 5), TINY.group, signed, parts)
+    low = -128 if signed else 0
+    tensor = np.random.default_rng(1).integers(low, low + 256, place.shape).astype(np.int32)
+    data = place.pack(tensor)
+    assert len(data) == place.size
+    np.testing.assert_array_equal(place.unpack(data), tensor)
+    assert data[place.row_bytes * 2 + place.group + 0] == tensor[0, 2, 1] & 0xFF
+
+
+def test_the_allocator_uses_the_lowest_gap_that_fits() -> None:
+    allocator = Allocator(128)
+    first, second, third = (allocator.take(size) for size in (1, 100, 64))
+    assert (first, second, third) == (128, 192, 320)
+    allocator.free(second)
+    assert allocator.take(64) == 192
+    assert allocator.take(65) == 384
+    assert allocator.end == 512
+
+
+def test_a_program_reads_back_from_its_folder(bundles: list[Bundle], tmp_path: Path) -> None:
+    program = compile_bundle(bundles[0], TINY, base=64)
+    files.save(program, tmp_path / "program")
+    assert files.load(tmp_path / "program") == program
+    files.save(compile_bundle(bundles[1], TINY), tmp_path / "program")
+    assert files.load(tmp_path / "program") != program
+
+
+def test_what_is_no_program_is_refused(bundles: list[Bundle], tmp_path: Path) -> None:
+    program = compile_bundle(bundles[0], TINY)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UserError, match="exists and is not a program; choose another --out"):
+        files.save(program, tmp_path / "mine")
+    with pytest.raises(UserError, match=r"layout\.json: not found; write it with"):
+        files.load(tmp_path / "mine")
+    files.save(program, tmp_path / "program")
+    layout = tmp_path / "program" / "layout.json"
+    layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": 99}))
+    with pytest.raises(UserError, match=rf"layout\.json: not of version {VERSION}"):
+        files.load(tmp_path / "program")
+
+
+@pytest.mark.parametrize("base", [-64, 32, 1 << 32])
+def test_a_base_address_that_cannot_be_is_refused(bundles: list[Bundle], base: int) -> None:
+    with pytest.raises(UserError, match=r"base address|the core reaches"):
+        compile_bundle(bundles[0], TINY, base=base)
+
+
+def test_a_residual_from_within_a_group_is_refused_by_name() -> None:
+    rng = random.Random(2)
+    while True:
+        bundle = random_network(TINY, rng)
+        nodes = [n for n in bundle.manifest.layers if getattr(n, "shortcut", None)]
+        if nodes and nodes[0].shortcut.channel_offset == TINY.group:  # type: ignore[union-attr]
+            break
+    wide: Config = replace(TINY, group=8)
+    with pytest.raises(UserError, match=rf"layer '{nodes[0].name}' adds a residual from channel 4"):
+        compile_bundle(bundle, wide)
+
+
+def test_a_tensor_that_is_too_large_is_refused_by_name(
+    bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "MOST_SIZE", 1)
+    with pytest.raises(UserError, match=r"^layer 'conv0' reads \d+x\d+x\d+ .* takes 1 of each"):
+        compile_bundle(bundles[0], TINY)
+
+
+def test_a_driver_finds_no_core_where_there_is_none(tmp_path: Path) -> None:
+    device = tmp_path / "mem"
+    device.write_bytes(bytes(1 << 16))
+    bus = MemoryMapped((device, 0), (device, 4096, 1 << 15))
+    bus.write_memory(16, b"abc")
+    assert bus.read_memory(15, 5) == b"\0abc\0"
+    assert device.read_bytes()[4096 + 16 :][:3] == b"abc"
+    with pytest.raises(UserError, match="no zapcore here: register id reads 0x00000000"):
+        Accelerator(bus)
+    with pytest.raises(UserError, match="absent: cannot be mapped: No such file"):
+        MemoryMapped((tmp_path / "absent", 0), (device, 0, 4096))

@@ -1,0 +1,314 @@
+"""The core in its memory on real simulators: random networks, and faults that leave no trace."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compiler.build import compile_bundle
+from compiler.program import Program
+from golden.bundle import Bundle
+from golden.errors import UserError
+from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_words
+from hw.contract.registers import CORE_COUNTERS
+from hw.core.core import patience
+from tb import sim_full
+from tb.random_networks import POINT, random_image, random_network, random_runs
+from tb.runs import core
+from tb.runs.core_files import Outcome, Run
+from tb.simulators.toolchain import SIMULATORS, Simulator
+from tests.hardware import STRIPS, TINY
+
+EVERYWHERE = (0, 0xFFFF_FFFF)
+"""A range of all addresses."""
+
+
+MEMORY = 2 << 20
+"""Bytes that a program may write to that contradicts itself."""
+
+
+def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
+    checks = core.check(bundle, run, outcome)
+    return [check.mismatch for check in checks if check.mismatch is not None]
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("simulator", "count", "seed"), [("icarus", 3, 8), ("verilator", 40, 1)])
+def test_random_networks_are_bit_exact(simulator: Simulator, count: int, seed: int) -> None:
+    pairs = random_runs(STRIPS, count, seed=seed)
+    tiles = [layer.tiles[run.point] for _, run in pairs for layer in run.program.layers]
+    assert max(tiles) > 1, "none is cut into strips"
+    outcomes = core.run(core.build(STRIPS, simulator), [run for _, run in pairs])
+    for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
+        assert mismatches(bundle, run, outcome) == []
+        for counter in CORE_COUNTERS:
+            assert outcome.totals[counter] == sum(layer[counter] for layer in outcome.layers)
+
+
+@pytest.mark.sim
+def test_the_largest_maps_are_bit_exact() -> None:
+    """Given memories for five of their rows, the least with ZAP, and for a kernel of one pixel."""
+    config = replace(TINY, name="large", ifm_words=1 << 16, ofm_words=1 << 15, weight_words=1 << 12)
+    config = replace(config, row_pixels=4096)
+    rng = random.Random(1)
+    shapes = [(1, 4, 4096), (1, 4096, 4), (4096, 2, 2)]
+    bundles = [random_network(config, rng, shape) for shape in shapes]
+    runs = [
+        Run(
+            program=compile_bundle(bundle, config, keep=True),
+            image=random_image(bundle, rng).numpy(),
+            point=POINT,
+        )
+        for bundle in bundles
+    ]
+    outcomes = core.run(core.build(config, "verilator", end=max(r.program.end for r in runs)), runs)
+    for bundle, run, outcome in zip(bundles, runs, outcomes, strict=True):
+        assert mismatches(bundle, run, outcome) == []
+
+
+@pytest.mark.sim
+def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
+    """cocotbext-axi's memory and register master, pausing at random on every channel."""
+    pairs = [(bundle, replace(run, stall=0.3)) for bundle, run in random_runs(STRIPS, 2, seed=5)]
+    built = core.build_bare(STRIPS, "icarus")
+    outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_judged")
+    for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
+        assert mismatches(bundle, run, outcome) == []
+
+
+class Drawn:
+    """A random network in the place of a `tb.runs.whole_networks.Example`."""
+
+    config = "small"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def bundle(self) -> tuple[Bundle, str]:
+        return self._bundle, POINT
+
+
+class Absent:
+    """A network that is not there."""
+
+    config = "small"
+
+    def bundle(self) -> tuple[Bundle, str]:
+        raise UserError("build/absent: not found")
+
+
+@pytest.mark.sim
+def test_sim_full_ends_with_what_it_compared_and_with_status_1_if_anything_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((bundle, run),) = random_runs(STRIPS, 1, seed=9)
+    config = tmp_path / "tiny.json"
+    config.write_text(json.dumps(STRIPS.to_dict()))
+    monkeypatch.setattr(sim_full, "NETWORKS", {"absent": Absent(), "drawn": Drawn(bundle)})
+    monkeypatch.setattr(sim_full, "MEMORY_END", 0)
+    monkeypatch.setattr(sim_full, "image", lambda *_: torch.from_numpy(run.image))
+    monkeypatch.setattr(sys, "argv", ["sim_full", "drawn", "--config", str(config)])
+    assert sim_full.main() == 0
+    said = r"drawn: \d+ layers, \d+ activations compared, {} differ, \d+ cycles, \d+ cycles/s\n"
+    assert re.fullmatch(said.format(0), capsys.readouterr().out)
+
+    honest = core.check
+
+    def check(*arguments: Any) -> list[core.LayerCheck]:
+        first, *rest = honest(*arguments)
+        return [replace(first, differ=3, mismatch="layer 'a' is wrong"), *rest]
+
+    monkeypatch.setattr(core, "check", check)
+    monkeypatch.setattr(sys, "argv", ["sim_full", "--config", str(config)])
+    assert sim_full.main() == 1
+    first = "first difference: layer 'a' is wrong\nabsent: skipped, build/absent: not found\n"
+    assert re.fullmatch(first + said.format(3), capsys.readouterr().out)
+    monkeypatch.setattr(sys, "argv", ["sim_full", "absent"])
+    with pytest.raises(UserError, match="build/absent: not found"):
+        sim_full.main()
+
+
+def test_sim_full_refuses_a_network_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["sim_full", "lenet"])
+    with pytest.raises(UserError, match=r"^no network 'lenet'; there are digits, resnet20, "):
+        sim_full.main()
+
+
+def edited(program: Program, address: int, value: int) -> Program:
+    """The program with another word in its image."""
+    at = address - program.base
+    text = (value & 0xFFFFFFFF).to_bytes(4, "little")
+    return replace(program, image=program.image[:at] + text + program.image[at + 4 :])
+
+
+def first_descriptor(program: Program, point: str) -> int:
+    """The address of an operating point's first descriptor."""
+    at = program.points.index(point) * HEADER_BYTES + 4 * list(header_words(STRIPS)).index("first")
+    return int.from_bytes(program.image[at : at + 4], "little")
+
+
+def bad_programs(program: Program) -> list[tuple[Program, str]]:
+    """Programs with one word outside its limits, and what the core says of each."""
+    header = program.points.index(POINT) * HEADER_BYTES
+    cases = []
+    for table, at, kind in (
+        (header_words(STRIPS), program.base + header, "header"),
+        (descriptor_words(STRIPS), first_descriptor(program, POINT), "descriptor"),
+    ):
+        for number, (name, word) in enumerate(table.items()):
+            if word.multiple > 1:
+                wrong = word.multiple // 2
+            elif word.high < (1 << 32) - 1:
+                wrong = word.high + 1
+            else:
+                continue  # anything goes
+            bad = edited(program, at + 4 * number, wrong)
+            cases.append((bad, f"{kind} fault, word {number}, layer"))
+            assert not word.accepts(wrong), name
+    return cases
+
+
+def contradictory(program: Program, point: str, rng: random.Random) -> tuple[Program, str]:
+    """The program with some words of a descriptor changed within their limits, and which they are.
+
+    Addresses and distances in memory stay.
+    """
+    tiles = sum(layer.tiles[point] for layer in program.layers)
+    tile = first_descriptor(program, point) + rng.randrange(tiles) * DESCRIPTOR_BYTES
+    table = descriptor_words(STRIPS)
+    free = [name for name, word in table.items() if word.multiple == 1 and word.low < word.high]
+    changes = []
+    for name in rng.sample(free, rng.choice([1, 1, 2])):
+        word, number = table[name], list(table).index(name)
+        high = min(word.high, 100)
+        value = rng.choice([word.low, high, rng.randint(word.low, high)])
+        program = edited(program, tile + 4 * number, value)
+        changes.append(f"{name} = {value}")
+    return replace(program, end=MEMORY), ", ".join(changes)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_program_that_exceeds_the_core_is_refused_and_the_next_one_runs(
+    simulator: Simulator,
+) -> None:
+    ((bundle, run),) = random_runs(STRIPS, 1, seed=7)
+    run = replace(run, point=POINT, latency=1, stall=0.0)
+    cases = bad_programs(run.program)
+    if simulator == "icarus":
+        cases = cases[::9]
+    runs = [replace(run, program=bad) for bad, _ in cases]
+    outcomes = core.run(core.build(STRIPS, simulator), [*runs, run])
+    for (_, says), outcome in zip(cases, outcomes, strict=False):
+        assert outcome.fault.startswith(says)
+        assert outcome.violations == 0
+    assert mismatches(bundle, run, outcomes[-1]) == []
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_bad_tile_is_refused_when_its_turn_comes(simulator: Simulator) -> None:
+    """It was fetched while the tile before it was in work; what came before it is finished."""
+    ((_, run),) = random_runs(STRIPS, 1, seed=7)
+    program = run.program
+    layers = [layer for layer in program.layers for _ in range(layer.tiles[run.point])]
+    first = first_descriptor(program, run.point)
+    word = list(descriptor_words(STRIPS)).index("width")
+    numbers = range(1, len(layers), max(len(layers) // 3, 1))
+    runs, refused = [], []
+    for number in numbers:
+        one = replace(run, image=np.roll(run.image, number, 2))  # all leave something else behind
+        bad = edited(program, first + number * DESCRIPTOR_BYTES + 4 * word, 0)
+        runs.append(one)
+        refused.append(replace(one, program=bad))
+    outcomes = core.run(core.build(STRIPS, simulator), [*refused, *runs])
+    for number, refusal, whole in zip(numbers, outcomes, outcomes[len(refused) :], strict=False):
+        says = f"descriptor fault, word {word}, layer {layers[number].name}: "
+        assert refusal.fault.startswith(says)
+        assert refusal.violations == 0
+        for layer in program.layers[: program.layers.index(layers[number])]:
+            place = program.tensors[layer.output]
+            at = place.address - program.base - len(program.image)
+            ofm = slice(at, at + place.size)
+            np.testing.assert_array_equal(refusal.memory[ofm], whole.memory[ofm])
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("simulator", "count", "seed"), [("icarus", 1, 3), ("verilator", 40, 4)])
+def test_a_program_that_contradicts_itself_ends_and_leaves_no_trace_in_the_next(
+    simulator: Simulator, count: int, seed: int
+) -> None:
+    rng = random.Random(seed)
+    pairs = random_runs(STRIPS, max(count // 10, 1), seed=seed)
+    runs, changed = [], []
+    for number in range(count):
+        _, run = pairs[number % len(pairs)]
+        run = replace(run, stall=0.0, latency=5)
+        program, changes = contradictory(run.program, run.point, rng)
+        runs += [replace(run, program=program, event="abort", after=16 * patience(STRIPS)), run]
+        changed.append(changes)
+    outcomes = core.run(core.build(STRIPS, simulator), runs)
+    for changes, outcome in zip(changed, outcomes[::2], strict=True):
+        assert outcome.fault.split(" fault")[0] in ("", "stall", "read", "write"), changes
+        assert outcome.violations == 0, changes
+    if simulator == "verilator":
+        assert any(outcome.fault.startswith("stall") for outcome in outcomes)
+    for number, (run, outcome) in enumerate(zip(runs[1::2], outcomes[1::2], strict=True)):
+        bundle, _ = pairs[number % len(pairs)]
+        assert mismatches(bundle, run, outcome) == []
+
+
+@pytest.mark.sim
+def test_a_memory_that_does_not_answer_is_a_fault_as_soon_as_it_does() -> None:
+    ((bundle, run),) = random_runs(STRIPS, 1, seed=7)
+    run = replace(run, stall=0.0, latency=1)
+    silent = replace(run, latency=2 * patience(STRIPS))
+    outcomes = core.run(core.build(STRIPS, "verilator"), [silent, run])
+    assert outcomes[0].fault.startswith("stall fault")
+    assert mismatches(bundle, run, outcomes[1]) == []
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("simulator", "count", "seed"), [("icarus", 1, 115), ("verilator", 20, 1)])
+def test_whatever_happens_to_a_run_leaves_no_trace_in_the_next(
+    simulator: Simulator, count: int, seed: int
+) -> None:
+    """Abort, reset, a second start, and errors of the memory, at any time of a run."""
+    rng = random.Random(seed)
+    pairs = random_runs(STRIPS, count, seed=seed)
+    built = core.build(STRIPS, simulator)
+    lengths = [
+        outcome.totals["elapsed"]
+        for outcome in core.run(built, [replace(run, stall=0.0) for _, run in pairs])
+    ]
+    runs, says = [], []
+    for (_, run), length in zip(pairs, lengths, strict=True):
+        program = run.program
+        scratch = program.base + len(program.image)
+        after = rng.randrange(length)
+        cases = [
+            (replace(run, event="abort", after=after), r"aborted|"),  # or too late to end anything
+            (replace(run, event="start", after=after), r""),
+            (replace(run, event="reset", after=after), r"reset"),
+            (replace(run, faulty=EVERYWHERE), r"read fault, word 0, layer \w+: the memory .*"),
+            (replace(run, faulty=(scratch, program.end)), r"(read|write) fault, word 0, layer .*"),
+            (run, r""),
+        ]
+        runs += [case for case, _ in cases]
+        says += [said for _, said in cases]
+    outcomes = core.run(built, runs)
+    for number, (outcome, said) in enumerate(zip(outcomes, says, strict=True)):
+        assert re.fullmatch(said, outcome.fault), f"{outcome.fault!r}, not {said!r}"
+        assert outcome.violations == 0
+        if not outcome.fault:
+            bundle, _ = pairs[number // len(cases)]
+            assert mismatches(bundle, runs[number], outcome) == []

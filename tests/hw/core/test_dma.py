@@ -1,0 +1,149 @@
+"""The AXI ports: every byte arrives where it should, in bursts that AXI allows, and halts clean."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hw.contract.config import Config
+from hw.core.axi import BURST
+from hw.core.dma import READ_QUEUE, ReadPort, WritePort
+from tests.axi import Memory
+from tests.hardware import TINY, get, pauses, put, simulate
+
+WIDE = replace(TINY, lanes=16, group=16, bus_bits=128)
+SIZE = 1 << 16
+
+
+def draw_requests(config: Config, rng: random.Random, count: int) -> list[dict[str, int]]:
+    """Runs that do not overlap, of one beat, of many, up to the end of a page."""
+    requests = []
+    size = config.bus_bytes
+    for number in range(count):
+        start = number * (SIZE // count)
+        beats = rng.choice([1, rng.randint(1, 40), rng.randint(100, 150)])
+        address = start + rng.randrange((SIZE // count) // size - beats) * size
+        requests.append({"address": address, "beats": beats})
+    rng.shuffle(requests)
+    return requests
+
+
+def words_of(config: Config, data: bytes | bytearray, requests: list[dict[str, int]]) -> list[int]:
+    size = config.bus_bytes
+    return [
+        int.from_bytes(data[at : at + size], "little")
+        for request in requests
+        for at in range(request["address"], request["address"] + request["beats"] * size, size)
+    ]
+
+
+@pytest.mark.parametrize("config", [TINY, WIDE], ids=["32 bits", "128 bits"])
+def test_each_client_gets_its_own_words_in_order(config: Config) -> None:
+    rng = random.Random(1)
+    dut = ReadPort(config, 3)
+    memory = Memory(dut, rng.randbytes(SIZE), config.bus_bytes)
+    asked = [draw_requests(config, rng, 16) for _ in range(3)]
+
+    def asks(number: int) -> Any:
+        async def testbench(context: Any) -> None:
+            await put(context, dut.requests[number], asked[number], pauses(number))
+
+        return testbench
+
+    def takes(number: int) -> Any:
+        async def testbench(context: Any) -> None:
+            expected = words_of(config, memory.data, asked[number])
+            words = await get(context, dut.words[number], len(expected), pauses(9 + number))
+            assert words == expected
+
+        return testbench
+
+    parts = [part(number) for number in range(3) for part in (asks, takes)]
+    simulate(dut, *parts, background=[memory.serve_reads])
+    assert max(beats for _, beats in memory.reads) == BURST
+
+
+def test_a_client_that_takes_nothing_asks_for_no_more_than_its_queue_holds() -> None:
+    dut = ReadPort(TINY, 2)
+    memory = Memory(dut, bytes(SIZE), TINY.bus_bytes)
+
+    async def check(context: Any) -> None:
+        await put(
+            context, dut.requests[1], [{"address": 0, "beats": 4 * READ_QUEUE}], iter([False])
+        )
+        await context.tick().repeat(20 * READ_QUEUE)
+        assert sum(beats for _, beats in memory.reads) == READ_QUEUE
+        assert context.get(dut.idle)
+
+    simulate(dut, check, background=[memory.serve_reads])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_halted_port_asks_no_more_and_comes_to_rest(seed: int) -> None:
+    dut = ReadPort(TINY, 2)
+    memory = Memory(dut, bytes(SIZE), TINY.bus_bytes, seed)
+    memory.errors.add(4 * BURST * TINY.bus_bytes)
+    errors: list[int] = []
+
+    async def take(context: Any) -> None:
+        context.set(dut.words[0].ready, 1)
+        async for _, _, error in context.tick().sample(dut.error):
+            errors.append(error)
+
+    async def check(context: Any) -> None:
+        await put(context, dut.requests[0], [{"address": 0, "beats": 16 * BURST}], iter([False]))
+        while not any(errors):
+            await context.tick()
+        context.set(dut.halt, 1)
+        await context.tick().repeat(2)
+        begun = len(memory.reads)
+        await context.tick().repeat(20 * BURST)
+        assert context.get(dut.idle)
+        assert len(memory.reads) <= begun + 1  # one was offered already
+
+    simulate(dut, check, background=[memory.serve_reads, take])
+
+
+@pytest.mark.parametrize("config", [TINY, WIDE], ids=["32 bits", "128 bits"])
+def test_what_is_written_arrives_and_nothing_else(config: Config) -> None:
+    rng = random.Random(2)
+    dut = WritePort(config)
+    before = rng.randbytes(SIZE)
+    size = config.bus_bytes
+    memory = Memory(dut, before, size)
+    requests = draw_requests(config, rng, 16)
+    data = {request["address"]: rng.randbytes(request["beats"] * size) for request in requests}
+    expected = bytearray(before)
+    for address, text in data.items():
+        expected[address : address + len(text)] = text
+
+    async def ask(context: Any) -> None:
+        await put(context, dut.requests, requests, pauses(1))
+
+    async def send(context: Any) -> None:
+        words = words_of(config, expected, requests)
+        await put(context, dut.words, words, pauses(2))
+        await context.tick().until(dut.done)
+        assert memory.data == expected
+
+    simulate(dut, ask, send, background=[memory.serve_writes])
+    assert max(beats for _, beats in memory.writes) == BURST
+
+
+def test_a_burst_whose_words_are_missing_is_not_begun() -> None:
+    dut = WritePort(TINY)
+    memory = Memory(dut, bytes(SIZE), TINY.bus_bytes)
+
+    async def check(context: Any) -> None:
+        await put(context, dut.requests, [{"address": 0, "beats": 8}], iter([False]))
+        await put(context, dut.words, range(7), iter(lambda: False, None))
+        await context.tick().repeat(100)
+        assert memory.writes == []
+        assert context.get(dut.idle)
+        assert not context.get(dut.done)
+        await put(context, dut.words, [7], iter([False]))
+        await context.tick().until(dut.done)
+        assert memory.writes == [(0, 8)]
+
+    simulate(dut, check, background=[memory.serve_writes])

@@ -1,0 +1,115 @@
+"""Ifm and residual loaders: from tensors as they lie in memory to what the engine wants to see.
+
+The words that `compiler.lower` packs for a host that fills the buffers itself are the reference.
+"""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from compiler.tensors import Place
+from compiler.tiles import ifm_words, residual_words
+from hw.contract.config import Config
+from hw.core.ifm_loader import IfmLoader
+from hw.core.residual_loader import ResidualLoader
+from tb.random_layers import CORNERS, random_layer
+from tests.hardware import TINY, get, pauses, put, simulate, to_words
+
+WIDE = replace(TINY, name="wide", lanes=64, group=8)
+
+
+def place(tensor: Tensor, config: Config, address: int = 0) -> Place:
+    channels, height, width = tensor.shape
+    return Place(address, (channels, height, width), config.group, signed=False)
+
+
+def beats_at(data: bytes, requests: list[Any], beat: int) -> list[int]:
+    """The words of memory, of `beat` bytes, that requests ask for."""
+    return [
+        int.from_bytes(data[at : at + beat], "little")
+        for request in requests
+        for at in range(request.address, request.address + request.beats * beat, beat)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("corner", "config"),
+    [*((corner, TINY) for corner in CORNERS), ("any", WIDE), ("signed", WIDE)],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config) -> None:
+    """Padding, channels past the last and patches of pixels included."""
+    rng = random.Random(f"loaders {corner} {config.name}")
+    layer = random_layer(config, rng, corner, corner)
+    while layer.lowered.ifm_words > 200:
+        layer = random_layer(config, rng, corner, corner)
+    tensor = place(layer.ifm, config, address=64)
+    memory = bytes(tensor.address) + tensor.pack(layer.ifm.numpy())
+    dut = IfmLoader(config)
+    buffer = np.zeros((config.ifm_words, config.lanes), np.uint8)
+
+    async def serve(context: Any) -> None:
+        while True:
+            requests = await get(context, dut.requests, 1, pauses(1))
+            await put(context, dut.beats, beats_at(memory, requests, config.bus_bytes), pauses(2))
+
+    async def store(context: Any) -> None:
+        while True:
+            (write,) = await get(context, dut.writes, 1, pauses(3))
+            word = np.frombuffer(write.word.to_bytes(config.lanes, "little"), np.uint8)
+            mask = np.array([write.mask >> lane & 1 for lane in range(config.lanes)], bool)
+            buffer[write.address, mask] = word[mask]
+
+    async def check(context: Any) -> None:
+        (tile,) = layer.lowered.tiles
+        context.set(dut.tile, ifm_words(layer.lowered, tile.strip, tensor))
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        await context.tick()
+        await context.tick().until(dut.done)
+        packed = layer.lowered.pack_ifm(layer.ifm)
+        np.testing.assert_array_equal(buffer[: len(packed)], packed)
+        assert not buffer[len(packed) :].any()
+
+    simulate(dut, check, background=[serve, store])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_residual_arrives_as_it_is_added(seed: int) -> None:
+    """Also where it is picked from a larger map, or has fewer channels."""
+    rng = random.Random(seed)
+    while True:
+        layer = random_layer(TINY, rng, "residual", "residual")
+        shortcut, residual = layer.conv.shortcut, layer.residual
+        assert shortcut is not None
+        assert residual is not None
+        if shortcut.channel_offset % TINY.group == 0 and residual.numel() < 2000:
+            break
+    tensor = place(residual, TINY)
+    memory = tensor.pack(residual.numpy())
+    dut = ResidualLoader(TINY)
+    fields = layer.lowered.fields
+
+    async def serve(context: Any) -> None:
+        while True:
+            requests = await get(context, dut.requests, 1, pauses(1))
+            await put(context, dut.beats, beats_at(memory, requests, TINY.bus_bytes), pauses(2))
+
+    async def check(context: Any) -> None:
+        tile = {
+            **{name: fields[name] for name in ("height", "width", "channels", "residual")},
+            **residual_words(layer.conv, layer.lowered.tiles[0].strip, tensor),
+        }
+        context.set(dut.tile, tile)
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        expected = to_words(layer.lowered.pack_residual(residual))
+        assert await get(context, dut.words, len(expected), pauses(3)) == expected
+
+    simulate(dut, check, background=[serve])

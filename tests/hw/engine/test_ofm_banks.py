@@ -1,0 +1,61 @@
+"""Ofm banks with pooling: what leaves is golden's pooled map, and the banks are clear behind it."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hw.engine.ofm_banks import OfmBanks
+from tb.random_layers import random_layer
+from tb.runs.engine import Layer
+from tests.hardware import TINY, get, pauses, simulate
+
+
+async def fill(context: Any, dut: OfmBanks, bank: int, group: np.ndarray) -> None:
+    """Store one group's activations (channels, pixels), but for zeros, and let the bank leave."""
+    for lane, index in np.argwhere(group):
+        context.set(dut.write, 1)
+        context.set(dut.write_bank, bank)
+        context.set(dut.write_lane, int(lane))
+        context.set(dut.write_index, int(index))
+        context.set(dut.value, int(group[lane, index]) & 0xFF)
+        await context.tick()
+    context.set(dut.write, 0)
+    context.set(dut.drain, 1)
+    await context.tick()
+    context.set(dut.drain, 0)
+
+
+def pooled_layer(rng: random.Random, corner: str) -> Layer:
+    """A random layer of that corner that has a pooling."""
+    while True:
+        layer = random_layer(TINY, rng, corner, corner)
+        if layer.pool is not None:
+            return layer
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_pooled_map_leaves_as_golden_has_it_layer_after_layer(seed: int) -> None:
+    rng = random.Random(seed)
+    dut = OfmBanks(TINY)
+    layers = [pooled_layer(rng, corner) for corner in ("pooled", "signed", "pooled")]
+
+    async def check(context: Any) -> None:
+        await context.tick().until(dut.ready)
+        for layer in layers:
+            context.set(dut.layer, layer.lowered.fields)
+            context.set(dut.start, 1)
+            await context.tick()
+            context.set(dut.start, 0)
+            ofm = layer.expected.ofm[0].flatten(1).numpy()
+            words = []
+            for number, first in enumerate(range(0, len(ofm), TINY.group)):
+                await fill(context, dut, number % 2, ofm[first : first + TINY.group])
+                size = int(np.prod(layer.lowered.pooled_size))
+                words += await get(context, dut.words, size, pauses(seed))
+            await context.tick().until(dut.idle & dut.ready)
+            left = np.array([list(word.to_bytes(TINY.group, "little")) for word in words], np.uint8)
+            np.testing.assert_array_equal(layer.lowered.unpack_ofm(left), layer.output.numpy())
+
+    simulate(dut, check)

@@ -1,0 +1,127 @@
+"""Multipliers: plain arithmetic, and the same out of a device's block."""
+
+import os
+import random
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from amaranth.hdl import Shape, signed, unsigned
+
+from hw.fpga.blocks import Ecp5
+from hw.lib.multiplier import Multiplier
+from hw.verilog import emit
+from tb.simulators import toolchain
+from tests.hardware import simulate
+
+USED = [
+    (signed(9), signed(8), True),
+    (unsigned(8), signed(8), False),
+    (unsigned(16), unsigned(16), False),
+    (signed(16), unsigned(16), False),
+    (signed(18), signed(18), True),
+]
+"""Shapes of the factors, and whether they are registered."""
+
+
+def drawn(rng: random.Random, shape: Shape) -> int:
+    """A number of that shape, often one at its limits."""
+    low = -(1 << shape.width - 1) if shape.signed else 0
+    high = low + (1 << shape.width) - 1
+    return rng.choice([low, high, rng.randint(low, high), rng.randint(low, high)])
+
+
+@pytest.mark.parametrize(("a", "b", "holds"), USED)
+def test_products_leave_as_they_came(a: Shape, b: Shape, *, holds: bool) -> None:
+    dut = Multiplier(a, b, holds_factors=holds)
+    rng = random.Random(1)
+
+    async def check(context: Any) -> None:
+        under_way: list[int] = []
+        for _ in range(300):
+            enabled = rng.random() < 0.7
+            factors = drawn(rng, a), drawn(rng, b)
+            context.set(dut.a, factors[0])
+            context.set(dut.b, factors[1])
+            context.set(dut.enable, enabled)
+            await context.tick()
+            if enabled:
+                under_way.append(factors[0] * factors[1])
+            if len(under_way) >= dut.latency:
+                assert context.get(dut.product) == under_way[-dut.latency]
+
+    simulate(dut, check)
+
+
+BLOCK = """
+// MULT18X18D as far as it is used: products of one clock, see Lattice's ECP5 sysDSP usage guide.
+module MULT18X18D({ports}, CLK0, CE0, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB);
+  parameter REG_INPUTA_CLK = "NONE";
+  parameter REG_INPUTB_CLK = "NONE";
+  parameter REG_OUTPUT_CLK = "NONE";
+  parameter RESETMODE = "SYNC";
+  parameter GSR = "ENABLED";
+  input {a}, {b}, CLK0, CE0, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB;
+  output {p};
+  wire signed [35:0] a = {{{{18{{SIGNEDA & A17}}}}, {a}}};
+  wire signed [35:0] b = {{{{18{{SIGNEDB & B17}}}}, {b}}};
+  reg signed [35:0] a_held = 0, b_held = 0, p_held = 0;
+  wire signed [35:0] p = (REG_INPUTA_CLK == "CLK0" ? a_held : a)
+                       * (REG_INPUTB_CLK == "CLK0" ? b_held : b);
+  always @(posedge CLK0) if (CE0) begin a_held <= a; b_held <= b; p_held <= p; end
+  assign {{{p}}} = REG_OUTPUT_CLK == "CLK0" ? p_held : p;
+endmodule
+"""
+BENCH = """
+module bench;
+  reg clk = 0, enable = 0;
+  reg [{a}-1:0] a = 0;
+  reg [{b}-1:0] b = 0;
+  wire [{p}-1:0] wanted, got;
+  plain plain(.clk(clk), .rst(1'b0), .enable(enable), .a(a), .b(b), .product(wanted));
+  block block(.clk(clk), .rst(1'b0), .enable(enable), .a(a), .b(b), .product(got));
+  integer n, compared = 0, different = 0;
+  initial begin
+    for (n = 0; n < 2000; n = n + 1) begin
+      a = $random; b = $random; enable = $random;
+      if (n % 5 == 0) a = {{1'b1, {{{a}-1{{1'b0}}}}}};
+      if (n % 7 == 0) b = {{1'b1, {{{b}-1{{1'b0}}}}}};
+      #1 clk = 1;
+      #1 clk = 0;
+      compared = compared + 1;
+      if (wanted !== got) different = different + 1;
+    end
+    $display("%0d compared, %0d differ", compared, different);
+  end
+endmodule
+"""
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("a", "b", "holds"), USED)
+def test_a_block_of_the_ecp5_is_no_different(
+    a: Shape, b: Shape, *, holds: bool, tmp_path: Path
+) -> None:
+    names = {
+        port.lower(): ", ".join(f"{port}{bit}" for bit in reversed(range(bits)))
+        for port, bits in (("A", 18), ("B", 18), ("P", 36))
+    }
+    plain = Multiplier(a, b, holds_factors=holds)
+    product = Shape.cast(plain.product.shape()).width
+    texts = {
+        "block.v": emit(Multiplier(a, b, holds_factors=holds), "block", Ecp5()),
+        "plain.v": emit(plain, "plain"),
+        "mult18x18d.v": BLOCK.format(ports=", ".join(names.values()), **names),
+        "bench.v": BENCH.format(a=a.width, b=b.width, p=product),
+    }
+    assert "MULT18X18D" in texts["block.v"]
+    assert "MULT18X18D" not in texts["plain.v"]
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    environment = os.environ | {"PATH": toolchain.find("icarus").path}
+    for command in (["iverilog", "-g2012", "-s", "bench", "-o", "bench", *texts], ["vvp", "bench"]):
+        process = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+    assert process.stdout == "2000 compared, 0 differ\n"

@@ -1,0 +1,95 @@
+"""The predictor's convolution, whatever its products come from, and the shift behind it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth import Cat, Module, Signal
+
+from golden import arithmetic
+from hw.predictor.depthwise import LATENCY, Depthwise
+from hw.predictor.predictor import shift_within
+from tests.hardware import TINY, simulate
+
+HEIGHT, WIDTH = 5, 4
+
+
+@pytest.mark.parametrize("tables", [0, 1, 3])
+@pytest.mark.parametrize("dsps", [0, 2, 6])
+def test_sums_are_exact_whatever_their_products_come_from(dsps: int, tables: int) -> None:
+    """Weights and values of both extremes, and marks beside the sums."""
+    draw = np.random.default_rng(dsps + tables)
+    dut = Depthwise(TINY, dsps=dsps, tables=tables)
+
+    async def check(context: Any) -> None:
+        for number in range(20):
+            most = 255 if number % 2 else 1
+            values = draw.integers(0, most, (HEIGHT, WIDTH), endpoint=True) * (255 // most)
+            weights = draw.integers(*arithmetic.S8, 9, endpoint=True)
+            if number % 3 == 0:
+                weights = np.where(weights < 0, *arithmetic.S8)
+            marks = draw.integers(0, 2, (HEIGHT, WIDTH))
+            got = await convolved(context, values, marks, weights)
+            padded = np.pad(values, 1)
+            kernel = weights.reshape(3, 3)
+            for row, col in np.ndindex(HEIGHT, WIDTH):
+                wanted = int((padded[row : row + 3, col : col + 3] * kernel).sum())
+                assert got[row, col] == (wanted, int(marks[row, col])), (row, col)
+
+    async def convolved(
+        context: Any, values: np.ndarray, marks: np.ndarray, weights: np.ndarray
+    ) -> dict[tuple[int, int], tuple[int, int]]:
+        """Sum and mark of each position, from a walk with pauses."""
+        context.set(dut.weights, weights.tolist())
+        centres: list[tuple[int, int] | None] = [None] * LATENCY
+        got = {}
+        steps = [(row, col) for row in range(HEIGHT + 1) for col in range(WIDTH + 2)]
+        for step in [*steps, *[None] * LATENCY]:
+            while draw.random() < 0.2:  # nothing moves
+                context.set(dut.enable, 0)
+                await context.tick()
+            context.set(dut.enable, 1)
+            context.set(dut.valid, step is not None)
+            if step is not None:
+                row, col = step
+                inside = row < HEIGHT and col < WIDTH
+                context.set(dut.col, col)
+                context.set(dut.col_in_map, col < WIDTH)
+                context.set(dut.above_in_map, row > 0)
+                context.set(dut.value, int(values[row, col]) if inside else 0)
+                context.set(dut.mark, int(marks[row, col]) if inside else 0)
+            centre = centres.pop(0)
+            centres.append(None if step is None else (step[0] - 1, step[1] - 1))
+            if centre is not None:
+                got[centre] = (context.get(dut.sum), context.get(dut.sum_mark))
+            await context.tick()
+        return got
+
+    simulate(dut, check)
+
+
+def test_a_shift_says_when_it_leaves_more_than_its_bits() -> None:
+    most = arithmetic.PREDICTOR_SHIFT_MAX
+    bits = arithmetic.HIDDEN_BITS
+    m = Module()
+    value, shift = Signal(arithmetic.BIAS1_BITS + 1), Signal(range(most + 1))
+    got = Signal(bits + 1)
+    low, over = shift_within(m, value, shift, bits)
+    assert len(low) == bits
+    m.d.sync += got.eq(Cat(low, over))
+
+    async def check(context: Any) -> None:
+        for by in range(most + 1):
+            full = 1 << bits + by
+            near = [0, 1, full - 1, full, full + 1, (1 << len(value)) - 1]
+            for number in (n for n in near if n < 1 << len(value)):
+                context.set(value, number)
+                context.set(shift, by)
+                await context.tick()
+                result = context.get(got)
+                if number < full:
+                    assert result == number >> by, (number, by)
+                else:
+                    assert result >> bits, (number, by)
+
+    simulate(m, check)

@@ -1,0 +1,164 @@
+"""`make verilog`: lint-clean, described by its JSON, the same bytes every time, all or nothing."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from golden.errors import UserError
+from hw import verilog
+from hw.contract.config import PRESETS, Config
+from hw.layouts.descriptor import ChannelRecord
+from tb.runs.engine import LINT
+from tb.simulators import simulator, toolchain
+from tests.hardware import TINY
+
+SMALLEST = Config(
+    name="smallest",
+    pes=1,
+    lanes=8,
+    group=4,
+    ifm_words=16,
+    weight_words=16,
+    ofm_words=16,
+    row_pixels=4,
+    bus_bits=32,
+)
+CONFIGS = [
+    *PRESETS.values(),
+    SMALLEST,
+    replace(TINY, name="bare", predictor=False),
+    replace(TINY, name="wide", pes=8, lanes=32, group=16, bus_bits=128),
+]
+
+
+def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hw.verilog", *arguments],
+        cwd=simulator.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def ports_of(source: str, module: str) -> dict[str, tuple[str, int]]:
+    """Name to (direction, bits) of a module's ports, read from its Verilog text."""
+    body = source[source.index(f"\nmodule {module}(") :]
+    body = body[: body.index("\nendmodule")]
+    declared = re.findall(r"^  (in|out)put (?:reg )?(?:\[(\d+):0\] )?(\w+)", body, re.MULTILINE)
+    return {name: (direction, int(high or 0) + 1) for direction, high, name in declared}
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_verilator_has_nothing_to_say(config: Config, tmp_path: Path) -> None:
+    """Beyond the waivers of hw/lint.vlt, with every warning on."""
+    source = verilog.write(config, tmp_path)[0]
+    done = lint(source, verilog.module_name(config))
+    assert done.returncode == 0, done.stderr
+    assert "%Warning" not in done.stderr
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(
+    ("statement", "warning"),
+    [
+        ("assign narrow = wide;", "WIDTHTRUNC"),
+        ("wire none; assign narrow = none;", "UNDRIVEN"),
+        ("assign narrow = wide > 4'd15;", "CMPCONST"),
+        ("wire [-1:0] none; assign narrow = none[0];", "ASCRANGE"),
+    ],
+)
+def test_waivers_leave_what_would_be_a_defect(statement: str, warning: str, tmp_path: Path) -> None:
+    source = tmp_path / "defect.v"
+    source.write_text(
+        f"module defect(input [3:0] wide, output narrow);\n  {statement}\nendmodule\n"
+    )
+    done = lint(source, "defect")
+    assert done.returncode != 0
+    assert f"%Warning-{warning}" in done.stderr
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_json_describes_the_verilog(name: str, tmp_path: Path) -> None:
+    source, description = verilog.write(PRESETS[name], tmp_path)[:2]
+    described = json.loads(description.read_text())
+    ports = {port["name"]: (port["direction"], port["bits"]) for port in described["ports"]}
+    assert ports == ports_of(source.read_text(), described["module"])
+    assert Config(**described["config"]) == PRESETS[name]
+    assert_tiles(described["structures"]["record"], ChannelRecord().size)
+
+
+def assert_tiles(rows: list[dict[str, Any]], bits: int) -> None:
+    """Fields cover that many bits without gap or overlap."""
+    at = 0
+    for row in sorted(rows, key=lambda row: row["bit"]):
+        assert row["bit"] == at, row["name"]
+        at += row["bits"]
+    assert at == bits
+
+
+def test_the_same_configuration_gives_the_same_bytes(tmp_path: Path) -> None:
+    """In processes of their own: nothing depends on the order of a set or on an address."""
+    texts = []
+    for seed in ("1", "2"):
+        out = tmp_path / seed
+        subprocess.run(
+            [sys.executable, "-m", "hw.verilog", "--config", "small", "--out", str(out)],
+            cwd=simulator.ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        )
+        texts.append({file.name: file.read_bytes() for file in out.iterdir()})
+    assert texts[0] == texts[1]
+    assert texts[0].keys() == {
+        "zapcore_small.v",
+        "zapcore_small.json",
+        "zapcore.h",
+        "registers.md",
+    }
+
+
+def test_the_command_prints_the_files_it_wrote(tmp_path: Path) -> None:
+    file = tmp_path / "smallest.json"
+    file.write_text(json.dumps(SMALLEST.to_dict()))
+    done = run_cli("--config", str(file), "--out", str(tmp_path / "new" / "folder"))
+    assert done.returncode == 0, done.stderr
+    written = [Path(line) for line in done.stdout.splitlines()]
+    assert sorted(written) == sorted((tmp_path / "new" / "folder").iterdir())
+    assert {path.suffix for path in written} == {".v", ".json", ".h", ".md"}
+
+
+@pytest.mark.parametrize("config", ["nonsense", "hw/contract/config.py"])
+def test_a_bad_configuration_is_one_line_and_writes_nothing(config: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run_cli("--config", config, "--out", str(out))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(rf"error: [^\n]*{config}[^\n]*\n", done.stderr)
+    assert not out.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file: cannot be written: .*; choose another --out"):
+        verilog.write(SMALLEST, tmp_path / "file")
+
+
+def lint(source: Path, top: str) -> subprocess.CompletedProcess[str]:
+    tool = toolchain.find("verilator")
+    return subprocess.run(
+        ["verilator", "--lint-only", "-Wall", str(LINT), str(source), "--top-module", top],
+        env={**os.environ, **tool.environment, "PATH": tool.path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,207 @@
+"""Lowering keeps what a network computes and refuses what it cannot keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from golden.errors import UserError
+from quant.frontend.graph import ConvLayer, Graph, PoolLayer
+from quant.frontend.lowering import lower
+from quant.networks.cifar_resnet import OptionA
+from quant.networks.registry import MODELS
+from tests.quant_cases import SHAPE, branches_module, randomise_batch_norms, tiny_module
+
+
+def output(graph: Graph, images: Tensor) -> Tensor:
+    results = {layer.name: ofm for layer, ofm in graph.run(images)}
+    return results[graph.output].flatten(1)
+
+
+@pytest.mark.parametrize("name", ["digits", "resnet20", "resnet18-cifar"])
+def test_built_in_networks_compute_the_same(name: str) -> None:
+    torch.manual_seed(1)
+    module = MODELS[name].build(10)
+    randomise_batch_norms(module)
+    shape = (1, 16, 16) if name == "digits" else (3, 32, 32)
+    images = torch.rand(3, *shape)
+    with torch.no_grad():
+        expected = module.eval()(images)
+    torch.testing.assert_close(
+        output(lower(module, shape), images), expected, rtol=1e-4, atol=1e-4 * expected.abs().max()
+    )
+
+
+@pytest.mark.parametrize("build", [tiny_module, branches_module])
+def test_tiny_networks_compute_the_same(build: Callable[[], nn.Module]) -> None:
+    module = build()
+    images = torch.rand(3, *SHAPE)
+    with torch.no_grad():
+        expected = module(images)
+    torch.testing.assert_close(output(lower(module, SHAPE), images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_zap_sites_follow_the_rule() -> None:
+    """After ReLU and after add + ReLU; not the first, not the 1x1 shortcut, not the linear ones."""
+    sites = [layer.name for layer in lower(tiny_module(), SHAPE).zap_sites()]
+    assert sites == ["conv2", "conv3", "conv4"]
+    resnet = lower(MODELS["resnet20"].build(10).eval(), (3, 32, 32))
+    assert len(resnet.zap_sites()) == 18
+
+
+@pytest.mark.parametrize(("build", "reader"), [(tiny_module, "hidden"), (branches_module, "fc")])
+def test_dropout_is_left_to_the_layer_that_reads(
+    build: Callable[[], nn.Module], reader: str
+) -> None:
+    layers = [layer for layer in lower(build(), SHAPE).layers if isinstance(layer, ConvLayer)]
+    assert {layer.name: layer.dropout for layer in layers if layer.dropout} == {reader: 0.5}
+
+
+def test_residual_add_goes_into_the_dearer_convolution_and_is_done_last() -> None:
+    graph = lower(tiny_module(), SHAPE)
+    names = [layer.name for layer in graph.layers]
+    assert names.index("down") < names.index("conv3")
+    conv3, conv4 = graph.layer("conv3"), graph.layer("conv4")
+    assert isinstance(conv3, ConvLayer)
+    assert isinstance(conv4, ConvLayer)
+    assert conv3.residual is not None
+    assert conv3.residual.input == "down"
+    assert graph.signed("down")
+    assert conv4.residual is not None
+    assert (conv4.residual.input, conv4.residual.stride) == ("conv3", 2)
+    assert conv4.residual.channel_offset == 4
+
+
+def test_modules_used_twice_are_numbered_and_pools_lowered() -> None:
+    class Pools(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, 3)
+            self.pool = nn.MaxPool2d(3, 2, padding=1)
+            self.average = nn.AvgPool2d(2)
+            self.overall = nn.AdaptiveAvgPool2d((1, 2))
+            self.fc = nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.average(self.pool(self.pool(F.relu(self.conv(x)))))
+            return self.fc(self.overall(x).flatten(1))
+
+    module = Pools().eval()
+    graph = lower(module, (1, 34, 34))
+    pools = [layer.name for layer in graph.layers if isinstance(layer, PoolLayer)]
+    assert pools == ["pool", "pool:2", "average", "overall"]
+    images = torch.rand(2, 1, 34, 34)
+    with torch.no_grad():
+        torch.testing.assert_close(output(graph, images), module(images), rtol=1e-4, atol=1e-5)
+
+
+class Lambda(nn.Module):
+    def __init__(self, function, **parts: nn.Module) -> None:  # type: ignore[no-untyped-def]
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.parts, x)
+
+
+def conv(
+    c_i: int = 3, c_o: int = 4, kernel: int | tuple[int, int] = 3, **options: Any
+) -> nn.Conv2d:
+    return nn.Conv2d(c_i, c_o, kernel, **options)
+
+
+def test_relu_passes_max_pooling_and_concat_to_the_convolutions() -> None:
+    """And no average pooling, whose sign nobody knows before."""
+    graph = lower(branches_module(), SHAPE)
+    clamped = [layer.name for layer in graph.layers if isinstance(layer, ConvLayer) and layer.relu]
+    assert clamped == ["stem", "left", "narrow", "wide", "last"]
+    assert [layer.name for layer in graph.zap_sites()] == ["left", "narrow", "wide", "last"]
+    module = Lambda(lambda p, x: F.relu(F.avg_pool2d(p["c"](x), 2)), c=conv())
+    with pytest.raises(UserError, match="relu: cannot be lowered: ReLU must follow"):
+        lower(module, SHAPE)
+
+
+def test_convolutions_that_meet_in_a_concat_have_one_scale() -> None:
+    groups = lower(branches_module(), SHAPE).scale_groups()
+    assert groups["left"] == groups["stem"]
+    assert groups["narrow"] == groups["wide"]
+    assert len(set(groups.values())) == 4
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [
+        lambda x: torch.flatten(x, 1),
+        lambda x: x.flatten(start_dim=1),
+        lambda x: x.view(-1, 4 * 5),
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.view(x.size()[0], x.size(1) * x.size(2) * x.size(3)),
+        lambda x: x.reshape(x.shape[0], -1),
+        lambda x: torch.reshape(x, (-1, 20)),
+    ],
+)
+def test_reshaping_that_flattens_is_flattening(flatten: Callable[[Tensor], Tensor]) -> None:
+    def forward(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+        return parts["fc"](F.relu(flatten(parts["c"](x))))
+
+    module = Lambda(forward, c=conv(kernel=(8, 11)), fc=nn.Linear(20, 3)).eval()
+    images = torch.rand(2, *SHAPE)
+    with torch.no_grad():
+        torch.testing.assert_close(output(lower(module, SHAPE), images), module(images))
+
+
+def mixed_signs(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    return torch.cat([F.relu(parts["a"](x)), parts["b"](x)], 1)
+
+
+def flat_sizes(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    return torch.cat([parts["a"](x).flatten(1), parts["b"](x).flatten(1)], 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Sequential(conv(), nn.Sigmoid()), "^1: cannot be lowered: Sigmoid"),
+        (nn.Sequential(nn.Sequential(conv(), nn.GELU())), r"^0\.1: cannot be lowered: GELU"),
+        (nn.Sequential(conv(c_o=6, groups=3)), "^0: cannot be lowered: grouped"),
+        (nn.Sequential(conv(dilation=2)), "^0: cannot be lowered: grouped and dilated"),
+        (nn.Sequential(nn.BatchNorm2d(3)), "^0: cannot be lowered: BatchNorm must"),
+        (nn.Sequential(conv(), nn.ReLU(), nn.BatchNorm2d(4)), "^2: cannot be lowered: BatchNorm"),
+        (nn.Sequential(conv(), nn.MaxPool2d(3, ceil_mode=True)), "^1: cannot be lowered: ceil"),
+        (nn.Sequential(conv(), nn.AdaptiveAvgPool2d(3)), "10x9 does not divide into 3x3"),
+        (nn.Sequential(nn.ReLU()), "^0: cannot be lowered: ReLU must follow"),
+        (nn.Sequential(conv(), nn.Linear(9, 2)), "^1: cannot be lowered: a linear layer needs"),
+        (nn.Sequential(OptionA(2, 1), conv(5)), "^1: cannot be lowered: an option A shortcut"),
+        (Lambda(lambda p, x: torch.tanh(p["c"](x)), c=conv()), "tanh: cannot be lowered"),
+        (Lambda(lambda p, x: p["c"](x) + 1, c=conv()), "add: cannot be lowered: its operand is no"),
+        (Lambda(lambda p, x: x + x, c=conv()), "add: cannot be lowered: one operand must be"),
+        (Lambda(lambda p, x: p["c"](x) if x.sum() else x, c=conv()), "cannot be traced"),
+        (Lambda(lambda p, x: p["c"](x), c=conv(7)), "does not take images of"),
+        (Lambda(lambda p, x: p["c"](x)[: len(x)], c=conv()), "cannot be traced by torch.fx: 'len'"),
+        (Lambda(lambda p, x: F.dropout(p["c"](x)), c=conv()), "dropout: .* it drops in eval mode"),
+        (Lambda(lambda p, x: p["c"](x).view(1, -1), c=conv()), "view: .* only flattening each"),
+        (Lambda(lambda p, x: torch.flatten(p["c"](x)), c=conv()), "flatten: .* only flattening"),
+        (Lambda(lambda p, x: p["c"](x).chunk(2, 1)[0], c=conv()), "^chunk: cannot be lowered"),
+        (Lambda(lambda p, x: p["c"](F.max_pool2d(x, 2)), c=conv()), "can be pooled"),
+        (Lambda(lambda p, x: torch.add(p["a"](x), p["a"](x), alpha=2), a=conv()), "alpha is not 1"),
+        (
+            Lambda(lambda p, x: torch.cat([p["c"](x), x], 1), c=conv(kernel=1)),
+            "cat: .* only results",
+        ),
+        (Lambda(lambda p, x: torch.cat([p["c"](x), p["c"](x)]), c=conv()), "cat: .* only channels"),
+        (
+            nn.Sequential(conv(), Lambda(mixed_signs, a=conv(4), b=conv(4))),
+            r"^1: cat: .* share one scale: 1\.parts\.b may be negative and 1\.parts\.a may not",
+        ),
+        (Lambda(flat_sizes, a=conv(), b=conv(kernel=1)), "cat: .* differ in height or width"),
+    ],
+)
+def test_what_has_no_hardware_is_named(module: nn.Module, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        lower(module.eval(), SHAPE)

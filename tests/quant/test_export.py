@@ -1,0 +1,214 @@
+"""The command line that writes bundles: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from golden.bundle import MANIFEST, TENSORS, Bundle
+from golden.pattern import MASKS
+from quant import evaluate, export
+from quant.data.registry import load
+from quant.networks.registry import MODELS
+from tests.quant_cases import assert_refused, randomise_batch_norms
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A digits network that was never trained, as a file."""
+    torch.manual_seed(0)
+    module = MODELS["digits"].build(10)
+    randomise_batch_norms(module)
+    file = tmp_path_factory.mktemp("weights") / "digits.pt"
+    state = {f"module.{name}": value for name, value in module.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, file)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _own_deterministic_mode() -> Iterator[None]:
+    """`export` turns on deterministic algorithms; other tests need not have them."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def run_export(monkeypatch: pytest.MonkeyPatch, weights: Path, out: Path, *options: str) -> None:
+    quick = ["--zap-epochs", "1", "--zap-images", "64", "--weights", weights, "--out", out]
+    arguments = [str(argument) for argument in [*quick, *options]]
+    monkeypatch.setattr(sys, "argv", ["export.py", *arguments])
+    export.main()
+
+
+def test_same_seed_same_bytes(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        run_export(monkeypatch, weights, tmp_path / name, "--seed", "7")
+    for file in (MANIFEST, TENSORS):
+        first, second = ((tmp_path / name / file).read_bytes() for name in ("first", "second"))
+        assert first == second
+
+
+def test_patterns_and_thresholds_per_layer(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--pattern", "4:0100", "conv3=D", "--pattern", "conv4=A", "--also-pattern", "A"]
+    run_export(monkeypatch, weights, tmp_path / "out", *options, "--sigma", "0.25", "conv6=-inf")
+    bundle = Bundle.load(tmp_path / "out")
+    (point,) = bundle.manifest.operating_points
+    assert {layer: choice.predictor for layer, choice in point.layers.items()} == {
+        "conv2": "conv2.4:0100",
+        "conv3": "conv3.D",
+        "conv4": "conv4.A",
+        "conv5": "conv5.4:0100",
+        "conv6": "conv6.4:0100",
+    }
+    sigmas = [choice.sigma for choice in point.layers.values()]
+    assert sigmas == [0.25, 0.25, 0.25, 0.25, float("-inf")]
+    assert bundle.uniform(MASKS["A"], 0).keys() == {"conv2", "conv3", "conv4", "conv5", "conv6"}
+    assert point.measured is not None
+    assert point.measured.images == 360
+    result = evaluate.evaluate(*bundle.at(point.name), load("digits", None).test)
+    assert result.top1 == point.measured.top1
+    assert result.mac_reduction == point.measured.mac_reduction
+    assert result.layers[-1].skipped == 0
+    assert bundle.manifest.provenance["model"] == "digits"
+
+
+def test_mac_reduction_counts_convolutions_alone(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pattern B and everything else skipped, half of all but the first layer is saved."""
+    run_export(monkeypatch, weights, tmp_path / "out", "--sigma", "inf")
+    bundle = Bundle.load(tmp_path / "out")
+    point = bundle.operating_point("default")
+    split = load("digits", None).test.first(10)
+    result = evaluate.evaluate(*bundle.at(point.name), split)
+    assert [layer.name for layer in result.layers] == [f"conv{n}" for n in range(1, 7)]
+    assert result.mac_reduction_without_first == pytest.approx(0.5)
+    first, every = result.layers[0].macs, sum(layer.macs for layer in result.layers)
+    assert result.mac_reduction == pytest.approx(0.5 * (every - first) / every)
+    assert 0 < result.wrong_share < 1
+    dense = evaluate.evaluate(bundle, {}, split)
+    assert (dense.mac_reduction, dense.wrong_share) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pattern", "Q"], "unknown pattern 'Q'"),
+        (["--pattern", "5:110"], "unknown pattern '5:110'"),
+        (["--pattern", "17:" + "1" * 17], "pattern period 17 is outside 1..16"),
+        (["--pattern", "3:000"], "must have at least one of 3 bits set"),
+        (["--pattern", "conv1=A"], "conv1=A: no ZAP in a layer 'conv1'; there is in conv2, conv3"),
+        (["--also-pattern", "E"], "unknown pattern 'E'"),
+        (["--sigma", "much"], "sigma 'much' is not a number"),
+        (["--sigma", "nan"], "sigma 'nan' is not a number"),
+        (["--sigma", "conv3=nan"], "sigma 'nan' is not a number"),
+        (["--sigma", "conv9=0.1"], "no ZAP in a layer 'conv9'"),
+        (["--weights", "nowhere.pt"], "nowhere.pt: not found"),
+        (["--dataset", "cifar10"], "dataset cifar10 needs --data DIR"),
+        (["--dataset", "cifar10", "--data", "nowhere"], "nowhere: no such directory"),
+        (["--dataset", "cifar10", "--data", "."], "batches.meta: not found"),
+        (["--model", "resnet20"], "dataset cifar10 needs --data DIR"),
+        (["--model", "resnet18"], "dataset imagenet needs --data DIR"),
+        (["--model", "resnet18", "--data", "."], "train: no such directory"),
+        (
+            ["--model", "resnet20", "--dataset", "digits"],
+            "takes images of 3 channels, digits has 1",
+        ),
+    ],
+)
+def test_bad_options_are_refused(
+    options: list[str | Path],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_refused(export.main, [*options, "--out", "out"], message, monkeypatch, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_device_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert_refused(export.main, ["--device", "cuda"], "no CUDA device", monkeypatch, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_is_no_bundle_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = f"{tmp_path}: exists and is not a bundle"
+    assert_refused(export.main, ["--out", tmp_path], message, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("conv2.weight", torch.full((16, 16, 3, 3), float("nan")), "conv2.weight: contains NaN"),
+        ("bn3.running_var", torch.full((24,), float("inf")), "bn3.running_var: contains NaN or"),
+        (
+            "fc.weight",
+            torch.zeros(10, 3),
+            "fc.weight: has shape (10, 3), the model's has (10, 768)",
+        ),
+        ("fc.weight", torch.zeros(1000, 768), "fc.weight: is for 1000 classes, not for 10"),
+        ("fc.bias", torch.zeros(1000), "fc.bias: is for 1000 classes, not for 10"),
+        ("fc.bias", torch.tensor(0), "fc.bias: has shape (), the model's has (10,)"),
+        ("fc.bias", None, "fc.bias: missing"),
+        ("conv9.weight", torch.zeros(1), "conv9.weight: unknown to the model"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    weights: Path,
+    name: str,
+    value: torch.Tensor | None,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = torch.load(weights, weights_only=True)["state_dict"]
+    state[f"module.{name}"] = value
+    if value is None:
+        del state[f"module.{name}"]
+    file = tmp_path / "changed.pt"
+    torch.save(state, file)
+    options: list[str | Path] = ["--weights", file, "--out", tmp_path / "out"]
+    assert_refused(export.main, options, f"{file}: {message}", monkeypatch, capsys)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 half a zip file"])
+def test_damaged_weights_are_refused(
+    content: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "damaged.pt"
+    file.write_bytes(content)
+    options: list[str | Path] = ["--weights", file, "--out", tmp_path / "out"]
+    assert_refused(export.main, options, f"{file}: not a readable", monkeypatch, capsys)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_it_runs_as_a_script_and_ends_with_status_2(tmp_path: Path) -> None:
+    script = str(ROOT / "quant" / "export.py")
+    command = [sys.executable, script, "--sigma", "much", "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: sigma 'much' is not a number\n"
+    assert not list(tmp_path.iterdir())

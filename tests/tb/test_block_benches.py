@@ -1,0 +1,53 @@
+"""The blocks of the engine as Verilog, each in its cocotb bench, on both simulators."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from amaranth.lib.wiring import Component
+
+from hw import verilog
+from hw.contract.config import Config
+from hw.engine.mac_array import MacArray
+from hw.engine.pattern_scheduler import PatternScheduler
+from hw.predictor.predictor import Predictor
+from tb.runs.engine import LINT
+from tb.simulators import simulator
+from tb.simulators.toolchain import SIMULATORS, Simulator
+from tests.hardware import TINY
+
+pytestmark = pytest.mark.sim
+
+SEED = 1
+
+
+@pytest.mark.parametrize("sim", SIMULATORS)
+@pytest.mark.parametrize(
+    ("bench", "block", "config", "count"),
+    [
+        ("scheduler", PatternScheduler, TINY, 50),
+        ("predictor", Predictor, TINY, 12),
+        ("predictor", Predictor, replace(TINY, predictor_dsps=8, predictor_tables=5), 6),
+        ("array", MacArray, TINY, 20),
+        ("array", MacArray, replace(TINY, pes=1, lanes=16), 10),
+        ("array", MacArray, replace(TINY, pes=4, lanes=32), 10),
+    ],
+    ids=["scheduler", "predictor", "predictor-tables", "array", "array-1x16", "array-4x32"],
+)
+def test_block_agrees_with_golden(
+    bench: str,
+    block: type[Component],
+    config: Config,
+    count: int,
+    sim: Simulator,
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / f"{bench}.v"
+    source.write_text(verilog.emit(block(config), bench))
+    built = simulator.build(sim, [source, LINT], bench)
+    values = {"config": config.to_dict(), "seed": SEED, "count": count}
+    results = simulator.run(
+        built, f"tb.bench_{bench}", run_dir=tmp_path, values=values, seed=SEED, timeout=300
+    )
+    assert results.passed, f"seed {SEED}: {results.failures}"
+    assert results.tests == 2
