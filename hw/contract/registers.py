@@ -14,8 +14,9 @@ from amaranth.lib import wiring
 from amaranth.lib.enum import IntEnum
 from amaranth.lib.wiring import In, Out
 
+from hw.contract.bus import ADDRESS_BITS
 from hw.contract.program import VERSION
-from hw.core.axi import ADDRESS_BITS, lite_ports
+from hw.core.axi import lite_ports
 from hw.layouts.descriptor import COUNTERS
 
 __all__ = [
