@@ -5,9 +5,10 @@ from amaranth.hdl import unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.contract.bus import ADDRESS_BITS
 from hw.contract.program import VERSION
 from hw.contract.registers import CORE_COUNTERS, EVENTS, ID, REGISTERS, TOTAL_BITS
-from hw.core.axi import ADDRESS_BITS, lite_ports
+from hw.core.axi import lite_ports
 
 __all__ = ["FAULT_BITS", "RegisterBlock"]
 

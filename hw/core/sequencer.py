@@ -13,6 +13,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
+from hw.contract.bus import ADDRESS_BITS
 from hw.contract.config import Config
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
@@ -23,7 +24,7 @@ from hw.contract.program import (
     header_words,
 )
 from hw.contract.registers import CORE_COUNTERS, TOTAL_BITS, Fault
-from hw.core.axi import ADDRESS_BITS, read_ports, write_ports
+from hw.core.axi import read_ports, write_ports
 from hw.core.datapath import Datapath
 from hw.core.register_block import FAULT_BITS
 from hw.layouts.descriptor import COUNTER_BITS

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from hw.contract.bus import BURST
 from hw.contract.config import Config
-from hw.core.axi import BURST
 from hw.core.dma import READ_QUEUE, ReadPort, WritePort
 from tests.axi import Memory
 from tests.hardware import TINY, get, pauses, put, simulate

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hw.contract.bus import LITE_ADDRESS_BITS
 from hw.contract.program import VERSION
 from hw.contract.registers import (
     CORE_COUNTERS,
@@ -19,7 +20,6 @@ from hw.contract.registers import (
     c_header,
     markdown,
 )
-from hw.core.axi import LITE_ADDRESS_BITS
 from hw.core.register_block import RegisterBlock
 from tests.hardware import Testbench, simulate
 
