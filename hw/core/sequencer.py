@@ -26,6 +26,7 @@ from hw.contract.program import (
 from hw.contract.registers import CORE_COUNTERS, TOTAL_BITS, Fault
 from hw.core.axi import read_ports, write_ports
 from hw.core.datapath import Datapath
+from hw.core.register_block import FAULT_BITS
 from hw.layouts.descriptor import COUNTER_BITS
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import copies
@@ -71,7 +72,7 @@ class Sequencer(wiring.Component):
                 "program": In(ADDRESS_BITS),
                 "point": In(8),
                 "done": Out(1),
-                "fault": Out(Fault),
+                "fault": Out(FAULT_BITS),
                 "fault_word": Out(8),
                 "layer": Out(16),
                 "counter": In(range(len(CORE_COUNTERS))),
