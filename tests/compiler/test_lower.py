@@ -22,7 +22,7 @@ from golden.pattern import MASKS
 from hw.contract.config import PRESETS, Config
 from hw.layouts.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
 from tb.random_layers import CORNERS, random_layer
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 
 def descriptor_of(lowered: Lowered) -> Any:

@@ -30,7 +30,7 @@ from hw.contract.program import (
 )
 from hw.core.sequencer import STORED_BYTES
 from tb.random_networks import POINT, random_network
-from tests.hardware import STRIPS, TINY
+from tests.hw.small_configs import STRIPS, TINY
 
 
 @pytest.fixture(scope="module")

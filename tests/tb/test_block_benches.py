@@ -14,7 +14,7 @@ from hw.predictor.predictor import Predictor
 from tb.runs.engine import LINT
 from tb.simulators import simulator
 from tb.simulators.toolchain import SIMULATORS, Simulator
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 pytestmark = pytest.mark.sim
 

@@ -26,7 +26,7 @@ from tb.random_networks import POINT, random_image, random_network, random_runs
 from tb.runs import core
 from tb.runs.core_files import Outcome, Run
 from tb.simulators.toolchain import SIMULATORS, Simulator
-from tests.hardware import STRIPS, TINY
+from tests.hw.small_configs import STRIPS, TINY
 
 EVERYWHERE = (0, 0xFFFF_FFFF)
 """A range of all addresses."""

@@ -17,7 +17,8 @@ from hw.contract.config import Config
 from hw.core.ifm_loader import IfmLoader
 from hw.core.residual_loader import ResidualLoader
 from tb.random_layers import CORNERS, random_layer
-from tests.hardware import TINY, get, pauses, put, simulate, to_words
+from tests.hw.amaranth_testbench import get, pauses, put, simulate, to_words
+from tests.hw.small_configs import TINY
 
 WIDE = replace(TINY, name="wide", lanes=64, group=8)
 

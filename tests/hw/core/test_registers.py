@@ -21,7 +21,7 @@ from hw.contract.registers import (
     markdown,
 )
 from hw.core.axi import LITE_ADDRESS_BITS
-from tests.hardware import Testbench, simulate
+from tests.hw.amaranth_testbench import Testbench, simulate
 
 
 class Host:
