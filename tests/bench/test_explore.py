@@ -11,7 +11,7 @@ from bench.explore import Design, _executor, block_rams, evaluate, pareto
 from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import Config
-from tb.random_networks import POINT, random_runs
+from tb.random.networks import POINT, random_runs
 from tests.hw.small_configs import TINY
 
 CONFIGS = [

@@ -29,7 +29,7 @@ from hw.contract.program import (
     header_words,
 )
 from hw.core.sequencer import STORED_BYTES
-from tb.random_networks import POINT, random_network
+from tb.random.networks import POINT, random_network
 from tests.hw.small_configs import STRIPS, TINY
 
 
