@@ -29,7 +29,7 @@ def test_an_editable_install_makes_the_packages_importable_anywhere(tmp_path: Pa
     (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
-    pip = [sys.executable, "-m", "pip", "--python", executable, "install"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", executable, "install"]
     subprocess.run([*pip, *options, "-e", clone], check=True)
 
     elsewhere = tmp_path / "elsewhere"
