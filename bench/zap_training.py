@@ -19,8 +19,8 @@ from golden.errors import UserError, run_cli
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
 from quant.baselines.value_prediction import sites
-from quant.data.registry import DATASETS, Split
-from quant.evaluate import load_for
+from quant.data.images import Split
+from quant.data.registry import DATASETS, load_for_bundle
 from quant.points.results import write_json
 from quant.zap.training import BATCH, Site, train_zaps
 
@@ -42,7 +42,7 @@ def main() -> None:
         raise UserError("--images and --repeats must be at least 1")
     bundle = Bundle.load(args.bundle)
     patterns = [Pattern.parse(text) for text in args.pattern]
-    dataset = load_for(bundle, args.dataset, args.data)
+    dataset = load_for_bundle(bundle, args.dataset, args.data)
     split = dataset.train.first(args.images)
     everywhere = [Site(layer, pattern) for layer in sites(bundle.manifest) for pattern in patterns]
     alone, learning = [], []

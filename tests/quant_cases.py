@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from golden.bundle import Bundle
 from golden.errors import run_cli
-from quant.data.registry import Split
+from quant.data.images import Split
 from quant.frontend.graph import Graph
 from quant.frontend.lowering import lower
 from quant.networks.cifar_resnet import OptionA
-from quant.networks.registry import Model, Recipe
+from quant.networks.model import Model, Recipe
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
 

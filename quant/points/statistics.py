@@ -20,7 +20,7 @@ from golden.layers import Predictor, mask, scores
 from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
-from quant.data.registry import Split
+from quant.data.images import Split
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
 from quant.zap.training import Site

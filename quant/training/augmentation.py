@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from quant.data.registry import Split
-from quant.networks.registry import Recipe
+from quant.data.images import Split
+from quant.networks.model import Recipe
 
 __all__ = ["augment", "augmented", "draw", "erase", "move"]
 

@@ -20,12 +20,12 @@ from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, mask, scores
 from golden.manifest import ConcatNode, ConvNode, PoolNode
 from golden.network import quantise_images
-from quant.data.registry import Split
-from quant.networks.registry import Recipe
+from quant.data.images import Split
+from quant.networks.model import Recipe
 from quant.quantise.integer_network import WEIGHT_MAX
 from quant.runtime.progress import progress
-from quant.train import make_optimiser
 from quant.training.augmentation import augment
+from quant.training.trainer import make_optimiser
 
 __all__ = ["fine_tune"]
 

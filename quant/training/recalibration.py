@@ -26,7 +26,7 @@ from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, conv, pool
 from golden.manifest import ConcatNode, Manifest, Node, PoolNode
 from golden.network import dead, quantise_images
-from quant.data.registry import Split
+from quant.data.images import Split
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
 

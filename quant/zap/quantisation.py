@@ -26,7 +26,7 @@ from golden.bundle import Bundle
 from golden.layers import mask
 from golden.manifest import PredictorNode
 from golden.network import Network, quantise_images
-from quant.data.registry import Split
+from quant.data.images import Split
 from quant.quantise.calibration import Histogram
 from quant.quantise.integer_network import WEIGHT_BITS, quantise_weight
 from quant.runtime.batch_size import batch_size

@@ -20,7 +20,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
-from quant.data.registry import Split
+from quant.data.images import Split
 from quant.runtime import processes
 from quant.runtime.files import save_whole
 from quant.runtime.progress import progress

@@ -1,7 +1,7 @@
 """The networks that are simulated and measured whole, and where their bundles come from.
 
 A bundle with trained weights is taken where there is one; else the network is made with random
-weights and predictors fitted to them (`quant.untrained`), once.
+weights and predictors fitted to them (`quant.pipeline.untrained_bundle`), once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from golden.bundle import MANIFEST, Bundle
 from golden.errors import UserError
 from golden.network import quantise_images
 from quant.data.registry import load
-from quant.untrained import untrained
+from quant.pipeline.untrained_bundle import untrained_bundle
 from tb.runs.bundle_layers import held_out_image
 
 __all__ = ["MEMORY_END", "NETWORKS", "Example", "image"]
@@ -61,7 +61,7 @@ class Example:
             return Bundle.load(self.trained), self.point
         folder = _BUILD / f"{self.model}-untrained"
         if not (folder / MANIFEST).is_file():
-            untrained(self.model, _SEED).save(folder)
+            untrained_bundle(self.model, _SEED).save(folder)
         return Bundle.load(folder), "default"
 
 

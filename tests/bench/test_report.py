@@ -21,9 +21,10 @@ from golden.errors import UserError
 from golden.layers import ConvResult, Counters
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
-from quant.data.registry import DATASETS, Source
-from quant.evaluate import evaluate
-from quant.export import add_operating_point
+from quant.data.images import Source
+from quant.data.registry import DATASETS
+from quant.points.evaluation import evaluate
+from quant.points.operating_points import add_operating_point
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import Site, train_zaps
 from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module

@@ -17,7 +17,7 @@ from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
 from quant import evaluate
-from quant.export import add_operating_point
+from quant.points.operating_points import add_operating_point
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import Site, train_zaps
 from tests.quant_cases import assert_refused, branches_module, images, tiny_bundle, tiny_module

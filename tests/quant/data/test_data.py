@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from golden.errors import UserError
-from quant.data.registry import Dataset, Split, load
+from quant.data.images import Split
+from quant.data.registry import Dataset, load
 
 
 def write(file: Path, content: dict) -> None:

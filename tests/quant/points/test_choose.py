@@ -15,16 +15,17 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.pattern import MASKS
 from quant import choose
-from quant.data.registry import DATASETS, Source, Split, load
-from quant.evaluate import evaluate
+from quant.data.images import Source, Split
+from quant.data.registry import DATASETS, load
 from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.points.accuracy_line import Budget, Chooser, Line
+from quant.points.evaluation import evaluate
 from quant.points.knapsack import Chosen, Thresholds
 from quant.points.statistics import SIGMAS, Curve, Statistics
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
-from quant.train import train
+from quant.training.trainer import train
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import Site, train_zaps
 from tests.quant_cases import assert_refused

@@ -11,7 +11,7 @@ from golden.bundle import Bundle, check
 from golden.layers import Predictor
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
-from quant.data.registry import Split
+from quant.data.images import Split
 from quant.training.fine_tuning import _Network, fine_tune
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import Site, train_zaps

@@ -11,7 +11,7 @@ from golden.bundle import Bundle, check
 from golden.layers import Predictor
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
-from quant.export import add_operating_point
+from quant.points.operating_points import add_operating_point
 from quant.training.recalibration import recalibrate
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import Site, train_zaps
