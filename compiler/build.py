@@ -30,6 +30,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.manifest import ConcatNode, ConvNode, PoolNode
+from hw.contract.bus import ADDRESS_BITS
 from hw.contract.config import Config
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
@@ -42,7 +43,6 @@ from hw.contract.program import (
     header_words,
     pack_words,
 )
-from hw.core.axi import ADDRESS_BITS
 from hw.core.sequencer import STORED_BYTES
 from hw.layouts.descriptor import header_words as record_words
 

@@ -34,7 +34,7 @@ from quant.points.evaluation import evaluate
 from quant.runtime.threads import suit_threads
 from tb.runs.bundle_layers import held_out_image
 from tb.runs.progress import reporting
-from tb.sim import verdict
+from tb.runs.verdict import print_verdict
 from tb.simulators.simulator import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
@@ -94,7 +94,7 @@ def main() -> int:
         f"classified as {answer} with ZAP on; picture in {picture}"
     )
     every = [check for result in results for checks in result.checks for check in checks]
-    return verdict(every, console)
+    return print_verdict(every, console)
 
 
 def _picture(

@@ -19,7 +19,7 @@ from rich.console import Console
 from compiler.build import compile_bundle
 from golden.errors import UserError, run_cli
 from hw.contract.config import PRESETS, Config
-from tb.random_layers import positive
+from tb.arguments import positive
 from tb.runs import core
 from tb.runs.core_files import Run
 from tb.runs.progress import reporting

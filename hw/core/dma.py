@@ -11,8 +11,9 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.contract.bus import ADDRESS_BITS, BURST, ID_BITS
 from hw.contract.config import Config
-from hw.core.axi import ADDRESS_BITS, BURST, ID_BITS, Request, read_ports, write_ports
+from hw.core.axi import Request, read_ports, write_ports
 from hw.lib.pipeline import delayed
 
 __all__ = ["READ_QUEUE", "ReadPort", "WritePort"]

@@ -8,9 +8,10 @@ from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hw.contract.bus import BEATS_BITS
 from hw.contract.config import Config
 from hw.contract.program import TileDescriptor
-from hw.core.axi import BEATS_BITS, Request
+from hw.core.axi import Request
 from hw.lib.countdown import Countdown
 from hw.lib.multiplier import product
 from hw.lib.pipeline import delayed

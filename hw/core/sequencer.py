@@ -13,6 +13,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
+from hw.contract.bus import ADDRESS_BITS
 from hw.contract.config import Config
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
@@ -23,8 +24,9 @@ from hw.contract.program import (
     header_words,
 )
 from hw.contract.registers import CORE_COUNTERS, TOTAL_BITS, Fault
-from hw.core.axi import ADDRESS_BITS, read_ports, write_ports
+from hw.core.axi import read_ports, write_ports
 from hw.core.datapath import Datapath
+from hw.core.register_block import FAULT_BITS
 from hw.layouts.descriptor import COUNTER_BITS
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import copies
@@ -70,7 +72,7 @@ class Sequencer(wiring.Component):
                 "program": In(ADDRESS_BITS),
                 "point": In(8),
                 "done": Out(1),
-                "fault": Out(Fault),
+                "fault": Out(FAULT_BITS),
                 "fault_word": Out(8),
                 "layer": Out(16),
                 "counter": In(range(len(CORE_COUNTERS))),

@@ -11,8 +11,8 @@ from bench.explore import Design, _executor, block_rams, evaluate, pareto
 from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import Config
-from tb.random_networks import POINT, random_runs
-from tests.hardware import TINY
+from tb.random.networks import POINT, random_runs
+from tests.hw.small_configs import TINY
 
 CONFIGS = [
     replace(TINY, name=f"v{lanes}p{pes}", lanes=lanes, pes=pes)

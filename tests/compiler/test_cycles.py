@@ -12,8 +12,8 @@ from bench.speed import predicted
 from compiler.cycles import layer_cycles, tile_cycles, tiles
 from compiler.program import DENSE
 from hw.contract.program import descriptor_words
-from tb.random_networks import POINT, random_runs
-from tests.hardware import STRIPS, TINY
+from tb.random.networks import POINT, random_runs
+from tests.hw.small_configs import STRIPS, TINY
 
 COUNTED = Path("docs/results/bench/counted")
 EXACT_WITHIN = 0.03

@@ -116,7 +116,9 @@ MANIFEST_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), MANIFEST_FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "message"), MANIFEST_FAULTS, ids=[message for _, message in MANIFEST_FAULTS]
+)
 def test_faults_in_the_manifest_are_named(
     broken: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
@@ -142,7 +144,9 @@ def node(document: dict[str, Any], name: str) -> dict[str, Any]:
     return next(layer for layer in document["layers"] if layer["name"] == name)
 
 
-@pytest.mark.parametrize(("change", "message"), CONCAT_FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "message"), CONCAT_FAULTS, ids=[message for _, message in CONCAT_FAULTS]
+)
 def test_faults_in_a_concat_are_named(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
@@ -182,7 +186,9 @@ TENSOR_FAULTS: list[tuple[Callable[[dict[str, torch.Tensor]], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), TENSOR_FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "message"), TENSOR_FAULTS, ids=[message for _, message in TENSOR_FAULTS]
+)
 def test_faults_in_the_tensors_are_named(
     broken: Path, change: Callable[[dict[str, torch.Tensor]], object], message: str
 ) -> None:

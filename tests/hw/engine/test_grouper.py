@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hw.layouts.work import Grouper
-from tests.hardware import TINY, get, pauses, put, simulate
+from tests.hw.amaranth_testbench import get, pauses, put, simulate
+from tests.hw.small_configs import TINY
 
 Pixel = dict[str, int]
 

@@ -12,7 +12,8 @@ import torch
 
 from golden.layers import Pool, pool
 from hw.engine.ofm_banks import OfmBanks
-from tests.hardware import TINY, get, pauses, put, simulate, to_words
+from tests.hw.amaranth_testbench import get, pauses, put, simulate, to_words
+from tests.hw.small_configs import TINY
 
 WIDTH = 6
 PLAIN = Pool(name="", kernel=(1, 1), stride=(1, 1))

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from hw.fpga.blocks import Ecp5
 from hw.lib.register_copies import copies
 from hw.verilog import emit
-from tests.hardware import simulate
+from tests.hw.amaranth_testbench import simulate
 
 
 class Copied(wiring.Component):

@@ -123,7 +123,7 @@ def torchrun(*command: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.second
 def test_two_processes_give_what_one_does(tmp_path: Path) -> None:
     """Exactly where integers are counted; where floats are added, but for rounding.
 
@@ -142,7 +142,7 @@ def test_two_processes_give_what_one_does(tmp_path: Path) -> None:
         torch.testing.assert_close(two[part], one[part], rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.slow
+@pytest.mark.second
 @pytest.mark.parametrize("ranks", ["1", "01"])
 def test_a_user_error_is_one_line_and_ends_all_processes(ranks: str) -> None:
     """In one process, which the other waits for, or in both; torchrun adds its own traceback."""
