@@ -30,18 +30,18 @@ from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError
 from golden.manifest import Figures
 from golden.pattern import Pattern
-from quant.data.images import Split
+from quant.data.images import ImageSet
 from quant.data.registry import DATASETS, Dataset, load_for_bundle
 from quant.frontend.lowering import lower
 from quant.networks.model import Model, Recipe
 from quant.networks.registry import registered_model
 from quant.pipeline.budgeted_points import measured_line, network_as_chosen
 from quant.points import results
-from quant.points.accuracy_line import Budget, Chooser
+from quant.points.alternatives import Choice, Granularity
+from quant.points.chooser import Budget, Chooser
 from quant.points.evaluation import evaluate
-from quant.points.knapsack import Chosen, Thresholds
 from quant.points.operating_points import add_operating_point, with_figures
-from quant.points.statistics import collect
+from quant.points.statistics import collect_statistics
 from quant.runtime import processes
 from quant.runtime.options import parse_sigma
 from quant.training.augmentation import augmented
@@ -51,9 +51,9 @@ _STATISTICS_IMAGES = 1000
 _RECALIBRATION_IMAGES = 1000
 _FEWEST_IMAGES = 100
 _METHODS = {
-    Thresholds.CHANNEL: "zap",
-    Thresholds.LAYER: "zap-per-layer",
-    Thresholds.UNIFORM: "zap-uniform",
+    Granularity.CHANNEL: "zap",
+    Granularity.LAYER: "zap-per-layer",
+    Granularity.UNIFORM: "zap-uniform",
 }
 
 
@@ -70,8 +70,8 @@ def arguments() -> argparse.ArgumentParser:
     add("--pattern", nargs="+", default=[], help="choose from these (default: all in the bundle)")
     add(
         "--thresholds",
-        choices=[choice.value for choice in Thresholds],
-        default=Thresholds.CHANNEL.value,
+        choices=[choice.value for choice in Granularity],
+        default=Granularity.CHANNEL.value,
         help="what has its own (default: channel); uniform: all layers have the same pattern, too",
     )
     add(
@@ -112,7 +112,9 @@ def main() -> None:
     dataset = load_for_bundle(bundle, args.dataset, args.data)
     images = _Images(bundle, dataset, args)
 
-    chooser = Chooser(collect(bundle, images.statistics), patterns, Thresholds(args.thresholds))
+    chooser = Chooser(
+        collect_statistics(bundle, images.statistics), patterns, Granularity(args.thresholds)
+    )
     line = None
     # What fine-tuning wins back is not foreseen, so a line may be of no use then.
     if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
@@ -137,7 +139,7 @@ def main() -> None:
             )
         figures = {
             "predicted": Figures(
-                drop=None if line is None or args.fine_tune else line.drop(chosen.error),
+                drop=None if line is None or args.fine_tune else line.drop_at(chosen.error),
                 mac_reduction=chosen.mac_reduction,
                 images=len(images.held_out),
             ),
@@ -193,13 +195,13 @@ def _dropout(bundle: Bundle) -> dict[str, float]:
     return lower(module, manifest.activations[manifest.input.tensor].shape).dropout()
 
 
-def _some(split: Split, count: int, option: str) -> Split:
+def _some(image_set: ImageSet, count: int, option: str) -> ImageSet:
     """The first so many images."""
     if count < _FEWEST_IMAGES:
         raise UserError(f"{option} {count}: at least {_FEWEST_IMAGES} images are needed")
-    if count > len(split):
-        raise UserError(f"{option} {count}: there are only {len(split)} such images")
-    return split.first(count)
+    if count > len(image_set):
+        raise UserError(f"{option} {count}: there are only {len(image_set)} such images")
+    return image_set.first(count)
 
 
 def _budgets(args: argparse.Namespace) -> list[Budget]:
@@ -241,7 +243,7 @@ def _patterns(bundle: Bundle, args: argparse.Namespace) -> list[Pattern]:
 def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) -> list[str]:
     """The new operating points' names, for example max-drop-0.5-uniform-B."""
     how = [
-        *[args.thresholds] * (args.thresholds != Thresholds.CHANNEL),
+        *[args.thresholds] * (args.thresholds != Granularity.CHANNEL),
         *args.pattern,
         *["fine-tuned"] * bool(args.fine_tune),
     ]
@@ -253,10 +255,10 @@ def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) 
     return names
 
 
-def _pattern(chooser: Chooser, chosen: Chosen) -> str:
+def _pattern(chooser: Chooser, chosen: Choice) -> str:
     """What was chosen where all layers have the same, else what was chosen from."""
     patterns = chooser.patterns
-    if chooser.thresholds is Thresholds.UNIFORM:
+    if chooser.granularity is Granularity.UNIFORM:
         patterns = [pattern for pattern, _ in chosen.layers.values()]
     return "+".join(sorted({str(pattern) for pattern in patterns}))
 
@@ -271,7 +273,7 @@ def _row(
 ) -> results.Result:
     """One operating point as `quant.points.results` keeps it."""
     predicted, measured = figures["predicted"], figures["measured"]
-    thresholds = Thresholds.UNIFORM if budget.option == "sigma" else Thresholds(args.thresholds)
+    thresholds = Granularity.UNIFORM if budget.option == "sigma" else Granularity(args.thresholds)
     return {
         "network": bundle.manifest.name,
         "dataset": args.dataset,

@@ -38,8 +38,10 @@ from quant.runtime.determinism import be_deterministic
 from quant.runtime.options import parse_sigma, per_layer
 from quant.runtime.threads import suit_threads
 from quant.training.trainer import float_top1, train
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, save_zaps, train_zaps
+from quant.zap.saved_zaps import save_zaps
+from quant.zap.training import train_zaps
 
 _DEFAULT_PATTERN = MASKS["B"]
 _CALIBRATION_IMAGES = 1024

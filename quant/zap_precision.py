@@ -26,7 +26,7 @@ from quant.points.results import command, write_json
 from quant.runtime.options import parse_sigma
 from quant.zap.float_network import FloatZapNetwork
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import load_zaps
+from quant.zap.saved_zaps import load_zaps
 
 _CALIBRATION_IMAGES = 1024
 

@@ -16,7 +16,7 @@ from golden.errors import UserError
 from quant.data.cifar import cifar10, cifar100
 from quant.data.digits import digits
 from quant.data.image_folders import imagenet
-from quant.data.images import Source, Split
+from quant.data.images import DatasetSource, ImageSet
 from quant.data.textures import textures
 from quant.runtime.threads import suit_threads
 
@@ -24,7 +24,7 @@ __all__ = ["DATASETS", "Dataset", "load", "load_for_bundle"]
 
 _FEWEST_HELD_OUT = 2000
 
-DATASETS: dict[str, Callable[[Path | None], Source]] = {
+DATASETS: dict[str, Callable[[Path | None], DatasetSource]] = {
     "digits": digits,
     "cifar10": cifar10,
     "cifar100": cifar100,
@@ -41,10 +41,10 @@ class Dataset:
 
     name: str
     classes: list[str]
-    train: Split
-    held_out: Split
+    train: ImageSet
+    held_out: ImageSet
     """Of the training images, the ones that networks are not trained on."""
-    test: Split
+    test: ImageSet
 
     @property
     def shape(self) -> tuple[int, int, int]:

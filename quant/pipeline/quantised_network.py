@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from golden.bundle import Bundle
-from quant.data.images import Split
+from quant.data.images import ImageSet
 from quant.frontend.lowering import lower
 from quant.networks.model import Model
 from quant.quantise.calibration import activation_scales
@@ -17,7 +17,7 @@ _BATCH = 32
 
 
 def quantised_network(
-    module: nn.Module, model: Model, calibration: Split, *, name: str, classes: list[str]
+    module: nn.Module, model: Model, calibration: ImageSet, *, name: str, classes: list[str]
 ) -> Bundle:
     """Quantise a trained module to a bundle without predictors and operating points.
 
@@ -27,7 +27,7 @@ def quantised_network(
         In eval mode, on the CPU.
     model : Model
         Says how the module's input is normalised.
-    calibration : Split
+    calibration : ImageSet
         The images that the ranges of activations are taken from.
     name : str
         The network's name in the bundle.

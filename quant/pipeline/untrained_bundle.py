@@ -20,8 +20,9 @@ from quant.networks.registry import MODELS
 from quant.pipeline.quantised_network import quantised_network
 from quant.points.operating_points import add_operating_point
 from quant.runtime.threads import suit_threads
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 
 __all__ = ["UNTRAINED_MODELS", "untrained_bundle"]
 

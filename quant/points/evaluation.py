@@ -10,7 +10,7 @@ from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from quant.baselines.feature_map_pruning import FeatureMapPruning
 from quant.baselines.value_prediction import ValuePrediction
-from quant.data.images import Split
+from quant.data.images import ImageSet
 from quant.points.accounting import Evaluation, LayerTally
 from quant.runtime import processes
 from quant.runtime.batch_size import batch_size
@@ -22,7 +22,7 @@ __all__ = ["evaluate", "run_network"]
 def evaluate(
     bundle: Bundle,
     predictors: Mapping[str, Predictor],
-    split: Split,
+    image_set: ImageSet,
     label: str = "evaluating",
     *,
     window: int | None = None,
@@ -33,11 +33,13 @@ def evaluate(
     Or, given a `window` and no predictors, with value prediction. Given an `epsilon`, feature maps
     are pruned too.
     """
-    return run_network(_network(bundle, predictors, window, epsilon), split, label, epsilon=epsilon)
+    return run_network(
+        _network(bundle, predictors, window, epsilon), image_set, label, epsilon=epsilon
+    )
 
 
 def run_network(
-    network: Network, split: Split, label: str = "evaluating", *, epsilon: int | None = None
+    network: Network, image_set: ImageSet, label: str = "evaluating", *, epsilon: int | None = None
 ) -> Evaluation:
     """Run a split through a network, whatever that skips; `epsilon` as it prunes feature maps.
 
@@ -45,11 +47,11 @@ def run_network(
     all.
     """
     bundle = network.bundle
-    split = split[processes.share()]
+    image_set = image_set[processes.share()]
     result = Evaluation()
     tallies: dict[str, LayerTally] = {}
     size = batch_size(bundle)
-    for pixels, labels in progress(split.batches(size), -(-len(split) // size), label):
+    for pixels, labels in progress(image_set.batches(size), -(-len(image_set) // size), label):
         for step in network.steps(quantise_images(bundle, pixels)):
             if isinstance(step.node, ConvNode) and not step.node.fully_connected:
                 name = step.node.name

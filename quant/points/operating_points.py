@@ -10,7 +10,7 @@ import torch
 from golden.bundle import Bundle
 from golden.manifest import Figures, LayerChoice, OperatingPoint
 from golden.pattern import Pattern
-from quant.zap.training import Site
+from quant.zap.predictor import Site
 
 __all__ = ["add_operating_point", "with_figures"]
 

@@ -10,7 +10,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Predictor
 from golden.pattern import Pattern
-from quant.data.images import Split
+from quant.data.images import ImageSet
 from quant.points.evaluation import evaluate
 
 __all__ = ["Row", "Run", "plan", "sweep"]
@@ -108,12 +108,12 @@ def plan(
     return runs + [Run("value-prediction", bundle, window=window) for window in windows]
 
 
-def sweep(runs: Sequence[Run], split: Split) -> list[Row]:
+def sweep(runs: Sequence[Run], image_set: ImageSet) -> list[Row]:
     """Evaluate each; the first is what the others' drop is measured from."""
     rows: list[Row] = []
     for run in runs:
         result = evaluate(
-            run.network, run.predictors, split, str(run), window=run.window, epsilon=run.epsilon
+            run.network, run.predictors, image_set, str(run), window=run.window, epsilon=run.epsilon
         )
         rows.append(
             Row(

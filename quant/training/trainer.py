@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.errors import UserError
-from quant.data.images import Split
+from quant.data.images import ImageSet
 from quant.networks.model import Model, Recipe
 from quant.runtime import processes
 from quant.runtime.precision import Precision, mixed
@@ -36,7 +36,7 @@ class Trainer:
         self,
         model: Model,
         module: nn.Module,
-        split: Split,
+        image_set: ImageSet,
         recipe: Recipe,
         *,
         seed: int,
@@ -46,7 +46,7 @@ class Trainer:
         # The faster order on CPUs.
         self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.replica = processes.replica(self.module)
-        self.split = split
+        self.image_set = image_set
         self.recipe = recipe
         self.seed = seed
         self.precision = precision
@@ -59,20 +59,20 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Of one epoch."""
-        return -(-len(self.split) // self.recipe.batch)
+        return -(-len(self.image_set) // self.recipe.batch)
 
     def run_epoch(self, label: str = "") -> None:
         """One pass over the images; with a label, tells how far it is."""
         generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
         torch.manual_seed(self.seed * 1000 + self.epoch + _NEXT_PROCESS * processes.rank())
         device = next(self.module.parameters()).device
-        order = torch.randperm(len(self.split), generator=generator).split(self.recipe.batch)
+        order = torch.randperm(len(self.image_set), generator=generator).split(self.recipe.batch)
         mine = processes.share()
         self.replica.train()
         for index in progress(order, self.steps, label) if label else order:
             moves = draw(len(index), self.recipe, generator)[mine]
             index, batch = index[mine], len(index)
-            pixels = move(self.split.pixels(index), moves, self.recipe)
+            pixels = move(self.image_set.pixels(index), moves, self.recipe)
             images = self.model.normalise(pixels)
             if self.recipe.erased:
                 corners = self._corners(batch, images.shape[2:], generator)[mine]
@@ -80,7 +80,7 @@ class Trainer:
             images = images.contiguous(memory_format=torch.channels_last).to(device)
             with mixed(device, self.precision):
                 logits = self.replica(images)
-            labels = self.split.labels[index].to(device)
+            labels = self.image_set.labels[index].to(device)
             loss = F.cross_entropy(
                 logits.float(),
                 labels,
@@ -106,7 +106,7 @@ class Trainer:
         return {
             "epoch": self.epoch,
             "seed": self.seed,
-            "images": len(self.split),
+            "images": len(self.image_set),
             "recipe": vars(self.recipe),
             "module": self.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -134,23 +134,23 @@ class Trainer:
 
 
 def train(
-    model: Model, module: nn.Module, split: Split, recipe: Recipe, *, seed: int, device: str
+    model: Model, module: nn.Module, image_set: ImageSet, recipe: Recipe, *, seed: int, device: str
 ) -> None:
     """Train `module` in place from its present weights; leaves it in eval mode."""
-    trainer = Trainer(model, module.to(device), split, recipe, seed=seed)
+    trainer = Trainer(model, module.to(device), image_set, recipe, seed=seed)
     for _ in progress(range(recipe.epochs), recipe.epochs, "training the network"):
         trainer.run_epoch()
 
 
 @torch.no_grad()
-def float_top1(model: Model, module: nn.Module, split: Split, *, device: str) -> float:
+def float_top1(model: Model, module: nn.Module, image_set: ImageSet, *, device: str) -> float:
     """Top-1 accuracy in percent of a module in eval mode."""
     module.to(device).eval()
     correct = 0
-    for pixels, labels in split[processes.share()].batches(250):
+    for pixels, labels in image_set[processes.share()].batches(250):
         logits = module(model.normalise(pixels).to(device))
         correct += int((logits.argmax(1).cpu() == labels).sum())
-    return 100 * sum(processes.gathered(correct)) / len(split)
+    return 100 * sum(processes.gathered(correct)) / len(image_set)
 
 
 def make_optimiser(module: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:

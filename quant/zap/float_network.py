@@ -12,7 +12,7 @@ from golden.layers import ConvResult, mask, skip
 from golden.manifest import ConvNode
 from golden.network import Network
 from golden.pattern import Pattern
-from quant.zap.training import Zap
+from quant.zap.predictor import Zap
 
 __all__ = ["FloatZapNetwork"]
 

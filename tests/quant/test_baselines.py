@@ -20,14 +20,15 @@ from golden.pattern import MASKS
 from quant import evaluate as evaluate_command
 from quant.baselines.feature_map_pruning import FeatureMapPruning, live_channels, prune
 from quant.baselines.value_prediction import ValuePrediction, diagonals, predict_zeros, sites
-from quant.data.images import Source
+from quant.data.images import DatasetSource
 from quant.data.registry import DATASETS
 from quant.frontend.graph import Graph
 from quant.points.accounting import Evaluation, LayerTally
 from quant.points.evaluation import evaluate
 from quant.points.operating_points import add_operating_point
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module
 
 IMAGES = images(40)
@@ -269,7 +270,7 @@ def test_reductions_on_a_network(bundle: Bundle) -> None:
 @pytest.fixture
 def saved(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The bundle in a directory, with an operating point adapted to it, and a dataset for it."""
-    source = Source(bundle.manifest.classes, IMAGES, IMAGES)
+    source = DatasetSource(bundle.manifest.classes, IMAGES, IMAGES)
     monkeypatch.setitem(DATASETS, "tiny", lambda directory: source)
     point = {"conv3": (MASKS["B"], 0.2), "conv4": (MASKS["B"], 0.1)}
     scaled = {"layers.conv3.multiplier": bundle.tensors["layers.conv3.multiplier"] // 2}

@@ -90,14 +90,14 @@ def test_mac_reduction_counts_convolutions_alone(
     run_export(monkeypatch, weights, tmp_path / "out", "--sigma", "inf")
     bundle = Bundle.load(tmp_path / "out")
     point = bundle.operating_point("default")
-    split = load("digits", None).test.first(10)
-    result = evaluate(*bundle.at(point.name), split)
+    image_set = load("digits", None).test.first(10)
+    result = evaluate(*bundle.at(point.name), image_set)
     assert [layer.name for layer in result.layers] == [f"conv{n}" for n in range(1, 7)]
     assert result.mac_reduction_without_first == pytest.approx(0.5)
     first, every = result.layers[0].macs, sum(layer.macs for layer in result.layers)
     assert result.mac_reduction == pytest.approx(0.5 * (every - first) / every)
     assert 0 < result.wrong_share < 1
-    dense = evaluate(bundle, {}, split)
+    dense = evaluate(bundle, {}, image_set)
     assert (dense.mac_reduction, dense.wrong_share) == (0, 0)
 
 

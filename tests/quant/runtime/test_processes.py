@@ -32,8 +32,9 @@ from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
 from quant.runtime import processes
 from quant.training.trainer import Trainer, float_top1
+from quant.zap.predictor import Site, Zap
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, Zap, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import randomise_batch_norms
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -20,7 +20,9 @@ from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
 from quant.training.trainer import train
 from quant.zap.float_network import FloatZapNetwork
-from quant.zap.training import Site, Zap, load_zaps, save_zaps, train_zaps
+from quant.zap.predictor import Site, Zap
+from quant.zap.saved_zaps import load_zaps, save_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
