@@ -32,7 +32,7 @@ from quant.data.registry import load
 from quant.points.accounting import Evaluation
 from quant.points.evaluation import evaluate
 from quant.runtime.threads import suit_threads
-from tb.runs.bundle_layers import held_out_image
+from tb.runs.images import held_out_image
 from tb.runs.progress import reporting
 from tb.runs.verdict import print_verdict
 from tb.simulators.simulator import SimulationError
