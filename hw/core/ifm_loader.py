@@ -5,11 +5,11 @@ buffer; padding is placed as zeros that nobody asks for. Rows follow those that 
 left there, around the buffer's end.
 
 Where a pixel has few channels, a word of the buffer holds a patch of `pack_height` by `pack_width`
-pixels (`compiler.lower`), one for every 2**`ifm_col_shift`-th column. Each row of the ifm is then
-asked for in as many passes as a patch has rows, and placed as the first, second, ... row of patches
-that begin in it or above. A window slides along: where its newest pixel is the last of a patch's
-row, that row is written. Throughput: a beat a cycle; it takes three, to find its place, to be
-turned to it, and to join what is there.
+pixels (`compiler.layer_lowering`), one for every 2**`ifm_col_shift`-th column. Each row of the ifm
+is then asked for in as many passes as a patch has rows, and placed as the first, second, ... row of
+patches that begin in it or above. A window slides along: where its newest pixel is the last of a
+patch's row, that row is written. Throughput: a beat a cycle; it takes three, to find its place, to
+be turned to it, and to join what is there.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from compiler.fuse import pool_after
+from compiler.pool_fusion import pool_after
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Predictor
