@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from compiler.fastest import lower_fastest
-from compiler.fuse import pool_after
-from compiler.lower import Lowered
+from compiler.cut_search import lower_fastest
+from compiler.layer_lowering import Lowered
+from compiler.memory_layout import ALIGNMENT, Allocator, Place
+from compiler.pool_fusion import pool_after
 from compiler.program import DENSE, Program, ProgramLayer
-from compiler.tensors import ALIGNMENT, Allocator, Place
-from compiler.tiles import (
+from compiler.tile_words import (
     edge_bytes,
     edge_words,
     engine_words,

@@ -29,10 +29,10 @@ from golden.layers import Predictor
 from golden.network import Network, quantise_images
 from hw.contract.config import PRESETS, Config
 from quant.data.registry import load
-from quant.evaluate import evaluate
 from quant.points.accounting import Evaluation
+from quant.points.evaluation import evaluate
 from quant.runtime.threads import suit_threads
-from tb.runs.bundle_layers import held_out_image
+from tb.runs.images import held_out_image
 from tb.runs.progress import reporting
 from tb.runs.verdict import print_verdict
 from tb.simulators.simulator import SimulationError
