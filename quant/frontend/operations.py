@@ -1,4 +1,4 @@
-"""The small graph that every front end ends in: a network's operations, one after another, in float.
+"""The small graph that every front end ends in: the operations of a network, in order, in float.
 
 An `Operation` reads tensors by name and writes one tensor, which has the operation's name. The
 network's images are the tensor `INPUT`. Shapes leave out the images: a map is (channels, height,
@@ -33,6 +33,7 @@ __all__ = [
     "Pad",
     "Pool",
     "Shape",
+    "ShortcutView",
     "Slice",
     "pair",
 ]
@@ -55,12 +56,20 @@ class Operation:
         The shape of what it writes, without the images.
     where : str
         The module or node that it comes from, for messages.
+    stands_for : str or None
+        The tensor of the imported network that has the same values; None where none has. Passes
+        keep it right, so that a difference can be traced to its layer.
     """
 
     name: str
     inputs: list[str]
     shape: Shape
     where: str
+    stands_for: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.stands_for is None:
+            self.stands_for = self.name
 
     def run(self, *tensors: Tensor) -> Tensor:
         """The operation on its inputs, each (images, *shape)."""
@@ -217,6 +226,22 @@ class Slice(Operation):
 
 
 @dataclass(kw_only=True)
+class ShortcutView(Operation):
+    """Every `stride`-th row and column of a map, between channels of zeros.
+
+    Its first channel is number `channel_offset` of the result (He et al., option A).
+    """
+
+    stride: int
+    channel_offset: int
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        picked = tensors[0][:, :, :: self.stride, :: self.stride]
+        after = self.shape[0] - self.channel_offset - picked.shape[1]
+        return F.pad(picked, (0, 0, 0, 0, self.channel_offset, after))
+
+
+@dataclass(kw_only=True)
 class OnHost(Operation):
     """What the host computes from the network's results: softmax and its like."""
 
@@ -236,11 +261,14 @@ class Network:
     operations : list of Operation
     output : str
         The tensor that the network returns.
+    on_host : list of str
+        What the host is to compute from that: "softmax", say.
     """
 
     input_shape: tuple[int, int, int]
     operations: list[Operation] = field(default_factory=list)
     output: str = INPUT
+    on_host: list[str] = field(default_factory=list)
 
     def operation(self, name: str) -> Operation:
         """The operation that writes tensor `name`."""
@@ -262,6 +290,21 @@ class Network:
     def read_once(self, name: str) -> bool:
         """Whether one operation alone, and not the caller of the network, sees tensor `name`."""
         return len(self.readers(name)) == 1 and name != self.output
+
+    def new_name(self, name: str) -> str:
+        """`name`, numbered where a tensor has it already."""
+        taken = {operation.name for operation in self.operations} | {INPUT}
+        candidate, number = name, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{name}:{number}"
+        return candidate
+
+    def insert_before(self, operation: Operation, new: Operation) -> None:
+        """Put `new` before `operation`, which reads it in the place of the first input of `new`."""
+        self.operations.insert(self._index(operation), new)
+        old = new.inputs[0]
+        operation.inputs = [new.name if name == old else name for name in operation.inputs]
 
     def replace(self, old: Operation, new: Operation) -> None:
         """Put `new` where `old` is; whoever read `old` reads `new`."""

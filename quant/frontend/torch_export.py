@@ -103,6 +103,8 @@ class _Import:
         self.network = Network(shape)
         self.values: dict[fx.Node, str] = {}
         self.constants: dict[fx.Node, Any] = {}
+        self.parts: dict[fx.Node, list[str]] = {}
+        """The tensors that a node which writes several has become."""
 
     def run(self) -> Network:
         """Import all nodes."""
@@ -137,8 +139,7 @@ class _Import:
         self.network.output = self.values[result]
 
     def _call(self, node: fx.Node) -> None:
-        operands = [arg for arg in node.all_input_nodes]
-        if all(operand in self.constants for operand in operands):
+        if all(operand in self.constants for operand in node.all_input_nodes):
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.constants.__getitem__)
             self.constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
             return
@@ -163,11 +164,6 @@ class _Import:
 
     # --- what handlers use ---
 
-    @property
-    def parts(self) -> dict[fx.Node, list[str]]:
-        """The tensors that a node which writes several has become."""
-        return self.__dict__.setdefault("_parts", {})
-
     def refusal(self, node: fx.Node, reason: str) -> UserError:
         """An error that names the module, or the function and the module that calls it."""
         return UserError(f"{self.where(node)}: cannot be lowered: {reason}")
@@ -183,12 +179,7 @@ class _Import:
         """A name for the tensor: the module's path, numbered from its second use on."""
         path, kind = self._stack(node)
         path = path if path and kind.startswith("torch.nn.") else self._function(node)
-        name, number = path, 1
-        taken = {operation.name for operation in self.network.operations} | {INPUT}
-        while name in taken:
-            number += 1
-            name = f"{path}:{number}"
-        return name
+        return self.network.new_name(path)
 
     def common(self, node: fx.Node, *operands: Any) -> dict[str, Any]:
         """What every operation has."""
