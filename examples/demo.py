@@ -29,8 +29,8 @@ from golden.layers import Predictor
 from golden.network import Network, quantise_images
 from hw.contract.config import PRESETS, Config
 from quant.data.registry import load
-from quant.evaluate import evaluate
 from quant.points.accounting import Evaluation
+from quant.points.evaluation import evaluate
 from quant.runtime.threads import suit_threads
 from tb.runs.images import held_out_image
 from tb.runs.progress import reporting

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from compiler.fuse import pool_after
+from compiler.pool_fusion import pool_after
 from golden.bundle import Bundle
 from golden.layers import Predictor
 from golden.manifest import ConvNode

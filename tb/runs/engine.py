@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler.lower import Lowered, lower
+from compiler.layer_lowering import Lowered, lower
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
 from hw import verilog

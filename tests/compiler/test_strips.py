@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from compiler.lower import Lowered, lower
+from compiler.layer_lowering import Lowered, lower
 from compiler.strips import HALO, Strip, cut, rows_of_both
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor

@@ -22,8 +22,9 @@ from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tb import random_layers, sim
 from tb.random.draws import CORNERS
 from tb.random.layers import random_layers as draw_layers
@@ -76,11 +77,11 @@ def bundle() -> Bundle:
     module = model.build(len(digits.classes)).eval()
     randomise_batch_norms(module)
     graph = lower(module, digits.shape)
-    split = digits.train.first(128)
-    scales = activation_scales(graph, model, [model.normalise(split.pixels(slice(None)))])
+    image_set = digits.train.first(128)
+    scales = activation_scales(graph, model, [model.normalise(image_set.pixels(slice(None)))])
     dense = quantise(graph, scales, model, name="digits", classes=digits.classes)
     sites = [Site(layer.name, Pattern.parse("D")) for layer in graph.zap_sites()]
-    return add_zaps(dense, train_zaps(dense, sites, split, epochs=2, seed=SEED), split)
+    return add_zaps(dense, train_zaps(dense, sites, image_set, epochs=2, seed=SEED), image_set)
 
 
 @pytest.mark.sim
@@ -100,11 +101,11 @@ def test_a_network_is_bit_exact_on_both_simulators_and_they_agree_on_every_count
 
 @pytest.mark.sim
 def test_a_network_with_concats_is_bit_exact() -> None:
-    split = images(64)
-    _, dense = tiny_bundle(branches_module(), split)
+    image_set = images(64)
+    _, dense = tiny_bundle(branches_module(), image_set)
     sites = [Site(layer, Pattern.parse("D")) for layer in ("left", "narrow", "wide", "last")]
-    bundle = add_zaps(dense, train_zaps(dense, sites, split, epochs=1, seed=SEED), split)
-    pixels = split.pixels(slice(0, 1))[0]
+    bundle = add_zaps(dense, train_zaps(dense, sites, image_set, epochs=1, seed=SEED), image_set)
+    pixels = image_set.pixels(slice(0, 1))[0]
     layers = engine_layers(bundle, SMALL, pixels, bundle.uniform(Pattern.parse("D"), 0.3))
     wide = next(layer for layer in layers if layer.conv.name == "wide")
     left = next(layer for layer in layers if layer.conv.name == "left")

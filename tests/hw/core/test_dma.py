@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from hw.contract.bus import BURST
 from hw.contract.config import Config
-from hw.core.axi import BURST
 from hw.core.dma import READ_QUEUE, ReadPort, WritePort
 from tests.hw.amaranth_testbench import get, pauses, put, simulate
 from tests.hw.axi_memory import AxiMemory

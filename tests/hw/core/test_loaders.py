@@ -1,6 +1,7 @@
 """Ifm and residual loaders: from tensors as they lie in memory to what the engine wants to see.
 
-The words that `compiler.lower` packs for a host that fills the buffers itself are the reference.
+The words that `compiler.layer_lowering` packs for a host that fills the buffers itself are the
+reference.
 """
 
 import random
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from compiler.tensors import Place
-from compiler.tiles import ifm_words, residual_words
+from compiler.memory_layout import Place
+from compiler.tile_words import ifm_words, residual_words
 from hw.contract.config import Config
 from hw.core.ifm_loader import IfmLoader
 from hw.core.residual_loader import ResidualLoader

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.lower import Lowered, lower
+from compiler.layer_lowering import Lowered, lower
 from golden import arithmetic
 from golden.errors import UserError
 from golden.layers import Conv, Predictor
