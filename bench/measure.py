@@ -30,7 +30,7 @@ from tb.runs.core_files import Run
 from tb.runs.images import input_image
 from tb.runs.progress import Reporter
 from tb.runs.whole_networks import MEMORY_END, WholeNetwork
-from tb.simulators.simulator import SimulationError
+from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import Simulator
 
 __all__ = [

@@ -35,7 +35,7 @@ from quant.runtime.threads import suit_threads
 from tb.runs.images import held_out_image
 from tb.runs.progress import reporting
 from tb.runs.verdict import print_verdict
-from tb.simulators.simulator import SimulationError
+from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []

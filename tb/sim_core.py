@@ -28,7 +28,7 @@ from tb.runs.core import LayerCheck, Simulated
 from tb.runs.core_files import Run
 from tb.runs.images import held_out_image
 from tb.runs.progress import reporting
-from tb.simulators.simulator import SimulationError
+from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []

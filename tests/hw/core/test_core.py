@@ -80,7 +80,7 @@ def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
     """cocotbext-axi's memory and register master, pausing at random on every channel."""
     pairs = [(bundle, replace(run, stall=0.3)) for bundle, run in random_runs(STRIPS, 2, seed=5)]
     built = core.build_bare(STRIPS, "icarus")
-    outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_judged")
+    outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_cocotbext")
     for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
         assert mismatches(bundle, run, outcome) == []
 
