@@ -1,6 +1,6 @@
 """cocotb bench of the core in its memory: the host's driver, on a simulated bus.
 
-Values: `runs` (a folder of `tb.runs.core_files`), `memory_in` and `memory_out` (the memory's
+Values: `runs` (a folder of `tb.exchange.core_files`), `memory_in` and `memory_out` (the memory's
 files).
 """
 
@@ -19,7 +19,7 @@ from cocotb.utils import get_sim_time
 from compiler.driver import Accelerator, CoreFault, Transport
 from hw.contract.registers import REGISTERS
 from tb.benches.common import PERIOD, start, values
-from tb.runs.core_files import Outcome, Run, read_runs, write_outcome, write_progress
+from tb.exchange.core_files import Outcome, Run, read_runs, write_outcome, write_progress
 
 _LONGEST = 2_000_000_000
 """Cycles after which a run is given up."""

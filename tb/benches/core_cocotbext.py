@@ -1,6 +1,6 @@
 """cocotb bench of the bare core between cocotbext-axi's models: an independent judge of its ports.
 
-Values: `runs` (a folder of `tb.runs.core_files`). Of a run, `latency` has no meaning here; `stall`
+Values: `runs` (a folder of `tb.exchange.core_files`). Of a run, `latency` has no meaning here; `stall`
 is the share of cycles in which each channel of the models pauses.
 """
 
@@ -17,7 +17,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 from tb.benches.common import PERIOD, start, values
 from tb.benches.core import run_all
 from tb.benches.streams import random_pause
-from tb.runs.core_files import Run, read_runs
+from tb.exchange.core_files import Run, read_runs
 
 _LONGEST = 10_000_000
 """Cycles after which a run is given up."""

@@ -1,6 +1,6 @@
 """cocotb bench of the layer engine: plays host for a list of stimuli.
 
-Values: `stimuli` and `outcomes` (files of `tb.runs.engine_files`), `progress` (a file that grows by
+Values: `stimuli` and `outcomes` (files of `tb.exchange.engine_files`), `progress` (a file that grows by
 one byte a stimulus), `seed`.
 """
 
@@ -15,7 +15,7 @@ from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 
 from tb.benches.common import PERIOD, start, values
 from tb.benches.streams import StreamSink, StreamSource
-from tb.runs.engine_files import Outcome, Stimulus, read_stimuli, write_outcomes
+from tb.exchange.engine_files import Outcome, Stimulus, read_stimuli, write_outcomes
 
 
 class Pauses:

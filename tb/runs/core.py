@@ -18,10 +18,11 @@ from golden.layers import Counters
 from golden.network import Network
 from hw import verilog
 from hw.contract.config import Config
+from quant.runtime.progress import Reporter
+from tb.exchange.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
 from tb.paths import VERILOG
-from tb.runs.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
 from tb.runs.engine import LINT, difference
-from tb.runs.progress import Reporter, watching
+from tb.runs.watch import watching
 from tb.simulators.build import Build, build_design
 from tb.simulators.errors import SimulationError
 from tb.simulators.run import run_bench

@@ -18,9 +18,10 @@ from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, poo
 from hw import verilog
 from hw.contract.config import Config
 from hw.layouts.descriptor import COUNTERS, CounterBlock
+from quant.runtime.progress import Reporter, reporting
+from tb.exchange.engine_files import Outcome, Stimulus, read_outcomes, write_stimuli
 from tb.paths import VERILOG
-from tb.runs.engine_files import Outcome, Stimulus, read_outcomes, write_stimuli
-from tb.runs.progress import Reporter, reporting, watching
+from tb.runs.watch import watching
 from tb.simulators.build import Build, build_design
 from tb.simulators.errors import SimulationError
 from tb.simulators.run import run_bench

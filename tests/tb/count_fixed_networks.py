@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from tb.runs.progress import reporting
+from quant.runtime.progress import reporting
 from tests.tb.fixed_networks import COUNTED, FIXED_NETWORKS, count
 
 __all__: list[str] = []

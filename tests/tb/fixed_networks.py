@@ -33,10 +33,10 @@ from hw.contract.config import PRESETS, Config
 from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.quantise.integer_network import quantise
+from quant.runtime.progress import Reporter
+from tb.exchange.core_files import Run
 from tb.random.draws import Draw
 from tb.runs import core
-from tb.runs.core_files import Run
-from tb.runs.progress import Reporter
 
 __all__ = ["COUNTED", "FIXED_NETWORKS", "FixedNetwork", "Totals", "count"]
 

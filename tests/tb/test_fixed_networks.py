@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.measure import load
-from tb.runs.progress import reporting
+from quant.runtime.progress import reporting
 from tests.tb.fixed_networks import COUNTED, FIXED_NETWORKS, FixedNetwork, count
 
 MEASURED = Path("docs/results/bench/counted")

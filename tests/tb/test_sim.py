@@ -22,16 +22,16 @@ from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
+from quant.runtime.progress import reporting
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
 from tb import random_layers, sim
+from tb.exchange.engine_files import Outcome
 from tb.random.draws import CORNERS
 from tb.random.layers import random_layers as draw_layers
 from tb.runs.bundle_layers import engine_layers
 from tb.runs.engine import EngineLayer, check, require_agreement, run_batches, run_on_each
-from tb.runs.engine_files import Outcome
-from tb.runs.progress import reporting
 from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.quant_cases import (

@@ -22,9 +22,9 @@ from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words
 from hw.contract.registers import CORE_COUNTERS
 from hw.core.core import patience
 from tb import sim_full
+from tb.exchange.core_files import Outcome, Run
 from tb.random.networks import POINT, random_image, random_network, random_runs
 from tb.runs import core
-from tb.runs.core_files import Outcome, Run
 from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.hw.small_configs import STRIPS, TINY
 

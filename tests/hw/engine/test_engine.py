@@ -11,9 +11,9 @@ import pytest
 
 from hw.engine.engine import LayerEngine
 from hw.layouts.descriptor import COUNTERS
+from tb.exchange.engine_files import Outcome
 from tb.random.layers import random_layer
 from tb.runs.engine import Check, EngineLayer, check
-from tb.runs.engine_files import Outcome
 from tests.hw.amaranth_testbench import Resettable, get, pauses, put, simulate, to_words
 from tests.hw.small_configs import TINY
 
