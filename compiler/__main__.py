@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from compiler import files
+from compiler import program_files
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import Program
@@ -32,10 +32,11 @@ def main() -> None:
         "--keep", action="store_true", help="use no memory twice, so that every ofm stays readable"
     )
     arguments = parser.parse_args()
+    program_files.check_replaceable(arguments.out)
     bundle = Bundle.load(arguments.bundle)
     config = Config.load(arguments.config)
     program = compile_bundle(bundle, config, base=arguments.base, keep=arguments.keep)
-    files.save(program, arguments.out)
+    program_files.save(program, arguments.out)
     _report(program, Console())
     print(arguments.out)
 

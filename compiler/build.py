@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from compiler.fastest import lower_fastest
-from compiler.fuse import pool_after
-from compiler.lower import Lowered
+from compiler.cut_search import lower_fastest
+from compiler.layer_lowering import Lowered
+from compiler.memory_layout import ALIGNMENT, Allocator, Place
+from compiler.pool_fusion import pool_after
 from compiler.program import DENSE, Program, ProgramLayer
-from compiler.tensors import ALIGNMENT, Allocator, Place
-from compiler.tiles import (
+from compiler.tile_words import (
     edge_bytes,
     edge_words,
     engine_words,
@@ -30,6 +30,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.manifest import ConcatNode, ConvNode, PoolNode
+from hw.contract.bus import ADDRESS_BITS
 from hw.contract.config import Config
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
@@ -42,7 +43,6 @@ from hw.contract.program import (
     header_words,
     pack_words,
 )
-from hw.core.axi import ADDRESS_BITS
 from hw.core.sequencer import STORED_BYTES
 from hw.layouts.descriptor import header_words as record_words
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.program import DENSE, Program
+from hw.contract.bus import BURST
 from hw.contract.config import Config
 from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
-from hw.core.axi import BURST
 from hw.core.dma import READ_QUEUE
 from hw.core.sequencer import STORED_BYTES
 from hw.engine.engine import VALUES

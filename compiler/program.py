@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.tensors import Place
+from compiler.memory_layout import Place
 from hw.contract.config import Config
 
 __all__ = ["DENSE", "Program", "ProgramLayer"]

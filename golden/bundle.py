@@ -1,27 +1,26 @@
 """A bundle: what quantisation writes and everything else reads.
 
-A directory with `manifest.json` (`golden.manifest`) and `tensors.safetensors`. Loading checks all
+A folder with `manifest.json` (`golden.manifest`) and `tensors.safetensors`. Loading checks all
 of it before anything is handed on, so that the rest of the project may trust what it gets.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from golden import arithmetic
 from golden.errors import UserError
+from golden.files import FolderKind
 from golden.layers import Conv, Pool, Predictor, Shortcut
 from golden.manifest import (
     SCHEMA_VERSION,
@@ -52,27 +51,19 @@ class Bundle:
     tensors: dict[str, Tensor]
 
     def save(self, path: Path) -> None:
-        """Write the directory, replacing an older bundle only once the new one is whole.
+        """Write the folder whole, replacing an older bundle and nothing else.
 
-        Raises UserError where `path` exists and is not a bundle, or where the bundle is not valid.
+        Raises UserError where the bundle is not valid, or as `check_replaceable` does.
         """
         check(self, path)
-        path = Path(path)
-        check_replaceable(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        try:
-            text = self.manifest.model_dump_json(indent=2) + "\n"
-            (scratch / MANIFEST).write_text(text)
-            tensors = {name: self.tensors[name].contiguous() for name in sorted(self.tensors)}
-            save_file(tensors, scratch / TENSORS)
-            (scratch / TENSORS).chmod(0o644)
-            scratch.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(scratch, path)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        tensors = {name: self.tensors[name].contiguous() for name in sorted(self.tensors)}
+        _FOLDER.write(
+            path,
+            {
+                MANIFEST: self.manifest.model_dump_json(indent=2) + "\n",
+                TENSORS: safetensors.torch.save(tensors),
+            },
+        )
 
     @classmethod
     def load(cls, path: Path) -> Bundle:
@@ -179,9 +170,34 @@ class Bundle:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise UserError where something that is not a bundle is in a new bundle's place."""
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise UserError(f"{path}: exists and is not a bundle; choose another --out")
+    """Raise UserError unless a bundle can be written to this folder.
+
+    A command calls it before long work. A folder that exists must be a bundle, of any version, and
+    hold nothing else.
+    """
+    _FOLDER.check_replaceable(path)
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a folder's two files parse as a bundle's. An older schema version counts as one."""
+    try:
+        with safe_open(path / TENSORS, "pt"):  # checks the header and the file's size
+            pass
+    except SafetensorError:
+        return False
+    document = json.loads((path / MANIFEST).read_text())
+    if isinstance(document, dict) and document.get("schema_version") == SCHEMA_VERSION:
+        Manifest.model_validate(document)
+        return True
+    required = {name for name, field in Manifest.model_fields.items() if field.is_required()}
+    return (
+        isinstance(document, dict)
+        and isinstance(document.get("schema_version"), int)
+        and required <= document.keys()
+    )
+
+
+_FOLDER = FolderKind(name="bundle", files=(MANIFEST, TENSORS), is_ours=_is_bundle)
 
 
 def _read_manifest(file: Path) -> Manifest:

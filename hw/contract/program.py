@@ -20,8 +20,8 @@ from amaranth.utils import bits_for, ceil_log2
 
 from golden import arithmetic
 from golden.pattern import MAX_PERIOD
+from hw.contract.bus import ADDRESS_BITS, BEATS_BITS
 from hw.contract.config import Config
-from hw.core.axi import ADDRESS_BITS, BEATS_BITS
 
 __all__ = [
     "DESCRIPTOR_BYTES",

@@ -1,38 +1,35 @@
-"""The core's registers: their one description, their hardware, and what is generated from them.
+"""The core's registers: their one description, and the files that are generated from it.
 
-`REGISTERS` is what the core answers to, what the driver uses, and what `c_header` and `markdown`
-turn into text. Every register is 32 bits wide; a counter is two of them, the lower first.
+`REGISTERS` describes what the core answers to (`hw.core.register_block`) and what the driver uses;
+`c_header` and `markdown` turn it into text. Every register is 32 bits wide. A counter takes two
+registers, the lower half first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from amaranth import Cat, Module, Signal
-from amaranth.hdl import unsigned
-from amaranth.lib import wiring
-from amaranth.lib.enum import IntEnum
-from amaranth.lib.wiring import In, Out
+from enum import IntEnum
+from typing import Literal
 
 from hw.contract.program import VERSION
-from hw.core.axi import ADDRESS_BITS, lite_ports
 from hw.layouts.descriptor import COUNTERS
 
 __all__ = [
     "CORE_COUNTERS",
+    "EVENTS",
     "FAULTS",
     "ID",
     "REGISTERS",
     "TOTAL_BITS",
     "Fault",
+    "Field",
     "Register",
-    "RegisterBlock",
     "c_header",
     "markdown",
 ]
 
 ID = 0x5A41_5043
-"""What register ID reads as."""
+"""Value of register `id`."""
 
 CORE_COUNTERS = {
     **COUNTERS,
@@ -45,8 +42,8 @@ TOTAL_BITS = 64
 """Width of a counter, in registers and in memory."""
 
 
-class Fault(IntEnum, shape=8):
-    """What register ERROR says."""
+class Fault(IntEnum):
+    """Codes of register `error`."""
 
     NONE = 0
     HEADER = 1
@@ -65,7 +62,32 @@ FAULTS = {
     Fault.STALL: "no data moved for long: words of a descriptor contradict each other, "
     "or the memory does not answer",
 }
-"""What each of them means."""
+"""Meaning of each fault."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Bits of a register that have a name: `bits` of them, the lowest is number `bit`."""
+
+    bit: int
+    bits: int
+    text: str
+    is_fault: bool = False
+    """Its values are those of `Fault`."""
+
+    @property
+    def mask(self) -> int:
+        """Ones where the field is."""
+        return ((1 << self.bits) - 1) << self.bit
+
+    def of(self, word: int) -> int:
+        """The field's value in a register that holds `word`."""
+        return (word & self.mask) >> self.bit
+
+    @property
+    def span(self) -> str:
+        """Its highest and lowest bit as documentation writes them, or its only bit."""
+        return f"{self.bit + self.bits - 1}:{self.bit}" if self.bits > 1 else f"{self.bit}"
 
 
 @dataclass(frozen=True)
@@ -80,170 +102,70 @@ class Register:
         Read only, read and write, write only, or cleared where ones are written.
     text : str
         What it is for.
-    fields : {name: (lowest bit, bits, text)}
+    fields : {name: Field}
+        Empty where the whole register is one value.
+    constant : int or None
+        The value of a register that never changes.
     """
 
     offset: int
-    access: str
+    access: Literal["ro", "rw", "wo", "w1c"]
     text: str
-    fields: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    fields: dict[str, Field] = field(default_factory=dict)
+    constant: int | None = None
 
 
-COUNTERS_OFFSET = 0x80
-_EVENTS = {
-    "done": (0, 1, "a program ended"),
-    "error": (1, 1, "a program was ended by a fault"),
-    "aborted": (2, 1, "a program was ended by `abort`"),
+_COUNTERS_OFFSET = 0x80
+EVENTS = {
+    "done": Field(0, 1, "a program ended"),
+    "error": Field(1, 1, "a program was ended by a fault"),
+    "aborted": Field(2, 1, "a program was ended by `abort`"),
 }
+"""The bits of both interrupt registers."""
 REGISTERS: dict[str, Register] = {
-    "id": Register(0x00, "ro", f"0x{ID:08X}, the core's signature"),
-    "version": Register(0x04, "ro", f"version of programs it runs, {VERSION}"),
+    "id": Register(0x00, "ro", f"0x{ID:08X}, the core's signature", constant=ID),
+    "version": Register(0x04, "ro", f"version of programs it runs, {VERSION}", constant=VERSION),
     "control": Register(
         0x08,
         "wo",
         "what to do",
         {
-            "start": (0, 1, "run the program; ignored while busy"),
-            "abort": (1, 1, "end the program as soon as the memory has answered"),
+            "start": Field(0, 1, "run the program; ignored while busy"),
+            "abort": Field(1, 1, "end the program as soon as the memory has answered"),
         },
     ),
     "status": Register(
-        0x0C, "ro", "what it does", {"busy": (0, 1, "a program is running or being ended")}
+        0x0C, "ro", "what it does", {"busy": Field(0, 1, "a program is running or being ended")}
     ),
-    "interrupt_enable": Register(0x10, "rw", "events that raise the interrupt", _EVENTS),
-    "interrupt_status": Register(0x14, "w1c", "events since they were cleared", _EVENTS),
+    "interrupt_enable": Register(0x10, "rw", "events that raise the interrupt", EVENTS),
+    "interrupt_status": Register(0x14, "w1c", "events since they were cleared", EVENTS),
     "error": Register(
         0x18,
         "ro",
         "the fault that ended the last program",
         {
-            "code": (0, 8, "; ".join(f"{code}: {text}" for code, text in FAULTS.items())),
-            "word": (8, 8, "for codes 1 and 2, the number of the first word at fault"),
-            "layer": (16, 16, "layer in work, or the last one"),
+            "code": Field(
+                0, 8, "; ".join(f"{code}: {text}" for code, text in FAULTS.items()), True
+            ),
+            "word": Field(8, 8, "for codes 1 and 2, the number of the first word at fault"),
+            "layer": Field(16, 16, "layer in work, or the last one"),
         },
     ),
     "program": Register(0x1C, "rw", "address of the program in memory"),
-    "point": Register(0x20, "rw", "number of the operating point", {"number": (0, 8, "")}),
-    "layer": Register(0x24, "ro", "layer in work, or the last one", {"number": (0, 16, "")}),
+    "point": Register(
+        0x20, "rw", "operating point to run", {"number": Field(0, 8, "its number, from 0")}
+    ),
+    "layer": Register(
+        0x24, "ro", "layer in work, or the last one", {"number": Field(0, 16, "its number, from 0")}
+    ),
     **{
         f"{name}_{half}": Register(
-            COUNTERS_OFFSET + 8 * number + 4 * part, "ro", f"{text}, {half} half"
+            _COUNTERS_OFFSET + 8 * number + 4 * part, "ro", f"{text}, {half} half"
         )
         for number, (name, text) in enumerate(CORE_COUNTERS.items())
         for part, half in enumerate(("low", "high"))
     },
 }
-
-
-class RegisterBlock(wiring.Component):
-    """The AXI4-Lite side; takes a write every other cycle, and a read likewise.
-
-    Members
-    -------
-    s_axil_... : see `hw.core.axi`
-    irq : Out(1)
-        High while an enabled event is in `interrupt_status`.
-    start, abort : Out(1)
-        For one cycle each.
-    program, point : Out
-    busy, layer, error_code, error_word : In
-        What can be read.
-    done, error, aborted : In(1)
-        The events, for one cycle each.
-    counter : Out
-        Number of the counter that is read.
-    total : In(TOTAL_BITS)
-        That counter, in the same cycle.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            {
-                **lite_ports(),
-                "irq": Out(1),
-                "start": Out(1),
-                "abort": Out(1),
-                "program": Out(ADDRESS_BITS),
-                "point": Out(8),
-                "busy": In(1),
-                "layer": In(16),
-                "error_code": In(Fault),
-                "error_word": In(8),
-                "done": In(1),
-                "error": In(1),
-                "aborted": In(1),
-                "counter": Out(range(len(CORE_COUNTERS))),
-                "total": In(unsigned(TOTAL_BITS)),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        enable, status = Signal(len(_EVENTS)), Signal(len(_EVENTS))
-        m.d.comb += self.irq.eq((enable & status).any())
-
-        # Writes: address and data are taken together.
-        write = Signal()
-        m.d.comb += [
-            write.eq(self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid),
-            self.s_axil_awready.eq(write),
-            self.s_axil_wready.eq(write),
-        ]
-        m.d.sync += self.s_axil_bvalid.eq(write | (self.s_axil_bvalid & ~self.s_axil_bready))
-
-        def written(name: str):
-            """Whether all of a register is being written; parts of one are not taken."""
-            here = self.s_axil_awaddr[2:] == REGISTERS[name].offset >> 2
-            return write & here & self.s_axil_wstrb.all()
-
-        value = self.s_axil_wdata
-        m.d.comb += [
-            self.start.eq(written("control") & value[0]),
-            self.abort.eq(written("control") & value[1]),
-        ]
-        for name, target in (
-            ("interrupt_enable", enable),
-            ("program", self.program),
-            ("point", self.point),
-        ):
-            with m.If(written(name)):
-                m.d.sync += target.eq(value)
-        cleared = written("interrupt_status").replicate(len(_EVENTS)) & value
-        events = Cat(self.done, self.error, self.aborted)
-        m.d.sync += status.eq((status & ~cleared) | events)
-
-        # Reads.
-        readable = {
-            "id": ID,
-            "version": VERSION,
-            "status": self.busy,
-            "interrupt_enable": enable,
-            "interrupt_status": status,
-            "error": Cat(self.error_code, self.error_word, self.layer),
-            "program": self.program,
-            "point": self.point,
-            "layer": self.layer,
-        }
-        offset = self.s_axil_araddr
-        word = Signal(32)
-        m.d.comb += self.counter.eq(offset[3:7])
-        with m.Switch(offset[2:]):
-            for name, source in readable.items():
-                with m.Case(REGISTERS[name].offset >> 2):
-                    m.d.comb += word.eq(source)
-            for name in CORE_COUNTERS:
-                for part, half in enumerate(("low", "high")):
-                    with m.Case(REGISTERS[f"{name}_{half}"].offset >> 2):
-                        m.d.comb += word.eq(self.total.word_select(part, 32))
-        read = Signal()
-        m.d.comb += [
-            read.eq(self.s_axil_arvalid & ~self.s_axil_rvalid),
-            self.s_axil_arready.eq(read),
-        ]
-        m.d.sync += self.s_axil_rvalid.eq(read | (self.s_axil_rvalid & ~self.s_axil_rready))
-        with m.If(read):
-            m.d.sync += self.s_axil_rdata.eq(word)
-        return m
 
 
 def c_header() -> str:
@@ -252,18 +174,16 @@ def c_header() -> str:
         "/* Registers of the zapcore accelerator; generated by hw/contract/registers.py. */",
         "#ifndef ZAPCORE_H",
         "#define ZAPCORE_H",
-        "",
-        f"#define ZAPCORE_ID_VALUE 0x{ID:08X}u",
-        f"#define ZAPCORE_VERSION_VALUE {VERSION}u",
     ]
     for name, register in REGISTERS.items():
         macro = f"ZAPCORE_{name.upper()}"
         lines += ["", f"/* {register.access}: {register.text} */"]
         lines.append(f"#define {macro} 0x{register.offset:03X}u")
-        for part, (bit, bits, _) in register.fields.items():
-            mask = ((1 << bits) - 1) << bit
-            lines.append(f"#define {macro}_{part.upper()}_SHIFT {bit}")
-            lines.append(f"#define {macro}_{part.upper()}_MASK 0x{mask:08X}u")
+        if register.constant is not None:
+            lines.append(f"#define {macro}_VALUE 0x{register.constant:08X}u")
+        for part, bits in register.fields.items():
+            lines.append(f"#define {macro}_{part.upper()}_SHIFT {bits.bit}")
+            lines.append(f"#define {macro}_{part.upper()}_MASK 0x{bits.mask:08X}u")
     lines.append("")
     lines += [f"#define ZAPCORE_FAULT_{fault.name} {fault.value}u" for fault in Fault]
     return "\n".join([*lines, "", "#endif", ""])
@@ -281,7 +201,6 @@ def markdown() -> str:
         lines.append(
             f"| 0x{register.offset:03X} | {name} | {register.access} | | {register.text} |"
         )
-        for part, (bit, bits, text) in register.fields.items():
-            span = f"{bit + bits - 1}:{bit}" if bits > 1 else f"{bit}"
-            lines.append(f"| | {name}.{part} | | {span} | {text} |")
+        for part, bits in register.fields.items():
+            lines.append(f"| | {name}.{part} | | {bits.span} | {bits.text} |")
     return "\n".join([*lines, ""])

@@ -10,29 +10,15 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
+from hw.contract.bus import ADDRESS_BITS, BEATS_BITS, ID_BITS, LITE_ADDRESS_BITS
 from hw.contract.config import Config
 
 __all__ = [
-    "ADDRESS_BITS",
-    "BEATS_BITS",
-    "BURST",
-    "ID_BITS",
-    "LITE_ADDRESS_BITS",
     "Request",
     "lite_ports",
     "read_ports",
     "write_ports",
 ]
-
-ADDRESS_BITS = 32
-"""Memory is addressed in bytes; a core reaches 4 GiB."""
-LITE_ADDRESS_BITS = 12
-"""The registers fill a page of 4 KiB."""
-ID_BITS = 2
-BURST = 32
-"""Longest burst in beats; a power of two."""
-BEATS_BITS = 24
-"""Width of a request's length; more than the largest plane of an ofm or kernel that fits."""
 
 
 class Request(data.StructLayout):

@@ -26,9 +26,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import ceil_log2
 
+from hw.contract.bus import BURST
 from hw.contract.config import Config
-from hw.contract.registers import Fault, RegisterBlock
-from hw.core.axi import BURST, lite_ports, read_ports, write_ports
+from hw.contract.registers import Fault
+from hw.core.axi import lite_ports, read_ports, write_ports
+from hw.core.register_block import RegisterBlock
 from hw.core.sequencer import Sequencer
 
 __all__ = ["Core", "patience"]

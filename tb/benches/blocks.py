@@ -19,7 +19,7 @@ from cocotb.utils import get_sim_time
 from golden.pattern import FULL, MASKS, MAX_PERIOD, Pattern
 from hw.contract.config import Config
 from hw.layouts.descriptor import LayerDescriptor
-from hw.layouts.work import WorkItem
+from hw.layouts.pixels import PixelOrEnd
 from tb.benches.setup import PERIOD, values
 from tb.benches.streams import StreamSink, random_pause
 
@@ -199,7 +199,7 @@ async def collect(sink: StreamSink, count: int) -> list[int]:
 
 def work_items(config: Config, payloads: Sequence[int]) -> list[Any]:
     """Work items as (index, base) or END."""
-    layout = WorkItem(config)
+    layout = PixelOrEnd(config)
     items = [layout.from_bits(payload) for payload in payloads]
     return [END if item.end else (item.pixel.index, item.pixel.base) for item in items]
 

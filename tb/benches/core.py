@@ -137,9 +137,8 @@ class SimulatedBus:
             await self._edge
             cycles = _now() - begun
             assert cycles < _LONGEST, f"not done after {cycles} cycles"
-            layer = await self._read(REGISTERS["error"].offset)
-            first, bits, _ = REGISTERS["error"].fields["layer"]
-            write_progress(self._folder, layer >> first & (1 << bits) - 1, cycles)
+            error = await self._read(REGISTERS["error"].offset)
+            write_progress(self._folder, REGISTERS["error"].fields["layer"].of(error), cycles)
 
     async def _disturb(self, event: str) -> None:
         """Abort the program, start it once more, or reset core and bus."""
@@ -150,7 +149,7 @@ class SimulatedBus:
             await ClockCycles(self._dut.clk, _RESET_LATENCY, FallingEdge)
             raise CoreFault("reset")
         control = REGISTERS["control"]
-        await self._write(control.offset, 1 << control.fields[event][0])
+        await self._write(control.offset, control.fields[event].mask)
 
     async def _hand_over(self, *channels: str) -> None:
         """Transfer on channels that are taken in the same cycle."""

@@ -49,7 +49,7 @@ class Host:
         self.ifm = StreamSource(dut, "ifm")
         self.records = StreamSource(dut, "records", pause=self.load_pauses)
         self.residuals = StreamSource(dut, "residuals", pause=self.load_pauses)
-        self.edges = StreamSource(dut, "edges")  # none: a job is a whole map
+        self.halo = StreamSource(dut, "halo")  # none: a job is a whole map
         self.ofm = StreamSink(dut, "ofm", pause=self.ofm_pauses)
 
     async def idle(self) -> None:
@@ -64,7 +64,7 @@ class Host:
         address_bits = len(self.dut.ifm__payload) - 9 * lanes
         whole = (
             1 << lanes
-        ) - 1 << 8 * lanes  # all bytes of a word: see hw.engine.buffers.PartWrite
+        ) - 1 << 8 * lanes  # all bytes of a word: see hw.engine.buffers.MaskedWrite
         words = enumerate(to_words(job.ifm))
         self.ifm.send(address | (word | whole) << address_bits for address, word in words)
         await self.ifm.drained()

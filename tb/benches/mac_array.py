@@ -19,7 +19,7 @@ from golden import arithmetic
 from hw.contract.config import Config
 from hw.engine.mac_array import READ_LATENCY, TASKS_IN_FLIGHT, latency
 from hw.layouts.descriptor import LayerDescriptor
-from hw.layouts.work import Result, Tag, Task
+from hw.layouts.pixels import Result, Tag, Task
 from tb.benches.blocks import Orders, collect, now, require_equal, uneven_pauses
 from tb.benches.setup import start
 from tb.benches.streams import StreamSink, StreamSource

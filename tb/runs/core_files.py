@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler import files
+from compiler import program_files
 from compiler.program import Program
 
 __all__ = [
@@ -105,7 +105,7 @@ def write_runs(folder: Path, runs: Sequence[Run]) -> None:
     for run in runs:
         if id(run.program) not in saved:
             name = f"program{len(saved)}"
-            files.save(run.program, folder / name)
+            program_files.save(run.program, folder / name)
             saved[id(run.program)] = name
         order = {field.name: getattr(run, field.name) for field in fields(run)}
         del order["image"]
@@ -118,7 +118,7 @@ def write_runs(folder: Path, runs: Sequence[Run]) -> None:
 def read_runs(folder: Path) -> list[Run]:
     """The runs of a folder, in order; those of one program share it."""
     orders = json.loads((folder / "runs.json").read_text())
-    programs = {name: files.load(folder / name) for name in {o["program"] for o in orders}}
+    programs = {name: program_files.load(folder / name) for name in {o["program"] for o in orders}}
     with np.load(folder / "images.npz") as images:
         return [
             Run(**{**order, "program": programs[order["program"]]}, image=images[str(number)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,21 +12,36 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler.lower import Lowered, lower
+from compiler.layer_lowering import Lowered, lower
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
 from hw import verilog
 from hw.contract.config import Config
 from hw.layouts.descriptor import COUNTERS, CounterBlock
 from tb.runs.engine_files import Job, Outcome, read_outcomes, write_jobs
-from tb.runs.progress import watching
+from tb.runs.progress import Reporter, reporting, watching
 from tb.simulators import simulator
 from tb.simulators.simulator import Simulator
 
-__all__ = ["LINT", "VERILOG", "Check", "Layer", "build", "check", "difference", "run"]
+__all__ = [
+    "LINT",
+    "VERILOG",
+    "Check",
+    "Layer",
+    "build",
+    "check",
+    "difference",
+    "require_agreement",
+    "run",
+    "run_batches",
+    "run_on_each",
+]
 
 LINT = Path(verilog.__file__).with_name("lint.vlt")
 VERILOG = simulator.ROOT / "build" / "verilog"
+
+_BATCH = 10
+"""Layers of one simulation in `run_batches`."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +180,61 @@ def run(
             check(layer, outcome)
             for layer, outcome in zip(layers, read_outcomes(outcomes), strict=True)
         ]
+
+
+def run_on_each(
+    config: Config,
+    sims: Sequence[Simulator],
+    layers: Sequence[Layer],
+    report: Reporter,
+    *,
+    waves: bool = False,
+    seed: int = 1,
+) -> dict[Simulator, list[Check]]:
+    """Run `layers` on each simulator, all at the same time."""
+
+    def one(sim: Simulator) -> list[Check]:
+        report(f"{sim}: build", 0, 1)
+        built = build(config, sim, waves=waves)
+        report(f"{sim}: build", 1, 1)
+        return run(
+            built,
+            layers,
+            seed=seed,
+            on_progress=lambda done: report(f"{sim}: layers", done, len(layers)),
+        )
+
+    with ThreadPoolExecutor(len(sims)) as pool:
+        return dict(zip(sims, pool.map(one, sims), strict=True))
+
+
+def require_agreement(results: dict[Simulator, list[Check]]) -> None:
+    """Simulators must agree on every counter, cycles included, not only on what golden knows."""
+    reference, *others = results.items()
+    for sim, checks in others:
+        for ours, theirs in zip(reference[1], checks, strict=True):
+            if ours.counters != theirs.counters:
+                raise simulator.SimulationError(
+                    f"layer {ours.layer.conv.name!r}: {reference[0]} counts {ours.counters}, "
+                    f"{sim} {theirs.counters}"
+                )
+
+
+def run_batches(config: Config, sim: Simulator, layers: Sequence[Layer], seed: int) -> list[Check]:
+    """Run layers in simulations of a few each, two at a time."""
+    batches = [layers[i : i + _BATCH] for i in range(0, len(layers), _BATCH)]
+    done = [0] * len(batches)
+    built = build(config, sim)
+    with reporting() as report, ThreadPoolExecutor(2) as pool:
+
+        def one(number: int) -> list[Check]:
+            def progress(count: int) -> None:
+                done[number] = count
+                report(f"{sim}: random layers", sum(done), len(layers))
+
+            return run(built, batches[number], seed=seed + number, on_progress=progress)
+
+        return [check for checks in pool.map(one, range(len(batches))) for check in checks]
 
 
 def check(layer: Layer, outcome: Outcome) -> Check:

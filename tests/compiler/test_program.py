@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compiler import build, files
+from compiler import build, program_files
 from compiler.build import compile_bundle
 from compiler.driver import Accelerator, MemoryMapped
+from compiler.memory_layout import Allocator, Place
 from compiler.program import DENSE, Program
-from compiler.tensors import Allocator, Place
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.manifest import ConcatNode, ShortcutNode
@@ -29,8 +29,8 @@ from hw.contract.program import (
     header_words,
 )
 from hw.core.sequencer import STORED_BYTES
-from tb.random_networks import POINT, random_network
-from tests.hardware import STRIPS, TINY
+from tb.random.networks import POINT, random_network
+from tests.hw.small_configs import STRIPS, TINY
 
 
 @pytest.fixture(scope="module")
@@ -229,24 +229,71 @@ def test_the_allocator_uses_the_lowest_gap_that_fits() -> None:
 
 def test_a_program_reads_back_from_its_folder(bundles: list[Bundle], tmp_path: Path) -> None:
     program = compile_bundle(bundles[0], TINY, base=64)
-    files.save(program, tmp_path / "program")
-    assert files.load(tmp_path / "program") == program
-    files.save(compile_bundle(bundles[1], TINY), tmp_path / "program")
-    assert files.load(tmp_path / "program") != program
+    program_files.save(program, tmp_path / "program")
+    assert program_files.load(tmp_path / "program") == program
+    program_files.save(compile_bundle(bundles[1], TINY), tmp_path / "program")
+    assert program_files.load(tmp_path / "program") != program
 
 
 def test_what_is_no_program_is_refused(bundles: list[Bundle], tmp_path: Path) -> None:
     program = compile_bundle(bundles[0], TINY)
     (tmp_path / "mine").mkdir()
     with pytest.raises(UserError, match="exists and is not a program; choose another --out"):
-        files.save(program, tmp_path / "mine")
+        program_files.save(program, tmp_path / "mine")
     with pytest.raises(UserError, match=r"layout\.json: not found; write it with"):
-        files.load(tmp_path / "mine")
-    files.save(program, tmp_path / "program")
+        program_files.load(tmp_path / "mine")
+    program_files.save(program, tmp_path / "program")
     layout = tmp_path / "program" / "layout.json"
     layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": 99}))
     with pytest.raises(UserError, match=rf"layout\.json: not of version {VERSION}"):
-        files.load(tmp_path / "program")
+        program_files.load(tmp_path / "program")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("notes.txt", "precious"),
+        ("layout.json", '{"name": "app", "version": 4}'),
+        ("layout.json", "[]"),
+        ("layout.json", "{"),
+    ],
+)
+def test_a_folder_that_is_not_wholly_a_program_is_not_replaced(
+    file: str, content: str, bundles: list[Bundle], tmp_path: Path
+) -> None:
+    program = compile_bundle(bundles[0], TINY)
+    folder = tmp_path / "program"
+    program_files.save(program, folder)
+    (folder / file).write_text(content)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for refused in (
+        program_files.check_replaceable,
+        lambda folder: program_files.save(program, folder),
+    ):
+        with pytest.raises(UserError, match="exists and is not a program; choose another --out"):
+            refused(folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("field", ["layers", "tensors", "config"])
+def test_a_damaged_layout_is_refused_by_name(
+    field: str, bundles: list[Bundle], tmp_path: Path
+) -> None:
+    program = compile_bundle(bundles[0], TINY)
+    program_files.save(program, tmp_path / "program")
+    layout = tmp_path / "program" / "layout.json"
+    layout.write_text(json.dumps({**json.loads(layout.read_text()), field: {"a": 1}}))
+    with pytest.raises(UserError, match=r"layout\.json: damaged: .*; compile the bundle again"):
+        program_files.load(tmp_path / "program")
+
+
+def test_a_program_of_another_version_is_replaced(bundles: list[Bundle], tmp_path: Path) -> None:
+    program = compile_bundle(bundles[0], TINY)
+    program_files.save(program, tmp_path / "program")
+    layout = tmp_path / "program" / "layout.json"
+    layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": VERSION - 1}))
+    program_files.save(program, tmp_path / "program")
+    assert program_files.load(tmp_path / "program") == program
 
 
 @pytest.mark.parametrize("base", [-64, 32, 1 << 32])

@@ -9,13 +9,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from compiler.lower import Lowered, lower
+from compiler.layer_lowering import Lowered, lower
 from compiler.strips import HALO, Strip, cut, rows_of_both
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import MASKS
 from hw.contract.config import Config
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 PLAIN = Pool(name="", kernel=(1, 1), stride=(1, 1))
 

@@ -12,14 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from golden.bundle import MANIFEST, TENSORS, Bundle
+from golden.bundle import MANIFEST, TENSORS, Bundle, check_replaceable
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
 from quant import evaluate
-from quant.export import add_operating_point
+from quant.points.operating_points import add_operating_point
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import assert_refused, branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
@@ -116,7 +117,9 @@ MANIFEST_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), MANIFEST_FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "message"), MANIFEST_FAULTS, ids=[message for _, message in MANIFEST_FAULTS]
+)
 def test_faults_in_the_manifest_are_named(
     broken: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
@@ -142,7 +145,9 @@ def node(document: dict[str, Any], name: str) -> dict[str, Any]:
     return next(layer for layer in document["layers"] if layer["name"] == name)
 
 
-@pytest.mark.parametrize(("change", "message"), CONCAT_FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "message"), CONCAT_FAULTS, ids=[message for _, message in CONCAT_FAULTS]
+)
 def test_faults_in_a_concat_are_named(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
@@ -182,7 +187,9 @@ TENSOR_FAULTS: list[tuple[Callable[[dict[str, torch.Tensor]], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), TENSOR_FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "message"), TENSOR_FAULTS, ids=[message for _, message in TENSOR_FAULTS]
+)
 def test_faults_in_the_tensors_are_named(
     broken: Path, change: Callable[[dict[str, torch.Tensor]], object], message: str
 ) -> None:
@@ -198,6 +205,43 @@ def test_a_directory_that_is_no_bundle_is_not_replaced(whole: Path, tmp_path: Pa
     with pytest.raises(UserError, match="exists and is not a bundle"):
         Bundle.load(whole).save(tmp_path)
     assert (tmp_path / "mine").read_text() == "precious"
+
+
+WEB_APP = {"name": "app", "start_url": "/", "icons": []}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: (path / "notes.txt").write_text("precious"),
+        lambda path: (path / "old").mkdir(),
+        lambda path: (path / TENSORS).write_bytes(b"precious"),
+        lambda path: (path / TENSORS).unlink(),
+        lambda path: (path / MANIFEST).write_text(json.dumps(WEB_APP)),
+        lambda path: (path / MANIFEST).write_text(json.dumps({"schema_version": 1, **WEB_APP})),
+        lambda path: (path / MANIFEST).write_text("[]"),
+        lambda path: (path / MANIFEST).write_text("{"),
+        lambda path: change_manifest(path, lambda document: document.update(surprise=1)),
+        lambda path: change_manifest(path, lambda document: document.pop("activations")),
+    ],
+)
+def test_a_folder_that_is_not_wholly_a_bundle_is_not_replaced(
+    broken: Path, whole: Path, change: Callable[[Path], object]
+) -> None:
+    change(broken)
+    before = {path: path.read_bytes() for path in broken.iterdir() if path.is_file()}
+    for refused in (check_replaceable, Bundle.load(whole).save):
+        with pytest.raises(UserError, match="exists and is not a bundle; choose another --out"):
+            refused(broken)
+    assert {path: path.read_bytes() for path in broken.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("version", [1, 2, 99])
+def test_a_bundle_of_any_version_is_replaced(broken: Path, whole: Path, version: int) -> None:
+    change_manifest(broken, lambda document: document.update(schema_version=version))
+    check_replaceable(broken)
+    Bundle.load(whole).save(broken)
+    assert Bundle.load(broken).manifest == Bundle.load(whole).manifest
 
 
 def test_a_bundle_that_is_not_valid_is_not_written(whole: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hw.contract.config import PRESETS, Config
 from hw.layouts.descriptor import ChannelRecord
 from tb.runs.engine import LINT
 from tb.simulators import simulator, toolchain
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 SMALLEST = Config(
     name="smallest",

@@ -22,11 +22,11 @@ from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words
 from hw.contract.registers import CORE_COUNTERS
 from hw.core.core import patience
 from tb import sim_full
-from tb.random_networks import POINT, random_image, random_network, random_runs
+from tb.random.networks import POINT, random_image, random_network, random_runs
 from tb.runs import core
 from tb.runs.core_files import Outcome, Run
 from tb.simulators.toolchain import SIMULATORS, Simulator
-from tests.hardware import STRIPS, TINY
+from tests.hw.small_configs import STRIPS, TINY
 
 EVERYWHERE = (0, 0xFFFF_FFFF)
 """A range of all addresses."""

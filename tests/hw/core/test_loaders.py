@@ -1,6 +1,7 @@
 """Ifm and residual loaders: from tensors as they lie in memory to what the engine wants to see.
 
-The words that `compiler.lower` packs for a host that fills the buffers itself are the reference.
+The words that `compiler.layer_lowering` packs for a host that fills the buffers itself are the
+reference.
 """
 
 import random
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from compiler.tensors import Place
-from compiler.tiles import ifm_words, residual_words
+from compiler.memory_layout import Place
+from compiler.tile_words import ifm_words, residual_words
 from hw.contract.config import Config
 from hw.core.ifm_loader import IfmLoader
 from hw.core.residual_loader import ResidualLoader
-from tb.random_layers import CORNERS, random_layer
-from tests.hardware import TINY, get, pauses, put, simulate, to_words
+from tb.random.draws import CORNERS
+from tb.random.layers import random_layer
+from tests.hw.amaranth_testbench import get, pauses, put, simulate, to_words
+from tests.hw.small_configs import TINY
 
 WIDE = replace(TINY, name="wide", lanes=64, group=8)
 

@@ -11,10 +11,11 @@ import pytest
 
 from hw.engine.engine import LayerEngine
 from hw.layouts.descriptor import COUNTERS
-from tb.random_layers import random_layer
+from tb.random.layers import random_layer
 from tb.runs.engine import Check, Layer, check
 from tb.runs.engine_files import Outcome
-from tests.hardware import TINY, Resettable, get, pauses, put, simulate, to_words
+from tests.hw.amaranth_testbench import Resettable, get, pauses, put, simulate, to_words
+from tests.hw.small_configs import TINY
 
 
 class Host:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from hw.engine.ofm_banks import OfmBanks
-from tb.random_layers import random_layer
+from tb.random.layers import random_layer
 from tb.runs.engine import Layer
-from tests.hardware import TINY, get, pauses, simulate
+from tests.hw.amaranth_testbench import get, pauses, simulate
+from tests.hw.small_configs import TINY
 
 
 async def fill(context: Any, dut: OfmBanks, bank: int, group: np.ndarray) -> None:

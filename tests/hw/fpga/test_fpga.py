@@ -17,7 +17,7 @@ from hw.fpga.ecp5 import DEVICES, Use
 from hw.fpga.floorplan import floorplan
 from hw.fpga.report import Result, modules_of, refuse_misfit
 from tb.simulators.simulator import ROOT
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 PREDICTOR = "core.sequencer.datapath.engine.predictor"
 CELLS = {

@@ -1,7 +1,7 @@
 """Lowers one convolution: descriptors of its tiles, and its record stream.
 
 A layer is one tile where the buffers hold it, else one for each of its strips; where more of them
-take less time is for others to say (`compiler.fastest`).
+take less time is for others to say (`compiler.cut_search`).
 
 A word of the ifm buffer holds V input channels of one pixel. Where a pixel has few channels, a word
 holds a patch of `pack` neighbouring pixels instead, and one step of the kernel covers as many of

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from hw.layouts.work import Grouper
-from tests.hardware import TINY, get, pauses, put, simulate
+from hw.engine.compactor import Compactor
+from tests.hw.amaranth_testbench import get, pauses, put, simulate
+from tests.hw.small_configs import TINY
 
 Pixel = dict[str, int]
 
@@ -49,17 +50,17 @@ def test_groups_hold_every_pixel_in_order_under_any_pauses(pes: int) -> None:
         for length in [0, 0, 1, pes, pes + 1, 2 * pes, *(rng.randint(0, 30) for _ in range(30))]
     ]
     expected = groups_of(channels, pes)
-    dut = Grouper(replace(TINY, pes=pes))
+    dut = Compactor(replace(TINY, pes=pes))
 
     async def send(context: Any) -> None:
         await put(context, dut.items, items_of(channels), pauses(1))
 
     async def check(context: Any) -> None:
-        received = await get(context, dut.groups, len(expected), pauses(2))
+        received = await get(context, dut.vectors, len(expected), pauses(2))
         assert [read(group) for group in received] == expected
-        context.set(dut.groups.ready, 1)
+        context.set(dut.vectors.ready, 1)
         for _ in range(5):
-            _, _, valid = await context.tick().sample(dut.groups.valid)
+            _, _, valid = await context.tick().sample(dut.vectors.valid)
             assert not valid
 
     simulate(dut, send, check)
@@ -76,13 +77,13 @@ def test_without_compaction_a_group_holds_what_is_left_of_p_neighbours(pes: int)
     for pixels in channels:
         blocks = [list(block) for _, block in groupby(pixels, lambda p: p["index"] // pes)] or [[]]
         expected += [(block, False) for block in blocks[:-1]] + [(blocks[-1], True)]
-    dut = Grouper(replace(TINY, pes=pes, compact=False))
+    dut = Compactor(replace(TINY, pes=pes, compact=False))
 
     async def send(context: Any) -> None:
         await put(context, dut.items, items_of(channels), pauses(1))
 
     async def check(context: Any) -> None:
-        received = await get(context, dut.groups, len(expected), pauses(2))
+        received = await get(context, dut.vectors, len(expected), pauses(2))
         assert [read(group) for group in received] == expected
 
     simulate(dut, send, check)
@@ -90,10 +91,10 @@ def test_without_compaction_a_group_holds_what_is_left_of_p_neighbours(pes: int)
 
 @pytest.mark.parametrize("pes", [1, 2, 8])
 def test_a_pixel_is_taken_every_cycle_if_groups_are(pes: int) -> None:
-    dut = Grouper(replace(TINY, pes=pes))
+    dut = Compactor(replace(TINY, pes=pes))
 
     async def send(context: Any) -> None:
-        context.set(dut.groups.ready, 1)
+        context.set(dut.vectors.ready, 1)
         context.set(dut.items.valid, 1)
         for number in range(40):
             context.set(dut.items.payload.end, number % 7 == 6)

@@ -1,4 +1,4 @@
-"""A memory behind an AXI4 port in Amaranth's simulator, as slow and uneven as AXI lets it be."""
+"""A memory behind an AXI4 port in Amaranth's simulator, with random pauses on every channel."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Memory"]
+__all__ = ["AxiMemory"]
 
 
-class Memory:
-    """Answers bursts of beats of `beat` bytes in order.
+class AxiMemory:
+    """Answer bursts of beats of `beat` bytes in order.
 
-    Addresses in `errors` answer with an error. `reads` and `writes` note (address, beats) of every
-    burst. Fails where a burst crosses 4 KiB or a beat is misplaced.
+    Addresses in `errors` answer with an error. `reads` and `writes` hold (address, beats) of every
+    burst so far. An assertion fails where a burst crosses 4 KiB or a beat is misplaced.
     """
 
     def __init__(self, dut: Any, data: bytes, beat: int, seed: int = 1) -> None:
@@ -43,7 +43,7 @@ class Memory:
             yield from (self._rng.random() < share for _ in range(self._rng.randint(5, 60)))
 
     async def serve_reads(self, context: Any) -> None:
-        """A background testbench."""
+        """Answer reads for ever; run it as a background testbench."""
         dut = self.dut
         pause_ar, pause_r = self._pauses(), self._pauses()
         beats: deque[tuple[int, int, bool]] = deque()
@@ -71,7 +71,7 @@ class Memory:
             await context.tick()
 
     async def serve_writes(self, context: Any) -> None:
-        """A background testbench."""
+        """Answer writes for ever; run it as a background testbench."""
         dut = self.dut
         pause_aw, pause_w, pause_b = self._pauses(), self._pauses(), self._pauses()
         bursts: deque[tuple[int, int]] = deque()

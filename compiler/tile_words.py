@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compiler.lower import Lowered, Tile
+from compiler.layer_lowering import Lowered, Tile
+from compiler.memory_layout import Place
 from compiler.strips import Strip
-from compiler.tensors import Place
 from golden.layers import Conv
 
 __all__ = ["edge_bytes", "edge_words", "engine_words", "ifm_words", "ofm_words", "residual_words"]

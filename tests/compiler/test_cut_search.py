@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from compiler.fastest import estimated_cycles, lower_fastest
-from compiler.lower import Lowered, cuts, lower
+from compiler.cut_search import estimated_cycles, lower_fastest
+from compiler.layer_lowering import Lowered, cuts, lower
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import MASKS
 from hw.contract.config import PRESETS, Config
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 DEFAULT = PRESETS["default"]
 

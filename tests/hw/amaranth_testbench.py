@@ -1,37 +1,20 @@
-"""What the tests of the hardware share: a small configuration, and Amaranth's simulator.
+"""Testbenches for Amaranth's own simulator: running them, and sending and receiving on streams.
 
-A testbench is an async function of a simulator's context, as `amaranth.sim.Simulator` takes it.
+A testbench is an async function that takes the simulator's context, as `amaranth.sim.Simulator`
+expects.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 from amaranth.sim import Simulator
 
-from hw.contract.config import Config
-
-__all__ = ["STRIPS", "TINY", "Resettable", "get", "pauses", "put", "simulate", "to_words"]
-
-TINY = Config(
-    name="tiny",
-    pes=2,
-    lanes=8,
-    group=4,
-    ifm_words=512,
-    weight_words=256,
-    ofm_words=128,
-    row_pixels=32,
-    bus_bits=32,
-)
-
-STRIPS = replace(TINY, name="strips", ifm_words=128, ofm_words=64)
-"""As `TINY`, with so little room that most layers are cut into strips."""
+__all__ = ["Resettable", "Testbench", "get", "pauses", "put", "simulate", "to_words"]
 
 Testbench = Callable[[Any], Coroutine[Any, Any, None]]
 
@@ -59,7 +42,7 @@ def simulate(
 ) -> None:
     """Run testbenches until all have returned; fail if that takes more than `deadline` cycles.
 
-    Those in the background go on as long as the others do.
+    Background testbenches run for as long as the others do.
     """
 
     simulator = Simulator(design)
@@ -68,14 +51,14 @@ def simulate(
         simulator.add_testbench(testbench)
     for testbench in background:
         simulator.add_testbench(testbench, background=True)
-    for _ in range(2 * deadline):  # an edge each
+    for _ in range(2 * deadline):  # two clock edges a cycle
         if not simulator.advance():
             return
     raise AssertionError(f"not done after {deadline} cycles")
 
 
 def pauses(seed: int) -> Iterator[bool]:
-    """Endless decisions whether to pause for a cycle; long runs of either sort are among them."""
+    """Yield for ever whether to pause for a cycle; there are long runs of both answers."""
     rng = random.Random(seed)
     while True:
         share = rng.choice([0.0, 0.5, 0.95])
@@ -83,7 +66,7 @@ def pauses(seed: int) -> Iterator[bool]:
 
 
 async def put(context: Any, port: Any, payloads: Iterable[Any], pause: Iterator[bool]) -> None:
-    """Send payloads into a stream, some cycles without any between them."""
+    """Send payloads into a stream, with pauses between them."""
     for payload in payloads:
         while next(pause):
             await context.tick()
@@ -94,7 +77,7 @@ async def put(context: Any, port: Any, payloads: Iterable[Any], pause: Iterator[
 
 
 async def get(context: Any, port: Any, count: int, pause: Iterator[bool]) -> list[Any]:
-    """Take `count` payloads from a stream, pausing now and then."""
+    """Take `count` payloads from a stream, with pauses between them."""
     taken: list[Any] = []
     while len(taken) < count:
         context.set(port.ready, not next(pause))
@@ -106,5 +89,5 @@ async def get(context: Any, port: Any, count: int, pause: Iterator[bool]) -> lis
 
 
 def to_words(rows: np.ndarray) -> list[int]:
-    """Bytes (words, n) as one number for each word, the first byte lowest."""
+    """Pack bytes (words, n) into one number for each word, the first byte lowest."""
     return [int.from_bytes(row.tobytes(), "little") for row in rows.astype(np.uint8)]

@@ -10,9 +10,9 @@ from functools import partial
 from math import inf
 
 from compiler.cycles import TileCycles, tile_cycles
-from compiler.lower import Lowered, cuts, lower
-from compiler.tensors import Place
-from compiler.tiles import engine_words, ifm_words, ofm_words
+from compiler.layer_lowering import Lowered, cuts, lower
+from compiler.memory_layout import Place
+from compiler.tile_words import engine_words, ifm_words, ofm_words
 from golden.layers import Conv, Pool, Predictor
 from hw.contract.config import Config
 
@@ -37,7 +37,7 @@ def lower_fastest(
     predictor: Predictor | None = None,
     pool: Pool | None = None,
 ) -> Lowered:
-    """As `compiler.lower.lower`, in the way that takes the fewest cycles.
+    """As `compiler.layer_lowering.lower`, in the way that takes the fewest cycles.
 
     Of ways that are as good as that, in the fewest strips.
     """

@@ -1,0 +1,128 @@
+"""Register block: the hardware of the registers that `hw.contract.registers` describes."""
+
+from amaranth import Cat, Module, Signal
+from amaranth.hdl import unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.contract.bus import ADDRESS_BITS
+from hw.contract.registers import CORE_COUNTERS, EVENTS, REGISTERS, TOTAL_BITS
+from hw.core.axi import lite_ports
+
+__all__ = ["FAULT_BITS", "RegisterBlock"]
+
+FAULT_BITS = REGISTERS["error"].fields["code"].bits
+"""Width of a `Fault`."""
+
+
+class RegisterBlock(wiring.Component):
+    """The AXI4-Lite side; takes a write every other cycle, and a read likewise.
+
+    Members
+    -------
+    s_axil_... : see `hw.core.axi`
+    irq : Out(1)
+        High while an enabled event is in `interrupt_status`.
+    start, abort : Out(1)
+        For one cycle each.
+    program, point : Out
+    busy, layer, error_code, error_word : In
+        What can be read.
+    done, error, aborted : In(1)
+        The events, for one cycle each.
+    counter : Out
+        Number of the counter that is read.
+    total : In(TOTAL_BITS)
+        That counter, in the same cycle.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                **lite_ports(),
+                "irq": Out(1),
+                "start": Out(1),
+                "abort": Out(1),
+                "program": Out(ADDRESS_BITS),
+                "point": Out(8),
+                "busy": In(1),
+                "layer": In(16),
+                "error_code": In(FAULT_BITS),
+                "error_word": In(8),
+                "done": In(1),
+                "error": In(1),
+                "aborted": In(1),
+                "counter": Out(range(len(CORE_COUNTERS))),
+                "total": In(unsigned(TOTAL_BITS)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        enable, status = Signal(len(EVENTS)), Signal(len(EVENTS))
+        m.d.comb += self.irq.eq((enable & status).any())
+
+        # Writes: address and data are taken together.
+        write = Signal()
+        m.d.comb += [
+            write.eq(self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid),
+            self.s_axil_awready.eq(write),
+            self.s_axil_wready.eq(write),
+        ]
+        m.d.sync += self.s_axil_bvalid.eq(write | (self.s_axil_bvalid & ~self.s_axil_bready))
+
+        def written(name: str):
+            """Whether all of a register is being written; parts of one are not taken."""
+            here = self.s_axil_awaddr[2:] == REGISTERS[name].offset >> 2
+            return write & here & self.s_axil_wstrb.all()
+
+        value = self.s_axil_wdata
+        m.d.comb += [
+            self.start.eq(written("control") & value[0]),
+            self.abort.eq(written("control") & value[1]),
+        ]
+        for name, target in (
+            ("interrupt_enable", enable),
+            ("program", self.program),
+            ("point", self.point),
+        ):
+            with m.If(written(name)):
+                m.d.sync += target.eq(value)
+        cleared = written("interrupt_status").replicate(len(EVENTS)) & value
+        events = Cat(self.done, self.error, self.aborted)
+        m.d.sync += status.eq((status & ~cleared) | events)
+
+        # Reads.
+        readable = {
+            name: register.constant
+            for name, register in REGISTERS.items()
+            if register.constant is not None
+        } | {
+            "status": self.busy,
+            "interrupt_enable": enable,
+            "interrupt_status": status,
+            "error": Cat(self.error_code, self.error_word, self.layer),
+            "program": self.program,
+            "point": self.point,
+            "layer": self.layer,
+        }
+        offset = self.s_axil_araddr
+        word = Signal(32)
+        m.d.comb += self.counter.eq(offset[3:7])
+        with m.Switch(offset[2:]):
+            for name, source in readable.items():
+                with m.Case(REGISTERS[name].offset >> 2):
+                    m.d.comb += word.eq(source)
+            for name in CORE_COUNTERS:
+                for part, half in enumerate(("low", "high")):
+                    with m.Case(REGISTERS[f"{name}_{half}"].offset >> 2):
+                        m.d.comb += word.eq(self.total.word_select(part, 32))
+        read = Signal()
+        m.d.comb += [
+            read.eq(self.s_axil_arvalid & ~self.s_axil_rvalid),
+            self.s_axil_arready.eq(read),
+        ]
+        m.d.sync += self.s_axil_rvalid.eq(read | (self.s_axil_rvalid & ~self.s_axil_rready))
+        with m.If(read):
+            m.d.sync += self.s_axil_rdata.eq(word)
+        return m
