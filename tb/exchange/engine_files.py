@@ -11,11 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Job", "Outcome", "read_jobs", "read_outcomes", "write_jobs", "write_outcomes"]
+__all__ = [
+    "Outcome",
+    "Stimulus",
+    "read_outcomes",
+    "read_stimuli",
+    "write_outcomes",
+    "write_stimuli",
+]
 
 
 @dataclass(frozen=True)
-class Job:
+class Stimulus:
     """One layer.
 
     Parameters
@@ -43,31 +50,31 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the engine made of a job: ofm uint8 (words, G), and the counters as one number."""
+    """What the engine made of a stimulus: ofm uint8 (words, G), and the counters as one number."""
 
     ofm: np.ndarray
     counters: int
 
 
-def write_jobs(path: Path, jobs: list[Job]) -> None:
-    """Write jobs for `read_jobs`."""
+def write_stimuli(path: Path, stimuli: list[Stimulus]) -> None:
+    """Write stimuli for `read_stimuli`."""
     arrays: dict[str, np.ndarray] = {}
-    for number, job in enumerate(jobs):
-        arrays[f"{number}.descriptor"] = _to_array(job.descriptor)
-        arrays[f"{number}.ifm"] = job.ifm
-        arrays[f"{number}.records"] = job.records
-        arrays[f"{number}.residuals"] = job.residuals
-        arrays[f"{number}.ofm_words"] = np.array(job.ofm_words)
-        arrays[f"{number}.pauses"] = np.array(job.pauses)
+    for number, stimulus in enumerate(stimuli):
+        arrays[f"{number}.descriptor"] = _to_array(stimulus.descriptor)
+        arrays[f"{number}.ifm"] = stimulus.ifm
+        arrays[f"{number}.records"] = stimulus.records
+        arrays[f"{number}.residuals"] = stimulus.residuals
+        arrays[f"{number}.ofm_words"] = np.array(stimulus.ofm_words)
+        arrays[f"{number}.pauses"] = np.array(stimulus.pauses)
     np.savez(path, allow_pickle=False, **arrays)
 
 
-def read_jobs(path: Path) -> list[Job]:
-    """The jobs of a file, in order."""
+def read_stimuli(path: Path) -> list[Stimulus]:
+    """The stimuli of a file, in order."""
     with np.load(path) as arrays:
         count = sum(name.endswith(".descriptor") for name in arrays.files)
         return [
-            Job(
+            Stimulus(
                 descriptor=_to_int(arrays[f"{number}.descriptor"]),
                 ifm=arrays[f"{number}.ifm"],
                 records=arrays[f"{number}.records"],

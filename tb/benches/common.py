@@ -1,4 +1,4 @@
-"""What every cocotb bench starts with: its orders, a clock, a reset.
+"""What every cocotb bench starts with: its settings, a clock, a reset.
 
 Amaranth's emitted Verilog calls the two signals of its ``sync`` domain ``clk`` and ``rst``.
 """

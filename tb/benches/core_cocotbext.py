@@ -1,6 +1,6 @@
 """cocotb bench of the bare core between cocotbext-axi's models: an independent judge of its ports.
 
-Values: `runs` (a folder of `tb.runs.core_files`). Of a run, `latency` has no meaning here; `stall`
+Values: `runs` (a folder of `tb.exchange.core_files`). Of a run, `latency` has no meaning here; `stall`
 is the share of cycles in which each channel of the models pauses.
 """
 
@@ -14,16 +14,16 @@ from cocotb.task import bridge, resume
 from cocotb.triggers import RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
+from tb.benches.common import PERIOD, start, values
 from tb.benches.core import run_all
-from tb.benches.setup import PERIOD, start, values
 from tb.benches.streams import random_pause
-from tb.runs.core_files import Run, read_runs
+from tb.exchange.core_files import Run, read_runs
 
 _LONGEST = 10_000_000
 """Cycles after which a run is given up."""
 
 
-class JudgedBus:
+class CocotbextBus:
     """The driver's transport by cocotbext-axi's register master and memory."""
 
     def __init__(self, dut: Any, size: int) -> None:
@@ -71,8 +71,8 @@ class JudgedBus:
 @cocotb.test()
 async def run_programs(dut: Any) -> None:
     """Every run, one after another."""
-    orders = values()
-    runs = read_runs(Path(orders["runs"]))
-    bus = JudgedBus(dut, max(run.program.end for run in runs))
+    settings = values()
+    runs = read_runs(Path(settings["runs"]))
+    bus = CocotbextBus(dut, max(run.program.end for run in runs))
     await start(dut)
-    await bridge(run_all)(bus, runs, Path(orders["runs"]))
+    await bridge(run_all)(bus, runs, Path(settings["runs"]))

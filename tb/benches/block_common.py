@@ -1,4 +1,4 @@
-"""What the block benches share: their orders, uneven pauses, random maps, and the comparison.
+"""What the block benches share: their settings, uneven pauses, random maps, and the comparison.
 
 A block bench is given `{"config": the fields of a Config, "seed": ..., "count": how much to try}`.
 """
@@ -20,10 +20,19 @@ from golden.pattern import FULL, MASKS, MAX_PERIOD, Pattern
 from hw.contract.config import Config
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import PixelOrEnd
-from tb.benches.setup import PERIOD, values
+from tb.benches.common import PERIOD, values
 from tb.benches.streams import StreamSink, random_pause
 
-__all__ = ["END", "Map", "Orders", "collect", "now", "require_equal", "uneven_pauses", "work_items"]
+__all__ = [
+    "END",
+    "BlockSettings",
+    "Map",
+    "collect",
+    "now",
+    "require_equal",
+    "uneven_pauses",
+    "work_items",
+]
 
 END = "end"
 """Stands for an item that carries no pixel."""
@@ -33,7 +42,7 @@ _PATIENCE = 50_000
 
 
 @dataclass(frozen=True)
-class Orders:
+class BlockSettings:
     """What a block bench is to do."""
 
     config: Config
@@ -41,7 +50,7 @@ class Orders:
     count: int
 
     @classmethod
-    def read(cls) -> Orders:
+    def read(cls) -> BlockSettings:
         """Those of this run; the seed goes to the log."""
         given = values()
         cocotb.log.info("seed %d, %d to try, %s", given["seed"], given["count"], given["config"])
