@@ -62,9 +62,8 @@ def _exported(module: nn.Module, shape: tuple[int, int, int]) -> ExportedProgram
     name = type(module).__name__
     images = torch.zeros(_IMAGES, *shape, dtype=_dtype(module))
     device = next(module.parameters(), images).device
-    noisy = logging.getLogger("torch.export")
-    level = noisy.level
-    noisy.setLevel(logging.CRITICAL)
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # the error that it raises says the same
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -77,7 +76,7 @@ def _exported(module: nn.Module, shape: tuple[int, int, int]) -> ExportedProgram
             " to follow its forward"
         ) from None
     finally:
-        noisy.setLevel(level)
+        logging.disable(level)
 
 
 def _dtype(module: nn.Module) -> torch.dtype:
