@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler.layer_lowering import Lowered, lower
+from compiler.layer_lowering import LoweredLayer, lower_layer
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
 from hw import verilog
 from hw.contract.config import Config
-from hw.layouts.descriptor import COUNTERS, CounterBlock
+from hw.contract.counters import ENGINE_COUNTERS
+from hw.layouts.descriptor import CounterBlock, LayerDescriptor
 from tb.runs.engine_files import Job, Outcome, read_outcomes, write_jobs
 from tb.runs.progress import Reporter, reporting, watching
 from tb.simulators import simulator
@@ -54,7 +55,7 @@ class Layer:
     conv: Conv
     ifm: Tensor
     predictor: Predictor | None
-    lowered: Lowered
+    lowered: LoweredLayer
     expected: ConvResult
     residual: Tensor | None = None
     pool: Pool | None = None
@@ -77,7 +78,7 @@ class Layer:
         """Lower the layer and run golden. Raises UserError where it is no single tile."""
         channels, height, width = ifm.shape
         shape = (channels, height, width)
-        lowered = lower(
+        lowered = lower_layer(
             config,
             layer,
             shape,
@@ -106,11 +107,12 @@ class Layer:
         """What the bench is told."""
         group = self.lowered.config.group
         groups = -(-self.lowered.fields["channels"] // group)
+        layout = LayerDescriptor(self.lowered.config)
         residuals = np.empty((0, group), np.uint8)
         if self.residual is not None:
             residuals = self.lowered.pack_residual(self.residual)
         return Job(
-            descriptor=self.lowered.descriptor,
+            descriptor=layout.const(self.lowered.fields).as_bits(),
             ifm=self.lowered.pack_ifm(self.ifm),
             records=self.lowered.records,
             residuals=residuals,
@@ -243,7 +245,9 @@ def check(layer: Layer, outcome: Outcome) -> Check:
     actual = layer.lowered.unpack_ofm(outcome.ofm)
     counters = {
         name: int(value)
-        for name, value in ((n, CounterBlock().from_bits(outcome.counters)[n]) for n in COUNTERS)
+        for name, value in (
+            (n, CounterBlock().from_bits(outcome.counters)[n]) for n in ENGINE_COUNTERS
+        )
     }
     different, mismatch = difference(
         layer.conv.name, actual, expected, counters, layer.expected.counters
