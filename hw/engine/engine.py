@@ -21,6 +21,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.contract.config import Config
+from hw.contract.counters import ENGINE_COUNTERS
+from hw.contract.timing import VALUE_QUEUE
 from hw.engine.buffers import IfmBuffer, MaskedWrite, WeightBuffer
 from hw.engine.compactor import Compactor
 from hw.engine.mac_array import MacArray
@@ -29,17 +31,13 @@ from hw.engine.pattern_scheduler import PatternScheduler
 from hw.engine.record_loader import RECORD_SLOTS, RecordLoader
 from hw.engine.requantiser import Requantiser
 from hw.engine.residual_banks import ResidualBanks
-from hw.layouts.descriptor import COUNTERS, CounterBlock, LayerDescriptor
+from hw.layouts.descriptor import CounterBlock, LayerDescriptor
 from hw.layouts.pixels import PixelVector
 from hw.lib.pipeline import delayed
 from hw.lib.queue import memory_queue
 from hw.predictor.predictor import Predictor
 
-__all__ = ["VALUES", "LayerEngine"]
-
-VALUES = 512
-"""Activations that may wait before the predictor while it ends the channel before and goes through
-the rows restored to theirs."""
+__all__ = ["LayerEngine"]
 
 
 class LayerEngine(wiring.Component):
@@ -175,7 +173,7 @@ class LayerEngine(wiring.Component):
         halo_ready = Signal(range(3))
         open_groups = Signal(range(3))
         in_flight = [Signal(8, name=f"in_flight_{parity}") for parity in range(2)]
-        room = Signal(range(VALUES + 1), init=VALUES)
+        room = Signal(range(VALUE_QUEUE + 1), init=VALUE_QUEUE)
         zap = Signal()
 
         # The choice: survivors first. Groups without pixels only tell that a channel has ended.
@@ -293,7 +291,7 @@ class LayerEngine(wiring.Component):
         skipped = Signal()
         if config.predictor:
             m.submodules.predictor = predictor = Predictor(config)
-            m.submodules.values = values = memory_queue(width=8, words=VALUES)
+            m.submodules.values = values = memory_queue(width=8, words=VALUE_QUEUE)
             unscored = Signal(range(RECORD_SLOTS + 1))
             slot = Signal(range(RECORD_SLOTS))
             taken = predictor.records.valid & predictor.records.ready
@@ -360,7 +358,7 @@ class LayerEngine(wiring.Component):
             "kept": kept,
             "skipped": skipped,
         }
-        assert events.keys() == COUNTERS.keys()
+        assert events.keys() == ENGINE_COUNTERS.keys()
         for name, event in events.items():
             counter = self.counters[name]
             m.d.sync += counter.eq(counter + delayed(m, Mux(running, event, 0), 1))

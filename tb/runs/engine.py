@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler.layer_lowering import Lowered, lower
+from compiler.layer_lowering import LoweredLayer, lower_layer
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
 from hw import verilog
 from hw.contract.config import Config
-from hw.layouts.descriptor import COUNTERS, CounterBlock
+from hw.contract.counters import ENGINE_COUNTERS
+from hw.layouts.descriptor import CounterBlock, LayerDescriptor
 from quant.runtime.progress import Reporter, reporting
 from tb.exchange.engine_files import Outcome, Stimulus, read_outcomes, write_stimuli
 from tb.paths import VERILOG
@@ -56,7 +57,7 @@ class EngineLayer:
     conv: Conv
     ifm: Tensor
     predictor: Predictor | None
-    lowered: Lowered
+    lowered: LoweredLayer
     expected: ConvResult
     residual: Tensor | None = None
     pool: Pool | None = None
@@ -79,7 +80,7 @@ class EngineLayer:
         """Lower the layer and run golden. Raises UserError where it is no single tile."""
         channels, height, width = ifm.shape
         shape = (channels, height, width)
-        lowered = lower(
+        lowered = lower_layer(
             config,
             layer,
             shape,
@@ -108,11 +109,12 @@ class EngineLayer:
         """What the bench is told."""
         group = self.lowered.config.group
         groups = -(-self.lowered.fields["channels"] // group)
+        layout = LayerDescriptor(self.lowered.config)
         residuals = np.empty((0, group), np.uint8)
         if self.residual is not None:
             residuals = self.lowered.pack_residual(self.residual)
         return Stimulus(
-            descriptor=self.lowered.descriptor,
+            descriptor=layout.const(self.lowered.fields).as_bits(),
             ifm=self.lowered.pack_ifm(self.ifm),
             records=self.lowered.records,
             residuals=residuals,
@@ -251,7 +253,9 @@ def check(layer: EngineLayer, outcome: Outcome) -> Check:
     actual = layer.lowered.unpack_ofm(outcome.ofm)
     counters = {
         name: int(value)
-        for name, value in ((n, CounterBlock().from_bits(outcome.counters)[n]) for n in COUNTERS)
+        for name, value in (
+            (n, CounterBlock().from_bits(outcome.counters)[n]) for n in ENGINE_COUNTERS
+        )
     }
     different, mismatch = difference(
         layer.conv.name, actual, expected, counters, layer.expected.counters
