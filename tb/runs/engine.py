@@ -14,7 +14,7 @@ from torch import Tensor
 from compiler.layer_lowering import Lowered, lower
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
-from hw import verilog
+from hw import verilog_output
 from hw.contract.config import Config
 from hw.layouts.descriptor import COUNTERS, CounterBlock
 from tb.runs.engine_files import Job, Outcome, read_outcomes, write_jobs
@@ -24,7 +24,7 @@ from tb.simulators.simulator import Simulator
 
 __all__ = ["LINT", "VERILOG", "Check", "Layer", "build", "check", "difference", "run"]
 
-LINT = Path(verilog.__file__).with_name("lint.vlt")
+LINT = Path(verilog_output.__file__).with_name("lint.vlt")
 VERILOG = simulator.ROOT / "build" / "verilog"
 
 
@@ -120,8 +120,8 @@ class Check:
 
 def build(config: Config, sim: Simulator, *, waves: bool = False) -> simulator.Build:
     """The engine's Verilog, emitted and built unless that was done before."""
-    source = verilog.write_engine(config, VERILOG)
-    return simulator.build(sim, [source, LINT], verilog.engine_name(config), waves=waves)
+    source = verilog_output.write_engine(config, VERILOG)
+    return simulator.build(sim, [source, LINT], verilog_output.engine_name(config), waves=waves)
 
 
 def run(
