@@ -15,6 +15,8 @@ IMAGES ?= 1
 PART ?= ecp5-85
 OUT ?= build/verilog
 PYTEST_ARGS ?=
+# An index to take torch from instead of pip's own: on Linux, PyPI's torch is the CUDA build.
+TORCH_INDEX ?=
 BUNDLE ?= build/digits
 # Made on demand; another bundle is the user's own.
 MADE := $(addsuffix /manifest.json,$(filter build/digits,$(BUNDLE)))
@@ -23,20 +25,24 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test sim sim-random sim-core sim-full sim-networks bench bench-explore \
-	program verilog fpga report results lint format clean distclean python-check compiler icarus
+.PHONY: help setup demo test test-second sim sim-random sim-core sim-full sim-networks bench \
+	bench-explore program verilog fpga report results docs lint format clean distclean \
+	announce python-check compiler icarus
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(STAMP) compiler icarus ## create .venv with the pinned tools, bring Icarus where it may
+setup: announce $(STAMP) compiler icarus ## create .venv with the pinned tools, install Icarus where that is allowed (TORCH_INDEX=URL)
 
 demo: setup $(MADE) ## train, quantise, predict, simulate and compare a small network
 	$(RUN) -m examples.demo --bundle '$(BUNDLE)' $(DEMO_ARGS)
 
-test: setup ## run every test (PYTEST_ARGS=... is handed on to pytest)
+test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is handed on to pytest)
 	$(RUN) -m pytest $(PYTEST_ARGS)
+
+test-second: setup ## run the tests that take longer, and run in CI too
+	$(RUN) -m pytest -m second $(PYTEST_ARGS)
 
 sim: SIM ?= both
 sim: CONFIG ?= small
@@ -90,10 +96,14 @@ results: setup build/digits/manifest.json ## make docs/results again (DATA=DIR W
 	$(RUN) -m bench.results $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
 		$(if $(filter 1,$(FORCE)),--force)
 
-lint: $(STAMP) ## ruff check, ruff format --check, mypy
+docs: build/docs-venv/stamp ## build the documentation into build/docs/index.html
+	build/docs-venv/bin/python -m sphinx -W --keep-going -b html docs build/docs
+
+lint: $(STAMP) ## ruff check, ruff format --check, mypy, import-linter
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
 
 format: $(STAMP) ## put the sources into ruff's format
 	$(VENV)/bin/ruff check --fix .
@@ -110,6 +120,16 @@ distclean: clean ## clean, and remove .venv
 
 build/digits/manifest.json: $(STAMP) quant/export.py $(wildcard quant/*.py quant/*/*.py golden/*.py)
 	$(RUN) quant/export.py --out build/digits
+
+# --- Sphinx and its themes, in an environment that sees what is installed in .venv -----------------
+
+build/docs-venv/stamp: docs/requirements.txt $(STAMP)
+	$(RUN) -m venv build/docs-venv
+	echo "$(CURDIR)/$$(echo $(VENV)/lib/python*/site-packages)" \
+		> "$$(echo build/docs-venv/lib/python*/site-packages)/zapcore.pth"
+	build/docs-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--requirement docs/requirements.txt
+	@touch $@
 
 # --- SCALE-Sim, which wants an older numpy, in an environment of its own -------------------------
 
@@ -132,6 +152,19 @@ define apt-install
 	|| { $(APT) update -qq >/dev/null 2>&1 && $(APT) install -y -qq $(1) >/dev/null 2>&1; }; }
 endef
 
+# Says what is missing and about to be installed, before any of it is.
+announce: | python-check
+	@missing=; command -v iverilog >/dev/null || missing='iverilog (10 MB)'; \
+	$(PYTHON) -m ensurepip --version >/dev/null 2>&1 || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then \
+		if [ -n '$(APT)' ]; then echo "to be installed by apt-get: $$missing"; \
+		else echo "missing, and apt-get may not be used here: $$missing"; fi; fi; \
+	if ! [ $(STAMP) -nt pyproject.toml -a $(STAMP) -nt constraints.txt ]; then \
+		echo 'to be downloaded by pip into $(VENV): the pinned packages (about 200 MB) and torch,'; \
+		if [ -n '$(TORCH_INDEX)' ]; then echo 'which comes from $(TORCH_INDEX)'; \
+		else echo 'which takes 200 MB as a CPU build, and about 3 GB as the CUDA build that PyPI' \
+			'has for Linux (TORCH_INDEX=URL names an index with CPU builds)'; fi; fi
+
 python-check:
 	@command -v $(PYTHON) >/dev/null \
 		|| { echo 'error: $(PYTHON) not found; install Python 3.11 or newer' >&2; exit 2; }
@@ -147,6 +180,10 @@ icarus:
 	[ -n '$(APT)' ] && $(call apt-install,iverilog) && command -v iverilog >/dev/null && exit 0; \
 	echo 'error: Icarus Verilog not found; install the package iverilog' >&2; exit 2
 
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
+PIP_FAILED := { echo 'error: pip could not install the pinned packages (above); is a package' \
+	'index reachable?' >&2; exit 2; }
+
 # Touched last, so that an interrupted set-up starts again.
 $(STAMP): pyproject.toml constraints.txt | python-check
 	@echo 'making $(VENV) (once; some minutes, mostly torch)'
@@ -155,11 +192,12 @@ $(STAMP): pyproject.toml constraints.txt | python-check
 			&& rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) >/dev/null 2>&1; } \
 		|| { rm -rf $(VENV); \
 			echo 'error: $(PYTHON) has no working venv module; install python3-venv' >&2; exit 2; }
-	@$(RUN) -c 'import tomllib; \
-		print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+	@$(RUN) -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		extras = project["optional-dependencies"].values(); \
+		lists = [project["dependencies"], *extras]; \
+		print(*[r for l in lists for r in l if not r.startswith("zapcore[")], sep="\n")' \
 		> $(VENV)/requirements.txt
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-input \
-		--requirement $(VENV)/requirements.txt --constraint constraints.txt \
-		|| { echo 'error: pip could not install the pinned packages (above); is a package' \
-			'index reachable?' >&2; exit 2; }
+	@$(if $(TORCH_INDEX),$(PIP) --index-url '$(TORCH_INDEX)' \
+		"$$(grep '^torch==' $(VENV)/requirements.txt)" || $(PIP_FAILED))
+	@$(PIP) --requirement $(VENV)/requirements.txt --constraint constraints.txt || $(PIP_FAILED)
 	@touch $@

@@ -19,10 +19,11 @@ from golden.errors import UserError, run_cli
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
 from quant.baselines.value_prediction import sites
-from quant.data.registry import DATASETS, Split
-from quant.evaluate import load_for
+from quant.data.images import ImageSet
+from quant.data.registry import DATASETS, load_for_bundle
 from quant.points.results import write_json
-from quant.zap.training import BATCH, Site, train_zaps
+from quant.zap.predictor import Site
+from quant.zap.training import BATCH, train_zaps
 
 __all__ = ["main"]
 
@@ -42,25 +43,25 @@ def main() -> None:
         raise UserError("--images and --repeats must be at least 1")
     bundle = Bundle.load(args.bundle)
     patterns = [Pattern.parse(text) for text in args.pattern]
-    dataset = load_for(bundle, args.dataset, args.data)
-    split = dataset.train.first(args.images)
+    dataset = load_for_bundle(bundle, args.dataset, args.data)
+    image_set = dataset.train.first(args.images)
     everywhere = [Site(layer, pattern) for layer in sites(bundle.manifest) for pattern in patterns]
     alone, learning = [], []
     for _ in range(args.repeats):
-        alone.append(_forward(bundle, split))
+        alone.append(_forward(bundle, image_set))
         start = process_time()
-        train_zaps(bundle, everywhere, split, epochs=1, seed=0)
+        train_zaps(bundle, everywhere, image_set, epochs=1, seed=0)
         learning.append(process_time() - start)
     figures = {
         "network": bundle.manifest.name,
         "patterns": args.pattern,
-        "images": len(split),
+        "images": len(image_set),
         "forward_seconds": min(alone),
         "learning_seconds": min(learning),
         "forward_passes": min(learning) / min(alone) - 1,
     }
     Console().print(
-        f"{bundle.manifest.name}, {len(split)} images, {len(everywhere)} ZAPs: "
+        f"{bundle.manifest.name}, {len(image_set)} images, {len(everywhere)} ZAPs: "
         f"{min(alone):.2f} s without, {min(learning):.2f} s with; "
         f"they cost {figures['forward_passes']:.2f} forward passes"
     )
@@ -68,10 +69,10 @@ def main() -> None:
         write_json(args.json, figures)
 
 
-def _forward(bundle: Bundle, split: Split) -> float:
+def _forward(bundle: Bundle, image_set: ImageSet) -> float:
     """Processor seconds of the frozen network alone, as `train_zaps` runs it."""
     start = process_time()
-    for pixels, _ in split.batches(BATCH):
+    for pixels, _ in image_set.batches(BATCH):
         for _ in Network(bundle).steps(quantise_images(bundle, pixels)):
             pass
     return process_time() - start

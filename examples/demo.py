@@ -29,13 +29,13 @@ from golden.layers import Predictor
 from golden.network import Network, quantise_images
 from hw.contract.config import PRESETS, Config
 from quant.data.registry import load
-from quant.evaluate import evaluate
 from quant.points.accounting import Evaluation
+from quant.points.evaluation import evaluate
+from quant.runtime.progress import reporting
 from quant.runtime.threads import suit_threads
-from tb.runs.bundle_layers import held_out_image
-from tb.runs.progress import reporting
-from tb.sim import verdict
-from tb.simulators.simulator import SimulationError
+from tb.runs.images import held_out_image
+from tb.runs.verdict import print_verdict
+from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []
@@ -94,7 +94,7 @@ def main() -> int:
         f"classified as {answer} with ZAP on; picture in {picture}"
     )
     every = [check for result in results for checks in result.checks for check in checks]
-    return verdict(every, console)
+    return print_verdict(every, console)
 
 
 def _picture(

@@ -28,35 +28,32 @@ from rich.table import Table
 
 from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError
-from golden.layers import Predictor
 from golden.manifest import Figures
 from golden.pattern import Pattern
-from quant.data.registry import DATASETS, Dataset, Split
-from quant.evaluate import evaluate, load_for
-from quant.export import add_operating_point
-from quant.frontend.graph import ConvLayer
+from quant.data.images import ImageSet
+from quant.data.registry import DATASETS, Dataset, load_for_bundle
 from quant.frontend.lowering import lower
-from quant.networks.registry import MODELS, Model, Recipe
+from quant.networks.model import Model, Recipe
+from quant.networks.registry import registered_model
+from quant.pipeline.budgeted_points import measured_line, network_as_chosen
 from quant.points import results
-from quant.points.accuracy_line import Budget, Chooser, Line
-from quant.points.knapsack import Chosen, Thresholds
-from quant.points.statistics import collect
+from quant.points.alternatives import Choice, Granularity
+from quant.points.chooser import Budget, Chooser
+from quant.points.evaluation import evaluate
+from quant.points.operating_points import add_operating_point, with_figures
+from quant.points.statistics import collect_statistics
 from quant.runtime import processes
 from quant.runtime.options import parse_sigma
 from quant.training.augmentation import augmented
 from quant.training.fine_tuning import fine_tune
-from quant.training.recalibration import recalibrate
-from quant.zap.training import Site
-
-__all__ = ["main"]
 
 _STATISTICS_IMAGES = 1000
 _RECALIBRATION_IMAGES = 1000
 _FEWEST_IMAGES = 100
 _METHODS = {
-    Thresholds.CHANNEL: "zap",
-    Thresholds.LAYER: "zap-per-layer",
-    Thresholds.UNIFORM: "zap-uniform",
+    Granularity.CHANNEL: "zap",
+    Granularity.LAYER: "zap-per-layer",
+    Granularity.UNIFORM: "zap-uniform",
 }
 
 
@@ -73,8 +70,8 @@ def arguments() -> argparse.ArgumentParser:
     add("--pattern", nargs="+", default=[], help="choose from these (default: all in the bundle)")
     add(
         "--thresholds",
-        choices=[choice.value for choice in Thresholds],
-        default=Thresholds.CHANNEL.value,
+        choices=[choice.value for choice in Granularity],
+        default=Granularity.CHANNEL.value,
         help="what has its own (default: channel); uniform: all layers have the same pattern, too",
     )
     add(
@@ -112,21 +109,23 @@ def main() -> None:
     patterns = _patterns(bundle, args)
     names = _names(bundle, budgets, args)
     dropout = _dropout(bundle) if args.fine_tune else {}
-    dataset = load_for(bundle, args.dataset, args.data)
+    dataset = load_for_bundle(bundle, args.dataset, args.data)
     images = _Images(bundle, dataset, args)
 
-    chooser = Chooser(collect(bundle, images.statistics), patterns, Thresholds(args.thresholds))
+    chooser = Chooser(
+        collect_statistics(bundle, images.statistics), patterns, Granularity(args.thresholds)
+    )
     line = None
     # What fine-tuning wins back is not foreseen, so a line may be of no use then.
     if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
-        line = _measured_line(bundle, chooser, budgets, images)
+        line = measured_line(bundle, chooser, budgets, images.held_out, images.recalibration)
     # All are chosen before the first is run on the test images.
     choices = [chooser.choose(budget, line) for budget in budgets]
     whole = evaluate(bundle, {}, dataset.test, "dense")
     result = bundle
     rows = []
     for name, budget, chosen in zip(names, budgets, choices):
-        network, predictors = _running(bundle, chosen, images)
+        network, predictors = network_as_chosen(bundle, chosen, images.recalibration)
         if args.fine_tune:
             network = fine_tune(
                 network,
@@ -140,14 +139,14 @@ def main() -> None:
             )
         figures = {
             "predicted": Figures(
-                drop=None if line is None or args.fine_tune else line.drop(chosen.error),
+                drop=None if line is None or args.fine_tune else line.drop_at(chosen.error),
                 mac_reduction=chosen.mac_reduction,
                 images=len(images.held_out),
             ),
             "measured": evaluate(network, predictors, dataset.test, name).figures(whole),
         }
         result = add_operating_point(result, name, chosen.layers, network)
-        result = _with_figures(result, name, figures)
+        result = with_figures(result, name, figures)
         row = _row(args, bundle, budget, _pattern(chooser, chosen), whole.top1, figures)
         rows.append(row | {"error": chosen.error, "line": [] if line is None else line.corners})
     if processes.is_first():
@@ -156,20 +155,6 @@ def main() -> None:
         results.write(args.json, [*results.read(args.json), *rows])
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", rows))
     Console().print(f"wrote {args.out}")
-
-
-def _measured_line(
-    bundle: Bundle, chooser: Chooser, budgets: Sequence[Budget], images: _Images
-) -> Line:
-    """The accuracy-error line, by what the held-out images lose."""
-    dense = evaluate(bundle, {}, images.held_out, "held out, dense")
-
-    def drop_of(chosen: Chosen) -> float:
-        label = f"held out, error {chosen.error:.3f}"
-        network, predictors = _running(bundle, chosen, images)
-        return dense.top1 - evaluate(network, predictors, images.held_out, label).top1
-
-    return chooser.measure_line(budgets, drop_of)
 
 
 class _Images:
@@ -194,11 +179,8 @@ class _Images:
 
 
 def _model(bundle: Bundle) -> Model:
-    """What the bundle was made of. Raises UserError where that is none of the registered."""
-    name = bundle.manifest.provenance.get("model")
-    if name not in MODELS:
-        raise UserError(f"there is no model {name!r}, and so no way to train as it was")
-    return MODELS[str(name)]
+    """The built-in model that the bundle was made of."""
+    return registered_model(bundle.manifest.provenance.get("model"))
 
 
 def _recipe(bundle: Bundle) -> Recipe:
@@ -207,21 +189,19 @@ def _recipe(bundle: Bundle) -> Recipe:
 
 
 def _dropout(bundle: Bundle) -> dict[str, float]:
-    """What training sets to zero of the inputs of which layers."""
+    """The share of its input that training sets to zero, for each layer that has dropout."""
     manifest = bundle.manifest
     module = _model(bundle).build(len(manifest.classes))
-    graph = lower(module, manifest.activations[manifest.input.tensor].shape)
-    convolutions = (layer for layer in graph.layers if isinstance(layer, ConvLayer))
-    return {layer.name: layer.dropout for layer in convolutions if layer.dropout}
+    return lower(module, manifest.activations[manifest.input.tensor].shape).dropout()
 
 
-def _some(split: Split, count: int, option: str) -> Split:
+def _some(image_set: ImageSet, count: int, option: str) -> ImageSet:
     """The first so many images."""
     if count < _FEWEST_IMAGES:
         raise UserError(f"{option} {count}: at least {_FEWEST_IMAGES} images are needed")
-    if count > len(split):
-        raise UserError(f"{option} {count}: there are only {len(split)} such images")
-    return split.first(count)
+    if count > len(image_set):
+        raise UserError(f"{option} {count}: there are only {len(image_set)} such images")
+    return image_set.first(count)
 
 
 def _budgets(args: argparse.Namespace) -> list[Budget]:
@@ -263,7 +243,7 @@ def _patterns(bundle: Bundle, args: argparse.Namespace) -> list[Pattern]:
 def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) -> list[str]:
     """The new operating points' names, for example max-drop-0.5-uniform-B."""
     how = [
-        *[args.thresholds] * (args.thresholds != Thresholds.CHANNEL),
+        *[args.thresholds] * (args.thresholds != Granularity.CHANNEL),
         *args.pattern,
         *["fine-tuned"] * bool(args.fine_tune),
     ]
@@ -275,32 +255,10 @@ def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) 
     return names
 
 
-def _running(
-    bundle: Bundle, chosen: Chosen, images: _Images
-) -> tuple[Bundle, dict[str, Predictor]]:
-    """The network and predictors of a choice, recalibrated where there are images for that."""
-    predictors = {}
-    for layer, (pattern, sigma) in chosen.layers.items():
-        name = Site(layer, pattern).name
-        predictors[layer] = bundle.predictor(name, bundle.threshold(name, sigma))
-    if images.recalibration is None:
-        return bundle, predictors
-    return recalibrate(bundle, predictors, images.recalibration), predictors
-
-
-def _with_figures(bundle: Bundle, name: str, figures: dict[str, Figures]) -> Bundle:
-    """The bundle with predicted and measured figures at one of its operating points."""
-    points = [
-        point.model_copy(update=figures) if point.name == name else point
-        for point in bundle.manifest.operating_points
-    ]
-    return Bundle(bundle.manifest.model_copy(update={"operating_points": points}), bundle.tensors)
-
-
-def _pattern(chooser: Chooser, chosen: Chosen) -> str:
+def _pattern(chooser: Chooser, chosen: Choice) -> str:
     """What was chosen where all layers have the same, else what was chosen from."""
     patterns = chooser.patterns
-    if chooser.thresholds is Thresholds.UNIFORM:
+    if chooser.granularity is Granularity.UNIFORM:
         patterns = [pattern for pattern, _ in chosen.layers.values()]
     return "+".join(sorted({str(pattern) for pattern in patterns}))
 
@@ -315,7 +273,7 @@ def _row(
 ) -> results.Result:
     """One operating point as `quant.points.results` keeps it."""
     predicted, measured = figures["predicted"], figures["measured"]
-    thresholds = Thresholds.UNIFORM if budget.option == "sigma" else Thresholds(args.thresholds)
+    thresholds = Granularity.UNIFORM if budget.option == "sigma" else Granularity(args.thresholds)
     return {
         "network": bundle.manifest.name,
         "dataset": args.dataset,

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -25,27 +22,29 @@ if __package__ in (None, ""):  # run as a script: make the repository's rooms im
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from golden.bundle import Bundle, check_replaceable
-from golden.manifest import LayerChoice, OperatingPoint
 from golden.pattern import MASKS, Pattern
-from quant.data.registry import DATASETS, Dataset, Split, load
-from quant.evaluate import evaluate
+from quant.data.registry import DATASETS, Dataset, load
 from quant.frontend.lowering import lower
-from quant.networks.registry import MODELS, Model, load_weights
+from quant.networks.model import Model
+from quant.networks.registry import MODELS
+from quant.networks.weights import load_weights
+from quant.pipeline.quantised_network import quantised_network
 from quant.points.accounting import Evaluation
-from quant.quantise.calibration import activation_scales
-from quant.quantise.integer_network import WEIGHT_BITS, quantise
+from quant.points.evaluation import evaluate
+from quant.points.operating_points import add_operating_point
+from quant.quantise.integer_network import WEIGHT_BITS
 from quant.runtime import processes
+from quant.runtime.determinism import be_deterministic
 from quant.runtime.options import parse_sigma, per_layer
 from quant.runtime.threads import suit_threads
-from quant.train import float_top1, train
+from quant.training.trainer import float_top1, train
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, save_zaps, train_zaps
+from quant.zap.saved_zaps import save_zaps
+from quant.zap.training import train_zaps
 
-__all__ = ["add_operating_point", "main"]
-
-DEFAULT_PATTERN = MASKS["B"]
+_DEFAULT_PATTERN = MASKS["B"]
 _CALIBRATION_IMAGES = 1024
-_CALIBRATION_BATCH = 32
 _ZAP_EPOCHS = 5
 _ZAP_IMAGES_SEEN = 16_000
 """Five epochs of a small dataset are too few steps to learn in: then there are more epochs."""
@@ -86,11 +85,11 @@ def main() -> None:
     suit_threads(dataset.shape)
     model.check_takes(dataset.shape, dataset.name)
     torch.manual_seed(args.seed)
-    _be_deterministic()
+    be_deterministic()
     module = model.build(len(dataset.classes)).eval()
     # Lowered once before any training, so that what does not fit fails now.
     layers = [layer.name for layer in lower(module, dataset.shape).zap_sites()]
-    patterns = per_layer(args.pattern, layers, Pattern.parse, DEFAULT_PATTERN)
+    patterns = per_layer(args.pattern, layers, Pattern.parse, _DEFAULT_PATTERN)
     sigmas = per_layer(args.sigma, layers, parse_sigma, model.sigma)
     spare = [Pattern.parse(text) for text in args.also_pattern]
     sites = [
@@ -102,7 +101,9 @@ def main() -> None:
     _obtain_weights(module, model, dataset, args)
     float_accuracy = float_top1(model, module, dataset.test, device=args.device)
     calibration = dataset.train.sample(_CALIBRATION_IMAGES, args.seed)
-    bundle = _quantised(module.cpu(), model, dataset, calibration, args.model)
+    bundle = quantised_network(
+        module.cpu(), model, calibration, name=args.model, classes=dataset.classes
+    )
     images = dataset.train.sample(args.zap_images or len(dataset.train), args.seed)
     epochs = args.zap_epochs or max(_ZAP_EPOCHS, _ZAP_IMAGES_SEEN // len(images))
     zaps = train_zaps(bundle, sites, images, epochs=epochs, seed=args.seed, device=args.device)
@@ -135,55 +136,6 @@ def main() -> None:
         Bundle(manifest, bundle.tensors).save(out)
     _report(float_accuracy, dense, sparse)
     Console().print(f"wrote {out}")
-
-
-def add_operating_point(
-    bundle: Bundle,
-    name: str,
-    choices: Mapping[str, tuple[Pattern, float | np.ndarray]],
-    network: Bundle | None = None,
-) -> Bundle:
-    """The bundle with one more operating point: layer -> (pattern, sigma or one for each channel).
-
-    `network` is the bundle with layers adapted to the point, where they were.
-    """
-    layers = {}
-    adapted: dict[str, list[str]] = {}
-    tensors = dict(bundle.tensors)
-    for layer, (pattern, sigma) in choices.items():
-        predictor = Site(layer, pattern).name
-        layers[layer] = LayerChoice(
-            predictor=predictor, sigma=None if isinstance(sigma, np.ndarray) else sigma
-        )
-        table = bundle.threshold(predictor, sigma)
-        tensors[f"operating_points.{name}.{layer}.threshold"] = table
-    for tensor, value in ({} if network is None else network.tensors).items():
-        room, _, path = tensor.partition(".")
-        if room == "layers" and not torch.equal(value, bundle.tensors[tensor]):
-            layer, _, field = path.rpartition(".")
-            adapted.setdefault(layer, []).append(field)
-            tensors[f"operating_points.{name}.{path}"] = value
-    point = OperatingPoint(name=name, layers=layers, adapted=adapted)
-    points = [*bundle.manifest.operating_points, point]
-    return Bundle(bundle.manifest.model_copy(update={"operating_points": points}), tensors)
-
-
-def _be_deterministic() -> None:
-    """Let PyTorch use no algorithm whose result may differ between two runs."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses to work
-    torch.use_deterministic_algorithms(True)
-    # Nothing here reads memory that was not written, and filling it costs a fifth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _quantised(
-    module: nn.Module, model: Model, dataset: Dataset, calibration: Split, name: str
-) -> Bundle:
-    """The integer network of a trained module, its ranges from the images of `calibration`."""
-    graph = lower(module, dataset.shape)
-    batches = [model.normalise(pixels) for pixels, _ in calibration.batches(_CALIBRATION_BATCH)]
-    scales = activation_scales(graph, model, batches)
-    return quantise(graph, scales, model, name=name, classes=dataset.classes)
 
 
 def _obtain_weights(

@@ -15,168 +15,19 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
-from torch import Tensor, nn
 
 from golden.errors import UserError
-from quant.data.registry import DATASETS, Split, load
+from quant.data.registry import DATASETS, load
 from quant.frontend.lowering import lower
-from quant.networks.registry import MODELS, Model, Recipe
+from quant.networks.registry import MODELS
 from quant.runtime import processes
 from quant.runtime.files import save_whole
-from quant.runtime.precision import PRECISIONS, Precision, fastest_precision, mixed
-from quant.runtime.progress import progress
+from quant.runtime.precision import PRECISIONS, fastest_precision
 from quant.runtime.threads import suit_threads
-from quant.training.augmentation import draw, erase, move
-
-__all__ = ["Training", "float_top1", "make_optimiser", "train"]
-
-_NEXT_PROCESS = 1_000_000
-"""From the seed of one process to the next's."""
-
-
-class Training:
-    """A training that can stop after any epoch and go on later, with the same result.
-
-    What is random in an epoch (order, augmentation, dropout) follows from `seed` and the epoch's
-    number alone, and dropout from which process it is; the initial weights are the caller's.
-    With a precision of bfloat16, products are computed in it; weights stay float32. A training may
-    go on in another precision than it began in, on another machine say.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        module: nn.Module,
-        split: Split,
-        recipe: Recipe,
-        *,
-        seed: int,
-        precision: Precision = "float32",
-    ) -> None:
-        self.model = model
-        # The faster order on CPUs.
-        self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.replica = processes.replica(self.module)
-        self.split = split
-        self.recipe = recipe
-        self.seed = seed
-        self.precision = precision
-        self.epoch = 0
-        self.optimiser = make_optimiser(module, recipe, recipe.learning_rate)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, recipe.learning_rate, total_steps=recipe.epochs * self.steps
-        )
-
-    @property
-    def steps(self) -> int:
-        """Of one epoch."""
-        return -(-len(self.split) // self.recipe.batch)
-
-    def run_epoch(self, label: str = "") -> None:
-        """One pass over the images; with a label, tells how far it is."""
-        generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
-        torch.manual_seed(self.seed * 1000 + self.epoch + _NEXT_PROCESS * processes.rank())
-        device = next(self.module.parameters()).device
-        order = torch.randperm(len(self.split), generator=generator).split(self.recipe.batch)
-        mine = processes.share()
-        self.replica.train()
-        for index in progress(order, self.steps, label) if label else order:
-            moves = draw(len(index), self.recipe, generator)[mine]
-            index, batch = index[mine], len(index)
-            pixels = move(self.split.pixels(index), moves, self.recipe)
-            images = self.model.normalise(pixels)
-            if self.recipe.erased:
-                corners = self._corners(batch, images.shape[2:], generator)[mine]
-                images = erase(images, self.recipe.erased, corners)
-            images = images.contiguous(memory_format=torch.channels_last).to(device)
-            with mixed(device, self.precision):
-                logits = self.replica(images)
-            labels = self.split.labels[index].to(device)
-            loss = F.cross_entropy(
-                logits.float(),
-                labels,
-                reduction="sum",
-                label_smoothing=self.recipe.label_smoothing,
-            )
-            loss = loss * processes.world_size() / batch
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
-            self.schedule.step()
-        self.epoch += 1
-        self.replica.eval()
-
-    def _corners(self, count: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """Where the erased squares of so many images begin: their centres are in the image."""
-        sides = torch.tensor(shape)
-        centres = (torch.rand(count, 2, generator=generator) * sides).long()
-        return centres - self.recipe.erased // 2
-
-    def state(self) -> dict[str, Any]:
-        """All that a later `restore` needs."""
-        return {
-            "epoch": self.epoch,
-            "seed": self.seed,
-            "images": len(self.split),
-            "recipe": vars(self.recipe),
-            "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-
-    def restore(self, file: Path) -> None:
-        """Go on from a saved state. Raises UserError where it is of another training."""
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            for name in ("seed", "images", "recipe"):
-                mine = self.state()[name]
-                if state[name] != mine:
-                    raise UserError(f"{file}: its {name} is {state[name]}, not {mine}")
-            self.module.load_state_dict(state["module"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.schedule.load_state_dict(state["schedule"])
-            self.epoch = state["epoch"]
-        except FileNotFoundError:
-            raise UserError(f"{file}: not found: nothing to --resume from") from None
-        except UserError:
-            raise
-        except Exception as error:  # a damaged pickle can raise nearly anything
-            raise UserError(f"{file}: not a checkpoint of this training: {error}") from None
-
-
-def train(
-    model: Model, module: nn.Module, split: Split, recipe: Recipe, *, seed: int, device: str
-) -> None:
-    """Train `module` in place from its present weights; leaves it in eval mode."""
-    training = Training(model, module.to(device), split, recipe, seed=seed)
-    for _ in progress(range(recipe.epochs), recipe.epochs, "training the network"):
-        training.run_epoch()
-
-
-@torch.no_grad()
-def float_top1(model: Model, module: nn.Module, split: Split, *, device: str) -> float:
-    """Top-1 accuracy in percent of a module in eval mode."""
-    module.to(device).eval()
-    correct = 0
-    for pixels, labels in split[processes.share()].batches(250):
-        logits = module(model.normalise(pixels).to(device))
-        correct += int((logits.argmax(1).cpu() == labels).sum())
-    return 100 * sum(processes.gathered(correct)) / len(split)
-
-
-def make_optimiser(module: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
-    """What changes a network's parameters as its recipe has it."""
-    decay = recipe.weight_decay
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(module.parameters(), rate, weight_decay=decay)
-    return torch.optim.SGD(
-        module.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=decay
-    )
+from quant.training.trainer import Trainer, float_top1
 
 
 def main() -> None:
@@ -212,15 +63,15 @@ def main() -> None:
     lower(module.eval(), dataset.shape)  # what could not be exported fails now
     module.to(args.device)
     precision = fastest_precision(args.device) if args.precision == "auto" else args.precision
-    training = Training(model, module, dataset.train, recipe, seed=args.seed, precision=precision)
+    trainer = Trainer(model, module, dataset.train, recipe, seed=args.seed, precision=precision)
     if args.resume:
-        training.restore(checkpoint)
+        trainer.restore(checkpoint)
     console = Console()
-    while training.epoch < recipe.epochs:
-        training.run_epoch(f"epoch {training.epoch + 1} of {recipe.epochs}")
+    while trainer.epoch < recipe.epochs:
+        trainer.run_epoch(f"epoch {trainer.epoch + 1} of {recipe.epochs}")
         top1 = float_top1(model, module, dataset.held_out, device=args.device)
-        console.print(f"epoch {training.epoch}: {top1:.2f} % of the held-out images")
-        save_whole(training.state(), checkpoint)
+        console.print(f"epoch {trainer.epoch}: {top1:.2f} % of the held-out images")
+        save_whole(trainer.state(), checkpoint)
     top1 = float_top1(model, module, dataset.test, device=args.device)
     save_whole({"state_dict": module.cpu().state_dict(), "float_top1": top1}, args.out)
     if processes.is_first():

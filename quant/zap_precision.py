@@ -11,62 +11,24 @@ their scale.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
-from golden.layers import ConvResult, mask, skip
-from golden.manifest import ConvNode
-from golden.network import Network
 from golden.pattern import Pattern
-from quant.data.registry import DATASETS
-from quant.evaluate import evaluate, load_for, run_network
+from quant.data.registry import DATASETS, load_for_bundle
+from quant.points.evaluation import evaluate, run_network
 from quant.points.results import command, write_json
 from quant.runtime.options import parse_sigma
+from quant.zap.float_network import FloatZapNetwork
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Zap, load_zaps
-
-__all__ = ["FloatZaps", "main"]
+from quant.zap.saved_zaps import load_zaps
 
 _CALIBRATION_IMAGES = 1024
-
-
-class FloatZaps(Network):
-    """A bundle's network whose predictors are not quantised.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    zaps : {layer name: (pattern, Zap in eval mode)}
-    sigma : float
-        Threshold on the real score.
-    """
-
-    def __init__(
-        self, bundle: Bundle, zaps: Mapping[str, tuple[Pattern, Zap]], sigma: float
-    ) -> None:
-        super().__init__(bundle)
-        self.zaps = zaps
-        self.sigma = sigma
-
-    @torch.no_grad()
-    def convolve(self, node: ConvNode, ifm: Tensor, residual: Tensor | None) -> ConvResult:
-        """Run one convolution and decide by the float score where there is a ZAP."""
-        result = super().convolve(node, ifm, residual)
-        if node.name not in self.zaps:
-            return result
-        pattern, zap = self.zaps[node.name]
-        computed = mask(pattern, result.dense)
-        partial = result.dense.masked_fill(~computed, 0)
-        score = zap(partial.float() * self.bundle.manifest.activations[node.output].scale)
-        return skip(result.dense, computed, computed | (score > self.sigma))
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -93,13 +55,13 @@ def main() -> None:
     zaps = {site: zap for site, zap in every.items() if site.pattern == pattern}
     if not zaps:
         raise UserError(f"{args.zaps}: has no ZAPs for pattern {pattern}")
-    dataset = load_for(bundle, args.dataset, args.data)
+    dataset = load_for_bundle(bundle, args.dataset, args.data)
     calibration = dataset.train.first(_CALIBRATION_IMAGES)
     narrow = {bits: add_zaps(bundle, zaps, calibration, bits=bits) for bits in args.bits}
     float_zaps = {site.layer: (site.pattern, zap) for site, zap in zaps.items()}
     rows = []
     for sigma in (parse_sigma(text) for text in args.sigma):
-        network = FloatZaps(bundle, float_zaps, sigma)
+        network = FloatZapNetwork(bundle, float_zaps, sigma)
         results = {"float": run_network(network, dataset.test, f"sigma {sigma:g}, float")}
         for bits, quantised in narrow.items():
             label = f"sigma {sigma:g}, {bits} bits"

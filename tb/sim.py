@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
@@ -19,52 +18,15 @@ from rich.table import Table
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from hw.contract.config import PRESETS, Config
+from quant.runtime.progress import reporting
 from tb.runs import engine
-from tb.runs.bundle_layers import held_out_image, network_layers
-from tb.runs.core import LayerCheck
-from tb.runs.engine import Check, Layer
-from tb.runs.progress import Reporter, reporting
-from tb.simulators.simulator import SimulationError
+from tb.runs.bundle_layers import engine_layers
+from tb.runs.engine import require_agreement, run_on_each
+from tb.runs.images import held_out_image
+from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
-__all__ = ["require_agreement", "simulate", "verdict"]
-
-
-def simulate(
-    config: Config,
-    sims: Sequence[Simulator],
-    layers: Sequence[Layer],
-    report: Reporter,
-    *,
-    waves: bool = False,
-    seed: int = 1,
-) -> dict[Simulator, list[Check]]:
-    """Run `layers` on each simulator, all at the same time."""
-
-    def one(sim: Simulator) -> list[Check]:
-        report(f"{sim}: build", 0, 1)
-        built = engine.build(config, sim, waves=waves)
-        report(f"{sim}: build", 1, 1)
-        return engine.run(
-            built,
-            layers,
-            seed=seed,
-            on_progress=lambda done: report(f"{sim}: layers", done, len(layers)),
-        )
-
-    with ThreadPoolExecutor(len(sims)) as pool:
-        return dict(zip(sims, pool.map(one, sims), strict=True))
-
-
-def verdict(checks: Sequence[Check | LayerCheck], console: Console) -> int:
-    """Say how many activations were compared and what differed first; the exit status."""
-    compared = sum(check.compared for check in checks)
-    differ = sum(check.differ for check in checks)
-    mismatches = [check.mismatch for check in checks if check.mismatch is not None]
-    if mismatches:
-        console.print(f"first difference: {mismatches[0]}", highlight=False, soft_wrap=True)
-    console.print(f"{compared} activations compared, {differ} differ", highlight=False)
-    return 1 if mismatches else 0
+__all__: list[str] = []
 
 
 def main() -> int:
@@ -82,16 +44,16 @@ def main() -> int:
     bundle = Bundle.load(arguments.bundle)
     network, predictors = bundle.at(arguments.point)
     pixels, _ = held_out_image(bundle, arguments.data, arguments.image)
-    dense = network_layers(bundle, config, pixels, {})
-    zap = network_layers(network, config, pixels, predictors)
+    dense = engine_layers(bundle, config, pixels, {})
+    zap = engine_layers(network, config, pixels, predictors)
     # A pooled ofm is compared once more as it was before.
-    whole = network_layers(network, config, pixels, predictors, fuse=False)
+    whole = engine_layers(network, config, pixels, predictors, fuse=False)
     whole = [layer for layer, fused in zip(whole, zap, strict=True) if fused.pool is not None]
     sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)
 
     console = Console()
     with reporting() as report:
-        results = simulate(config, sims, dense + zap + whole, report, waves=arguments.waves)
+        results = run_on_each(config, sims, dense + zap + whole, report, waves=arguments.waves)
     for sim, checks in results.items():
         table = Table(title=f"{bundle.manifest.name} on zapcore_{config.name}, {sim}")
         for column in ("layer", "ofm", "cycles, ZAP off", "cycles, ZAP on", "skipped", "differ"):
@@ -109,19 +71,7 @@ def main() -> int:
         if arguments.waves:
             console.print(f"waveform in {engine.build(config, sim, waves=True).directory / 'run'}")
     require_agreement(results)
-    return verdict([check for checks in results.values() for check in checks], console)
-
-
-def require_agreement(results: dict[Simulator, list[Check]]) -> None:
-    """Simulators must agree on every counter, cycles included, not only on what golden knows."""
-    reference, *others = results.items()
-    for sim, checks in others:
-        for ours, theirs in zip(reference[1], checks, strict=True):
-            if ours.counters != theirs.counters:
-                raise SimulationError(
-                    f"layer {ours.layer.conv.name!r}: {reference[0]} counts {ours.counters}, "
-                    f"{sim} {theirs.counters}"
-                )
+    return print_verdict([check for checks in results.values() for check in checks], console)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from golden.bundle import Bundle
 from golden.errors import run_cli
-from quant.data.registry import Split
+from quant.data.images import ImageSet
 from quant.frontend.graph import Graph
 from quant.frontend.lowering import lower
 from quant.networks.cifar_resnet import OptionA
-from quant.networks.registry import Model, Recipe
+from quant.networks.model import Model, Recipe
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
 
@@ -114,18 +114,18 @@ def tiny_module(seed: int = 0) -> Tiny:
     return module.eval()
 
 
-def images(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> Split:
+def images(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> ImageSet:
     """Blurred noise, so that neighbours resemble each other as in pictures; all labels 0."""
     noise = torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
     blurred = nn.functional.avg_pool2d(noise, 5, 1, padding=2, count_include_pad=False)
     pixels = ((blurred - 0.5) * 3 + 0.5).clamp(0, 1)
-    return Split((pixels * 255).to(torch.uint8), torch.zeros(count, dtype=torch.int64))
+    return ImageSet((pixels * 255).to(torch.uint8), torch.zeros(count, dtype=torch.int64))
 
 
-def tiny_bundle(module: nn.Module, split: Split) -> tuple[Graph, Bundle]:
+def tiny_bundle(module: nn.Module, image_set: ImageSet) -> tuple[Graph, Bundle]:
     """A module of the tiny shape, lowered and quantised."""
     graph = lower(module, SHAPE)
-    scales = activation_scales(graph, MODEL, [MODEL.normalise(split.pixels(slice(None)))])
+    scales = activation_scales(graph, MODEL, [MODEL.normalise(image_set.pixels(slice(None)))])
     classes = [str(n) for n in range(graph.shapes[graph.output][0])]
     return graph, quantise(graph, scales, MODEL, name="tiny", classes=classes)
 

@@ -1,5 +1,6 @@
 """What `make lint` says, as tests: CI runs `make test` alone."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -12,21 +13,62 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.parametrize(
     "command",
-    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)],
-    ids=["ruff-check", "ruff-format", "mypy"],
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+        ("lint-imports",),
+    ],
+    ids=["ruff-check", "ruff-format", "mypy", "import-linter"],
 )
 def test_sources_pass(command: tuple[str, ...]) -> None:
+    tool = Path(sys.executable).with_name(command[0])
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+        [tool, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+
+
+def sources() -> list[Path]:
+    """The files of Python that git knows, tests excepted."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [Path(name) for name in listed.stdout.split() if not name.startswith("tests/")]
+
+
+def module_of(file: Path) -> str:
+    parts = file.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_nothing_is_imported_from_a_command() -> None:
+    """A command is a module that runs as a script: it parses arguments and prints."""
+    trees = {module_of(file): ast.parse((ROOT / file).read_text()) for file in sources()}
+    commands = {
+        module
+        for module, tree in trees.items()
+        if module.endswith("__main__")
+        or any(isinstance(node, ast.If) and "__name__" in ast.unparse(node) for node in tree.body)
+    }
+    assert len(commands) > 10
+    imported = {
+        f"{module} imports {name}"
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+        if name in commands
+    }
+    assert imported == set()
 
 
 def test_every_direct_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().split()}
-    wanted = {name.partition("=")[0].partition(">")[0] for name in project["dependencies"]}
-    assert wanted <= pinned
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {name.partition("=")[0].partition(">")[0] for names in lists for name in names}
+    assert {name for name in wanted if not name.startswith("zapcore[")} <= pinned
 
 
 def test_pins_are_a_name_and_an_exact_version() -> None:

@@ -146,11 +146,11 @@ def scores(networks: Sequence[Observation]) -> Section:
 def _totals(statistics: Statistics) -> dict[Pattern, tuple[np.ndarray, np.ndarray]]:
     """For each pattern, MACs skipped and sum of eps at each of SIGMAS in all layers."""
     totals = {}
-    patterns = {site.pattern for site in statistics.curves}
+    patterns = {site.pattern for site in statistics.sites}
     for pattern in sorted(patterns, key=lambda pattern: -pattern.alpha):
-        sites = [site for site in statistics.curves if site.pattern == pattern]
-        saved = np.sum([statistics.saving(site) for site in sites], axis=0)
-        error = np.sum([statistics.curves[site].error for site in sites], axis=0)
+        sites = [site for site in statistics.sites if site.pattern == pattern]
+        saved = np.sum([statistics.mac_saving(site) for site in sites], axis=0)
+        error = np.sum([statistics.sites[site].error for site in sites], axis=0)
         totals[pattern] = (saved, error)
     return totals
 
@@ -198,7 +198,7 @@ def _scores(network: Observation) -> Exhibit:
                 "skipped": skipped,
                 "error": error,
             }
-            for site, curve in network.statistics.curves.items()
+            for site, curve in network.statistics.sites.items()
             for sigma, skipped, error in zip(SIGMAS, curve.skipped, curve.error)
         ],
     )

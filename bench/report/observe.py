@@ -14,9 +14,9 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.manifest import ConvNode
 from golden.network import Network, Step, quantise_images
-from quant.data.registry import DATASETS, Split
-from quant.evaluate import load_for
-from quant.points.statistics import Statistics, collect
+from quant.data.images import ImageSet
+from quant.data.registry import DATASETS, load_for_bundle
+from quant.points.statistics import Statistics, collect_statistics
 from quant.runtime.progress import progress
 
 __all__ = ["Observation", "Observed", "observe"]
@@ -104,7 +104,7 @@ def observe(path: Path, data: Path | None, point: str | None, images: int) -> Ob
     if not predictors:
         raise UserError(f"its operating point {chosen} has no layer with ZAP; name one by --point")
     sparse = Network(adapted, predictors)
-    dataset = load_for(bundle, name, data)
+    dataset = load_for_bundle(bundle, name, data)
     test, sample = dataset.test.first(images), dataset.train.sample(images, _SEED)
     pixels = test.pixels(slice(0, 1))
     return Observation(
@@ -119,12 +119,12 @@ def observe(path: Path, data: Path | None, point: str | None, images: int) -> Ob
             for step in sparse.steps(quantise_images(bundle, pixels))
             if step.predictor is not None and step.result is not None
         ],
-        statistics=collect(bundle, sample),
+        statistics=collect_statistics(bundle, sample),
         sampled=len(sample),
     )
 
 
-def _layers(dense: Network, sparse: Network, test: Split) -> list[Observed]:
+def _layers(dense: Network, sparse: Network, test: ImageSet) -> list[Observed]:
     """Run the images without and with ZAP."""
     layers: dict[str, Observed] = {}
     bundle = dense.bundle

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from golden.errors import UserError
-from quant.data.images import Source, Split
+from quant.data.images import DatasetSource, ImageSet
 
 __all__ = ["FOLDERS", "cifar10", "cifar100"]
 
@@ -19,23 +19,23 @@ FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 _SHAPE = (3, 32, 32)
 
 
-def cifar10(directory: Path | None) -> Source:
+def cifar10(directory: Path | None) -> DatasetSource:
     """With whichever `data_batch_*` are there."""
     folder = _folder("cifar10", directory)
     classes = _names(folder / "batches.meta", "label_names")
     batches = sorted(folder.glob("data_batch_*")) or [folder / "data_batch_1"]
-    train = _split(batches, "labels", len(classes))
-    test = _split([folder / "test_batch"], "labels", len(classes))
-    return Source(classes, train, test)
+    train = _image_set(batches, "labels", len(classes))
+    test = _image_set([folder / "test_batch"], "labels", len(classes))
+    return DatasetSource(classes, train, test)
 
 
-def cifar100(directory: Path | None) -> Source:
+def cifar100(directory: Path | None) -> DatasetSource:
     """With fine labels."""
     folder = _folder("cifar100", directory)
     classes = _names(folder / "meta", "fine_label_names")
-    train = _split([folder / "train"], "fine_labels", len(classes))
-    test = _split([folder / "test"], "fine_labels", len(classes))
-    return Source(classes, train, test)
+    train = _image_set([folder / "train"], "fine_labels", len(classes))
+    test = _image_set([folder / "test"], "fine_labels", len(classes))
+    return DatasetSource(classes, train, test)
 
 
 def _folder(dataset: str, directory: Path | None) -> Path:
@@ -90,7 +90,7 @@ def _names(file: Path, key: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in meta[key]]
 
 
-def _split(files: list[Path], key: str, classes: int) -> Split:
+def _image_set(files: list[Path], key: str, classes: int) -> ImageSet:
     """All images of the files, labelled by their entry `key`."""
     images, labels = [], []
     size = int(np.prod(_SHAPE))
@@ -106,4 +106,4 @@ def _split(files: list[Path], key: str, classes: int) -> Split:
             raise UserError(f"{file}: {key} leaves 0 .. {classes - 1}")
         images.append(torch.from_numpy(data).view(-1, *_SHAPE))
         labels.append(torch.from_numpy(found.astype(np.int64)))
-    return Split(torch.cat(images), torch.cat(labels))
+    return ImageSet(torch.cat(images), torch.cat(labels))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
-from quant.data.images import Source, Split
+from quant.data.images import DatasetSource, ImageSet
 
 __all__ = ["digits"]
 
@@ -19,7 +19,7 @@ _TEST = 360
 _SEED = 2020
 
 
-def digits(directory: Path | None) -> Source:
+def digits(directory: Path | None) -> DatasetSource:
     """1,797 digits, enlarged bilinearly; split the same way for ever."""
     del directory
     source = load_digits()
@@ -30,8 +30,8 @@ def digits(directory: Path | None) -> Source:
     labels = torch.from_numpy(source.target).to(torch.int64)
     order = torch.from_numpy(np.random.default_rng(_SEED).permutation(len(labels)))
     test, train = order[:_TEST], order[_TEST:]
-    return Source(
+    return DatasetSource(
         [str(digit) for digit in source.target_names],
-        Split(images[train], labels[train]),
-        Split(images[test], labels[test]),
+        ImageSet(images[train], labels[train]),
+        ImageSet(images[test], labels[test]),
     )

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from golden.errors import UserError
-from quant.data.images import Source, Split
+from quant.data.images import DatasetSource, ImageSet
 
 __all__ = ["ImageFiles", "imagenet"]
 
@@ -47,7 +47,7 @@ class ImageFiles:
         return images
 
 
-def imagenet(directory: Path | None) -> Source:
+def imagenet(directory: Path | None) -> DatasetSource:
     """The classes are train's folders in alphabetical order; val is what networks are tested on.
 
     Images are in a random order, which is always the same: the last ones are of all classes.
@@ -62,7 +62,7 @@ def imagenet(directory: Path | None) -> Source:
         if name in classes:
             raise UserError(f"{val / name}: no such folder; val needs one for each class of train")
         raise UserError(f"{val / name}: is for a class that train does not have")
-    return Source(classes, _split(train, classes), _split(val, classes))
+    return DatasetSource(classes, _image_set(train, classes), _image_set(val, classes))
 
 
 def _folders(directory: Path) -> list[str]:
@@ -73,7 +73,7 @@ def _folders(directory: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
-def _split(directory: Path, classes: Sequence[str]) -> Split:
+def _image_set(directory: Path, classes: Sequence[str]) -> ImageSet:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
@@ -84,7 +84,7 @@ def _split(directory: Path, classes: Sequence[str]) -> Split:
         files += found
         labels += [label] * len(found)
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(_ORDER_SEED))
-    return Split(ImageFiles(files), torch.tensor(labels))[order]
+    return ImageSet(ImageFiles(files), torch.tensor(labels))[order]
 
 
 def _decode(file: str) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Images", "Source", "Split"]
+__all__ = ["DatasetSource", "ImageSet", "Images"]
 
 
 class Images(Protocol):
@@ -21,7 +21,7 @@ class Images(Protocol):
     def __getitem__(self, index: Tensor, /) -> Tensor: ...
 
 
-class Split:
+class ImageSet:
     """Some of a dataset's images and their labels, in an order of its own.
 
     Parameters
@@ -40,9 +40,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: Tensor | slice) -> Split:
+    def __getitem__(self, index: Tensor | slice) -> ImageSet:
         """Some of these images, none of which is read."""
-        return Split(self._images, self.labels[index], self._chosen[index])
+        return ImageSet(self._images, self.labels[index], self._chosen[index])
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,25 +65,25 @@ class Split:
             index = slice(start, start + size)
             yield self.pixels(index), self.labels[index]
 
-    def first(self, count: int | None) -> Split:
+    def first(self, count: int | None) -> ImageSet:
         """The first `count` images, all of them where it is None."""
         return self[:count]
 
-    def divided(self, last: int) -> tuple[Split, Split]:
+    def divided(self, last: int) -> tuple[ImageSet, ImageSet]:
         """All but the last so many images, and those."""
         kept = len(self) - last
         return self[:kept], self[kept:]
 
-    def sample(self, count: int, seed: int) -> Split:
+    def sample(self, count: int, seed: int) -> ImageSet:
         """At most `count` images, drawn without replacement."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self[order[:count]]
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSource:
     """What a dataset's files hold."""
 
     classes: list[str]
-    train: Split
-    test: Split
+    train: ImageSet
+    test: ImageSet

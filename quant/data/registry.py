@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from golden.bundle import Bundle
+from golden.errors import UserError
 from quant.data.cifar import cifar10, cifar100
 from quant.data.digits import digits
 from quant.data.image_folders import imagenet
-from quant.data.images import Source, Split
+from quant.data.images import DatasetSource, ImageSet
 from quant.data.textures import textures
+from quant.runtime.threads import suit_threads
 
-__all__ = ["DATASETS", "Dataset", "Source", "Split", "load"]
+__all__ = ["DATASETS", "Dataset", "load", "load_for_bundle"]
 
 _FEWEST_HELD_OUT = 2000
 
-DATASETS: dict[str, Callable[[Path | None], Source]] = {
+DATASETS: dict[str, Callable[[Path | None], DatasetSource]] = {
     "digits": digits,
     "cifar10": cifar10,
     "cifar100": cifar100,
@@ -38,10 +41,10 @@ class Dataset:
 
     name: str
     classes: list[str]
-    train: Split
-    held_out: Split
+    train: ImageSet
+    held_out: ImageSet
     """Of the training images, the ones that networks are not trained on."""
-    test: Split
+    test: ImageSet
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -57,6 +60,24 @@ def load(name: str, directory: Path | None) -> Dataset:
     source = DATASETS[name](directory)
     train, held_out = source.train.divided(_held_out(len(source.train)))
     return Dataset(name, source.classes, train, held_out, source.test)
+
+
+def load_for_bundle(bundle: Bundle, name: str, directory: Path | None) -> Dataset:
+    """A dataset to run a bundle's network on, with as many threads as suit its images.
+
+    Raises UserError where it cannot be read, or its images or classes are not the network's.
+    """
+    dataset = load(name, directory)
+    suit_threads(dataset.shape)
+    shape = bundle.manifest.activations[bundle.manifest.input.tensor].shape
+    if shape != dataset.shape:
+        raise UserError(f"{dataset.name} has images of {dataset.shape}, the network takes {shape}")
+    if len(bundle.manifest.classes) != len(dataset.classes):
+        raise UserError(
+            f"{dataset.name} has {len(dataset.classes)} classes, "
+            f"the network has {len(bundle.manifest.classes)}"
+        )
+    return dataset
 
 
 def _held_out(images: int) -> int:

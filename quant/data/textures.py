@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from quant.data.images import Source, Split
+from quant.data.images import DatasetSource, ImageSet
 
 __all__ = ["textures"]
 
@@ -16,7 +16,7 @@ _TRAIN, _TEST = 20, 20
 _SEED = 2020
 
 
-def textures(size: int, directory: Path | None) -> Source:
+def textures(size: int, directory: Path | None) -> DatasetSource:
     """Images (3, size, size) of noise whose power falls with its frequency, as that of photographs.
 
     They are the same each time, and all of one class.
@@ -24,8 +24,8 @@ def textures(size: int, directory: Path | None) -> Source:
     del directory
     images = _images(_TRAIN + _TEST, size)
     labels = torch.zeros(len(images), dtype=torch.int64)
-    train, test = Split(images, labels).divided(_TEST)
-    return Source(["texture"], train, test)
+    train, test = ImageSet(images, labels).divided(_TEST)
+    return DatasetSource(["texture"], train, test)
 
 
 def _images(count: int, size: int) -> Tensor:

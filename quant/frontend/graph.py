@@ -134,6 +134,11 @@ class Graph:
         convs = [layer for layer in self.layers if isinstance(layer, ConvLayer)]
         return [layer for layer in convs[1:] if layer.relu and not layer.fully_connected]
 
+    def dropout(self) -> dict[str, float]:
+        """The share of its input that training sets to zero, for each layer that has dropout."""
+        layers = (layer for layer in self.layers if isinstance(layer, ConvLayer))
+        return {layer.name: layer.dropout for layer in layers if layer.dropout}
+
     @torch.no_grad()
     def run(self, images: Tensor) -> Iterator[tuple[Layer, Tensor]]:
         """Every layer with its float ofm, for normalised images (n, channels, h, w)."""

@@ -1,9 +1,9 @@
-"""What each predictor loses and skips at every threshold, before any is run (paper, section 3).
+"""Statistics of what each predictor loses and skips at every threshold (paper, section 3).
 
-One pass of a sample of training images through the integer network without ZAP scores every ofm
-with every predictor of the bundle, whatever its pattern. Histograms of each channel's scores,
-counted once by activation and once by its value, then give for any threshold what it loses and what
-it skips.
+They are collected before any predictor is run. A sample of training images passes once through the
+integer network without ZAP, and every predictor of the bundle, whatever its pattern, scores the
+ofms. Each channel's scores are counted in two histograms: once by activation, once by the
+activation's value. From these follows, for any threshold, what it loses and what it skips.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from golden.layers import Predictor, mask, scores
 from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
-from quant.data.registry import Split
+from quant.data.images import ImageSet
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
-from quant.zap.training import Site
+from quant.zap.predictor import Site
 
-__all__ = ["SIGMAS", "Curve", "Statistics", "collect"]
+__all__ = ["SIGMAS", "SiteStatistics", "Statistics", "collect_statistics"]
 
 _PER_UNIT = 100
 SIGMAS = np.arange(-1 * _PER_UNIT, 3 * _PER_UNIT // 2 + 1) / _PER_UNIT
@@ -33,13 +33,16 @@ SIGMAS = np.arange(-1 * _PER_UNIT, 3 * _PER_UNIT // 2 + 1) / _PER_UNIT
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A layer with one predictor: shares of the layer, float64 (channels, len(SIGMAS))."""
+class SiteStatistics:
+    """The statistics of one layer with one predictor, as shares of the layer.
+
+    Arrays are float64 (channels, len(SIGMAS)).
+    """
 
     channel_error: np.ndarray
-    """What each channel adds to `error`."""
+    """The part of `error` that each channel contributes."""
     channel_skipped: np.ndarray
-    """What each channel adds to `skipped`."""
+    """The part of `skipped` that each channel contributes."""
 
     @property
     def error(self) -> np.ndarray:
@@ -48,31 +51,31 @@ class Curve:
 
     @property
     def skipped(self) -> np.ndarray:
-        """Share of all activations that are predicted zero, I_s included in the whole."""
+        """Share of all activations, `I_s` included, that are predicted zero at each of `SIGMAS`."""
         return self.channel_skipped.sum(axis=0)
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """A network's predictors on a number of images."""
+    """The statistics of a network's predictors on a number of images."""
 
     macs: dict[str, int]
-    """Multiply-accumulates of one whole ofm of each convolution, fully connected layers not."""
-    curves: dict[Site, Curve]
+    """Convolution -> MACs of one whole ofm; fully connected layers are not included."""
+    sites: dict[Site, SiteStatistics]
 
-    def share(self, site: Site) -> float:
-        """The layer's share of the network's conv MACs."""
+    def mac_share(self, site: Site) -> float:
+        """Return the layer's share of the network's conv MACs."""
         return self.macs[site.layer] / sum(self.macs.values())
 
-    def saving(self, site: Site) -> np.ndarray:
-        """Share of the network's conv MACs that the site saves at each threshold of `SIGMAS`."""
-        return self.curves[site].skipped * self.share(site)
+    def mac_saving(self, site: Site) -> np.ndarray:
+        """Return the share of the network's conv MACs that a site saves at each of `SIGMAS`."""
+        return self.sites[site].skipped * self.mac_share(site)
 
 
-def collect(bundle: Bundle, split: Split) -> Statistics:
-    """Run the images of `split` without ZAP and score them with every predictor of the bundle.
+def collect_statistics(bundle: Bundle, image_set: ImageSet) -> Statistics:
+    """Run images without ZAP and score them with every predictor of the bundle.
 
-    Raises UserError where the bundle has no predictor.
+    Raises UserError if the bundle has no predictor.
     """
     sites = [
         Site(node.layer, Pattern.parse(node.pattern))
@@ -80,31 +83,31 @@ def collect(bundle: Bundle, split: Split) -> Statistics:
     ]
     if not sites:
         raise UserError("the bundle has no predictors; write one with quant/export.py")
-    tallies = {site: _Tally(bundle, site) for site in sites}
+    histograms = {site: _Histograms(bundle, site) for site in sites}
     network = Network(bundle)
     macs: dict[str, int] = {}
     size = batch_size(bundle)
-    batches = -(-len(split) // size)
-    for pixels, _ in progress(split.batches(size), batches, "collecting statistics"):
+    batches = -(-len(image_set) // size)
+    for pixels, _ in progress(image_set.batches(size), batches, "collecting statistics"):
         for step in network.steps(quantise_images(bundle, pixels)):
             if isinstance(step.node, ConvNode) and not step.node.fully_connected:
                 name = step.node.name
                 macs[name] = bundle.conv(step.node).macs(*step.ifm.shape[2:])
                 for site in sites:
                     if site.layer == name:
-                        tallies[site].add(step.ofm)
-    return Statistics(macs, {site: tally.curve() for site, tally in tallies.items()})
+                        histograms[site].add(step.ofm)
+    return Statistics(macs, {site: counted.statistics() for site, counted in histograms.items()})
 
 
-class _Tally:
-    """The histograms of one site's real scores, over `I_t`: (channels, bins).
+class _Histograms:
+    """The histograms of one site's real scores over `I_t`, (channels, bins).
 
-    Bin k < len(SIGMAS) has what SIGMAS[k] is the first threshold to skip (a score is kept iff it is
-    strictly greater); the last bin has what none skips.
+    Bin k < len(SIGMAS) counts what is skipped from threshold SIGMAS[k] on, because a score is kept
+    iff it is strictly greater than the threshold. The last bin counts what no threshold skips.
     """
 
     def __init__(self, bundle: Bundle, site: Site) -> None:
-        # The threshold plays no part in a score.
+        # The score does not depend on the threshold.
         self.predictor: Predictor = bundle.predictor(site.name, bundle.threshold(site.name, 0.0))
         self.scale, self.offset = (
             bundle.tensors[f"predictors.{site.name}.{field}"].view(-1, 1)
@@ -117,7 +120,7 @@ class _Tally:
         self.total = 0
 
     def add(self, ofm: Tensor) -> None:
-        """Count a batch, int32 (images, channels, height, width), of ofms without ZAP."""
+        """Count a batch of ofms without ZAP, int32 (images, channels, height, width)."""
         computed = mask(self.predictor.pattern, ofm)
         score = scores(self.predictor, ofm * computed)[..., ~computed]
         real = score * self.scale + self.offset
@@ -130,9 +133,9 @@ class _Tally:
         self.activations += ofm.numel()
         self.total += int(ofm.sum())
 
-    def curve(self) -> Curve:
-        """Of all batches so far."""
-        return Curve(
+    def statistics(self) -> SiteStatistics:
+        """Return the statistics of all batches so far."""
+        return SiteStatistics(
             # A layer whose ofm is all zeros has nothing to lose.
             channel_error=self.values.cumsum(1)[:, :-1].numpy() / max(self.total, 1),
             channel_skipped=self.counts.cumsum(1)[:, :-1].numpy() / self.activations,

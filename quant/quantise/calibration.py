@@ -14,7 +14,7 @@ from torch import Tensor
 
 from golden.arithmetic import S8, U8
 from quant.frontend.graph import INPUT, ConvLayer, Graph
-from quant.networks.registry import Model
+from quant.networks.model import Model
 
 __all__ = ["Histogram", "activation_scales"]
 

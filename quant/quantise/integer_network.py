@@ -20,7 +20,7 @@ from golden.manifest import (
     ShortcutNode,
 )
 from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer
-from quant.networks.registry import Model
+from quant.networks.model import Model
 from quant.quantise.calibration import input_is_signed
 
 __all__ = ["WEIGHT_BITS", "WEIGHT_MAX", "quantise", "quantise_weight"]

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from quant.data.registry import Split
-from quant.networks.registry import Recipe
+from quant.data.images import ImageSet
+from quant.networks.model import Recipe
 
 __all__ = ["augment", "augmented", "draw", "erase", "move"]
 
@@ -51,7 +51,9 @@ def erase(images: Tensor, side: int, corners: Tensor) -> Tensor:
     return images.masked_fill(square.unsqueeze(1), 0)
 
 
-def augmented(split: Split, recipe: Recipe, generator: torch.Generator, copies: int = 1) -> Split:
-    """Copies of a split, each image augmented anew in each."""
-    parts = [augment(split.images, recipe, generator) for _ in range(copies)]
-    return Split(torch.cat(parts), split.labels.repeat(copies))
+def augmented(
+    image_set: ImageSet, recipe: Recipe, generator: torch.Generator, copies: int = 1
+) -> ImageSet:
+    """Copies of an image set, each image augmented anew in each."""
+    parts = [augment(image_set.images, recipe, generator) for _ in range(copies)]
+    return ImageSet(torch.cat(parts), image_set.labels.repeat(copies))

@@ -20,12 +20,12 @@ from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, mask, scores
 from golden.manifest import ConcatNode, ConvNode, PoolNode
 from golden.network import quantise_images
-from quant.data.registry import Split
-from quant.networks.registry import Recipe
+from quant.data.images import ImageSet
+from quant.networks.model import Recipe
 from quant.quantise.integer_network import WEIGHT_MAX
 from quant.runtime.progress import progress
-from quant.train import make_optimiser
 from quant.training.augmentation import augment
+from quant.training.trainer import make_optimiser
 
 __all__ = ["fine_tune"]
 
@@ -33,7 +33,7 @@ __all__ = ["fine_tune"]
 def fine_tune(
     bundle: Bundle,
     predictors: Mapping[str, Predictor],
-    split: Split,
+    image_set: ImageSet,
     recipe: Recipe,
     *,
     dropout: Mapping[str, float] | None = None,
@@ -46,7 +46,7 @@ def fine_tune(
     Parameters
     ----------
     predictors : {layer name: Predictor}
-    split : Split
+    image_set : ImageSet
         Training images and their labels.
     recipe : Recipe
         How the network was trained; the learning rate falls linearly to zero from its
@@ -60,14 +60,14 @@ def fine_tune(
     steps = [
         index
         for _ in range(epochs)
-        for index in torch.randperm(len(split), generator=generator).split(recipe.batch)
+        for index in torch.randperm(len(image_set), generator=generator).split(recipe.batch)
     ]
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, total_iters=len(steps))
     for index in progress(steps, len(steps), "fine-tuning"):
-        pixels = augment(split.pixels(index), recipe, generator)
+        pixels = augment(image_set.pixels(index), recipe, generator)
         images = quantise_images(bundle, pixels).to(device, torch.float32)
         logits = network(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits, split.labels[index].to(device))
+        loss = F.cross_entropy(logits, image_set.labels[index].to(device))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -26,7 +26,7 @@ from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, conv, pool
 from golden.manifest import ConcatNode, Manifest, Node, PoolNode
 from golden.network import dead, quantise_images
-from quant.data.registry import Split
+from quant.data.images import ImageSet
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
 
@@ -37,17 +37,17 @@ _LARGEST_GAIN = 4.0
 _LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
 
 
-def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], split: Split) -> Bundle:
+def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], image_set: ImageSet) -> Bundle:
     """The bundle with its convolutions recalibrated for running with these predictors.
 
     Fully connected layers stay as they are. Layers are recalibrated in order, each on what the ones
-    before it now make of the images of `split`, so two maps of every image are held in memory.
+    before it now make of the images of `image_set`, so two maps of every image are held in memory.
     """
     manifest = bundle.manifest
     tensors = dict(bundle.tensors)
     result = Bundle(manifest, tensors)
     size = batch_size(bundle)
-    images = [quantise_images(bundle, pixels) for pixels, _ in split.batches(size)]
+    images = [quantise_images(bundle, pixels) for pixels, _ in image_set.batches(size)]
     before, after = (_Maps(manifest, images) for _ in range(2))
     for index, node in enumerate(progress(manifest.layers, len(manifest.layers), "recalibrating")):
         if isinstance(node, ConcatNode):

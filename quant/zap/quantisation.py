@@ -26,11 +26,11 @@ from golden.bundle import Bundle
 from golden.layers import mask
 from golden.manifest import PredictorNode
 from golden.network import Network, quantise_images
-from quant.data.registry import Split
+from quant.data.images import ImageSet
 from quant.quantise.calibration import Histogram
 from quant.quantise.integer_network import WEIGHT_BITS, quantise_weight
 from quant.runtime.batch_size import batch_size
-from quant.zap.training import Site, Zap
+from quant.zap.predictor import Site, Zap
 
 __all__ = ["Folded", "add_zaps", "fold", "quantise_zap"]
 
@@ -50,14 +50,14 @@ class Folded:
 
 
 def add_zaps(
-    bundle: Bundle, zaps: Mapping[Site, Zap], split: Split, *, bits: int = WEIGHT_BITS
+    bundle: Bundle, zaps: Mapping[Site, Zap], image_set: ImageSet, *, bits: int = WEIGHT_BITS
 ) -> Bundle:
-    """The bundle with these predictors, quantised; their ranges are from the images of `split`.
+    """The bundle with these predictors, quantised; their ranges are from the images of `image_set`.
 
     `bits` is the width of their weights, at most 8.
     """
     folded = {site: fold(zap) for site, zap in zaps.items()}
-    ranges = _hidden_ranges(bundle, folded, split)
+    ranges = _hidden_ranges(bundle, folded, image_set)
     nodes = dict(bundle.manifest.predictors)
     tensors = dict(bundle.tensors)
     for site in zaps:
@@ -113,24 +113,24 @@ def _finest_scale(weight: np.ndarray, limit: int) -> np.ndarray:
 
 
 def _hidden_ranges(
-    bundle: Bundle, folded: Mapping[Site, Folded], split: Split
+    bundle: Bundle, folded: Mapping[Site, Folded], image_set: ImageSet
 ) -> dict[Site, np.ndarray]:
     """The range of each channel's hidden activations that eight bits lose least in."""
     maxima: dict[Site, Tensor] = {}
-    for site, hidden in _hidden(bundle, folded, split):
+    for site, hidden in _hidden(bundle, folded, image_set):
         largest = hidden.amax(1)
         maxima[site] = torch.maximum(maxima.get(site, largest), largest)
     histograms = {site: Histogram(maximum) for site, maximum in maxima.items()}
-    for site, hidden in _hidden(bundle, folded, split):
+    for site, hidden in _hidden(bundle, folded, image_set):
         histograms[site].add(hidden)
     return {site: histogram.best_range(U8[1]).numpy() for site, histogram in histograms.items()}
 
 
 def _hidden(
-    bundle: Bundle, folded: Mapping[Site, Folded], split: Split
+    bundle: Bundle, folded: Mapping[Site, Folded], image_set: ImageSet
 ) -> Iterator[tuple[Site, Tensor]]:
     """Real hidden activations of every site, (channels, all others), a batch at a time."""
-    for pixels, _ in split.batches(batch_size(bundle)):
+    for pixels, _ in image_set.batches(batch_size(bundle)):
         for step in Network(bundle).steps(quantise_images(bundle, pixels)):
             for site in folded:
                 if site.layer == step.node.name:

@@ -1,6 +1,6 @@
 """cocotb bench of the core in its memory: the host's driver, on a simulated bus.
 
-Values: `runs` (a folder of `tb.runs.core_files`), `memory_in` and `memory_out` (the memory's
+Values: `runs` (a folder of `tb.exchange.core_files`), `memory_in` and `memory_out` (the memory's
 files).
 """
 
@@ -18,8 +18,8 @@ from cocotb.utils import get_sim_time
 
 from compiler.driver import Accelerator, CoreFault, Transport
 from hw.contract.registers import REGISTERS
-from tb.benches.setup import PERIOD, start, values
-from tb.runs.core_files import Outcome, Run, read_runs, write_outcome, write_progress
+from tb.benches.common import PERIOD, start, values
+from tb.exchange.core_files import Outcome, Run, read_runs, write_outcome, write_progress
 
 _LONGEST = 2_000_000_000
 """Cycles after which a run is given up."""
@@ -223,11 +223,11 @@ def _now() -> int:
 @cocotb.test()
 async def run_programs(dut: Any) -> None:
     """Every run, one after another."""
-    orders = values()
-    runs = read_runs(Path(orders["runs"]))
+    settings = values()
+    runs = read_runs(Path(settings["runs"]))
     word = runs[0].program.config.bus_bytes
-    folder = Path(orders["runs"])
-    bus = SimulatedBus(dut, folder, Path(orders["memory_in"]), Path(orders["memory_out"]), word)
+    folder = Path(settings["runs"])
+    bus = SimulatedBus(dut, folder, Path(settings["memory_in"]), Path(settings["memory_out"]), word)
     await start(dut, clock=False)
     await ClockCycles(dut.clk, _RESET_LATENCY, FallingEdge)
     await bridge(run_all)(bus, runs, folder)

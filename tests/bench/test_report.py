@@ -21,11 +21,13 @@ from golden.errors import UserError
 from golden.layers import ConvResult, Counters
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
-from quant.data.registry import DATASETS, Source
-from quant.evaluate import evaluate
-from quant.export import add_operating_point
+from quant.data.images import DatasetSource
+from quant.data.registry import DATASETS
+from quant.points.evaluation import evaluate
+from quant.points.operating_points import add_operating_point
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module
 
 TRAIN, TEST = images(150), images(60, seed=1)
@@ -53,7 +55,7 @@ CHOSEN = ROW | {"budget": "max-drop 2", "drop": 2.1, "error": 0.2, "line": [[0.1
 @pytest.fixture
 def noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dataset `noise` that needs no files."""
-    monkeypatch.setitem(DATASETS, "noise", lambda _: Source(list("01234"), TRAIN, TEST))
+    monkeypatch.setitem(DATASETS, "noise", lambda _: DatasetSource(list("01234"), TRAIN, TEST))
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +272,7 @@ def test_what_is_not_at_hand_is_left_out_by_name(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def absent(directory: Path | None) -> Source:
+    def absent(directory: Path | None) -> DatasetSource:
         raise UserError("dataset noise needs --data DIR")
 
     monkeypatch.setitem(DATASETS, "noise", absent)

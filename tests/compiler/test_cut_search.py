@@ -14,7 +14,7 @@ from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import MASKS
 from hw.contract.config import PRESETS, Config
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 DEFAULT = PRESETS["default"]
 

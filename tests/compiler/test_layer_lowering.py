@@ -21,8 +21,9 @@ from golden.layers import Conv, Predictor
 from golden.pattern import MASKS
 from hw.contract.config import PRESETS, Config
 from hw.layouts.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
-from tb.random_layers import CORNERS, random_layer
-from tests.hardware import TINY
+from tb.random.draws import CORNERS
+from tb.random.layers import random_layer
+from tests.hw.small_configs import TINY
 
 
 def descriptor_of(lowered: Lowered) -> Any:

@@ -29,8 +29,8 @@ from hw.contract.program import (
     header_words,
 )
 from hw.core.sequencer import STORED_BYTES
-from tb.random_networks import POINT, random_network
-from tests.hardware import STRIPS, TINY
+from tb.random.networks import POINT, random_network
+from tests.hw.small_configs import STRIPS, TINY
 
 
 @pytest.fixture(scope="module")

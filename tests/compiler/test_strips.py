@@ -15,7 +15,7 @@ from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import MASKS
 from hw.contract.config import Config
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 PLAIN = Pool(name="", kernel=(1, 1), stride=(1, 1))
 

@@ -17,9 +17,10 @@ from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
 from quant import evaluate
-from quant.export import add_operating_point
+from quant.points.operating_points import add_operating_point
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import assert_refused, branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
@@ -116,7 +117,9 @@ MANIFEST_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), MANIFEST_FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "message"), MANIFEST_FAULTS, ids=[message for _, message in MANIFEST_FAULTS]
+)
 def test_faults_in_the_manifest_are_named(
     broken: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
@@ -142,7 +145,9 @@ def node(document: dict[str, Any], name: str) -> dict[str, Any]:
     return next(layer for layer in document["layers"] if layer["name"] == name)
 
 
-@pytest.mark.parametrize(("change", "message"), CONCAT_FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "message"), CONCAT_FAULTS, ids=[message for _, message in CONCAT_FAULTS]
+)
 def test_faults_in_a_concat_are_named(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
@@ -182,7 +187,9 @@ TENSOR_FAULTS: list[tuple[Callable[[dict[str, torch.Tensor]], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), TENSOR_FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "message"), TENSOR_FAULTS, ids=[message for _, message in TENSOR_FAULTS]
+)
 def test_faults_in_the_tensors_are_named(
     broken: Path, change: Callable[[dict[str, torch.Tensor]], object], message: str
 ) -> None:

@@ -16,9 +16,10 @@ from hw import verilog_output
 from hw.contract.config import PRESETS, Config
 from hw.core.core import Core
 from hw.layouts.descriptor import ChannelRecord
+from tb.paths import REPOSITORY
 from tb.runs.engine import LINT
-from tb.simulators import simulator, toolchain
-from tests.hardware import TINY
+from tb.simulators import toolchain
+from tests.hw.small_configs import TINY
 
 SMALLEST = Config(
     name="smallest",
@@ -61,7 +62,7 @@ out 1 irq
 def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "hw.verilog", *arguments],
-        cwd=simulator.ROOT,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,
@@ -142,7 +143,7 @@ def test_the_same_configuration_gives_the_same_bytes(tmp_path: Path) -> None:
         out = tmp_path / seed
         subprocess.run(
             [sys.executable, "-m", "hw.verilog", "--config", "small", "--out", str(out)],
-            cwd=simulator.ROOT,
+            cwd=REPOSITORY,
             env={**os.environ, "PYTHONHASHSEED": seed},
             check=True,
             capture_output=True,

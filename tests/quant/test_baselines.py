@@ -17,15 +17,18 @@ from golden.layers import ConvResult, Counters, conv
 from golden.manifest import ConvNode
 from golden.network import Network, Step, quantise_images
 from golden.pattern import MASKS
-from quant import evaluate
+from quant import evaluate as evaluate_command
 from quant.baselines.feature_map_pruning import FeatureMapPruning, live_channels, prune
 from quant.baselines.value_prediction import ValuePrediction, diagonals, predict_zeros, sites
-from quant.data.registry import DATASETS, Source
-from quant.export import add_operating_point
+from quant.data.images import DatasetSource
+from quant.data.registry import DATASETS
 from quant.frontend.graph import Graph
 from quant.points.accounting import Evaluation, LayerTally
+from quant.points.evaluation import evaluate
+from quant.points.operating_points import add_operating_point
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module
 
 IMAGES = images(40)
@@ -183,8 +186,8 @@ def test_channels_within_epsilon_of_zero_are_pruned() -> None:
 @pytest.mark.parametrize("sigma", [None, 0.1])
 def test_pruning_zero_channels_changes_no_bit(bundle: Bundle, sigma: float | None) -> None:
     predictors = {} if sigma is None else bundle.uniform(MASKS["B"], sigma)
-    plain = evaluate.evaluate(bundle, predictors, IMAGES)
-    pruned = evaluate.evaluate(bundle, predictors, IMAGES, epsilon=0)
+    plain = evaluate(bundle, predictors, IMAGES)
+    pruned = evaluate(bundle, predictors, IMAGES, epsilon=0)
     assert pruned.load_reduction > plain.load_reduction == 0
     assert pruned.mac_reduction > plain.mac_reduction
     network = Network(bundle, predictors)
@@ -254,10 +257,10 @@ def test_reductions_on_a_network(bundle: Bundle) -> None:
                 live = sum(bool((channel.abs() > 40).any()) for channel in ifm)
                 executed += int(keep.sum()) * k_h * k_w * live
                 loaded += live * ifm[0].numel()
-    both = evaluate.evaluate(bundle, predictors, IMAGES, epsilon=40)
+    both = evaluate(bundle, predictors, IMAGES, epsilon=40)
     assert both.mac_reduction == (macs - executed) / macs
     assert both.load_reduction == (loads - loaded) / loads
-    zap = evaluate.evaluate(bundle, predictors, IMAGES)
+    zap = evaluate(bundle, predictors, IMAGES)
     assert both.mac_reduction > zap.mac_reduction > 0
 
 
@@ -267,7 +270,7 @@ def test_reductions_on_a_network(bundle: Bundle) -> None:
 @pytest.fixture
 def saved(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The bundle in a directory, with an operating point adapted to it, and a dataset for it."""
-    source = Source(bundle.manifest.classes, IMAGES, IMAGES)
+    source = DatasetSource(bundle.manifest.classes, IMAGES, IMAGES)
     monkeypatch.setitem(DATASETS, "tiny", lambda directory: source)
     point = {"conv3": (MASKS["B"], 0.2), "conv4": (MASKS["B"], 0.1)}
     scaled = {"layers.conv3.multiplier": bundle.tensors["layers.conv3.multiplier"] // 2}
@@ -279,7 +282,7 @@ def saved(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
     everything = ["evaluate", *map(str, arguments), "--dataset", "tiny"]
     monkeypatch.setattr(sys, "argv", everything)
-    evaluate.main()
+    evaluate_command.main()
 
 
 def test_each_system_alone_and_together(
@@ -362,4 +365,4 @@ def test_what_is_refused(
 ) -> None:
     (tmp_path / "list.json").write_text("{}")
     given = [str(tmp_path / "list.json") if option == "LIST" else option for option in options]
-    assert_refused(evaluate.main, [saved, *given], message, monkeypatch, capsys)
+    assert_refused(evaluate_command.main, [saved, *given], message, monkeypatch, capsys)

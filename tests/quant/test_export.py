@@ -12,9 +12,10 @@ import torch
 
 from golden.bundle import MANIFEST, TENSORS, Bundle
 from golden.pattern import MASKS
-from quant import evaluate, export
+from quant import export
 from quant.data.registry import load
 from quant.networks.registry import MODELS
+from quant.points.evaluation import evaluate
 from tests.quant_cases import assert_refused, randomise_batch_norms
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ def test_patterns_and_thresholds_per_layer(
     assert bundle.uniform(MASKS["A"], 0).keys() == {"conv2", "conv3", "conv4", "conv5", "conv6"}
     assert point.measured is not None
     assert point.measured.images == 360
-    result = evaluate.evaluate(*bundle.at(point.name), load("digits", None).test)
+    result = evaluate(*bundle.at(point.name), load("digits", None).test)
     assert result.top1 == point.measured.top1
     assert result.mac_reduction == point.measured.mac_reduction
     assert result.layers[-1].skipped == 0
@@ -89,14 +90,14 @@ def test_mac_reduction_counts_convolutions_alone(
     run_export(monkeypatch, weights, tmp_path / "out", "--sigma", "inf")
     bundle = Bundle.load(tmp_path / "out")
     point = bundle.operating_point("default")
-    split = load("digits", None).test.first(10)
-    result = evaluate.evaluate(*bundle.at(point.name), split)
+    image_set = load("digits", None).test.first(10)
+    result = evaluate(*bundle.at(point.name), image_set)
     assert [layer.name for layer in result.layers] == [f"conv{n}" for n in range(1, 7)]
     assert result.mac_reduction_without_first == pytest.approx(0.5)
     first, every = result.layers[0].macs, sum(layer.macs for layer in result.layers)
     assert result.mac_reduction == pytest.approx(0.5 * (every - first) / every)
     assert 0 < result.wrong_share < 1
-    dense = evaluate.evaluate(bundle, {}, split)
+    dense = evaluate(bundle, {}, image_set)
     assert (dense.mac_reduction, dense.wrong_share) == (0, 0)
 
 

@@ -8,16 +8,16 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from quant.data.registry import load
-from quant.untrained import untrained
+from quant.pipeline.untrained_bundle import untrained_bundle
 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return untrained("resnet20", seed=1)
+    return untrained_bundle("resnet20", seed=1)
 
 
 def test_the_same_seed_gives_the_same_bundle(bundle: Bundle) -> None:
-    again = untrained("resnet20", seed=1)
+    again = untrained_bundle("resnet20", seed=1)
     assert again.manifest == bundle.manifest
     assert all(again.tensors[name].equal(tensor) for name, tensor in bundle.tensors.items())
 
@@ -34,4 +34,4 @@ def test_predictors_skip_some_activations_of_their_layers_and_keep_some(bundle: 
 
 def test_a_network_that_takes_no_photographs_is_refused() -> None:
     with pytest.raises(UserError, match="digits is trained in seconds"):
-        untrained("digits", seed=1)
+        untrained_bundle("digits", seed=1)

@@ -12,9 +12,10 @@ from hw.engine.mac_array import MacArray
 from hw.engine.pattern_scheduler import PatternScheduler
 from hw.predictor.predictor import Predictor
 from tb.runs.engine import LINT
-from tb.simulators import simulator
+from tb.simulators.build import build_design
+from tb.simulators.run import run_bench
 from tb.simulators.toolchain import SIMULATORS, Simulator
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 pytestmark = pytest.mark.sim
 
@@ -25,12 +26,12 @@ SEED = 1
 @pytest.mark.parametrize(
     ("bench", "block", "config", "count"),
     [
-        ("scheduler", PatternScheduler, TINY, 50),
+        ("pattern_scheduler", PatternScheduler, TINY, 50),
         ("predictor", Predictor, TINY, 12),
         ("predictor", Predictor, replace(TINY, predictor_dsps=8, predictor_tables=5), 6),
-        ("array", MacArray, TINY, 20),
-        ("array", MacArray, replace(TINY, pes=1, lanes=16), 10),
-        ("array", MacArray, replace(TINY, pes=4, lanes=32), 10),
+        ("mac_array", MacArray, TINY, 20),
+        ("mac_array", MacArray, replace(TINY, pes=1, lanes=16), 10),
+        ("mac_array", MacArray, replace(TINY, pes=4, lanes=32), 10),
     ],
     ids=["scheduler", "predictor", "predictor-tables", "array", "array-1x16", "array-4x32"],
 )
@@ -44,10 +45,10 @@ def test_block_agrees_with_golden(
 ) -> None:
     source = tmp_path / f"{bench}.v"
     source.write_text(verilog_output.emit(block(config), bench))
-    built = simulator.build(sim, [source, LINT], bench)
+    built = build_design(sim, [source, LINT], bench)
     values = {"config": config.to_dict(), "seed": SEED, "count": count}
-    results = simulator.run(
-        built, f"tb.bench_{bench}", run_dir=tmp_path, values=values, seed=SEED, timeout=300
+    results = run_bench(
+        built, f"tb.benches.{bench}", run_dir=tmp_path, values=values, seed=SEED, timeout=300
     )
     assert results.passed, f"seed {SEED}: {results.failures}"
     assert results.tests == 2

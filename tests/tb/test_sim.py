@@ -22,15 +22,17 @@ from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
+from quant.runtime.progress import reporting
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tb import random_layers, sim
-from tb.random_layers import CORNERS, run_batches
-from tb.runs.bundle_layers import network_layers
-from tb.runs.engine import Layer, check
-from tb.runs.engine_files import Outcome
-from tb.runs.progress import reporting
-from tb.sim import require_agreement, simulate, verdict
+from tb.exchange.engine_files import Outcome
+from tb.random.draws import CORNERS
+from tb.random.layers import random_layers as draw_layers
+from tb.runs.bundle_layers import engine_layers
+from tb.runs.engine import EngineLayer, check, require_agreement, run_batches, run_on_each
+from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.quant_cases import (
     assert_refused,
@@ -45,11 +47,11 @@ SEED = 20
 
 
 @pytest.fixture(scope="module")
-def layers() -> list[Layer]:
-    return random_layers.random_layers(SMALL, len(CORNERS), SEED)
+def layers() -> list[EngineLayer]:
+    return draw_layers(SMALL, len(CORNERS), SEED)
 
 
-def outcome_of(layer: Layer, ofm: np.ndarray, **counters: int) -> Outcome:
+def outcome_of(layer: EngineLayer, ofm: np.ndarray, **counters: int) -> Outcome:
     """What an engine would hand back whose ofm is `ofm`."""
     group = SMALL.group
     channels = -(-len(ofm) // group) * group
@@ -75,11 +77,11 @@ def bundle() -> Bundle:
     module = model.build(len(digits.classes)).eval()
     randomise_batch_norms(module)
     graph = lower(module, digits.shape)
-    split = digits.train.first(128)
-    scales = activation_scales(graph, model, [model.normalise(split.pixels(slice(None)))])
+    image_set = digits.train.first(128)
+    scales = activation_scales(graph, model, [model.normalise(image_set.pixels(slice(None)))])
     dense = quantise(graph, scales, model, name="digits", classes=digits.classes)
     sites = [Site(layer.name, Pattern.parse("D")) for layer in graph.zap_sites()]
-    return add_zaps(dense, train_zaps(dense, sites, split, epochs=2, seed=SEED), split)
+    return add_zaps(dense, train_zaps(dense, sites, image_set, epochs=2, seed=SEED), image_set)
 
 
 @pytest.mark.sim
@@ -87,9 +89,9 @@ def test_a_network_is_bit_exact_on_both_simulators_and_they_agree_on_every_count
     bundle: Bundle,
 ) -> None:
     pixels = load("digits", None).test.pixels(slice(0, 1))[0]
-    layers = network_layers(bundle, SMALL, pixels, bundle.uniform(Pattern.parse("D"), 0.2))
+    layers = engine_layers(bundle, SMALL, pixels, bundle.uniform(Pattern.parse("D"), 0.2))
     with reporting() as report:
-        results = simulate(SMALL, SIMULATORS, layers, report)
+        results = run_on_each(SMALL, SIMULATORS, layers, report)
     require_agreement(results)
     for checks in results.values():
         assert [c.mismatch for c in checks] == [None] * len(layers)
@@ -99,18 +101,18 @@ def test_a_network_is_bit_exact_on_both_simulators_and_they_agree_on_every_count
 
 @pytest.mark.sim
 def test_a_network_with_concats_is_bit_exact() -> None:
-    split = images(64)
-    _, dense = tiny_bundle(branches_module(), split)
+    image_set = images(64)
+    _, dense = tiny_bundle(branches_module(), image_set)
     sites = [Site(layer, Pattern.parse("D")) for layer in ("left", "narrow", "wide", "last")]
-    bundle = add_zaps(dense, train_zaps(dense, sites, split, epochs=1, seed=SEED), split)
-    pixels = split.pixels(slice(0, 1))[0]
-    layers = network_layers(bundle, SMALL, pixels, bundle.uniform(Pattern.parse("D"), 0.3))
+    bundle = add_zaps(dense, train_zaps(dense, sites, image_set, epochs=1, seed=SEED), image_set)
+    pixels = image_set.pixels(slice(0, 1))[0]
+    layers = engine_layers(bundle, SMALL, pixels, bundle.uniform(Pattern.parse("D"), 0.3))
     wide = next(layer for layer in layers if layer.conv.name == "wide")
     left = next(layer for layer in layers if layer.conv.name == "left")
     assert torch.equal(wide.ifm[:6], left.output)
     assert (wide.pool, len(wide.ifm)) == (None, 14)
     with reporting() as report:
-        results = simulate(SMALL, ["verilator"], layers, report)
+        results = run_on_each(SMALL, ["verilator"], layers, report)
     assert [check.mismatch for check in results["verilator"]] == [None] * len(layers)
     assert sum(check.counters["skipped"] for check in results["verilator"]) > 0
 
@@ -118,13 +120,13 @@ def test_a_network_with_concats_is_bit_exact() -> None:
 @pytest.mark.sim
 @pytest.mark.parametrize(("simulator", "seed", "rounds"), [("verilator", 1, 2), ("icarus", 2, 1)])
 def test_random_layers_are_bit_exact(simulator: Simulator, seed: int, rounds: int) -> None:
-    layers = random_layers.random_layers(SMALL, rounds * len(CORNERS), seed)
+    layers = draw_layers(SMALL, rounds * len(CORNERS), seed)
     checks = run_batches(SMALL, simulator, layers, seed)
     assert [c.mismatch for c in checks] == [None] * len(layers)
 
 
 @pytest.mark.sim
-def test_random_layers_reach_the_corners_that_they_name(layers: list[Layer]) -> None:
+def test_random_layers_reach_the_corners_that_they_name(layers: list[EngineLayer]) -> None:
     by_corner = dict(zip(CORNERS, layers, strict=True))
     assert by_corner["one pixel"].expected.ofm.shape[2:] == (1, 1)
     assert by_corner["all skipped"].expected.counters.kept == 0
@@ -136,14 +138,14 @@ def test_random_layers_reach_the_corners_that_they_name(layers: list[Layer]) -> 
     assert (by_corner["signed"].expected.ofm < 0).any()
 
 
-def test_an_equal_ofm_is_no_mismatch(layers: list[Layer]) -> None:
+def test_an_equal_ofm_is_no_mismatch(layers: list[EngineLayer]) -> None:
     layer = layers[0]
     result = check(layer, outcome_of(layer, layer.output.numpy()))
     assert (result.differ, result.mismatch) == (0, None)
     assert result.compared == layer.output.numel()
 
 
-def test_a_mismatch_names_layer_channel_pixel_and_both_values(layers: list[Layer]) -> None:
+def test_a_mismatch_names_layer_channel_pixel_and_both_values(layers: list[EngineLayer]) -> None:
     layer = next(layer for layer in layers if len(layer.output) > 1)
     wrong = layer.output.numpy().copy()
     golden = int(wrong[1, 0, 0])
@@ -156,24 +158,24 @@ def test_a_mismatch_names_layer_channel_pixel_and_both_values(layers: list[Layer
         f"hardware {wrong[1, 0, 0]}, golden {golden}"
     )
     console = Console(record=True, width=200)
-    assert verdict([result], console) == 1
+    assert print_verdict([result], console) == 1
     text = console.export_text()
     assert result.mismatch in text
     assert f"{result.compared} activations compared, {result.differ} differ" in text
 
 
-def test_a_counter_that_differs_is_a_mismatch_too(layers: list[Layer]) -> None:
+def test_a_counter_that_differs_is_a_mismatch_too(layers: list[EngineLayer]) -> None:
     layer = layers[0]
     ofm = layer.output.numpy()
     result = check(layer, outcome_of(layer, ofm, kept=layer.expected.counters.kept + 1))
     assert result.differ == 0
     assert result.mismatch is not None
     assert "counter kept" in result.mismatch
-    assert verdict([result], Console(quiet=True)) == 1
+    assert print_verdict([result], Console(quiet=True)) == 1
 
 
 def test_the_check_sees_what_golden_expects_and_not_what_it_computed_itself(
-    layers: list[Layer],
+    layers: list[EngineLayer],
 ) -> None:
     layer = next(layer for layer in layers if layer.pool is None)
     ofm = layer.output.numpy()
@@ -185,7 +187,7 @@ def test_a_layer_that_does_not_fit_is_named_before_anything_is_simulated(bundle:
     narrow = replace(SMALL, name="narrow", ofm_words=128)
     message = "layer 'conv1' takes 2 strips in configuration 'narrow', and only the whole core"
     with pytest.raises(UserError, match=re.escape(message)):
-        network_layers(bundle, narrow, torch.zeros(1, 16, 16), {})
+        engine_layers(bundle, narrow, torch.zeros(1, 16, 16), {})
 
 
 @pytest.mark.parametrize(

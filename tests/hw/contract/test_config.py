@@ -9,7 +9,7 @@ import pytest
 
 from golden.errors import UserError
 from hw.contract.config import PRESETS, Config
-from tests.hardware import TINY
+from tests.hw.small_configs import TINY
 
 SIZES = {
     "pes": (1, 8),

@@ -17,8 +17,10 @@ from compiler.tile_words import ifm_words, residual_words
 from hw.contract.config import Config
 from hw.core.ifm_loader import IfmLoader
 from hw.core.residual_loader import ResidualLoader
-from tb.random_layers import CORNERS, random_layer
-from tests.hardware import TINY, get, pauses, put, simulate, to_words
+from tb.random.draws import CORNERS
+from tb.random.layers import random_layer
+from tests.hw.amaranth_testbench import get, pauses, put, simulate, to_words
+from tests.hw.small_configs import TINY
 
 WIDE = replace(TINY, name="wide", lanes=64, group=8)
 

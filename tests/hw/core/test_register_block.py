@@ -13,7 +13,7 @@ from hw.contract.registers import (
     Fault,
 )
 from hw.core.register_block import RegisterBlock
-from tests.hardware import Testbench, simulate
+from tests.hw.amaranth_testbench import Testbench, simulate
 
 
 class Host:

@@ -10,7 +10,8 @@ import pytest
 from hw.engine.buffers import IfmBuffer, WeightBuffer
 from hw.engine.mac_array import READ_LATENCY
 from hw.engine.ofm_banks import OfmBanks
-from tests.hardware import TINY, Resettable, get, pauses, simulate, to_words
+from tests.hw.amaranth_testbench import Resettable, get, pauses, simulate, to_words
+from tests.hw.small_configs import TINY
 
 
 async def fill(context: Any, writes: Any, words: list[int], **rest: int) -> None:

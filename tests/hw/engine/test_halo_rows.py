@@ -12,7 +12,8 @@ import torch
 
 from golden.layers import Pool, pool
 from hw.engine.ofm_banks import OfmBanks
-from tests.hardware import TINY, get, pauses, put, simulate, to_words
+from tests.hw.amaranth_testbench import get, pauses, put, simulate, to_words
+from tests.hw.small_configs import TINY
 
 WIDTH = 6
 PLAIN = Pool(name="", kernel=(1, 1), stride=(1, 1))
@@ -121,7 +122,7 @@ def test_strip_after_strip_takes_over_and_hands_on(seed: int) -> None:
     async def send(context: Any) -> None:
         for strip, groups in drawn:
             for group in groups:
-                await put(context, dut.edges, to_words(strip.above(group)), pauses(seed))
+                await put(context, dut.halo, to_words(strip.above(group)), pauses(seed))
 
     async def recall(context: Any) -> None:
         for strip, groups in drawn:

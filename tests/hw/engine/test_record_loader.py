@@ -11,7 +11,8 @@ from golden import arithmetic
 from hw.contract.config import Config
 from hw.engine.record_loader import RECORD_SLOTS, RecordLoader
 from hw.layouts.descriptor import RECORD_BYTES, ChannelRecord, header_words
-from tests.hardware import TINY, pauses, put, simulate
+from tests.hw.amaranth_testbench import pauses, put, simulate
+from tests.hw.small_configs import TINY
 
 
 class Stream:

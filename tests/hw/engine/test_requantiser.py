@@ -11,8 +11,9 @@ from golden import arithmetic
 from hw.contract.config import Config
 from hw.engine.requantiser import LATENCY, Requantiser
 from hw.engine.residual_banks import READ_LATENCY
-from hw.layouts.work import sum_bits
-from tests.hardware import TINY, simulate
+from hw.layouts.pixels import sum_bits
+from tests.hw.amaranth_testbench import simulate
+from tests.hw.small_configs import TINY
 
 LARGEST = replace(TINY, lanes=128, weight_words=1 << 16)
 """Its sums are wider than an accumulator, so that they saturate whatever the bias."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hw.engine.residual_banks import READ_LATENCY, ResidualBanks
-from tests.hardware import TINY, pauses, put, simulate, to_words
+from tests.hw.amaranth_testbench import pauses, put, simulate, to_words
+from tests.hw.small_configs import TINY
 
 
 class Layer:

@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.lib.countdown import Countdown
-from tests.hardware import simulate
+from tests.hw.amaranth_testbench import simulate
 
 
 class Walk(wiring.Component):

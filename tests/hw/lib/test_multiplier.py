@@ -13,7 +13,7 @@ from hw.fpga.blocks import Ecp5
 from hw.lib.multiplier import Multiplier
 from hw.verilog_output import emit
 from tb.simulators import toolchain
-from tests.hardware import simulate
+from tests.hw.amaranth_testbench import simulate
 
 USED = [
     (signed(9), signed(8), True),

@@ -9,7 +9,8 @@ from amaranth import Cat, Module, Signal
 from golden import arithmetic
 from hw.predictor.depthwise import LATENCY, Depthwise
 from hw.predictor.predictor import shift_within
-from tests.hardware import TINY, simulate
+from tests.hw.amaranth_testbench import simulate
+from tests.hw.small_configs import TINY
 
 HEIGHT, WIDTH = 5, 4
 

@@ -7,7 +7,8 @@ import pytest
 
 from golden.pattern import MASKS
 from hw.predictor.predictor import Predictor
-from tests.hardware import TINY, Resettable, simulate
+from tests.hw.amaranth_testbench import Resettable, simulate
+from tests.hw.small_configs import TINY
 
 HEIGHT, WIDTH = 6, 5
 PATTERN = MASKS["B"]

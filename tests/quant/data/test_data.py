@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from golden.errors import UserError
-from quant.data.registry import Dataset, Split, load
+from quant.data.images import ImageSet
+from quant.data.registry import Dataset, load
 
 
 def write(file: Path, content: dict) -> None:
@@ -148,7 +149,7 @@ def imagenet(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def reds(split: Split) -> list[int]:
+def reds(split: ImageSet) -> list[int]:
     """Of the middle pixels, as far as JPEG keeps them."""
     return (split.images[:, 0, 112, 112].to(torch.float32) / 5).round().int().mul(5).tolist()
 
@@ -169,7 +170,7 @@ def test_class_folders_become_splits_with_labels_in_alphabetical_order(imagenet:
 
 def test_splits_of_files_and_of_tensors_are_one_to_their_users(imagenet: Path) -> None:
     files = load("imagenet", imagenet).train
-    tensor = Split(files.images, files.labels)
+    tensor = ImageSet(files.images, files.labels)
     index = torch.tensor([5, 2, 2])
     for mine, theirs in (
         (files, tensor),

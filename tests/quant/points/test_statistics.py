@@ -9,9 +9,10 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS, Pattern
-from quant.points.statistics import SIGMAS, Statistics, collect
+from quant.points.statistics import SIGMAS, Statistics, collect_statistics
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import images, tiny_bundle, tiny_module
 
 IMAGES = images(130)
@@ -31,7 +32,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def statistics(bundle: Bundle) -> Statistics:
-    return collect(bundle, IMAGES)
+    return collect_statistics(bundle, IMAGES)
 
 
 def test_the_grid_is_what_it_says() -> None:
@@ -48,7 +49,7 @@ def test_a_layer_alone_loses_and_skips_what_its_curve_says(
     steps = Network(bundle, {site.layer: predictor}).steps(inputs)
     result = next(step.result for step in steps if step.node.name == site.layer)
     assert result is not None
-    curve = statistics.curves[site]
+    curve = statistics.sites[site]
     assert curve.skipped[index] == pytest.approx(result.counters.skipped / result.ofm.numel())
     error = 1 - int(result.ofm.sum()) / int(result.dense.sum())
     assert curve.error[index] == pytest.approx(error, abs=1e-12)
@@ -56,7 +57,7 @@ def test_a_layer_alone_loses_and_skips_what_its_curve_says(
 
 def test_curves_grow_with_the_threshold(bundle: Bundle, statistics: Statistics) -> None:
     for site in SITES:
-        curve = statistics.curves[site]
+        curve = statistics.sites[site]
         predicted = 1 - site.pattern.mask(*bundle.manifest.activations[site.layer].shape[1:]).mean()
         assert (np.diff(curve.error) >= 0).all()
         assert (np.diff(curve.skipped) >= 0).all()
@@ -64,7 +65,7 @@ def test_curves_grow_with_the_threshold(bundle: Bundle, statistics: Statistics) 
 
 
 def test_a_pattern_that_predicts_nothing_skips_nothing(statistics: Statistics) -> None:
-    curve = statistics.curves[Site("conv2", Pattern(1, 1))]
+    curve = statistics.sites[Site("conv2", Pattern(1, 1))]
     assert not curve.error.any()
     assert not curve.skipped.any()
 
@@ -81,10 +82,10 @@ def test_savings_are_shares_of_all_convolutions(statistics: Statistics) -> None:
     assert statistics.macs == macs
     share = macs["conv3"] / sum(macs.values())
     site = Site("conv3", MASKS["D"])
-    assert statistics.saving(site) == pytest.approx(statistics.curves[site].skipped * share)
+    assert statistics.mac_saving(site) == pytest.approx(statistics.sites[site].skipped * share)
 
 
 def test_a_bundle_without_predictors_is_refused() -> None:
     plain = tiny_bundle(tiny_module(), IMAGES)[1]
     with pytest.raises(UserError, match="the bundle has no predictors"):
-        collect(plain, IMAGES)
+        collect_statistics(plain, IMAGES)

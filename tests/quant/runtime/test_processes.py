@@ -22,15 +22,19 @@ from golden.errors import UserError
 from golden.pattern import MASKS
 from quant import train
 from quant.data.registry import Dataset, load
-from quant.evaluate import Evaluation, evaluate
-from quant.export import add_operating_point
 from quant.frontend.lowering import lower
-from quant.networks.registry import MODELS, Model
+from quant.networks.model import Model
+from quant.networks.registry import MODELS
+from quant.points.accounting import Evaluation
+from quant.points.evaluation import evaluate
+from quant.points.operating_points import add_operating_point
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
 from quant.runtime import processes
+from quant.training.trainer import Trainer, float_top1
+from quant.zap.predictor import Site, Zap
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, Zap, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import randomise_batch_norms
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,10 +55,8 @@ def trained(dataset: Dataset) -> tuple[dict[str, Tensor], float]:
     torch.manual_seed(1)
     module = model.build(10).double()
     recipe = replace(model.recipe, epochs=1, flip=True)
-    train.Training(
-        model, module, dataset.train.first(4 * recipe.batch + 1), recipe, seed=1
-    ).run_epoch()
-    return module.state_dict(), train.float_top1(model, module, dataset.held_out, device="cpu")
+    Trainer(model, module, dataset.train.first(4 * recipe.batch + 1), recipe, seed=1).run_epoch()
+    return module.state_dict(), float_top1(model, module, dataset.held_out, device="cpu")
 
 
 def untrained_bundle(dataset: Dataset) -> Bundle:
@@ -122,14 +124,14 @@ def torchrun(*command: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.second
 def test_two_processes_give_what_one_does(tmp_path: Path) -> None:
     """Exactly where integers are counted; where floats are added, but for rounding.
 
     Adam enlarges that: a gradient that is nothing but rounding moves its weight by whole steps. So
     training is compared in float64, where a wrong share or weight has nothing to hide behind.
     """
-    done = torchrun("tests.test_quant_parallel", "compare", tmp_path)
+    done = torchrun("tests.quant.runtime.test_processes", "compare", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote") == 1
     assert {file.name for file in tmp_path.iterdir()} == {"two.pt", "weights.pt"}
@@ -141,11 +143,11 @@ def test_two_processes_give_what_one_does(tmp_path: Path) -> None:
         torch.testing.assert_close(two[part], one[part], rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.slow
+@pytest.mark.second
 @pytest.mark.parametrize("ranks", ["1", "01"])
 def test_a_user_error_is_one_line_and_ends_all_processes(ranks: str) -> None:
     """In one process, which the other waits for, or in both; torchrun adds its own traceback."""
-    done = torchrun("tests.test_quant_parallel", "fail", *ranks)
+    done = torchrun("tests.quant.runtime.test_processes", "fail", *ranks)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert errors == ["error: image 7: not readable"]
     assert done.stderr.count("Traceback") == 1

@@ -11,19 +11,20 @@ from golden.bundle import Bundle, check
 from golden.layers import Predictor
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
-from quant.data.registry import Split
+from quant.data.images import ImageSet
 from quant.training.fine_tuning import _Network, fine_tune
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import RECIPE, branches_module, images, tiny_bundle, tiny_module
 
 
 @pytest.fixture(scope="module", params=[tiny_module, branches_module])
 def bundle(request: pytest.FixtureRequest) -> Bundle:
-    split = images(64)
-    graph, bundle = tiny_bundle(request.param(), split)
+    image_set = images(64)
+    graph, bundle = tiny_bundle(request.param(), image_set)
     sites = [Site(layer.name, MASKS["B"]) for layer in graph.zap_sites()]
-    return add_zaps(bundle, train_zaps(bundle, sites, split, epochs=2, seed=0), split)
+    return add_zaps(bundle, train_zaps(bundle, sites, image_set, epochs=2, seed=0), image_set)
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +79,15 @@ def test_without_steps_nothing_changes(bundle: Bundle, predictors: dict[str, Pre
 def test_it_learns_and_changes_weights_and_biases_alone(
     bundle: Bundle, predictors: dict[str, Predictor]
 ) -> None:
-    split = images(256)
-    inputs = quantise_images(bundle, split.pixels(slice(None)))
-    split = Split(split.images, (Network(bundle)(inputs).argmax(1) + 1) % 5)  # all wrong
-    tuned = fine_tune(bundle, predictors, split, RECIPE, epochs=10, seed=0)
+    image_set = images(256)
+    inputs = quantise_images(bundle, image_set.pixels(slice(None)))
+    image_set = ImageSet(image_set.images, (Network(bundle)(inputs).argmax(1) + 1) % 5)  # all wrong
+    tuned = fine_tune(bundle, predictors, image_set, RECIPE, epochs=10, seed=0)
     check(tuned, Path("tuned"))
     changed = {n for n in bundle.tensors if not torch.equal(tuned.tensors[n], bundle.tensors[n])}
     assert {name.rpartition(".")[2] for name in changed} == {"weight", "bias"}
 
     def correct(network: Bundle) -> int:
-        return int((Network(network, predictors)(inputs).argmax(1) == split.labels).sum())
+        return int((Network(network, predictors)(inputs).argmax(1) == image_set.labels).sum())
 
     assert correct(tuned) > 200 > correct(bundle)

@@ -11,10 +11,11 @@ from golden.bundle import Bundle, check
 from golden.layers import Predictor
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
-from quant.export import add_operating_point
+from quant.points.operating_points import add_operating_point
 from quant.training.recalibration import recalibrate
+from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
-from quant.zap.training import Site, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(96)

@@ -14,6 +14,8 @@ from quant.data.registry import load
 from quant.networks.registry import MODELS
 from quant.runtime.precision import fastest_precision
 from quant.training.augmentation import augment, erase
+from quant.training.trainer import Trainer, float_top1
+from quant.training.trainer import train as train_network
 from tests.quant_cases import RECIPE, assert_refused
 
 MODEL = MODELS["digits"]
@@ -31,17 +33,17 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
 ) -> None:
     whole = run(monkeypatch, tmp_path / "whole.pt")
 
-    epoch = train.Training.run_epoch
+    epoch = Trainer.run_epoch
 
-    def interrupted(training: train.Training, label: str = "") -> None:
+    def interrupted(training: Trainer, label: str = "") -> None:
         if training.epoch == 2:
             raise KeyboardInterrupt
         epoch(training, label)
 
-    monkeypatch.setattr(train.Training, "run_epoch", interrupted)
+    monkeypatch.setattr(Trainer, "run_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(monkeypatch, tmp_path / "parts.pt")
-    monkeypatch.setattr(train.Training, "run_epoch", epoch)
+    monkeypatch.setattr(Trainer, "run_epoch", epoch)
     assert not (tmp_path / "parts.pt").exists()
     parts = run(monkeypatch, tmp_path / "parts.pt", "--resume")
     assert whole.keys() == parts.keys()
@@ -52,7 +54,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
 def test_training_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = MODEL.build(10)
     module.load_state_dict(run(monkeypatch, tmp_path / "weights.pt"))
-    assert train.float_top1(MODEL, module, load("digits", None).held_out, device="cpu") > 80
+    assert float_top1(MODEL, module, load("digits", None).held_out, device="cpu") > 80
 
 
 def test_training_in_bfloat16_learns_and_keeps_float32_weights(
@@ -64,7 +66,7 @@ def test_training_in_bfloat16_learns_and_keeps_float32_weights(
     assert any(not torch.equal(state[name], plain[name]) for name in state)
     module = MODEL.build(10)
     module.load_state_dict(state)
-    assert train.float_top1(MODEL, module, load("digits", None).held_out, device="cpu") > 80
+    assert float_top1(MODEL, module, load("digits", None).held_out, device="cpu") > 80
 
 
 @pytest.mark.parametrize("units", [True, False])
@@ -80,8 +82,8 @@ def test_recipes_that_erase_squares_and_smooth_labels_learn() -> None:
     torch.manual_seed(1)
     module = MODEL.build(10)
     recipe = replace(MODEL.recipe, epochs=4, erased=2, label_smoothing=0.1)
-    train.train(MODEL, module, dataset.train, recipe, seed=1, device="cpu")
-    assert train.float_top1(MODEL, module, dataset.held_out, device="cpu") > 80
+    train_network(MODEL, module, dataset.train, recipe, seed=1, device="cpu")
+    assert float_top1(MODEL, module, dataset.held_out, device="cpu") > 80
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from golden.bundle import Bundle, check
 from golden.layers import scores
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS, Pattern
+from quant.zap.predictor import Site, Zap
 from quant.zap.quantisation import add_zaps, fold
-from quant.zap.training import Site, Zap, train_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import images, randomise_batch_norms, tiny_bundle, tiny_module
 
 IMAGES = images(256)

@@ -18,9 +18,11 @@ from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
-from quant.train import train
-from quant.zap.training import Site, Zap, load_zaps, save_zaps, train_zaps
-from quant.zap_precision import FloatZaps
+from quant.training.trainer import train
+from quant.zap.float_network import FloatZapNetwork
+from quant.zap.predictor import Site, Zap
+from quant.zap.saved_zaps import load_zaps, save_zaps
+from quant.zap.training import train_zaps
 from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
@@ -56,7 +58,7 @@ def test_a_float_zap_skips_what_its_score_says(bundle: Bundle, zaps: dict[Site, 
         score = zaps[SITE](dense * computed * scale)
     sigma = float(score[..., ~computed].median())
     keep = computed | (score > sigma)
-    network = FloatZaps(bundle, {"conv3": (SITE.pattern, zaps[SITE])}, sigma)
+    network = FloatZapNetwork(bundle, {"conv3": (SITE.pattern, zaps[SITE])}, sigma)
     step = next(step for step in network.steps(inputs) if step.node.name == "conv3")
     assert torch.equal(step.ofm, dense * keep)
     assert step.result is not None

@@ -1,0 +1,67 @@
+"""A bundle of a network that nobody trained: seeded random weights, predictors fitted to them.
+
+Such bundles are for simulating and measuring networks whose weights are not at hand. Shapes and
+arithmetic are those of the real network, and about as many activations are zero. The predictors
+learn from a few random textures (`quant.data.textures`), so how much they skip says nothing about
+the trained network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from golden.bundle import Bundle
+from golden.errors import UserError
+from golden.pattern import MASKS
+from quant.data.registry import load
+from quant.frontend.lowering import lower
+from quant.networks.registry import MODELS
+from quant.pipeline.quantised_network import quantised_network
+from quant.points.operating_points import add_operating_point
+from quant.runtime.threads import suit_threads
+from quant.zap.predictor import Site
+from quant.zap.quantisation import add_zaps
+from quant.zap.training import train_zaps
+
+__all__ = ["UNTRAINED_MODELS", "untrained_bundle"]
+
+_INPUTS = {"cifar10": (32, 10), "cifar100": (32, 100), "imagenet": (224, 1000)}
+"""Dataset that a model is for -> size of an image, number of classes."""
+UNTRAINED_MODELS = sorted(name for name, model in MODELS.items() if model.dataset in _INPUTS)
+"""The built-in networks that `untrained_bundle` takes."""
+_PATTERN = MASKS["B"]
+_IMAGES = 4
+"""The predictors learn from so many images, again and again."""
+_EPOCHS = 12
+
+
+def untrained_bundle(name: str, seed: int) -> Bundle:
+    """The bundle of a built-in network, with the operating point `default`.
+
+    Raises UserError for one that takes no photographs.
+    """
+    model = MODELS[name]
+    if model.dataset not in _INPUTS:
+        raise UserError(f"{name} is trained in seconds: make it with python quant/export.py")
+    size, classes = _INPUTS[model.dataset]
+    dataset = load(f"textures-{size}", None)
+    suit_threads(dataset.shape)
+    torch.manual_seed(seed)
+    module = model.build(classes).eval()
+    for part in module.modules():
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    images = dataset.train.first(_IMAGES)
+    labels = [str(number) for number in range(classes)]
+    bundle = quantised_network(module, model, images, name=name, classes=labels)
+    sites = [Site(layer.name, _PATTERN) for layer in lower(module, dataset.shape).zap_sites()]
+    zaps = train_zaps(bundle, sites, images, epochs=_EPOCHS, seed=seed)
+    bundle = add_zaps(bundle, zaps, images)
+    choices = {site.layer: (site.pattern, model.sigma) for site in sites}
+    bundle = add_operating_point(bundle, "default", choices)
+    provenance = {"model": name, "dataset": dataset.name, "seed": seed}
+    manifest = bundle.manifest.model_copy(update={"provenance": provenance})
+    return Bundle(manifest, bundle.tensors)

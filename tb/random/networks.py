@@ -1,0 +1,313 @@
+"""Random networks for the core.
+
+A network is a bundle of a few layers of any shape, with ZAPs, shortcuts and poolings; the memory's
+latency and stalls are random too. Such networks reach corner cases: maps of one pixel or of many
+strips, strides that leave pixels over, channels that do not fill a group, shortcuts over any
+distance, and poolings that cannot be fused with a convolution.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from compiler.build import compile_bundle
+from compiler.program import DENSE
+from golden import arithmetic
+from golden.bundle import Bundle
+from golden.errors import UserError
+from golden.layers import Conv, Shortcut
+from golden.manifest import (
+    SCHEMA_VERSION,
+    Activation,
+    ConcatNode,
+    ConvNode,
+    Input,
+    LayerChoice,
+    Manifest,
+    Node,
+    OperatingPoint,
+    PoolNode,
+    PredictorNode,
+    ShortcutNode,
+)
+from hw.contract.config import Config
+from tb.exchange.core_files import Run
+from tb.random.draws import (
+    CORNERS,
+    Draw,
+    draw_conv,
+    draw_pool,
+    draw_predictor,
+    draw_shortcut,
+)
+
+__all__ = ["POINT", "random_image", "random_network", "random_runs"]
+
+POINT = "zap"
+"""The operating point of a random network."""
+
+
+def random_network(
+    config: Config, rng: random.Random, shape: tuple[int, int, int] | None = None
+) -> Bundle:
+    """A random network that fits `config`, for images of that shape or of a random one."""
+    while True:
+        try:
+            bundle = _Network(config, rng, shape).bundle
+            compile_bundle(bundle, config)
+            return bundle
+        except UserError:
+            continue  # too large for the configuration, or a kernel larger than its map
+
+
+def random_image(bundle: Bundle, rng: random.Random) -> Tensor:
+    """A quantised image for a network, int32 (channels, height, width)."""
+    activation = bundle.manifest.activations[bundle.manifest.input.tensor]
+    draw = Draw(torch.Generator().manual_seed(rng.getrandbits(32)))
+    limits = arithmetic.activation_range(activation.signed)
+    return draw(limits, *activation.shape).to(torch.int32)
+
+
+def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run]]:
+    """Random networks and a run of each, without ZAP now and then, in any memory."""
+    rng = random.Random(seed)
+    pairs = []
+    for _ in range(count):
+        bundle = random_network(config, rng)
+        run = Run(
+            program=compile_bundle(bundle, config, keep=True),
+            image=random_image(bundle, rng).numpy(),
+            point=rng.choice([DENSE, POINT, POINT]),
+            latency=rng.choice([1, 5, 40, 300]),
+            stall=rng.choice([0.0, 0.2, 0.5]),
+        )
+        pairs.append((bundle, run))
+    return pairs
+
+
+class _Network:
+    """Grows a network layer by layer."""
+
+    def __init__(
+        self, config: Config, rng: random.Random, shape: tuple[int, int, int] | None
+    ) -> None:
+        self._config = config
+        self._rng = rng
+        self._draw = Draw(torch.Generator().manual_seed(rng.getrandbits(32)))
+        self._tensors: dict[str, Tensor] = {}
+        self._activations: dict[str, Activation] = {}
+        self._layers: list[Node] = []
+        self._predictors: dict[str, PredictorNode] = {}
+        self._choices: dict[str, LayerChoice] = {}
+        shape = shape or (rng.choice((1, 3, rng.randint(1, 20))), *self._size())
+        self._add_activation("image", shape, signed=rng.random() < 0.5)
+        for number in range(rng.randint(1, 4)):
+            self._add_conv(f"conv{number}")
+            if rng.random() < 0.3:
+                self._add_pool(f"pool{number}")
+            if rng.random() < 0.2:
+                self._add_branches(f"cat{number}")
+        self._shrink()
+        self._add_output("fc")
+
+    @property
+    def bundle(self) -> Bundle:
+        channels = self._activations["image"].shape[0]
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            name="random",
+            input=Input(tensor="image", mean=[0.0] * channels, std=[1.0] * channels),
+            output="fc",
+            classes=[str(n) for n in range(self._activations["fc"].shape[0])],
+            activations=self._activations,
+            layers=self._layers,
+            predictors=self._predictors,
+            operating_points=[OperatingPoint(name=POINT, layers=self._choices)],
+        )
+        return Bundle(manifest, self._tensors)
+
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the image: mostly small, sometimes more than a bank holds."""
+        rng = self._rng
+        width = rng.randint(1, 14)
+        if rng.random() < 0.4:
+            return rng.randint(1, 12), width
+        width = rng.choice((1, 2, width, self._config.row_pixels))
+        return rng.randint(1, 4 * self._config.ofm_words // width), width
+
+    def _shrink(self) -> None:
+        """Strides and poolings until a fully connected layer fits."""
+        while True:
+            name = list(self._activations)[-1]
+            channels, height, width = self._activations[name].shape
+            if channels * height * width <= self._config.lanes * self._config.weight_words // 2:
+                return
+            self._add_conv(f"conv{len(self._layers)}", stride=(4, 4) if width > 1 else (4, 1))
+
+    def _add_activation(self, name: str, shape: tuple[int, ...], *, signed: bool) -> None:
+        channels, height, width = shape
+        self._activations[name] = Activation(
+            shape=(channels, height, width), signed=signed, scale=1
+        )
+
+    def _source(self) -> str:
+        """Mostly the newest tensor."""
+        names = list(self._activations)
+        return self._rng.choice(names) if self._rng.random() < 0.2 else names[-1]
+
+    def _add_conv(self, name: str, stride: tuple[int, int] | None = None) -> None:
+        rng = self._rng
+        source = self._source() if stride is None else list(self._activations)[-1]
+        in_channels, height, width = self._activations[source].shape
+        largest = rng.choice((3, 5, 5, 11))
+        kernel = (
+            rng.randint(1, min(largest, height + 1)),
+            rng.randint(1, min(largest, width + 1)),
+        )
+        channels = rng.randint(1, 2 * self._config.group + 3)
+        layer = draw_conv(
+            self._draw,
+            rng,
+            name,
+            (channels, in_channels, *kernel),
+            corner=rng.choice(CORNERS),
+            stride=stride or (rng.choice((1, 1, 1, 2, 4)), rng.choice((1, 1, 1, 2, 4))),
+            padding=(rng.randrange(kernel[0]), rng.randrange(kernel[1])),
+            signed_output=rng.random() < 0.2,
+        )
+        size = layer.output_size(height, width)
+        if min(size) < 1:
+            raise UserError("the kernel is larger than its map")
+        residual = ""
+        if rng.random() < 0.4:
+            layer, residual = self._with_shortcut(layer, size)
+        self._add_layer(layer, source, residual, (channels, *size))
+        if not layer.signed_output and self._config.predictor and rng.random() < 0.7:
+            self._add_zap(name, channels)
+
+    def _with_shortcut(self, layer: Conv, size: tuple[int, int]) -> tuple[Conv, str]:
+        """The layer with a shortcut from a tensor that fits, if there is one, and its name."""
+        channels, group = layer.weight.shape[0], self._config.group
+        fitting = [
+            (name, stride)
+            for name, activation in self._activations.items()
+            for stride in (1, 2, 3)
+            if tuple(-(-extent // stride) for extent in activation.shape[1:]) == size
+            and activation.shape[0] <= channels
+        ]
+        if not fitting:
+            return layer, ""
+        name, stride = self._rng.choice(fitting)
+        offset = self._rng.randint(0, (channels - self._activations[name].shape[0]) // group)
+        shortcut = draw_shortcut(self._draw, self._rng, layer, stride, offset * group)
+        return replace(layer, shortcut=shortcut), name
+
+    def _add_layer(
+        self,
+        layer: Conv,
+        source: str,
+        residual: str,
+        shape: tuple[int, int, int],
+        *,
+        fully_connected: bool = False,
+    ) -> None:
+        prefix = f"layers.{layer.name}."
+        for field in ("weight", "bias", "multiplier", "shift"):
+            self._tensors[prefix + field] = getattr(layer, field)
+        shortcut: Shortcut | None = layer.shortcut
+        node = None
+        if shortcut is not None:
+            self._tensors[f"{prefix}shortcut_multiplier"] = shortcut.multiplier
+            self._tensors[f"{prefix}shortcut_shift"] = shortcut.shift
+            node = ShortcutNode(
+                input=residual, stride=shortcut.stride, channel_offset=shortcut.channel_offset
+            )
+        self._layers.append(
+            ConvNode(
+                name=layer.name,
+                input=source,
+                output=layer.name,
+                stride=layer.stride,
+                padding=layer.padding,
+                shortcut=node,
+                fully_connected=fully_connected,
+            )
+        )
+        self._add_activation(layer.name, shape, signed=layer.signed_output)
+
+    def _add_zap(self, layer: str, channels: int) -> None:
+        zap = draw_predictor(self._draw, self._rng, self._rng.choice(CORNERS), channels)
+        name = f"{layer}-zap"
+        for field in ("weight1", "bias1", "shift1", "weight2"):
+            self._tensors[f"predictors.{name}.{field}"] = getattr(zap, field)
+        self._tensors[f"predictors.{name}.score_scale"] = torch.ones(channels, dtype=torch.float64)
+        self._tensors[f"predictors.{name}.score_offset"] = torch.zeros(
+            channels, dtype=torch.float64
+        )
+        self._tensors[f"operating_points.{POINT}.{layer}.threshold"] = zap.threshold
+        self._predictors[name] = PredictorNode(layer=layer, pattern=str(zap.pattern))
+        self._choices[layer] = LayerChoice(predictor=name, sigma=0.0)
+
+    def _add_pool(self, name: str) -> None:
+        source = self._source()
+        activation = self._activations[source]
+        channels, height, width = activation.shape
+        pool = draw_pool(self._rng, (height, width), activation.signed)
+        multiplier, shift = pool.average or (None, None)
+        self._layers.append(
+            PoolNode(
+                op="max_pool" if pool.average is None else "average_pool",
+                name=name,
+                input=source,
+                output=name,
+                kernel=pool.kernel,
+                stride=pool.stride,
+                padding=pool.padding,
+                multiplier=multiplier,
+                shift=shift,
+            )
+        )
+        size = pool.output_size(height, width)
+        self._add_activation(name, (channels, *size), signed=activation.signed)
+
+    def _add_branches(self, name: str) -> None:
+        """Convolutions of the same tensor, side by side; now and then another beside these."""
+        rng, group = self._rng, self._config.group
+        source = self._source()
+        in_channels, height, width = self._activations[source].shape
+
+        def branch(name: str) -> str:
+            channels = rng.choice((group, rng.randint(1, group + 3)))
+            kernel = rng.choice((1, 3))
+            layer = draw_conv(
+                self._draw,
+                rng,
+                name,
+                (channels, in_channels, kernel, kernel),
+                padding=(kernel // 2, kernel // 2),
+            )
+            self._add_layer(layer, source, "", (channels, height, width))
+            return name
+
+        def concat(name: str, inputs: list[str]) -> None:
+            self._layers.append(ConcatNode(name=name, inputs=inputs, output=name))
+            channels = sum(self._activations[part].shape[0] for part in inputs)
+            self._add_activation(name, (channels, height, width), signed=False)
+
+        concat(name, [branch(f"{name}_{side}") for side in range(rng.randint(2, 3))])
+        if rng.random() < 0.3:
+            parts = [name, branch(f"{name}_beside")]
+            concat(f"{name}_wide", rng.sample(parts, 2))
+
+    def _add_output(self, name: str) -> None:
+        source = list(self._activations)[-1]
+        shape = self._activations[source].shape
+        classes = self._rng.randint(1, 2 * self._config.group)
+        layer = draw_conv(
+            self._draw, self._rng, name, (classes, *shape), signed_output=self._rng.random() < 0.8
+        )
+        self._add_layer(layer, source, "", (classes, 1, 1), fully_connected=True)
