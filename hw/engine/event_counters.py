@@ -5,14 +5,15 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import Config
-from hw.layouts.descriptor import COUNTERS, CounterBlock
+from hw.contract.counters import ENGINE_COUNTERS
+from hw.layouts.descriptor import CounterBlock
 from hw.lib.pipeline import delayed
 
 __all__ = ["EventCounters"]
 
 
 class EventCounters(wiring.Component):
-    """Counts the events of `COUNTERS` while a layer runs.
+    """Counts the events of `ENGINE_COUNTERS` while a layer runs.
 
     An event is counted in the cycle after it. The counts stand until the next start.
 
@@ -33,7 +34,7 @@ class EventCounters(wiring.Component):
     counters: data.View
 
     def __init__(self, config: Config) -> None:
-        events: dict[str, ShapeLike] = dict.fromkeys(COUNTERS, 1)
+        events: dict[str, ShapeLike] = dict.fromkeys(ENGINE_COUNTERS, 1)
         events["computed"] = range(config.pes + 1)
         super().__init__(
             {
@@ -46,7 +47,7 @@ class EventCounters(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for name in COUNTERS:
+        for name in ENGINE_COUNTERS:
             counter = self.counters[name]
             event = delayed(m, Mux(self.running, self.events[name], 0), 1)
             m.d.sync += counter.eq(counter + event)

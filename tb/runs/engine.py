@@ -15,7 +15,7 @@ from torch import Tensor
 from compiler.layer_lowering import LoweredLayer, lower_layer
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
-from hw import verilog
+from hw import verilog_output
 from hw.contract.config import Config
 from hw.contract.counters import ENGINE_COUNTERS
 from hw.layouts.descriptor import CounterBlock, LayerDescriptor
@@ -41,7 +41,7 @@ __all__ = [
     "run_on_each",
 ]
 
-LINT = Path(verilog.__file__).with_name("lint.vlt")
+LINT = Path(verilog_output.__file__).with_name("lint.vlt")
 
 _BATCH = 10
 """Layers of one simulation in `run_batches`."""
@@ -140,8 +140,8 @@ class Check:
 
 def build(config: Config, sim: Simulator, *, waves: bool = False) -> Build:
     """The engine's Verilog, emitted and built unless that was done before."""
-    source = verilog.write_engine(config, VERILOG)
-    return build_design(sim, [source, LINT], verilog.engine_name(config), waves=waves)
+    source = verilog_output.write_engine(config, VERILOG)
+    return build_design(sim, [source, LINT], verilog_output.engine_name(config), waves=waves)
 
 
 def run(
