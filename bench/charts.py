@@ -11,7 +11,7 @@ import numpy as np
 from bench.report import style
 
 if TYPE_CHECKING:
-    from bench.explore import Design
+    from bench.designs import Design
 
 __all__ = ["draw", "draw_designs"]
 

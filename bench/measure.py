@@ -25,11 +25,12 @@ from golden.layers import ConvResult
 from golden.manifest import ConvNode
 from golden.network import Network
 from hw.contract.config import Config
+from quant.runtime.progress import Reporter
+from tb.exchange.core_files import Run
 from tb.runs import core
-from tb.runs.core_files import Run
-from tb.runs.progress import Reporter
-from tb.runs.whole_networks import MEMORY_END, Example, image
-from tb.simulators.simulator import SimulationError
+from tb.runs.images import input_image
+from tb.runs.whole_networks import MEMORY_END, WholeNetwork
+from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import Simulator
 
 __all__ = [
@@ -110,7 +111,7 @@ class Measurement:
 
 def measure(
     name: str,
-    example: Example,
+    source: WholeNetwork,
     config: Config,
     data: Path | None,
     report: Reporter,
@@ -118,8 +119,8 @@ def measure(
     idle_lanes: bool,
 ) -> Measurement:
     """Simulate a network. Raises SimulationError where anything differs from golden."""
-    bundle, point = example.bundle()
-    pixels = image(bundle, data, 0)
+    bundle, point = source.load()
+    pixels = input_image(bundle, data, 0)
     simulated = simulate(bundle, config, pixels, (DENSE, point), report, end=MEMORY_END)
     off, on = simulated.checks
     idle: list[core.LayerCheck] | None = None
@@ -131,7 +132,7 @@ def measure(
             raise SimulationError(f"{name} on {config.name}: {check.mismatch}")
     return Measurement(
         network=name,
-        trained=example.is_trained,
+        trained=source.is_trained,
         point=point,
         config=config,
         layers=layers(bundle, point, pixels, simulated.program, off, on, idle),

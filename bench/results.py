@@ -2,292 +2,31 @@
 
     python -m bench.results --data DIR --weights DIR
 
-`steps` lists what is made, from what, by which command. A step whose data, weights or bundle are
-not there is skipped and named; one whose products are newer than what it reads is left as it is.
-Nothing needs a GPU; training takes hours, and weights that are there need none.
+`bench.result_steps` lists the steps. A step is skipped, and named, if its data, weights or bundle
+are missing, or if its products are newer than what it reads. Nothing needs a GPU.
+Training takes hours; it is left out where the folder given by --weights holds the weights.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
+from bench.pipeline import run_steps
+from bench.result_steps import result_steps
+from golden.errors import run_cli
 
-from bench.scalesim import COMMITTED
-from golden.bundle import MANIFEST
-from golden.errors import UserError, run_cli
-from quant.data.cifar import FOLDERS
-
-__all__ = ["Step", "run", "steps"]
-
-_BUILD = Path("build")
-_RESULTS = Path("docs/results")
-_POINTS = _RESULTS / "operating_points.json"
-_REPORT = _BUILD / "report"
-_BUDGETS = "--max-drop 0.3 0.5 1 2 3"
-_ALL_MASKS = "--also-pattern A C D"
-_ON_THE_CORE = "digits resnet20 alexnet-cifar-half vgg16-cifar-quarter resnet18 alexnet vgg16"
-"""Of `tb.runs.whole_networks`, those whose cycles are counted; the last takes an hour."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network that results are made of: its name in `quant.networks.registry` and its dataset."""
-
-    name: str
-    dataset: str
-    weights: str
-    """A file in the folder given by --weights."""
-    export: str
-    """Options of `quant/export.py`."""
-    budgets: str = ""
-    """Budgets of operating points besides those that every network has."""
-    held_out: str = ""
-    """Options about the images that losses are measured on."""
-    fine_tuning: str = ""
-    """Budgets and options of fine-tuned ones, if any."""
-    trains: bool = True
-    """It is trained here where there is no such file."""
-
-
-NETWORKS = (
-    Network(
-        "resnet20",
-        "cifar10",
-        "resnet20-12fca82f.th",
-        export=f"{_ALL_MASKS} --zap-epochs 3",
-        budgets="--mac-reduction 0.18 0.26",
-        held_out="--augment-held-out 3",
-        trains=False,
-    ),
-    Network(
-        "alexnet-cifar-half",
-        "cifar100",
-        "alexnet-cifar-half.pt",
-        export=f"{_ALL_MASKS} --zap-images 10000 --zap-epochs 2",
-        budgets="0.7 --mac-reduction 0.38",
-        fine_tuning="--mac-reduction 0.475 0.55 --fine-tune 2",
-    ),
-    Network(
-        "vgg16-cifar-quarter",
-        "cifar10",
-        "vgg16-cifar-quarter.pt",
-        export=f"{_ALL_MASKS} --zap-epochs 3",
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command of this project.
-
-    Parameters
-    ----------
-    name : str
-    command : sequence of str
-        Arguments to Python.
-    reads, makes : sequences of Path
-        What must be there before, and what is afterwards.
-    stdout : Path or None
-        One of `makes`: gets what the command prints.
-    """
-
-    name: str
-    command: Sequence[str]
-    reads: Sequence[Path]
-    makes: Sequence[Path]
-    stdout: Path | None = None
-
-
-def steps(data: Path, weights: Path) -> list[Step]:
-    """Everything, in an order in which it can be made.
-
-    `data`, `weights`: the folders of the datasets and of pretrained networks.
-    """
-    digits = _BUILD / "digits"
-    demo, picture = _RESULTS / "demo.txt", _RESULTS / "digits.png"
-    resnet20 = _BUILD / "resnet20-points" / MANIFEST
-    bundles = [digits, *(_BUILD / network.name for network in NETWORKS)]
-    return [
-        Step(
-            "digits: bundle",
-            _command("quant/export.py --out", digits),
-            [],
-            [digits / MANIFEST],
-        ),
-        Step(
-            "digits: demo",
-            _command("-m examples.demo --bundle", digits, "--out", _RESULTS),
-            [digits / MANIFEST],
-            [demo, picture],
-            stdout=demo,
-        ),
-        *(step for network in NETWORKS for step in _network(network, data, weights)),
-        Step(
-            "networks on the core",
-            _command(f"-m bench.speed {_ON_THE_CORE} --data", data, "--out", COMMITTED),
-            [digits / MANIFEST, resnet20],
-            [COMMITTED / "summary.json"],
-        ),
-        Step(
-            "configurations for ResNet-20",
-            _command("-m bench.explore resnet20 --data", data, "--out", COMMITTED / "explore"),
-            [resnet20],
-            [COMMITTED / "explore" / "resnet20.json"],
-        ),
-        Step(
-            "report",
-            _command("-m bench.report", *bundles, "--data", data)
-            + _command("--results", _POINTS, "--out", _REPORT),
-            [digits / MANIFEST, _POINTS],
-            [_REPORT / "index.html"],
-        ),
-    ]
-
-
-def _network(network: Network, data: Path, weights: Path) -> list[Step]:
-    """All steps of one network."""
-    name = network.name
-    images = data / FOLDERS[network.dataset]
-    source = ("--dataset", network.dataset, "--data", data)
-    given, trained = weights / network.weights, _BUILD / network.weights
-    file = given if given.exists() or not network.trains else trained
-    interrupted = trained.with_name(f"{trained.name}.checkpoint").exists()
-    train = Step(
-        f"{name}: training",
-        _command("-m quant.train --model", name, *source, "--out", trained)
-        + ["--resume"] * interrupted,
-        [images],
-        [trained],
-    )
-    bundle, zaps = _BUILD / name, _BUILD / f"{name}-zaps.pt"
-    export = Step(
-        f"{name}: bundle",
-        _command("quant/export.py --model", name, "--weights", file, *source, network.export)
-        + _command("--save-zaps", zaps, "--out", bundle),
-        [images, file],
-        [zaps, bundle / MANIFEST],
-    )
-    patterns = _RESULTS / f"{name}_patterns.json"
-    sweep = Step(
-        f"{name}: uniform masks and thresholds",
-        _command("-m quant.evaluate", bundle, *source, "--pattern A B C D")
-        + _command("--sigma 0.1 0.3 --json", patterns),
-        [images, bundle / MANIFEST],
-        [patterns],
-    )
-
-    compared = _BUILD / f"{name}-baselines.json"
-    baselines = Step(
-        f"{name}: value prediction and feature-map pruning",
-        _command("-m quant.evaluate", bundle, *source, "--value-prediction 2 3")
-        + _command("--prune-epsilon 0 8 --json", compared, "--results", _POINTS),
-        [images, bundle / MANIFEST],
-        [compared],
-    )
-
-    precision = _RESULTS / f"{name}_zap_precision.json"
-    precisions = Step(
-        f"{name}: ZAPs in float and in fewer bits",
-        _command("-m quant.zap_precision", bundle, "--zaps", zaps, *source)
-        + _command("--pattern B --sigma 0.1 0.2 0.3 --bits 8 4 --json", precision),
-        [images, zaps, bundle / MANIFEST],
-        [precision],
-    )
-    cost = _RESULTS / f"{name}_zap_training.json"
-    costs = Step(
-        f"{name}: cost of training the ZAPs",
-        _command("-m bench.zap_training", bundle, *source, "--json", cost),
-        [images, bundle / MANIFEST],
-        [cost],
-    )
-
-    def choose(how: str, options: str) -> Step:
-        out = _BUILD / f"{name}-{how}"
-        return Step(
-            f"{name}: operating points, {how}",
-            _command("-m quant.choose", bundle, *source, options, network.held_out, "--recalibrate")
-            + _command("--out", out, "--json", _POINTS),
-            [images, bundle / MANIFEST],
-            [out / MANIFEST],
-        )
-
-    return [
-        *([train] if file == trained else []),
-        export,
-        sweep,
-        baselines,
-        precisions,
-        costs,
-        choose("points", f"{_BUDGETS} {network.budgets}"),
-        choose("layer", f"{_BUDGETS} {network.budgets} --thresholds layer"),
-        choose("uniform", f"{_BUDGETS} --thresholds uniform"),
-        *([choose("fine-tuned", network.fine_tuning)] if network.fine_tuning else []),
-    ]
-
-
-def _command(*parts: str | Path) -> list[str]:
-    """Arguments: texts are split at blanks, paths are not."""
-    arguments: list[str] = []
-    for part in parts:
-        arguments += part.split() if isinstance(part, str) else [str(part)]
-    return arguments
-
-
-def run(plan: Sequence[Step], *, force: bool = False) -> None:
-    """Take the steps in turn. Raises UserError where one fails."""
-    console = Console()
-    for step in plan:
-        missing = [path for path in step.reads if not path.exists()]
-        if missing:
-            say = f"skipped {step.name}: {missing[0]} is not there"
-        elif not force and _is_current(step):
-            say = f"up to date: {step.name}"
-        else:
-            command = shlex.join(["python", *step.command])
-            console.print(f"{step.name}: {command}", soft_wrap=True, highlight=False)
-            _take(step)
-            continue
-        console.print(say, soft_wrap=True, highlight=False)
-
-
-def _is_current(step: Step) -> bool:
-    """All that it makes is there and no older than what it reads."""
-    if not all(path.exists() for path in step.makes):
-        return False
-    oldest = min(path.stat().st_mtime for path in step.makes)
-    return all(path.stat().st_mtime <= oldest for path in step.reads)
-
-
-def _take(step: Step) -> None:
-    captured = subprocess.PIPE if step.stdout else None
-    process = subprocess.run(
-        [sys.executable, *step.command], stdout=captured, text=True, check=False
-    )
-    if process.returncode:
-        raise UserError(f"{step.name}: ended with status {process.returncode}, see above")
-    if step.stdout:
-        scratch = step.stdout.with_name(f".{step.stdout.name}.new")
-        scratch.write_text(process.stdout)
-        os.replace(scratch, step.stdout)
+__all__: list[str] = []
 
 
 def main() -> None:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.results", description=__doc__)
     add = parser.add_argument
     add("--data", type=Path, default=Path("DATA"), help="folder of the extracted datasets")
     add("--weights", type=Path, default=Path("WEIGHTS"), help="folder of pretrained networks")
     add("--force", action="store_true", help="make what is up to date too")
     args = parser.parse_args()
-    run(steps(args.data, args.weights), force=args.force)
+    run_steps(result_steps(args.data, args.weights), force=args.force)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""`make bench`: how fast the core is, layer by layer, beside what bounds it and what others reach.
+"""`make bench`: measures how fast the core is, layer by layer, beside bounds and a peer.
 
     python -m bench.speed [NAME ...] [--data DIR] [--scalesim PYTHON] [--out DIR] [--force]
 
-Simulates the networks of `tb.runs.whole_networks` whose measurements are not in `build/bench` yet,
-writes
-`summary.json` (one object for each layer, and one for each network with `layer` null), a table and
-charts, and copies of the measurements. Without names every network is measured.
+Simulates those networks of `tb.runs.whole_networks` whose measurements are not in `build/bench`
+yet. Writes `summary.json` (one object for each layer, and one with `layer` null for each network),
+a table, charts, and copies of the measurements. Without names every network is measured.
 """
 
 from __future__ import annotations
@@ -16,33 +15,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from bench import scalesim
 from bench.charts import draw
-from bench.energy import Energy, energy
-from bench.figures import (
-    effective_macs,
-    load_stall,
-    mac_reduction,
-    predictor_stall,
-    skip_efficiency,
-    speed_up,
-    store_stall,
-    utilisation,
-)
-from bench.measure import Layer, Measurement, load, measure, save
-from compiler.build import compile_bundle
-from compiler.cycles import layer_cycles
-from compiler.program import DENSE
-from golden.errors import UserError, run_cli
+from bench.measure import load, measure, save
+from bench.summary import model_cycles, summarise
+from golden.errors import run_cli
 from hw.contract.config import PRESETS, Config
-from tb.runs.progress import reporting
-from tb.runs.whole_networks import NETWORKS
+from quant.runtime.progress import reporting
+from tb.runs.whole_networks import NETWORKS, find_network
 
-__all__ = ["predicted", "summarise"]
+__all__: list[str] = []
 
 _BUILD = Path("build/bench")
 _WIDTH = 175
@@ -64,23 +49,21 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     counted = arguments.out / "counted"
-    for name in arguments.names or NETWORKS:
-        if name not in NETWORKS:
-            raise UserError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
-        example = NETWORKS[name]
-        config = Config.load(arguments.config or example.config)
+    networks = {name: find_network(name) for name in arguments.names or NETWORKS}
+    for name, network in networks.items():
+        config = Config.load(arguments.config or network.config)
         file = _BUILD / f"{name}-{config.name}.json"
         if arguments.force or not file.exists():
             with reporting() as report:
                 data, idle = arguments.data, not arguments.no_idle_lanes
-                new = measure(name, example, config, data, report, idle_lanes=idle)
+                new = measure(name, network, config, data, report, idle_lanes=idle)
             save(new, _BUILD)
         measurement = load(file)
         save(measurement, counted)
         peer = scalesim.cycles(
             measurement, arguments.out, arguments.scalesim, arguments.scalesim_macs
         )
-        rows += summarise(measurement, peer, predicted(measurement))
+        rows += summarise(measurement, peer, model_cycles(measurement))
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "summary.json").write_text(json.dumps(rows, indent=1) + "\n")
     with (arguments.out / "summary.txt").open("w") as file:
@@ -90,105 +73,6 @@ def main() -> None:
             console.print(_energy_table([row for row in rows if row["layer"] is None]))
     draw(rows, arguments.out)
     print(arguments.out)
-
-
-def predicted(measurement: Measurement) -> dict[str, tuple[float, float]]:
-    """What the cycle model says of each layer, without and with ZAP, from the same skips."""
-    bundle, point = NETWORKS[measurement.network].bundle()
-    program = compile_bundle(bundle, measurement.config, keep=True)
-    kept = {
-        layer.name: np.array(layer.kept) * layer.ofm[0] / (layer.on["kept"] + layer.on["skipped"])
-        for layer in measurement.layers
-        if layer.kept
-    }
-    off = layer_cycles(program, DENSE)
-    on = layer_cycles(program, point, kept)
-    return {name: (off[name].elapsed, on[name].elapsed) for name in off}
-
-
-def summarise(
-    measurement: Measurement,
-    peer: Mapping[str, int],
-    model: Mapping[str, tuple[float, float]],
-) -> list[dict[str, Any]]:
-    """The objects of `summary.json`: each layer, then all convolutions together.
-
-    `peer` has SCALE-Sim's cycles, `model` those of `compiler.cycles`.
-    """
-    rows = []
-    for layer in measurement.layers:
-        row = _figures(measurement, [layer], peer)
-        off, on = model[layer.name]
-        row |= {
-            "layer": layer.name,
-            "convolution": layer.convolution,
-            "ofm": list(layer.ofm),
-            "model_off": round(off),
-            "model_on": round(on),
-        }
-        rows.append(row)
-    convolutions = [layer for layer in measurement.layers if layer.convolution]
-    whole = _figures(measurement, convolutions, peer)
-    all_layers = measurement.layers
-    whole |= {
-        "layer": None,
-        "all_layers_off": sum(layer.off["elapsed"] for layer in all_layers),
-        "all_layers_on": sum(layer.on["elapsed"] for layer in all_layers),
-    }
-    return [*rows, whole]
-
-
-def _figures(
-    measurement: Measurement, layers: Sequence[Layer], peer: Mapping[str, int]
-) -> dict[str, Any]:
-    config = measurement.config
-    runs = [layer.run for layer in layers]
-    whole = all(layer.name in peer for layer in layers)
-    least = sum(
-        peer.get(layer.name) or scalesim.unstalled_cycles(config, layer) for layer in layers
-    )
-    off, on = (energy(config, layers, which) for which in ("off", "on"))
-    remain = sum(run.macs - run.skipped_macs for run in runs)
-    return {
-        "config": config.name,
-        "network": measurement.network,
-        "trained": measurement.trained,
-        "point": measurement.point,
-        "macs": sum(run.macs for run in runs),
-        "mac_reduction": _rounded(mac_reduction(runs)) if remain else 0.0,
-        "cycles_off": sum(run.cycles_off for run in runs),
-        "cycles_on": sum(run.cycles_on for run in runs),
-        "cycles_idle_lanes": (
-            sum(layer.idle["elapsed"] for layer in layers) if layers[0].idle else None
-        ),
-        "utilisation": _rounded(utilisation(runs, config.multipliers)),
-        "skip_efficiency": _rounded(skip_efficiency(runs)) if remain else 1.0,
-        "speed_up": _rounded(speed_up(runs)),
-        "predictor_stall": _rounded(predictor_stall(runs)),
-        "load_stall": _rounded(load_stall([layer.on for layer in layers])),
-        "store_stall": _rounded(store_stall([layer.on for layer in layers])),
-        "effective_macs": _rounded(effective_macs(runs, config.multipliers)),
-        "bytes_off": _bytes(config, [layer.off for layer in layers]),
-        "bytes_on": _bytes(config, [layer.on for layer in layers]),
-        "scalesim_cycles": least if whole else None,
-        "scalesim_at_least": least,
-        "limit_cycles": round(remain / config.multipliers),
-        "energy_off_uj": _energies(off),
-        "energy_on_uj": _energies(on),
-    }
-
-
-def _bytes(config: Config, counters: Sequence[Mapping[str, int]]) -> int:
-    beats = sum(counter["beats_read"] + counter["beats_written"] for counter in counters)
-    return beats * config.bus_bytes
-
-
-def _energies(parts: Energy) -> dict[str, float]:
-    return {name: round(picojoules * 1e-6, 2) for name, picojoules in parts.items()}
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 4)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:

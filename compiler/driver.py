@@ -109,8 +109,8 @@ class Accelerator:
     def start(self, address: int, point: int) -> None:
         """Start the program at an address, and have its end raise the interrupt."""
         events = 0
-        for bit, _, _ in REGISTERS["interrupt_status"].fields.values():
-            events |= 1 << bit
+        for field in REGISTERS["interrupt_status"].fields.values():
+            events |= field.mask
         self.write("interrupt_status", events)
         self.write("interrupt_enable", events)
         self.write("program", address)
@@ -126,7 +126,8 @@ class Accelerator:
         if status & self.bit("interrupt_status", "aborted"):
             raise CoreFault("aborted")
         error = self.read("error")
-        code, word, layer = error & 0xFF, error >> 8 & 0xFF, error >> 16
+        fields = REGISTERS["error"].fields
+        code, word, layer = (fields[name].of(error) for name in ("code", "word", "layer"))
         name = program.layers[layer].name if program and layer < len(program.layers) else layer
         fault = Fault(code)
         raise CoreFault(f"{fault.name.lower()} fault, word {word}, layer {name}: {FAULTS[fault]}")
@@ -134,7 +135,7 @@ class Accelerator:
     @staticmethod
     def bit(register: str, name: str) -> int:
         """The mask of a field of one bit."""
-        return 1 << REGISTERS[register].fields[name][0]
+        return REGISTERS[register].fields[name].mask
 
     def _total(self, counter: str) -> int:
         return self.read(f"{counter}_low") | self.read(f"{counter}_high") << 32

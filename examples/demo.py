@@ -31,11 +31,11 @@ from hw.contract.config import PRESETS, Config
 from quant.data.registry import load
 from quant.points.accounting import Evaluation
 from quant.points.evaluation import evaluate
+from quant.runtime.progress import reporting
 from quant.runtime.threads import set_threads_for
-from tb.runs.bundle_layers import held_out_image
-from tb.runs.progress import reporting
+from tb.runs.images import held_out_image
 from tb.runs.verdict import print_verdict
-from tb.simulators.simulator import SimulationError
+from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []

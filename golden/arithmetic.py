@@ -23,6 +23,7 @@ __all__ = [
     "SHIFT_MIN",
     "U8",
     "activation_range",
+    "ceil_div",
     "half",
     "hidden",
     "requantise",
@@ -53,6 +54,11 @@ PREDICTOR_SHIFT_MAX = 15
 """Largest shift of the predictor's layer 1; the smallest is 0."""
 SCORE_BITS = 20
 """Width of a score and of its threshold (signed): 9 * 255 * 128 < 2**19."""
+
+
+def ceil_div(dividend: Any, divisor: Any) -> Any:
+    """dividend / divisor, rounded up."""
+    return -(-dividend // divisor)
 
 
 def signed_range(bits: int) -> tuple[int, int]:

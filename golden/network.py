@@ -16,6 +16,7 @@ from golden import arithmetic
 from golden.bundle import Bundle
 from golden.layers import ConvResult, Predictor, conv, pool
 from golden.manifest import ConcatNode, ConvNode, Node, PoolNode
+from golden.node_walk import NodeWalk
 
 __all__ = ["Network", "Step", "dead", "quantise_images"]
 
@@ -68,9 +69,8 @@ class Network:
     def steps(self, images: Tensor) -> Iterator[Step]:
         """Run quantised images, int32 (images, channels, height, width), layer by layer."""
         manifest = self.bundle.manifest
-        tensors = {manifest.input.tensor: images}
-        for index, node in enumerate(manifest.layers):
-            ifm, *others = (tensors[name] for name in node.reads)
+        walk = NodeWalk(manifest.layers, {manifest.input.tensor: images}, manifest.output)
+        for node, (ifm, *others) in walk:
             if isinstance(node, ConcatNode):
                 ofm = torch.cat([ifm, *others], 1)
                 step = Step(node, ofm, ofm)
@@ -80,9 +80,7 @@ class Network:
                 residual = others[0] if others else None
                 result = self.convolve(node, ifm, residual)
                 step = Step(node, ifm, result.ofm, residual, self.predictors.get(node.name), result)
-            tensors[node.output] = step.ofm
-            for name in dead(manifest.layers[index + 1 :], tensors, manifest.output):
-                del tensors[name]
+            walk.store(step.ofm)
             yield step
 
     def convolve(self, node: ConvNode, ifm: Tensor, residual: Tensor | None) -> ConvResult:

@@ -45,7 +45,7 @@ from quant.points.results import MeasuredPoint, check_list, write_points
 from quant.points.statistics import collect_statistics
 from quant.runtime import processes
 from quant.runtime.command_line import command_line
-from quant.runtime.options import command_parser, parse_sigma
+from quant.runtime.options import parse_sigma
 from quant.training.augmentation import augmented
 from quant.training.fine_tuning import fine_tune
 
@@ -60,7 +60,11 @@ _METHODS = {
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = command_parser("python -m quant.choose", __doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m quant.choose",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
     add("--dataset", choices=sorted(DATASETS), default="digits", help="default: digits")

@@ -27,7 +27,7 @@ from quant.points.results import check_list, write_points
 from quant.points.sweep import Row, Run, measured_points, plan, sweep
 from quant.runtime import processes
 from quant.runtime.command_line import command_line
-from quant.runtime.options import command_parser, parse_integer, parse_sigma
+from quant.runtime.options import parse_integer, parse_sigma
 from quant.runtime.outputs import check_outputs, write_json
 
 _WINDOWS = (2, 16)
@@ -35,7 +35,11 @@ _EPSILONS = (0, 255)
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = command_parser("python -m quant.evaluate", __doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m quant.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
     add("--dataset", choices=sorted(DATASETS), default="digits", help="default: digits")

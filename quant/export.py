@@ -37,7 +37,7 @@ from quant.points.operating_points import add_operating_point, with_figures
 from quant.quantise.integer_network import WEIGHT_BITS
 from quant.runtime import processes
 from quant.runtime.determinism import be_deterministic
-from quant.runtime.options import command_parser, parse_sigma, per_layer, positive
+from quant.runtime.options import parse_sigma, per_layer, positive
 from quant.runtime.outputs import check_outputs
 from quant.runtime.threads import set_threads_for
 from quant.training.trainer import float_top1, train
@@ -54,7 +54,11 @@ _ZAP_IMAGES_SEEN = 16_000
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = command_parser("quant/export.py", __doc__)
+    parser = argparse.ArgumentParser(
+        prog="quant/export.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--model", choices=sorted(MODELS), default="digits", help="the network (default: digits)")
     add("--weights", type=Path, metavar="FILE", help="a state dict (default: train the network)")

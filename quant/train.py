@@ -25,7 +25,6 @@ from quant.data.registry import DATASETS, load
 from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.runtime import processes
-from quant.runtime.options import command_parser
 from quant.runtime.outputs import check_outputs, write_tensors
 from quant.runtime.precision import PRECISIONS, fastest_precision
 from quant.runtime.threads import set_threads_for
@@ -33,7 +32,11 @@ from quant.training.trainer import Trainer, float_top1
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = command_parser("python -m quant.train", __doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m quant.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--model", choices=sorted(MODELS), required=True, help="the network to train")
     add("--dataset", choices=sorted(DATASETS), help="default: the model's own dataset")

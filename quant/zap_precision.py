@@ -23,7 +23,7 @@ from golden.pattern import Pattern
 from quant.data.registry import DATASETS, load_for_bundle
 from quant.points.evaluation import evaluate, run_network
 from quant.runtime.command_line import command_line
-from quant.runtime.options import command_parser, parse_sigma
+from quant.runtime.options import parse_sigma
 from quant.runtime.outputs import check_outputs, write_json
 from quant.zap.float_network import FloatZapNetwork
 from quant.zap.quantisation import add_zaps
@@ -33,7 +33,11 @@ _CALIBRATION_IMAGES = 1024
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = command_parser("python -m quant.zap_precision", __doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m quant.zap_precision",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
     zaps = "the file that quant/export.py --save-zaps wrote"

@@ -18,10 +18,11 @@ from rich.table import Table
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from hw.contract.config import PRESETS, Config
+from quant.runtime.progress import reporting
 from tb.runs import engine
-from tb.runs.bundle_layers import held_out_image, network_layers
+from tb.runs.bundle_layers import engine_layers
 from tb.runs.engine import require_agreement, run_on_each
-from tb.runs.progress import reporting
+from tb.runs.images import held_out_image
 from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
@@ -43,10 +44,10 @@ def main() -> int:
     bundle = Bundle.load(arguments.bundle)
     network, predictors = bundle.at(arguments.point)
     pixels, _ = held_out_image(bundle, arguments.data, arguments.image)
-    dense = network_layers(bundle, config, pixels, {})
-    zap = network_layers(network, config, pixels, predictors)
+    dense = engine_layers(bundle, config, pixels, {})
+    zap = engine_layers(network, config, pixels, predictors)
     # A pooled ofm is compared once more as it was before.
-    whole = network_layers(network, config, pixels, predictors, fuse=False)
+    whole = engine_layers(network, config, pixels, predictors, fuse=False)
     whole = [layer for layer, fused in zip(whole, zap, strict=True) if fused.pool is not None]
     sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)
 

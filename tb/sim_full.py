@@ -3,10 +3,9 @@
     python -m tb.sim_full [NAME ...] [--config default|FILE] [--images N] [--data DIR] ...
 
 Each network of `tb.runs.whole_networks` runs from its memory image to its answer, with ZAP where it
-has
-predictors, as in `tb.sim_core`. Without names all of them run, smaller ones first, but for those
-that do not fit or whose images are not there. It ends with a line for each; the status is 1 if
-anything differs.
+has predictors, as in `tb.sim_core`. Without names all of them run, smaller ones first, except those
+that do not fit or whose images are missing. The command ends with a line for each network; the
+status is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ from rich.console import Console
 from compiler.build import compile_bundle
 from golden.errors import UserError, run_cli
 from hw.contract.config import PRESETS, Config
+from quant.runtime.progress import reporting
 from tb.arguments import positive
+from tb.exchange.core_files import Run
 from tb.runs import core
-from tb.runs.core_files import Run
-from tb.runs.progress import reporting
-from tb.runs.whole_networks import MEMORY_END, NETWORKS, image
+from tb.runs.images import input_image
+from tb.runs.whole_networks import MEMORY_END, NETWORKS, find_network
 
 __all__: list[str] = []
 
@@ -37,23 +37,20 @@ def main() -> int:
     parser.add_argument("--image", type=int, default=0, help="number of the first")
     parser.add_argument("--latency", type=int, default=40, help="of the memory, in cycles")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in NETWORKS]
-    if unknown:
-        raise UserError(f"no network {unknown[0]!r}; there are {', '.join(NETWORKS)}")
+    networks = {name: find_network(name) for name in arguments.names or NETWORKS}
     console = Console()
     status = 0
     lines = []
     try:
-        for name in arguments.names or NETWORKS:
-            example = NETWORKS[name]
-            config = Config.load(arguments.config or example.config)
+        for name, network in networks.items():
+            config = Config.load(arguments.config or network.config)
             try:
-                bundle, point = example.bundle()
+                bundle, point = network.load()
                 program = compile_bundle(bundle, config, keep=True)
                 runs = [
                     Run(
                         program=program,
-                        image=image(bundle, arguments.data, arguments.image + number).numpy(),
+                        image=input_image(bundle, arguments.data, arguments.image + number).numpy(),
                         point=point,
                         latency=arguments.latency,
                     )
@@ -72,7 +69,7 @@ def main() -> int:
                     f"first difference: {result.mismatch}", highlight=False, soft_wrap=True
                 )
             lines.append(f"{name}: {result}")
-    finally:  # what has been compared is said, whatever ended the rest
+    finally:  # report what was compared, also where an error ends the rest
         for line in lines:
             console.print(line, highlight=False, soft_wrap=True)
     return status

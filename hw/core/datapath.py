@@ -33,8 +33,9 @@ from hw.layouts.descriptor import (
     LayerDescriptor,
     PoolDescriptor,
 )
+from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
-from hw.lib.width_converter import Narrow, Widen
+from hw.lib.width_converter import Downsizer, Upsizer
 
 __all__ = ["Datapath"]
 
@@ -118,10 +119,10 @@ class Datapath(wiring.Component):
         m.submodules.edges = edges = EdgeWalk(config)
         m.submodules.ofm = ofm = OfmWalk(config)
         beats_per_word = config.lanes // config.bus_bytes
-        m.submodules.widen = widen = Widen(config.bus_bits, beats_per_word)
+        m.submodules.widen = widen = Upsizer(config.bus_bits, beats_per_word)
         beats_per_pixel = config.group // config.bus_bytes
-        m.submodules.widen_edges = widen_edges = Widen(config.bus_bits, beats_per_pixel)
-        m.submodules.narrow = narrow = Narrow(config.bus_bits, beats_per_pixel)
+        m.submodules.widen_edges = widen_edges = Upsizer(config.bus_bits, beats_per_pixel)
+        m.submodules.narrow = narrow = Downsizer(config.bus_bits, beats_per_pixel)
 
         for port, names in ((read, read_ports(config)), (write, write_ports(config))):
             for name, member in names.items():
@@ -145,7 +146,7 @@ class Datapath(wiring.Component):
         connect(m, residuals.words, engine.residuals)
         connect(m, edges.requests, read.requests[_EDGES])
         connect(m, read.words[_EDGES], widen_edges.i)
-        connect(m, widen_edges.o, engine.edges)
+        connect(m, widen_edges.o, engine.halo)
         connect(m, ifm.writes, engine.ifm)
         connect(m, engine.ofm, narrow.i)
 
@@ -205,11 +206,10 @@ class Datapath(wiring.Component):
             ]
         ends = Signal()
         with m.FSM() as life:
-            # Continuous assignments, for Icarus: see `hw.engine.ofm_drain`.
             m.d.comb += [
-                self.done.eq(life.ongoing("REST")),
-                engine.start.eq(life.ongoing("LOADED") & ~engine.busy),
-                ends.eq(life.ongoing("RUN") & ~engine.working & write.done),
+                self.done.eq(in_state(life, "REST")),
+                engine.start.eq(in_state(life, "LOADED") & ~engine.busy),
+                ends.eq(in_state(life, "RUN") & ~engine.working & write.done),
             ]
             with m.State("REST"):
                 with m.If(self.start):

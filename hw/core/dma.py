@@ -15,6 +15,7 @@ from hw.contract.bus import ADDRESS_BITS, BURST, ID_BITS
 from hw.contract.config import Config
 from hw.core.axi import Request, read_ports, write_ports
 from hw.lib.pipeline import delayed
+from hw.lib.queue import memory_queue
 
 __all__ = ["READ_QUEUE", "ReadPort", "WritePort"]
 
@@ -122,10 +123,8 @@ class ReadPort(wiring.Component):
         taken = free & ~self.halt
         for number in range(self._clients):
             m.submodules[f"splitter{number}"] = splitter = _Splitter(config)
-            # One more is in its output register: the memory has a power of two of places.
-            m.submodules[f"queue{number}"] = queue = SyncFIFOBuffered(
-                width=config.bus_bits, depth=READ_QUEUE + 1
-            )
+            queue = memory_queue(width=config.bus_bits, words=READ_QUEUE)
+            m.submodules[f"queue{number}"] = queue
             requests, words, bursts = self.requests[number], self.words[number], splitter.bursts
             reserved = Signal(range(READ_QUEUE + 1), name=f"reserved_{number}")
             leaves = words.valid & words.ready

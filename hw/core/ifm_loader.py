@@ -23,9 +23,9 @@ from amaranth.utils import bits_for, ceil_log2
 from hw.contract.config import Config
 from hw.contract.program import TileDescriptor
 from hw.core.axi import Request
-from hw.engine.buffers import PartWrite
+from hw.engine.buffers import MaskedWrite
 from hw.lib.countdown import Countdown
-from hw.lib.register_copies import copies
+from hw.lib.register_copies import register_copies
 
 __all__ = ["IfmLoader"]
 
@@ -73,7 +73,7 @@ class IfmLoader(wiring.Component):
         The last write has been taken; also before the first start.
     requests : Out(stream of Request)
     beats : In(stream of beats)
-    writes : Out(stream of PartWrite)
+    writes : Out(stream of MaskedWrite)
     """
 
     def __init__(self, config: Config) -> None:
@@ -85,7 +85,7 @@ class IfmLoader(wiring.Component):
                 "done": Out(1),
                 "requests": Out(stream.Signature(Request())),
                 "beats": In(stream.Signature(unsigned(config.bus_bits))),
-                "writes": Out(stream.Signature(PartWrite(config))),
+                "writes": Out(stream.Signature(MaskedWrite(config))),
             }
         )
 
@@ -224,7 +224,7 @@ class IfmLoader(wiring.Component):
         # first lane of the row. What moves is the word to be written itself, and which of its bytes
         # are to be; a pixel of a single beat always moves them. No bit of a byte meets another, so
         # each has copies of what decides.
-        write = Signal(PartWrite(config), reset_less=True)
+        write = Signal(MaskedWrite(config), reset_less=True)
         repeats = config.lanes // config.bus_bytes
         slices = [
             (write.word[bit::8], ~turned.mask, turned.beat[bit::8].replicate(repeats) & turned.mask)
@@ -234,9 +234,11 @@ class IfmLoader(wiring.Component):
         moves: Sequence[Value] = [Const(1)] * len(slices)
         if config.group > config.bus_bytes:
             will_move = Mux(turns, placed.moves, turned.moves)
-            moves = copies(m, platform, will_move, len(slices))
+            moves = register_copies(m, platform, will_move, len(slices))
         deciding = (will_wait, will_be_valid, (tile.ifm_channels - 1)[: lane_bits - 1])
-        flags = zip(moves, *(copies(m, platform, value, len(slices)) for value in deciding))
+        flags = zip(
+            moves, *(register_copies(m, platform, value, len(slices)) for value in deciding)
+        )
         for (lanes, kept, newer), (is_moved, waiting, valid, distance) in zip(slices, flags):
             older = Mux(is_moved, _moved(m, lanes, distance), lanes)
             with m.If(merges(waiting, valid)):

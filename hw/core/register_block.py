@@ -6,8 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.bus import ADDRESS_BITS
-from hw.contract.program import VERSION
-from hw.contract.registers import CORE_COUNTERS, EVENTS, ID, REGISTERS, TOTAL_BITS
+from hw.contract.registers import CORE_COUNTERS, EVENTS, REGISTERS, TOTAL_BITS
 from hw.core.axi import lite_ports
 
 __all__ = ["FAULT_BITS", "RegisterBlock"]
@@ -95,8 +94,10 @@ class RegisterBlock(wiring.Component):
 
         # Reads.
         readable = {
-            "id": ID,
-            "version": VERSION,
+            name: register.constant
+            for name, register in REGISTERS.items()
+            if register.constant is not None
+        } | {
             "status": self.busy,
             "interrupt_enable": enable,
             "interrupt_status": status,

@@ -15,7 +15,7 @@ from hw.core.axi import Request
 from hw.lib.countdown import Countdown
 from hw.lib.multiplier import product
 from hw.lib.pipeline import delayed
-from hw.lib.width_converter import Widen
+from hw.lib.width_converter import Upsizer
 
 __all__ = ["ResidualLoader"]
 
@@ -101,7 +101,7 @@ class ResidualLoader(wiring.Component):
         """Words: pixels that are added, and zeros; returns whether there are more."""
         config = self._config
         tile = self.tile
-        m.submodules.widen = widen = Widen(config.bus_bits, config.group // config.bus_bytes)
+        m.submodules.widen = widen = Upsizer(config.bus_bits, config.group // config.bus_bytes)
         connect(m, flipped(self.beats), widen.i)
         picking = Signal()
         channel = Signal(len(tile.channels) + 1)

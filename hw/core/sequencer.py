@@ -28,9 +28,10 @@ from hw.core.axi import read_ports, write_ports
 from hw.core.datapath import Datapath
 from hw.core.register_block import FAULT_BITS
 from hw.layouts.descriptor import COUNTER_BITS
+from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
-from hw.lib.register_copies import copies
-from hw.lib.width_converter import Narrow, Widen
+from hw.lib.register_copies import register_copies
+from hw.lib.width_converter import Downsizer, Upsizer
 
 __all__ = ["STORED_BYTES", "Sequencer"]
 
@@ -94,7 +95,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [datapath.halt.eq(self.halt), self.idle.eq(datapath.idle)]
 
         # Words of a header or descriptor: checked, and kept.
-        m.submodules.words = words = Narrow(32, config.bus_bytes // 4)
+        m.submodules.words = words = Downsizer(32, config.bus_bytes // 4)
         connect(m, datapath.beats, words.i)
         tile = Signal(TileDescriptor(config), reset_less=True)
         next_tile = Signal(TileDescriptor(config), reset_less=True)
@@ -121,7 +122,7 @@ class Sequencer(wiring.Component):
         unit = Signal(8, init=1)
         eight = Signal(-(-DESCRIPTOR_BYTES // (4 * len(unit))), init=1)
         m.d.sync += word.eq(words.o.payload)
-        (checked,) = copies(m, platform, words.o.payload, 1)
+        (checked,) = register_copies(m, platform, words.o.payload, 1)
         with m.If(taken):
             m.d.sync += [number.eq(number + 1), unit.eq(unit.rotate_left(1))]
             with m.If(unit[-1]):
@@ -153,7 +154,7 @@ class Sequencer(wiring.Component):
         )
         shown, total = totals.read_port(domain="comb"), totals.read_port(domain="comb")
         update = totals.write_port()
-        m.submodules.pack = pack = Widen(32, config.bus_bytes // 4)
+        m.submodules.pack = pack = Upsizer(32, config.bus_bytes // 4)
         connect(m, pack.o, datapath.stored)
         half = Signal(range(_WORDS))
         clearing, counting = Signal(), Signal()
@@ -191,11 +192,10 @@ class Sequencer(wiring.Component):
             ),
         ]
         with m.FSM() as fetch:
-            # Continuous assignments, for Icarus: see `hw.engine.ofm_drain`.
             m.d.comb += [
-                datapath.requests.valid.eq(fetch.ongoing("ASK")),
-                fetching.eq(fetch.ongoing("WORDS")),
-                fetched.eq(fetch.ongoing("FETCHED")),
+                datapath.requests.valid.eq(in_state(fetch, "ASK")),
+                fetching.eq(in_state(fetch, "WORDS")),
+                fetched.eq(in_state(fetch, "FETCHED")),
             ]
             with m.State("REST"):
                 with m.If(is_header | ((tiles_left != 0) & datapath.loaded)):
@@ -211,15 +211,14 @@ class Sequencer(wiring.Component):
                 with m.If(is_header | datapath.start):
                     m.next = "REST"
         with m.FSM() as life:
-            # Continuous assignments, for Icarus: see `hw.engine.ofm_drain`.
             m.d.comb += [
-                clearing.eq(life.ongoing("CLEAR")),
+                clearing.eq(in_state(life, "CLEAR")),
                 datapath.clear.eq(clearing),
-                is_header.eq(life.ongoing("HEADER")),
-                datapath.start.eq(life.ongoing("BEGIN")),
-                datapath.store.valid.eq(life.ongoing("STORE") & stores),
-                counting.eq(life.ongoing("COUNT")),
-                self.done.eq(life.ongoing("END")),
+                is_header.eq(in_state(life, "HEADER")),
+                datapath.start.eq(in_state(life, "BEGIN")),
+                datapath.store.valid.eq(in_state(life, "STORE") & stores),
+                counting.eq(in_state(life, "COUNT")),
+                self.done.eq(in_state(life, "END")),
                 self.fault.eq(
                     Mux(
                         datapath.read_error,
@@ -228,9 +227,9 @@ class Sequencer(wiring.Component):
                             datapath.write_error,
                             Fault.WRITE,
                             Mux(
-                                life.ongoing("BAD HEADER"),
+                                in_state(life, "BAD HEADER"),
                                 Fault.HEADER,
-                                Mux(life.ongoing("BAD TILE"), Fault.DESCRIPTOR, Fault.NONE),
+                                Mux(in_state(life, "BAD TILE"), Fault.DESCRIPTOR, Fault.NONE),
                             ),
                         ),
                     )
@@ -281,9 +280,8 @@ class Sequencer(wiring.Component):
                 m.next = "FAULT"
             with m.State("FAULT"):
                 pass
-        # In TAKE: out of a register, for all of a descriptor hangs on it. A continuous assignment,
-        # for Icarus: see `hw.engine.ofm_drain`.
-        takes = delayed(m, life.ongoing("NEXT") & fetched, 1)
+        # In TAKE: out of a register, because it enables a whole descriptor.
+        takes = delayed(m, in_state(life, "NEXT") & fetched, 1)
         m.d.sync += tile.eq(Mux(takes, next_tile, tile))
         with m.If(takes):
             m.d.sync += tiles_left.eq(tiles_left - 1)

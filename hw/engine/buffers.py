@@ -12,9 +12,9 @@ from amaranth.utils import ceil_log2
 from hw.contract.config import Config
 from hw.engine.mac_array import READ_LATENCY
 from hw.lib.pipeline import delayed
-from hw.lib.register_copies import LANES_TOGETHER, copies
+from hw.lib.register_copies import LANES_PER_COPY, register_copies
 
-__all__ = ["IfmBuffer", "PartWrite", "WeightBuffer", "WordWrite"]
+__all__ = ["IfmBuffer", "MaskedWrite", "WeightBuffer", "WordWrite"]
 
 assert READ_LATENCY == 5, "three registers, a synchronous memory, and a register"
 
@@ -28,7 +28,7 @@ class WordWrite(data.StructLayout):
         super().__init__({"address": address_bits, "word": word_bits})
 
 
-class PartWrite(data.StructLayout):
+class MaskedWrite(data.StructLayout):
     """Bytes of a word on their way into the ifm buffer: those whose bit in `mask` is set."""
 
     def __init__(self, config: Config) -> None:
@@ -53,7 +53,7 @@ class IfmBuffer(wiring.Component):
 
     Members
     -------
-    writes : In(stream of PartWrite)
+    writes : In(stream of MaskedWrite)
     reading : In(1)
         Words are read in this cycle; else the addresses mean nothing.
     address : In(address).array(P)
@@ -67,7 +67,7 @@ class IfmBuffer(wiring.Component):
         word = 8 * config.lanes
         super().__init__(
             {
-                "writes": In(stream.Signature(PartWrite(config))),
+                "writes": In(stream.Signature(MaskedWrite(config))),
                 "reading": In(1),
                 "address": In(address).array(config.pes),
                 "word": Out(word).array(config.pes),
@@ -82,7 +82,7 @@ class IfmBuffer(wiring.Component):
         busy = Signal(_BANKS)
         waits = Signal()
         goes = Signal(_BANKS)
-        write = Signal(PartWrite(config), reset_less=True)
+        write = Signal(MaskedWrite(config), reset_less=True)
         bank = Signal()
         following = Mux(waits, bank, self.writes.payload.address.xor())
         held = waits | self.writes.valid
@@ -104,27 +104,27 @@ class IfmBuffer(wiring.Component):
         # part of a word has a memory and addresses of its own.
         addresses = [delayed(m, address, 2) for address in self.address]
         word = delayed(m, write.word, 1)
-        parts = config.lanes // LANES_TOGETHER
+        parts = config.lanes // LANES_PER_COPY
         words: list[list] = [[] for _ in self.address]
         for number in range(_BANKS):
             mask = delayed(m, Mux(goes[number], write.mask, 0), 1)
             for first in range(0, config.pes, 2):
                 shared = Mux(goes[number], write.address, addresses[first])[1:]
                 asked = [shared, *(own[1:] for own in addresses[first + 1 : first + 2])]
-                asked = [copies(m, platform, address, parts) for address in asked]
+                asked = [register_copies(m, platform, address, parts) for address in asked]
                 read: list[list] = [[] for _ in asked]
                 for part in range(parts):
                     ram = memory.Memory(
-                        shape=unsigned(8 * LANES_TOGETHER),
+                        shape=unsigned(8 * LANES_PER_COPY),
                         depth=config.ifm_words // _BANKS,
                         init=[],
                     )
                     m.submodules[f"ram{first // 2}_{number}_{part}"] = ram
                     port = ram.write_port(granularity=8)
                     m.d.comb += [
-                        port.en.eq(mask.word_select(part, LANES_TOGETHER)),
+                        port.en.eq(mask.word_select(part, LANES_PER_COPY)),
                         port.addr.eq(asked[0][part]),
-                        port.data.eq(word.word_select(part, 8 * LANES_TOGETHER)),
+                        port.data.eq(word.word_select(part, 8 * LANES_PER_COPY)),
                     ]
                     for address, data_read in zip(asked, read, strict=True):
                         port = ram.read_port()
@@ -134,7 +134,7 @@ class IfmBuffer(wiring.Component):
                     words[place].append(Cat(data_read))
         for place, (even, odd) in enumerate(words):
             parity = delayed(m, addresses[place].xor(), 1)
-            is_odd = copies(m, platform, parity, config.lanes, LANES_TOGETHER)
+            is_odd = register_copies(m, platform, parity, config.lanes, LANES_PER_COPY)
             word = [
                 Mux(is_odd[lane], odd.word_select(lane, 8), even.word_select(lane, 8))
                 for lane in range(config.lanes)

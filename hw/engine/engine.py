@@ -17,12 +17,12 @@ passes have been issued and all its results are stored; its weights are then ove
 
 from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.contract.config import Config
-from hw.engine.buffers import IfmBuffer, PartWrite, WeightBuffer
+from hw.engine.buffers import IfmBuffer, MaskedWrite, WeightBuffer
+from hw.engine.compactor import Compactor
 from hw.engine.mac_array import MacArray
 from hw.engine.ofm_banks import OfmBanks
 from hw.engine.pattern_scheduler import PatternScheduler
@@ -30,8 +30,9 @@ from hw.engine.record_loader import RECORD_SLOTS, RecordLoader
 from hw.engine.requantiser import Requantiser
 from hw.engine.residual_banks import ResidualBanks
 from hw.layouts.descriptor import COUNTERS, CounterBlock, LayerDescriptor
-from hw.layouts.work import Group, Grouper
+from hw.layouts.pixels import PixelVector
 from hw.lib.pipeline import delayed
+from hw.lib.queue import memory_queue
 from hw.predictor.predictor import Predictor
 
 __all__ = ["VALUES", "LayerEngine"]
@@ -55,14 +56,14 @@ class LayerEngine(wiring.Component):
     busy : Out(1)
         From the cycle after start, and until the ofm banks are clear again; for `ofm_words` cycles
         after reset.
-    ifm : In(stream of PartWrite)
+    ifm : In(stream of MaskedWrite)
         Fills the ifm buffer; while working, in the gaps that the array leaves
         (`hw.engine.buffers`).
     records : In(stream of V bytes)
         See `hw.engine.record_loader`.
     residuals : In(stream of G bytes)
         See `hw.engine.residual_banks`.
-    edges : In(stream of G bytes)
+    halo : In(stream of G bytes)
         See `hw.engine.halo_rows`.
     ofm : Out(stream of G bytes)
         For each group of G channels the strip's own pixels in raster order, pooled where they are,
@@ -80,10 +81,10 @@ class LayerEngine(wiring.Component):
                 "start": In(1),
                 "working": Out(1),
                 "busy": Out(1),
-                "ifm": In(stream.Signature(PartWrite(config))),
+                "ifm": In(stream.Signature(MaskedWrite(config))),
                 "records": In(stream.Signature(unsigned(word))),
                 "residuals": In(stream.Signature(unsigned(8 * config.group))),
-                "edges": In(stream.Signature(unsigned(8 * config.group))),
+                "halo": In(stream.Signature(unsigned(8 * config.group))),
                 "ofm": Out(stream.Signature(unsigned(8 * config.group))),
                 "counters": Out(CounterBlock()),
             }
@@ -96,8 +97,8 @@ class LayerEngine(wiring.Component):
         m.submodules.ifm_buffer = ifm_buffer = IfmBuffer(config)
         m.submodules.weight_buffer = weight_buffer = WeightBuffer(config)
         m.submodules.scheduler = scheduler = PatternScheduler(config)
-        m.submodules.pattern_grouper = pattern_grouper = Grouper(config)
-        m.submodules.survivor_grouper = survivor_grouper = Grouper(config)
+        m.submodules.pattern_compactor = pattern_compactor = Compactor(config)
+        m.submodules.survivor_compactor = survivor_compactor = Compactor(config)
         m.submodules.array = array = MacArray(config)
         m.submodules.requantiser = requantiser = Requantiser(config)
         m.submodules.banks = banks = OfmBanks(config)
@@ -155,9 +156,9 @@ class LayerEngine(wiring.Component):
         connect(m, flipped(self.ifm), ifm_buffer.writes)
         connect(m, flipped(self.records), loader.words)
         connect(m, flipped(self.residuals), residuals.words)
-        connect(m, flipped(self.edges), banks.edges)
+        connect(m, flipped(self.halo), banks.halo)
         connect(m, loader.writes, weight_buffer.writes)
-        connect(m, scheduler.items, pattern_grouper.items)
+        connect(m, scheduler.items, pattern_compactor.items)
         connect(m, banks.words, flipped(self.ofm))
 
         # Which channel each pass is at. `ahead` is 1 while the I_s pass is a channel further.
@@ -171,15 +172,15 @@ class LayerEngine(wiring.Component):
         scheduled_weights = Signal(ceil_log2(config.weight_words))
         records_ready = Signal(range(RECORD_SLOTS + 1))
         residuals_ready = Signal(range(3))
-        edges_ready = Signal(range(3))
+        halo_ready = Signal(range(3))
         open_groups = Signal(range(3))
         in_flight = [Signal(8, name=f"in_flight_{parity}") for parity in range(2)]
         room = Signal(range(VALUES + 1), init=VALUES)
         zap = Signal()
 
         # The choice: survivors first. Groups without pixels only tell that a channel has ended.
-        survivor = survivor_grouper.groups
-        pattern = pattern_grouper.groups
+        survivor = survivor_compactor.vectors
+        pattern = pattern_compactor.vectors
         blocked_loads = Signal()
         blocked_ofm = Signal()
         blocked_values = Signal()
@@ -202,7 +203,7 @@ class LayerEngine(wiring.Component):
         m.d.sync += admitted.eq(~(blocked_window | blocked_loads | blocked_ofm | pattern_ends))
         # What the last two cycles took of it is not counted yet.
         m.d.sync += blocked_values.eq(zap & (room < 3 * config.pes))
-        chosen = Signal(Group(config))
+        chosen = Signal(PixelVector(config))
         channel = Signal(tag_bits)
         task = array.tasks.payload
         m.d.comb += [
@@ -230,7 +231,7 @@ class LayerEngine(wiring.Component):
         last_oldest, last_scheduled = Signal(), Signal()
         restores = Signal()
         oldest_in_flight = Mux(oldest[0], in_flight[1], in_flight[0])
-        oldest_restored = ~restores | (edges_ready != 0)
+        oldest_restored = ~restores | (halo_ready != 0)
         m.d.comb += [
             pattern_ends.eq(pattern.valid & pattern.ready & pattern.payload.end),
             survivors_end.eq(survivor.valid & survivor.ready & survivor.payload.end),
@@ -255,7 +256,7 @@ class LayerEngine(wiring.Component):
             ahead.eq(ahead + pattern_ends - retire),
             records_ready.eq(records_ready + loader.loaded - pattern_ends),
             residuals_ready.eq(residuals_ready + residuals.loaded - group_ends),
-            edges_ready.eq(edges_ready + banks.restored - banks.drain),
+            halo_ready.eq(halo_ready + banks.restored - banks.drain),
             open_groups.eq(open_groups + (group_ends & ~last_scheduled) - drained),
         ]
         with m.If(pattern_ends):
@@ -292,8 +293,7 @@ class LayerEngine(wiring.Component):
         skipped = Signal()
         if config.predictor:
             m.submodules.predictor = predictor = Predictor(config)
-            # One more is in its output register: the memory has a power of two of places.
-            m.submodules.values = values = SyncFIFOBuffered(width=8, depth=VALUES + 1)
+            m.submodules.values = values = memory_queue(width=8, words=VALUES)
             unscored = Signal(range(RECORD_SLOTS + 1))
             slot = Signal(range(RECORD_SLOTS))
             taken = predictor.records.valid & predictor.records.ready
@@ -313,7 +313,7 @@ class LayerEngine(wiring.Component):
                 skipped.eq(predictor.skipped),
             ]
             connect(m, banks.recalled, predictor.recalled)
-            connect(m, predictor.survivors, survivor_grouper.items)
+            connect(m, predictor.survivors, survivor_compactor.items)
             m.d.sync += [unscored.eq(unscored + loader.loaded - taken), slot.eq(slot + taken)]
             with m.If(started):
                 m.d.sync += [unscored.eq(0), slot.eq(0)]
@@ -335,7 +335,7 @@ class LayerEngine(wiring.Component):
                     scheduled_weights,
                     records_ready,
                     residuals_ready,
-                    edges_ready,
+                    halo_ready,
                     open_groups,
                 )
             ]

@@ -17,7 +17,7 @@ from hw.contract.config import Config
 from hw.layouts.descriptor import LayerDescriptor
 from hw.lib.pipeline import delayed
 
-__all__ = ["BankWrite", "EdgeRows"]
+__all__ = ["BankWrite", "HaloRows"]
 
 _QUEUE = 4
 """Values on their way from a bank to the predictor: two cycles in memory, then these."""
@@ -32,7 +32,7 @@ class BankWrite(data.StructLayout):
         )
 
 
-class EdgeRows(wiring.Component):
+class HaloRows(wiring.Component):
     """Restores the first rows of each group of G channels, and recalls them channel by channel.
 
     Members

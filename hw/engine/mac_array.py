@@ -18,11 +18,11 @@ from amaranth.utils import ceil_log2
 
 from hw.contract.config import Config
 from hw.layouts.descriptor import LayerDescriptor
-from hw.layouts.work import Result, Task, sum_bits
+from hw.layouts.pixels import Result, Task, sum_bits
 from hw.lib.countdown import Countdown
 from hw.lib.multiplier import Multiplier
 from hw.lib.pipeline import delayed
-from hw.lib.register_copies import LANES_TOGETHER, copies
+from hw.lib.register_copies import LANES_PER_COPY, register_copies
 
 __all__ = ["READ_LATENCY", "TASKS_IN_FLIGHT", "MacArray", "latency"]
 
@@ -124,7 +124,7 @@ class MacArray(wiring.Component):
         sums = []
         cycles = 0
         # Settled long before the first word: it may take its time to where it is needed.
-        signs = copies(m, platform, layer.ifm_signed, config.pes)
+        signs = register_copies(m, platform, layer.ifm_signed, config.pes)
         for pe, (ifm_word, is_signed) in enumerate(zip(self.ifm_data, signs, strict=True)):
             total, cycles = _dot_product(m, platform, pe, ifm_word, self.weight_data, is_signed)
             sums.append(total)
@@ -200,7 +200,7 @@ def _dot_product(m: Module, platform: object, pe: int, ifm_word, weight_word, if
     """
     level = []
     lanes = len(ifm_word) // 8
-    signs = copies(m, platform, ifm_signed, lanes, LANES_TOGETHER)
+    signs = register_copies(m, platform, ifm_signed, lanes, LANES_PER_COPY)
     for lane, is_signed in enumerate(signs):
         byte = ifm_word.word_select(lane, 8)
         multiplier = Multiplier(signed(9), signed(8), holds_factors=True)

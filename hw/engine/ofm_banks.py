@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from hw.contract.config import Config
-from hw.engine.halo_rows import EdgeRows
-from hw.engine.ofm_drain import Drain
+from hw.engine.halo_rows import HaloRows
+from hw.engine.ofm_drain import OfmDrain
 from hw.layouts.descriptor import LayerDescriptor
 
 __all__ = ["OfmBanks"]
@@ -35,7 +35,7 @@ class OfmBanks(wiring.Component):
         No word is left to leave.
     write : In(1)
         Store `value` at (`write_bank`, `write_index`, `write_lane`).
-    edges : In(stream of G bytes), restored : Out(1), recalled : Out(stream of u8)
+    halo : In(stream of G bytes), restored : Out(1), recalled : Out(stream of u8)
         See `hw.engine.halo_rows`.
     drain : In(1)
         Queue the next bank for leaving, the two in turn. At most two wait.
@@ -58,7 +58,7 @@ class OfmBanks(wiring.Component):
                 "write_lane": In(ceil_log2(config.group)),
                 "write_index": In(ceil_log2(config.ofm_words)),
                 "value": In(8),
-                "edges": In(stream.Signature(unsigned(8 * config.group))),
+                "halo": In(stream.Signature(unsigned(8 * config.group))),
                 "restored": Out(1),
                 "recalled": Out(stream.Signature(unsigned(8))),
                 "drain": In(1),
@@ -71,11 +71,11 @@ class OfmBanks(wiring.Component):
         m = Module()
         config = self._config
         word_bits = 8 * config.group
-        m.submodules.drain = drain = Drain(config)
+        m.submodules.drain = drain = OfmDrain(config)
         connect(m, drain.words, flipped(self.words))
-        m.submodules.edges = edges = EdgeRows(config)
-        connect(m, flipped(self.edges), edges.words)
-        connect(m, edges.recalled, flipped(self.recalled))
+        m.submodules.halo = halo = HaloRows(config)
+        connect(m, flipped(self.halo), halo.words)
+        connect(m, halo.recalled, flipped(self.recalled))
 
         bank = Signal()
         waiting = Signal(range(3))
@@ -84,10 +84,10 @@ class OfmBanks(wiring.Component):
         m.d.sync += waiting.eq(waiting + self.drain - self.drained)
         m.d.comb += [
             drain.layer.eq(self.layer),
-            edges.layer.eq(self.layer),
-            edges.start.eq(self.start),
-            edges.drained.eq(self.drained),
-            self.restored.eq(edges.restored),
+            halo.layer.eq(self.layer),
+            halo.start.eq(self.start),
+            halo.drained.eq(self.drained),
+            self.restored.eq(halo.restored),
             drain.go.eq((waiting != 0) & ~busy),
             self.idle.eq((waiting == passing) & drain.idle),
         ]
@@ -136,7 +136,7 @@ class OfmBanks(wiring.Component):
         # What is written is so a cycle later; the first to read it come later still. Results are
         # written first, edge rows where there is none; those are read where no word
         # leaves.
-        stored = edges.writes
+        stored = halo.writes
         m.d.comb += stored.ready.eq(~(self.write & (self.write_bank == stored.payload.bank)))
         read_words = []
         for number in range(2):
@@ -152,7 +152,7 @@ class OfmBanks(wiring.Component):
                 write_port.data.eq(word),
             ]
             leaves = busy & (bank == number)
-            m.d.comb += read_port.addr.eq(Mux(leaves, drain.address, edges.index))
+            m.d.comb += read_port.addr.eq(Mux(leaves, drain.address, halo.index))
             read_words.append(read_port.data)
             with m.If(clear & clear_bank[number]):
                 m.d.comb += [address.eq(clear_index), enable.eq(-1)]
@@ -169,10 +169,10 @@ class OfmBanks(wiring.Component):
                 ]
                 with m.If(stored.valid & (stored.payload.bank == number)):
                     m.d.comb += enable.eq(-1)
-        edge_bank = Signal()
-        m.d.sync += edge_bank.eq(edges.bank)
+        halo_bank = Signal()
+        m.d.sync += halo_bank.eq(halo.bank)
         m.d.sync += [
             drain.word.eq(Mux(bank, read_words[1], read_words[0])),
-            edges.word.eq(Mux(edge_bank, read_words[1], read_words[0])),
+            halo.word.eq(Mux(halo_bank, read_words[1], read_words[0])),
         ]
         return m

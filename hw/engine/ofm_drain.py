@@ -20,10 +20,11 @@ from golden import arithmetic
 from hw.contract.config import Config
 from hw.layouts.descriptor import LayerDescriptor
 from hw.lib.countdown import Countdown
+from hw.lib.fsm import in_state
 from hw.lib.multiplier import WIDE_LATENCY, wide_product
 from hw.lib.pipeline import clamp, delayed, round_shift
 
-__all__ = ["Drain"]
+__all__ = ["OfmDrain"]
 
 _QUEUE = 8
 """Words on their way out: three cycles in memory and combination, then these."""
@@ -33,7 +34,7 @@ _AVERAGED = 4 + WIDE_LATENCY
 """Cycles from a lane's sum to its average."""
 
 
-class Drain(wiring.Component):
+class OfmDrain(wiring.Component):
     """Reads one bank after another.
 
     Members
@@ -130,14 +131,12 @@ class Drain(wiring.Component):
         averaged, averages_last = Signal(), Signal()
         reading = Signal()
         with m.FSM() as walk:
-            # Continuous assignments: Icarus evaluates a process that depends on the state alone
-            # only when that changes, and until then its outputs are undefined.
             m.d.comb += [
-                reading.eq(walk.ongoing("READ")),
-                spilling.eq(walk.ongoing("SPILL")),
+                reading.eq(in_state(walk, "READ")),
+                spilling.eq(in_state(walk, "SPILL")),
                 tap.eq((reading | spilling) & (reserved != _QUEUE)),
-                averaged.eq(walk.ongoing("AVERAGE") & (phase == len_average - 1)),
-                self.done.eq(walk.ongoing("DONE")),
+                averaged.eq(in_state(walk, "AVERAGE") & (phase == len_average - 1)),
+                self.done.eq(in_state(walk, "DONE")),
             ]
             with m.State("REST"):
                 with m.If(self.go):

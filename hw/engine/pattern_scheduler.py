@@ -14,7 +14,7 @@ from amaranth.utils import bits_for, ceil_log2
 from golden.pattern import MAX_PERIOD
 from hw.contract.config import Config
 from hw.layouts.descriptor import LayerDescriptor
-from hw.layouts.work import WorkItem
+from hw.layouts.pixels import PixelOrEnd
 from hw.lib.multiplier import Multiplier
 
 __all__ = ["LATENCY", "PatternScheduler"]
@@ -41,7 +41,7 @@ class PatternScheduler(wiring.Component):
         Stable from `start` until the last item has left.
     start : In(1)
         Begin with the first channel; ignored while walking.
-    items : Out(stream of WorkItem)
+    items : Out(stream of PixelOrEnd)
     """
 
     def __init__(self, config: Config) -> None:
@@ -50,7 +50,7 @@ class PatternScheduler(wiring.Component):
             {
                 "layer": In(LayerDescriptor(config)),
                 "start": In(1),
-                "items": Out(stream.Signature(WorkItem(config))),
+                "items": Out(stream.Signature(PixelOrEnd(config))),
             }
         )
 

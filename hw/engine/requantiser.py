@@ -14,7 +14,7 @@ from golden import arithmetic
 from hw.contract.config import Config
 from hw.engine.residual_banks import READ_LATENCY
 from hw.layouts.descriptor import RequantiserRecord
-from hw.layouts.work import Result, Tag, sum_bits
+from hw.layouts.pixels import Result, Tag, sum_bits
 from hw.lib.multiplier import product, wide_product
 from hw.lib.pipeline import clamp, delayed, round_shift
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from hw.lib.register_copies import LANES_TOGETHER
+from hw.lib.register_copies import LANES_PER_COPY
 
 __all__ = ["Grid", "Site", "floorplan"]
 
@@ -81,7 +81,7 @@ _MULTIPLIER = re.compile(r".*\.array\.product_(\d+)_(\d+)\.block")
 _PREDICTOR_MULTIPLIER = re.compile(r".*\.predictor\.layer(\d)\.product_(\d+)\.block")
 """With the numbers of its layer and its tap."""
 _IFM_MEMORY = re.compile(r".*\.ifm_buffer\.ram\d+_\d+_(\d+)\.[\d.]+")
-"""With the number of its `LANES_TOGETHER`."""
+"""With the number of its `LANES_PER_COPY`."""
 _WEIGHT_MEMORY = re.compile(r".*\.weight_buffer\.ram\.\d+\.(\d+)")
 """With its number among all that hold a weight word."""
 
@@ -101,8 +101,8 @@ def floorplan(cells: Iterable[str], grid: Grid) -> dict[str, str]:
         elif match := _PREDICTOR_MULTIPLIER.fullmatch(cell):
             predictor[match.groups()] = cell
         elif match := _IFM_MEMORY.fullmatch(cell):
-            first = int(match[1]) * LANES_TOGETHER
-            memories.append((range(first, first + LANES_TOGETHER), cell))
+            first = int(match[1]) * LANES_PER_COPY
+            memories.append((range(first, first + LANES_PER_COPY), cell))
         elif match := _WEIGHT_MEMORY.fullmatch(cell):
             weights.append((int(match[1]), cell))
     lanes = len({lane for lane, _ in multipliers})

@@ -1,25 +1,39 @@
-"""Between beats of the bus and wider words; the first beat is a word's lowest part."""
+"""Converters between the beats of a narrow stream and the words of a wider one.
+
+A word's first beat is its lowest part.
+"""
 
 from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Narrow", "Widen"]
+__all__ = ["Downsizer", "Upsizer"]
 
 
-class Widen(wiring.Component):
+class Upsizer(wiring.Component):
     """Gathers `ratio` beats into one word; takes a beat a cycle.
 
-    A word that is complete moves on to a register of its own, once that is empty: whether a beat is
-    taken does not hang on whether a word is, in the same cycle, so the two ends may be far apart.
+    A complete word moves to an output register as soon as that is empty. Unless `ratio` is 1,
+    `i.ready` does not depend combinationally on `o.ready`, so the two ends may be far apart.
+
+    Parameters
+    ----------
+    bits : int
+        Width of a beat.
+    ratio : int
+        Beats in a word.
 
     Members
     -------
     i : In(stream of beats)
     o : Out(stream of words)
     waiting : Out(1)
-        A whole word has not left.
+        A complete word has not left yet.
     """
+
+    i: stream.Interface
+    o: stream.Interface
+    waiting: Signal
 
     def __init__(self, bits: int, ratio: int) -> None:
         self._bits = bits
@@ -32,7 +46,7 @@ class Widen(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if self._ratio == 1:
             m.d.comb += [
@@ -68,14 +82,24 @@ class Widen(wiring.Component):
         return m
 
 
-class Narrow(wiring.Component):
-    """Hands a word out as `ratio` beats; a beat a cycle.
+class Downsizer(wiring.Component):
+    """Splits each word into `ratio` beats; hands out a beat a cycle.
+
+    Parameters
+    ----------
+    bits : int
+        Width of a beat.
+    ratio : int
+        Beats in a word.
 
     Members
     -------
     i : In(stream of words)
     o : Out(stream of beats)
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, bits: int, ratio: int) -> None:
         self._bits = bits
@@ -87,9 +111,9 @@ class Narrow(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        count = Signal(range(max(self._ratio, 2)))  # Verilog has no vector of no bits
+        count = Signal(range(max(self._ratio, 2)))  # Verilog has no vector of zero bits
         last = count == self._ratio - 1
         m.d.comb += [
             self.o.valid.eq(self.i.valid),

@@ -22,9 +22,9 @@ from golden import arithmetic
 from golden.pattern import MAX_PERIOD
 from hw.contract.config import Config
 from hw.layouts.descriptor import LayerDescriptor, PredictorRecord
-from hw.layouts.work import WorkItem
+from hw.layouts.pixels import PixelOrEnd
 from hw.lib.pipeline import delayed
-from hw.lib.register_copies import copies
+from hw.lib.register_copies import register_copies
 from hw.predictor import depthwise
 from hw.predictor.depthwise import Depthwise, col_bits
 
@@ -49,7 +49,7 @@ class Predictor(wiring.Component):
         What each channel has in the restored rows, in raster order; counts on `I_s` only.
     values : In(stream of u8)
         The activations of `I_s` in the rows below, in raster order, channel after channel.
-    survivors : Out(stream of WorkItem)
+    survivors : Out(stream of PixelOrEnd)
         In raster order, an end mark after each channel.
     kept, skipped : Out(1)
         A position of `I_t` was decided in this cycle, and how.
@@ -63,7 +63,7 @@ class Predictor(wiring.Component):
                 "records": In(stream.Signature(PredictorRecord())),
                 "recalled": In(stream.Signature(unsigned(8))),
                 "values": In(stream.Signature(unsigned(8))),
-                "survivors": Out(stream.Signature(WorkItem(config))),
+                "survivors": Out(stream.Signature(PixelOrEnd(config))),
                 "kept": Out(1),
                 "skipped": Out(1),
             }
@@ -77,7 +77,7 @@ class Predictor(wiring.Component):
         address = ceil_log2(config.ifm_words)
         # What has been decided waits in a second register where the first is not taken, so that
         # all that stands still then is told so by registers.
-        decided = Signal(WorkItem(config))
+        decided = Signal(PixelOrEnd(config))
         decides, holds, will_hold = Signal(), Signal(), Signal()
         held = Signal.like(decided, reset_less=True)
         free = ~self.survivors.valid | self.survivors.ready
@@ -90,7 +90,7 @@ class Predictor(wiring.Component):
                 self.survivors.valid.eq(holds | decides),
                 self.survivors.payload.eq(Mux(holds, held, decided)),
             ]
-        enable, enable1, enable2 = copies(m, platform, ~will_hold, 3)
+        enable, enable1, enable2 = register_copies(m, platform, ~will_hold, 3)
 
         record = Signal(PredictorRecord(), reset_less=True)
 

@@ -1,4 +1,4 @@
-"""Command-line options: parsers, numbers, and options that may be given for single layers."""
+"""Values of command-line options: numbers, and options that may be given for single layers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,9 @@ from typing import TypeVar
 
 from golden.errors import UserError
 
-__all__ = ["command_parser", "parse_integer", "parse_sigma", "per_layer", "positive"]
+__all__ = ["parse_integer", "parse_sigma", "per_layer", "positive"]
 
 _Value = TypeVar("_Value")
-
-
-def command_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
-    """Return a parser whose help shows the description with its line breaks."""
-    return argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def positive(text: str) -> int:

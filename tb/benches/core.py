@@ -1,6 +1,6 @@
 """cocotb bench of the core in its memory: the host's driver, on a simulated bus.
 
-Values: `runs` (a folder of `tb.runs.core_files`), `memory_in` and `memory_out` (the memory's
+Values: `runs` (a folder of `tb.exchange.core_files`), `memory_in` and `memory_out` (the memory's
 files).
 """
 
@@ -18,8 +18,8 @@ from cocotb.utils import get_sim_time
 
 from compiler.driver import Accelerator, CoreFault, Transport
 from hw.contract.registers import REGISTERS
-from tb.benches.setup import PERIOD, start, values
-from tb.runs.core_files import Outcome, Run, read_runs, write_outcome, write_progress
+from tb.benches.common import PERIOD, start, values
+from tb.exchange.core_files import Outcome, Run, read_runs, write_outcome, write_progress
 
 _LONGEST = 2_000_000_000
 """Cycles after which a run is given up."""
@@ -137,9 +137,8 @@ class SimulatedBus:
             await self._edge
             cycles = _now() - begun
             assert cycles < _LONGEST, f"not done after {cycles} cycles"
-            layer = await self._read(REGISTERS["error"].offset)
-            first, bits, _ = REGISTERS["error"].fields["layer"]
-            write_progress(self._folder, layer >> first & (1 << bits) - 1, cycles)
+            error = await self._read(REGISTERS["error"].offset)
+            write_progress(self._folder, REGISTERS["error"].fields["layer"].of(error), cycles)
 
     async def _disturb(self, event: str) -> None:
         """Abort the program, start it once more, or reset core and bus."""
@@ -150,7 +149,7 @@ class SimulatedBus:
             await ClockCycles(self._dut.clk, _RESET_LATENCY, FallingEdge)
             raise CoreFault("reset")
         control = REGISTERS["control"]
-        await self._write(control.offset, 1 << control.fields[event][0])
+        await self._write(control.offset, control.fields[event].mask)
 
     async def _hand_over(self, *channels: str) -> None:
         """Transfer on channels that are taken in the same cycle."""
@@ -224,11 +223,11 @@ def _now() -> int:
 @cocotb.test()
 async def run_programs(dut: Any) -> None:
     """Every run, one after another."""
-    orders = values()
-    runs = read_runs(Path(orders["runs"]))
+    settings = values()
+    runs = read_runs(Path(settings["runs"]))
     word = runs[0].program.config.bus_bytes
-    folder = Path(orders["runs"])
-    bus = SimulatedBus(dut, folder, Path(orders["memory_in"]), Path(orders["memory_out"]), word)
+    folder = Path(settings["runs"])
+    bus = SimulatedBus(dut, folder, Path(settings["memory_in"]), Path(settings["memory_out"]), word)
     await start(dut, clock=False)
     await ClockCycles(dut.clk, _RESET_LATENCY, FallingEdge)
     await bridge(run_all)(bus, runs, folder)

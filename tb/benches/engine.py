@@ -1,7 +1,7 @@
-"""cocotb bench of the layer engine: plays host for a list of jobs.
+"""cocotb bench of the layer engine: plays host for a list of stimuli.
 
-Values: `jobs` and `outcomes` (files of `tb.runs.engine_files`), `progress` (a file that grows by
-one byte a job), `seed`.
+Values: `stimuli` and `outcomes` (files of `tb.exchange.engine_files`), `progress` (a file that grows by
+one byte a stimulus), `seed`.
 """
 
 import random
@@ -13,9 +13,9 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 
-from tb.benches.setup import PERIOD, start, values
+from tb.benches.common import PERIOD, start, values
 from tb.benches.streams import StreamSink, StreamSource
-from tb.runs.engine_files import Job, Outcome, read_jobs, write_outcomes
+from tb.exchange.engine_files import Outcome, Stimulus, read_stimuli, write_outcomes
 
 
 class Pauses:
@@ -49,7 +49,7 @@ class Host:
         self.ifm = StreamSource(dut, "ifm")
         self.records = StreamSource(dut, "records", pause=self.load_pauses)
         self.residuals = StreamSource(dut, "residuals", pause=self.load_pauses)
-        self.edges = StreamSource(dut, "edges")  # none: a job is a whole map
+        self.halo = StreamSource(dut, "halo")  # none: a stimulus is a whole map
         self.ofm = StreamSink(dut, "ofm", pause=self.ofm_pauses)
 
     async def idle(self) -> None:
@@ -57,33 +57,33 @@ class Host:
         if self.dut.busy.value:
             await FallingEdge(self.dut.busy)
 
-    async def run(self, job: Job, group: int) -> Outcome:
+    async def run(self, stimulus: Stimulus, group: int) -> Outcome:
         """Run one layer; fails if the engine moves another number of words than it should."""
-        self.load_pauses.share, self.ofm_pauses.share = job.pauses
-        lanes = job.ifm.shape[1]
+        self.load_pauses.share, self.ofm_pauses.share = stimulus.pauses
+        lanes = stimulus.ifm.shape[1]
         address_bits = len(self.dut.ifm__payload) - 9 * lanes
         whole = (
             1 << lanes
-        ) - 1 << 8 * lanes  # all bytes of a word: see hw.engine.buffers.PartWrite
-        words = enumerate(to_words(job.ifm))
+        ) - 1 << 8 * lanes  # all bytes of a word: see hw.engine.buffers.MaskedWrite
+        words = enumerate(to_words(stimulus.ifm))
         self.ifm.send(address | (word | whole) << address_bits for address, word in words)
         await self.ifm.drained()
-        sources = ((self.records, job.records), (self.residuals, job.residuals))
+        sources = ((self.records, stimulus.records), (self.residuals, stimulus.residuals))
         expected = [source.accepted + len(rows) for source, rows in sources]
         for source, rows in sources:
             source.send(to_words(rows))
-        self.dut.descriptor.value = job.descriptor
+        self.dut.descriptor.value = stimulus.descriptor
         self.dut.start.value = 1
         await RisingEdge(self.dut.clk)
         self.dut.start.value = 0
         await RisingEdge(self.dut.busy)
-        limit = 1_000_000 + 2_000 * (len(job.records) + job.ofm_words)
+        limit = 1_000_000 + 2_000 * (len(stimulus.records) + stimulus.ofm_words)
         await with_timeout(FallingEdge(self.dut.busy), limit * PERIOD, "ns")
         accepted = [source.accepted for source, _ in sources]
         assert accepted == expected, "records or residuals were left over"
-        assert len(self.ofm.received) == job.ofm_words, "another number of ofm words left"
+        assert len(self.ofm.received) == stimulus.ofm_words, "another number of ofm words left"
         ofm = b"".join(
-            word.to_bytes(group, "little") for word in await self.ofm.take(job.ofm_words)
+            word.to_bytes(group, "little") for word in await self.ofm.take(stimulus.ofm_words)
         )
         return Outcome(
             np.frombuffer(ofm, np.uint8).reshape(-1, group), int(self.dut.counters.value)
@@ -91,15 +91,15 @@ class Host:
 
 
 @cocotb.test()
-async def run_jobs(dut: Any) -> None:
-    """Run every job and write its outcome."""
-    orders = values()
-    host = Host(dut, orders["seed"])
+async def run_layers(dut: Any) -> None:
+    """Run every stimulus and write its outcome."""
+    settings = values()
+    host = Host(dut, settings["seed"])
     await start(dut)
     await host.idle()
     outcomes = []
-    with Path(orders["progress"]).open("wb", buffering=0) as progress:
-        for job in read_jobs(Path(orders["jobs"])):
-            outcomes.append(await host.run(job, len(dut.ofm__payload) // 8))
+    with Path(settings["progress"]).open("wb", buffering=0) as progress:
+        for stimulus in read_stimuli(Path(settings["stimuli"])):
+            outcomes.append(await host.run(stimulus, len(dut.ofm__payload) // 8))
             progress.write(b".")
-    write_outcomes(Path(orders["outcomes"]), outcomes)
+    write_outcomes(Path(settings["outcomes"]), outcomes)

@@ -19,9 +19,9 @@ from golden import arithmetic
 from hw.contract.config import Config
 from hw.engine.mac_array import READ_LATENCY, TASKS_IN_FLIGHT, latency
 from hw.layouts.descriptor import LayerDescriptor
-from hw.layouts.work import Result, Tag, Task
-from tb.benches.blocks import Orders, collect, now, require_equal, uneven_pauses
-from tb.benches.setup import start
+from hw.layouts.pixels import Result, Tag, Task
+from tb.benches.block_common import BlockSettings, collect, now, require_equal, uneven_pauses
+from tb.benches.common import start
 from tb.benches.streams import StreamSink, StreamSource
 
 
@@ -138,12 +138,12 @@ def expected_results(memories: Memories, kernel: Kernel, task: dict[str, Any]) -
 class TB:
     """The array, its buffers and its two streams; notes the cycles in which it works."""
 
-    def __init__(self, dut: Any, orders: Orders, *, pauses: bool) -> None:
+    def __init__(self, dut: Any, settings: BlockSettings, *, pauses: bool) -> None:
         def pause(number: int) -> Iterator[bool] | None:
-            return uneven_pauses(orders.seed + number) if pauses else None
+            return uneven_pauses(settings.seed + number) if pauses else None
 
         self.dut = dut
-        self.config = orders.config
+        self.config = settings.config
         self.tasks = StreamSource(dut, "tasks", pause=pause(0))
         self.results = StreamSink(dut, "results", pause=pause(1))
         self.memories = ([0] * self.config.ifm_words, [0] * self.config.weight_words)
@@ -200,15 +200,15 @@ class TB:
 @cocotb.test()
 async def sums_are_exact(dut: Any) -> None:
     """Every dot product, of full and partial groups, in order, whatever the ends do."""
-    orders = Orders.read()
-    rng = random.Random(orders.seed)
-    tb = TB(dut, orders, pauses=True)
+    settings = BlockSettings.read()
+    rng = random.Random(settings.seed)
+    tb = TB(dut, settings, pauses=True)
     await tb.start()
-    for _ in range(orders.count):
-        memories, kernel = Memories.draw(orders.config, rng), Kernel.draw(orders.config, rng)
+    for _ in range(settings.count):
+        memories, kernel = Memories.draw(settings.config, rng), Kernel.draw(settings.config, rng)
         count = 3 if kernel.words > 40 else 2 * TASKS_IN_FLIGHT
-        sizes = [rng.randint(1, orders.config.pes) for _ in range(count)]
-        await tb.run(memories, kernel, [draw_task(orders.config, rng, pixels=n) for n in sizes])
+        sizes = [rng.randint(1, settings.config.pes) for _ in range(count)]
+        await tb.run(memories, kernel, [draw_task(settings.config, rng, pixels=n) for n in sizes])
 
 
 @cocotb.test()
@@ -217,10 +217,10 @@ async def keeps_its_rate(dut: Any) -> None:
 
     The first result follows the last word by `hw.engine.mac_array.latency`.
     """
-    orders = Orders.read()
-    config = orders.config
-    rng = random.Random(orders.seed + 1)
-    tb = TB(dut, orders, pauses=False)
+    settings = BlockSettings.read()
+    config = settings.config
+    rng = random.Random(settings.seed + 1)
+    tb = TB(dut, settings, pauses=False)
     await tb.start()
     for words in [*range(1, 2 * config.pes + 2), 25]:
         kernel = Kernel(config, words, 1, 1, 0, False)

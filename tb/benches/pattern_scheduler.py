@@ -8,17 +8,17 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.engine.pattern_scheduler import LATENCY
-from tb.benches.blocks import (
+from tb.benches.block_common import (
     END,
+    BlockSettings,
     Map,
-    Orders,
     collect,
     now,
     require_equal,
     uneven_pauses,
     work_items,
 )
-from tb.benches.setup import start
+from tb.benches.common import start
 from tb.benches.streams import StreamSink
 
 
@@ -66,17 +66,17 @@ async def emits_what_the_pattern_computes(dut: Any) -> None:
 
     A start while it walks changes nothing.
     """
-    orders = Orders.read()
-    rng = random.Random(orders.seed)
-    sink = StreamSink(dut, "items", pause=uneven_pauses(orders.seed))
+    settings = BlockSettings.read()
+    rng = random.Random(settings.seed)
+    sink = StreamSink(dut, "items", pause=uneven_pauses(settings.seed))
     await prepare(dut)
-    for layer in Map.several(orders.config, rng, orders.count):
+    for layer in Map.several(settings.config, rng, settings.count):
         channels = rng.randint(1, 4)
         expected = expected_items(layer, channels)
         await begin(dut, layer, channels)
         again = cocotb.start_soon(start_again(dut, rng.randint(0, len(expected) - 1)))
         received = await collect(sink, len(expected))
-        require_equal(f"{layer}", work_items(orders.config, received), expected)
+        require_equal(f"{layer}", work_items(settings.config, received), expected)
         await again
         await ClockCycles(dut.clk, 3)
         assert dut.items__valid.value == 0, f"{layer}: more items than {len(expected)}"
@@ -85,11 +85,11 @@ async def emits_what_the_pattern_computes(dut: Any) -> None:
 @cocotb.test()
 async def keeps_its_rate(dut: Any) -> None:
     """Exactly the cycles of the module's docstring, if the sink never pauses."""
-    orders = Orders.read()
-    rng = random.Random(orders.seed + 1)
+    settings = BlockSettings.read()
+    rng = random.Random(settings.seed + 1)
     sink = StreamSink(dut, "items")
     await prepare(dut)
-    for layer in Map.several(orders.config, rng, orders.count):
+    for layer in Map.several(settings.config, rng, settings.count):
         channels = rng.randint(1, 4)
         await begin(dut, layer, channels)
         begun = now()

@@ -17,17 +17,17 @@ from golden import arithmetic
 from golden.layers import Predictor, scores
 from hw.layouts.descriptor import PredictorRecord
 from hw.predictor.predictor import LATENCY
-from tb.benches.blocks import (
+from tb.benches.block_common import (
     END,
+    BlockSettings,
     Map,
-    Orders,
     collect,
     now,
     require_equal,
     uneven_pauses,
     work_items,
 )
-from tb.benches.setup import start
+from tb.benches.common import start
 from tb.benches.streams import StreamSink, StreamSource
 
 
@@ -116,12 +116,12 @@ def draw_threshold(rng: random.Random, scored: np.ndarray) -> int:
 class TB:
     """The predictor's four streams, and what its two events came to."""
 
-    def __init__(self, dut: Any, orders: Orders, *, pauses: bool) -> None:
+    def __init__(self, dut: Any, settings: BlockSettings, *, pauses: bool) -> None:
         def pause(number: int) -> Iterator[bool] | None:
-            return uneven_pauses(orders.seed + number) if pauses else None
+            return uneven_pauses(settings.seed + number) if pauses else None
 
         self.dut = dut
-        self.config = orders.config
+        self.config = settings.config
         self.records = StreamSource(dut, "records", pause=pause(0))
         self.values = StreamSource(dut, "values", pause=pause(1))
         self.survivors = StreamSink(dut, "survivors", pause=pause(2))
@@ -154,17 +154,19 @@ class TB:
 @cocotb.test()
 async def finds_the_survivors(dut: Any) -> None:
     """Every pixel above the threshold, no other, each with its address, whatever the ends do."""
-    orders = Orders.read()
-    rng = random.Random(orders.seed)
-    tb = TB(dut, orders, pauses=True)
+    settings = BlockSettings.read()
+    rng = random.Random(settings.seed)
+    tb = TB(dut, settings, pauses=True)
     await tb.start()
-    for layer in Map.several(orders.config, rng, orders.count, widest=orders.config.row_pixels):
+    for layer in Map.several(
+        settings.config, rng, settings.count, widest=settings.config.row_pixels
+    ):
         channels = [Channel.draw(layer, rng) for _ in range(rng.randint(1, 5))]
         tb.kept = tb.skipped = 0
         await tb.send(layer, channels)
         for number, channel in enumerate(channels):
             received = await collect(tb.survivors, len(channel.items))
-            items = work_items(orders.config, received)
+            items = work_items(settings.config, received)
             require_equal(f"{layer}, channel {number}", items, channel.items)
         await tb.values.drained()
         kept = sum(int(channel.survives.sum()) for channel in channels)
@@ -177,17 +179,19 @@ async def finds_the_survivors(dut: Any) -> None:
 @cocotb.test()
 async def keeps_its_rate(dut: Any) -> None:
     """Exactly the cycles of the module's docstring from end to end, where nothing pauses."""
-    orders = Orders.read()
-    rng = random.Random(orders.seed + 1)
-    tb = TB(dut, orders, pauses=False)
+    settings = BlockSettings.read()
+    rng = random.Random(settings.seed + 1)
+    tb = TB(dut, settings, pauses=False)
     await tb.start()
-    for layer in Map.several(orders.config, rng, orders.count, widest=orders.config.row_pixels):
+    for layer in Map.several(
+        settings.config, rng, settings.count, widest=settings.config.row_pixels
+    ):
         channels = [Channel.draw(layer, rng) for _ in range(3)]
         await tb.send(layer, channels)
         ends = []
         for number, channel in enumerate(channels):
             received = await collect(tb.survivors, len(channel.items))
-            items = work_items(orders.config, received)
+            items = work_items(settings.config, received)
             require_equal(f"{layer}, channel {number}", items, channel.items)
             ends.append(now())
         await tb.values.drained()

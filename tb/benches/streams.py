@@ -6,7 +6,7 @@ valid, once high, stays high with the same payload until then.
 
 Each end is one coroutine that wakes once per clock edge, and not at all while there is nothing to
 send or nothing arrives: a Python wake-up costs some microseconds, more than most designs' cycle.
-Both wait for the end of reset, so make them before :func:`tb.benches.setup.start`.
+Both wait for the end of reset, so make them before :func:`tb.benches.common.start`.
 """
 
 import random

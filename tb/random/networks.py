@@ -35,6 +35,7 @@ from golden.manifest import (
     ShortcutNode,
 )
 from hw.contract.config import Config
+from tb.exchange.core_files import Run
 from tb.random.draws import (
     CORNERS,
     Draw,
@@ -43,7 +44,6 @@ from tb.random.draws import (
     draw_predictor,
     draw_shortcut,
 )
-from tb.runs.core_files import Run
 
 __all__ = ["POINT", "random_image", "random_network", "random_runs"]
 

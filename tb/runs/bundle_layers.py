@@ -1,43 +1,49 @@
-"""A bundle's convolutions as layers for the simulated engine, the host doing what lies between.
+"""A bundle's convolutions as layers for the simulated engine.
 
-Each layer gets golden's ifm. If every layer is bit-exact on it, so is the network: the ofm that a
-layer hands on is golden's.
+Each layer reads golden's ifm, so layers can run in any order. If every layer is bit-exact, so is
+the network: the ofm that a layer would hand on is golden's. What lies between two convolutions is
+done by golden.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 
 from compiler.pool_fusion import pool_after
 from golden.bundle import Bundle
-from golden.errors import UserError
 from golden.layers import Predictor
 from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from hw.contract.config import Config
-from quant.data.registry import DATASETS, load
-from tb.runs.engine import Layer
+from tb.runs.engine import EngineLayer
 
-__all__ = ["held_out_image", "network_layers"]
+__all__ = ["engine_layers"]
 
 
-def network_layers(
+def engine_layers(
     bundle: Bundle,
     config: Config,
     pixels: Tensor,
     predictors: Mapping[str, Predictor],
     *,
     fuse: bool = True,
-) -> list[Layer]:
-    """One layer for each convolution, fully connected ones included, on one image.
+) -> list[EngineLayer]:
+    """Prepare every convolution of a network, fully connected ones included, on one image.
 
-    With `fuse` a pooling that alone reads a convolution's ofm runs with it; others are the host's.
+    Parameters
+    ----------
+    pixels : float (channels, height, width) of 0 .. 1
+    predictors : {layer name: Predictor}
+        Those of the layers that run with ZAP.
+    fuse : bool
+        Whether a pooling that is the only reader of a convolution's ofm runs with it.
 
-    `pixels`: float (channels, height, width) of 0 .. 1. Raises UserError where `config` cannot hold
-    a layer.
+    Raises
+    ------
+    UserError
+        If `config` cannot hold a layer.
     """
     activations = bundle.manifest.activations
     layers = []
@@ -46,7 +52,7 @@ def network_layers(
             shortcut = step.node.shortcut
             pool = pool_after(bundle.manifest, step.node) if fuse else None
             layers.append(
-                Layer.prepare(
+                EngineLayer.prepare(
                     config,
                     bundle.conv(step.node),
                     step.ifm[0],
@@ -58,14 +64,3 @@ def network_layers(
                 )
             )
     return layers
-
-
-def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tensor, int]:
-    """Pixels (channels, height, width) and label of an image that the bundle was not trained on."""
-    dataset = str(bundle.manifest.provenance.get("dataset"))
-    if dataset not in DATASETS:
-        raise UserError(f"the bundle's dataset {dataset!r} is none of {', '.join(DATASETS)}")
-    test = load(dataset, data).test
-    if not 0 <= index < len(test):
-        raise UserError(f"image {index}: {dataset} has held-out images 0 to {len(test) - 1}")
-    return test.pixels(slice(index, index + 1))[0], int(test.labels[index])

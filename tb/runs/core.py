@@ -18,11 +18,15 @@ from golden.layers import Counters
 from golden.network import Network
 from hw import verilog
 from hw.contract.config import Config
-from tb.runs.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
-from tb.runs.engine import LINT, VERILOG, difference
-from tb.runs.progress import Reporter, watching
-from tb.simulators import simulator
-from tb.simulators.simulator import SimulationError, Simulator
+from quant.runtime.progress import Reporter
+from tb.exchange.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
+from tb.paths import VERILOG
+from tb.runs.engine import LINT, difference
+from tb.runs.watch import watching
+from tb.simulators.build import Build, build_design
+from tb.simulators.errors import SimulationError
+from tb.simulators.run import run_bench
+from tb.simulators.toolchain import Simulator
 
 __all__ = ["LayerCheck", "Simulated", "build", "build_bare", "check", "run", "simulate"]
 
@@ -99,12 +103,12 @@ def simulate(
     return Simulated(program, outcomes, checks)
 
 
-def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> simulator.Build:
+def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> Build:
     """The core in a memory that reaches to the address `end`, built unless that was done before."""
     source = verilog.write(config, VERILOG)[0]
     sources = [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT]
     word_bits = ceil_log2(max(end, _LEAST_MEMORY) // config.bus_bytes)
-    return simulator.build(
+    return build_design(
         sim,
         sources,
         "core_in_memory",
@@ -115,14 +119,14 @@ def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) 
     )
 
 
-def build_bare(config: Config, sim: Simulator) -> simulator.Build:
-    """The core alone, for `tb.benches.core_judged`."""
+def build_bare(config: Config, sim: Simulator) -> Build:
+    """The core alone, for `tb.benches.core_cocotbext`."""
     source = verilog.write(config, VERILOG)[0]
-    return simulator.build(sim, [source, LINT], verilog.module_name(config))
+    return build_design(sim, [source, LINT], verilog.module_name(config))
 
 
 def run(
-    built: simulator.Build,
+    built: Build,
     runs: Sequence[Run],
     *,
     bench: str = "tb.benches.core",
@@ -143,7 +147,7 @@ def run(
         }
 
         with watching(lambda: read_progress(folder), on_progress):
-            results = simulator.run(
+            results = run_bench(
                 built,
                 bench,
                 values=values,

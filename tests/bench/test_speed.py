@@ -12,7 +12,7 @@ from bench.charts import draw
 from bench.energy import energy
 from bench.measure import Layer, Measurement, load, save
 from bench.scalesim import array_shape
-from bench.speed import summarise
+from bench.summary import summarise
 from golden.errors import UserError
 from hw.contract.config import PRESETS
 from hw.contract.registers import CORE_COUNTERS

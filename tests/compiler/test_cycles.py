@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.measure import Measurement, load
-from bench.speed import predicted
+from bench.summary import model_cycles
 from compiler.cycles import layer_cycles, tile_cycles, tiles
 from compiler.program import DENSE
 from hw.contract.program import descriptor_words
@@ -51,7 +51,7 @@ def measurement(request: pytest.FixtureRequest) -> Measurement:
 
 
 def test_each_layer_is_within_three_percent_of_what_was_counted(measurement: Measurement) -> None:
-    model = predicted(measurement)
+    model = model_cycles(measurement)
     assert model.keys() == {layer.name for layer in measurement.layers}
     for layer in measurement.layers:
         for estimate, counters in zip(model[layer.name], (layer.off, layer.on), strict=True):

@@ -15,8 +15,9 @@ from golden.errors import UserError
 from hw import verilog
 from hw.contract.config import PRESETS, Config
 from hw.layouts.descriptor import ChannelRecord
+from tb.paths import REPOSITORY
 from tb.runs.engine import LINT
-from tb.simulators import simulator, toolchain
+from tb.simulators import toolchain
 from tests.hw.small_configs import TINY
 
 SMALLEST = Config(
@@ -41,7 +42,7 @@ CONFIGS = [
 def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "hw.verilog", *arguments],
-        cwd=simulator.ROOT,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,
@@ -112,7 +113,7 @@ def test_the_same_configuration_gives_the_same_bytes(tmp_path: Path) -> None:
         out = tmp_path / seed
         subprocess.run(
             [sys.executable, "-m", "hw.verilog", "--config", "small", "--out", str(out)],
-            cwd=simulator.ROOT,
+            cwd=REPOSITORY,
             env={**os.environ, "PYTHONHASHSEED": seed},
             check=True,
             capture_output=True,

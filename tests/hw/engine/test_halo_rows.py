@@ -122,7 +122,7 @@ def test_strip_after_strip_takes_over_and_hands_on(seed: int) -> None:
     async def send(context: Any) -> None:
         for strip, groups in drawn:
             for group in groups:
-                await put(context, dut.edges, to_words(strip.above(group)), pauses(seed))
+                await put(context, dut.halo, to_words(strip.above(group)), pauses(seed))
 
     async def recall(context: Any) -> None:
         for strip, groups in drawn:

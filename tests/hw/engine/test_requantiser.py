@@ -11,7 +11,7 @@ from golden import arithmetic
 from hw.contract.config import Config
 from hw.engine.requantiser import LATENCY, Requantiser
 from hw.engine.residual_banks import READ_LATENCY
-from hw.layouts.work import sum_bits
+from hw.layouts.pixels import sum_bits
 from tests.hw.amaranth_testbench import simulate
 from tests.hw.small_configs import TINY
 

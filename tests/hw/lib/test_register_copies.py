@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.fpga.blocks import Ecp5
-from hw.lib.register_copies import copies
+from hw.lib.register_copies import register_copies
 from hw.verilog import emit
 from tests.hw.amaranth_testbench import simulate
 
@@ -22,7 +22,7 @@ class Copied(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self.given = copies(m, platform, self.flag, self._users, self._together)
+        self.given = register_copies(m, platform, self.flag, self._users, self._together)
         m.d.comb += [seen.eq(copy) for seen, copy in zip(self.seen, self.given, strict=True)]
         return m
 

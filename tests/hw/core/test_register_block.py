@@ -1,0 +1,143 @@
+"""The register block answers as `hw.contract.registers` describes."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from hw.contract.program import VERSION
+from hw.contract.registers import (
+    CORE_COUNTERS,
+    ID,
+    REGISTERS,
+    Fault,
+)
+from hw.core.register_block import RegisterBlock
+from tests.hw.amaranth_testbench import Testbench, simulate
+
+
+class Host:
+    """A register port's other end; each half of a write may come late."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.dut = RegisterBlock()
+        self._rng = random.Random(seed)
+
+    async def write(self, context: Any, name: str, value: int, strobes: int = 0b1111) -> list[str]:
+        """Write a register; the pulses that it caused."""
+        dut = self.dut
+        context.set(dut.s_axil_awaddr, REGISTERS[name].offset)
+        context.set(dut.s_axil_wdata, value)
+        context.set(dut.s_axil_wstrb, strobes)
+        first = self._rng.choice([dut.s_axil_awvalid, dut.s_axil_wvalid])
+        context.set(first, 1)
+        await context.tick().repeat(self._rng.randint(1, 3))
+        context.set(dut.s_axil_awvalid, 1)
+        context.set(dut.s_axil_wvalid, 1)
+        start, abort = (
+            await context.tick()
+            .sample(dut.start, dut.abort)
+            .until(dut.s_axil_awready & dut.s_axil_wready)
+        )
+        context.set(dut.s_axil_awvalid, 0)
+        context.set(dut.s_axil_wvalid, 0)
+        await context.tick().repeat(self._rng.randint(1, 3))
+        context.set(dut.s_axil_bready, 1)
+        await context.tick().until(dut.s_axil_bvalid)
+        context.set(dut.s_axil_bready, 0)
+        return [name for name, pulse in (("start", start), ("abort", abort)) if pulse]
+
+    async def read(self, context: Any, name: str) -> int:
+        dut = self.dut
+        context.set(dut.s_axil_araddr, REGISTERS[name].offset)
+        context.set(dut.s_axil_arvalid, 1)
+        await context.tick().until(dut.s_axil_arready)
+        context.set(dut.s_axil_arvalid, 0)
+        await context.tick().repeat(self._rng.randint(1, 3))
+        context.set(dut.s_axil_rready, 1)
+        (value,) = await context.tick().sample(dut.s_axil_rdata).until(dut.s_axil_rvalid)
+        context.set(dut.s_axil_rready, 0)
+        return value
+
+
+def check(host: Host, testbench: Testbench) -> None:
+    simulate(host.dut, testbench)
+
+
+def test_what_is_written_is_read_and_what_is_fixed_stays() -> None:
+    host = Host()
+
+    async def testbench(context: Any) -> None:
+        values = {"program": 0x1234_5678, "point": 3, "interrupt_enable": 0b101}
+        for name, value in values.items():
+            assert await host.write(context, name, value) == []
+        for name in ("id", "version", "status"):
+            await host.write(context, name, 0xFFFF_FFFF)
+        for name, value in {**values, "id": ID, "version": VERSION, "status": 0}.items():
+            assert await host.read(context, name) == value, name
+
+    check(host, testbench)
+
+
+def test_part_of_a_register_is_not_taken() -> None:
+    host = Host()
+
+    async def testbench(context: Any) -> None:
+        await host.write(context, "program", 0xAAAA_AAAA, strobes=0b0111)
+        assert await host.read(context, "program") == 0
+        assert await host.write(context, "control", 0b11, strobes=0b0001) == []
+
+    check(host, testbench)
+
+
+def test_control_starts_and_aborts() -> None:
+    host = Host()
+
+    async def testbench(context: Any) -> None:
+        assert await host.write(context, "control", 0b01) == ["start"]
+        assert await host.write(context, "control", 0b10) == ["abort"]
+        assert await host.write(context, "control", 0) == []
+        assert await host.read(context, "control") == 0
+
+    check(host, testbench)
+
+
+def test_events_stay_until_they_are_cleared_and_interrupt_where_enabled() -> None:
+    host = Host()
+    dut = host.dut
+
+    async def testbench(context: Any) -> None:
+        await host.write(context, "interrupt_enable", 0b010)
+        for event, bit in (("done", 0b001), ("error", 0b010), ("aborted", 0b100)):
+            context.set(getattr(dut, event), 1)
+            await context.tick()
+            context.set(getattr(dut, event), 0)
+            await context.tick()
+            assert await host.read(context, "interrupt_status") == bit
+            assert context.get(dut.irq) == (event == "error")
+            await host.write(context, "interrupt_status", 0b111 ^ bit)
+            assert await host.read(context, "interrupt_status") == bit
+            await host.write(context, "interrupt_status", bit)
+            assert await host.read(context, "interrupt_status") == 0
+            assert not context.get(dut.irq)
+
+    check(host, testbench)
+
+
+def test_counters_and_faults_are_read_where_they_are_described() -> None:
+    host = Host()
+    dut = host.dut
+
+    async def testbench(context: Any) -> None:
+        context.set(dut.total, 0x1_0000_0002)
+        context.set(dut.error_code, Fault.WRITE)
+        context.set(dut.error_word, 7)
+        context.set(dut.layer, 0x1234)
+        assert await host.read(context, "error") == 0x1234_0000 | 7 << 8 | Fault.WRITE
+        assert await host.read(context, "layer") == 0x1234
+        for number, name in enumerate(CORE_COUNTERS):
+            assert await host.read(context, f"{name}_low") == 2
+            assert context.get(dut.counter) == number
+            assert await host.read(context, f"{name}_high") == 1
+
+    check(host, testbench)
