@@ -21,7 +21,7 @@ from golden.pattern import Pattern
 from quant.baselines.value_prediction import sites
 from quant.data.images import ImageSet
 from quant.data.registry import DATASETS, load_for_bundle
-from quant.points.results import write_json
+from quant.runtime.outputs import write_json
 from quant.zap.predictor import Site
 from quant.zap.training import BATCH, train_zaps
 

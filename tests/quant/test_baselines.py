@@ -314,7 +314,8 @@ def test_results_join_the_list(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "points.json"
-    other = {"network": "other", "method": "zap"}
+    other: dict[str, object] = {"network": "other", "dataset": "tiny", "method": "zap", "drop": 0.5}
+    other |= {"mac_reduction": 0.1}
     file.write_text(json.dumps([other]))
     options = ["--value-prediction", "2", "--prune-epsilon", "1", "--pattern", "B"]
     run(monkeypatch, saved, *options, "--sigma", "0.1", "--results", file)
