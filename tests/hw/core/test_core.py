@@ -115,7 +115,7 @@ def test_sim_full_ends_with_what_it_compared_and_with_status_1_if_anything_diffe
     config.write_text(json.dumps(STRIPS.to_dict()))
     monkeypatch.setattr(sim_full, "NETWORKS", {"absent": Absent(), "drawn": Drawn(bundle)})
     monkeypatch.setattr(sim_full, "MEMORY_END", 0)
-    monkeypatch.setattr(sim_full, "image", lambda *_: torch.from_numpy(run.image))
+    monkeypatch.setattr(sim_full, "input_image", lambda *_: torch.from_numpy(run.image))
     monkeypatch.setattr(sys, "argv", ["sim_full", "drawn", "--config", str(config)])
     assert sim_full.main() == 0
     said = r"drawn: \d+ layers, \d+ activations compared, {} differ, \d+ cycles, \d+ cycles/s\n"
