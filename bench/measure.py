@@ -68,7 +68,7 @@ class Layer:
     kept : list of int
         Of each channel, how many activations of `I_t` were computed with ZAP; empty without ZAP.
     off, on, idle : {counter: count}
-        `hw.contract.registers.CORE_COUNTERS` without ZAP, with it, and with it but without
+        `hw.contract.counters.CORE_COUNTERS` without ZAP, with it, and with it but without
         compaction; the last may be empty.
     """
 

@@ -7,7 +7,6 @@ of a package that has an `__all__`.
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
 
 import reference_text
@@ -42,7 +41,9 @@ class Api(SphinxDirective):
         return self.parse_text_to_nodes("\n\n".join(parts), allow_section_headings=True)
 
 
-def plain_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+def plain_docstring(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
     """Turn a docstring into reStructuredText that means the same.
 
     Docstrings here are plain text with code between single backticks, and with diagrams and

@@ -18,21 +18,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.contract.config import Config
-from hw.contract.program import TileDescriptor
-from hw.contract.registers import CORE_COUNTERS
+from hw.contract.counters import CORE_COUNTERS, COUNTER_BITS, ENGINE_COUNTERS
 from hw.core.axi import Axi4Signature, Request
 from hw.core.dma import ReadPort, WritePort
 from hw.core.ifm_loader import IfmLoader
 from hw.core.memory_requests import EdgeWalk, OfmWalk, RecordWalk
 from hw.core.residual_loader import ResidualLoader
 from hw.engine.engine import LayerEngine
-from hw.layouts.descriptor import (
-    COUNTER_BITS,
-    COUNTERS,
-    CounterBlock,
-    LayerDescriptor,
-    PoolDescriptor,
-)
+from hw.layouts.descriptor import LayerDescriptor, PoolDescriptor, TileDescriptor
 from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
 from hw.lib.width_converter import Downsizer, Upsizer
@@ -228,7 +221,7 @@ class Datapath(wiring.Component):
         # Counters: the engine's own, and what happens from the end of the tile before to its own,
         # each a cycle late.
         clears, ended = delayed(m, self.clear | ends, 1), delayed(m, ends, 1)
-        for name in COUNTERS:
+        for name in ENGINE_COUNTERS:
             m.d.comb += self.counters[name].eq(engine.counters[name])
         for name, event in (
             ("elapsed", 1),
@@ -241,6 +234,3 @@ class Datapath(wiring.Component):
             with m.If(ended):
                 m.d.sync += self.counters[name].eq(total)
         return m
-
-
-assert CounterBlock().members.keys() == COUNTERS.keys()

@@ -13,14 +13,13 @@ from amaranth.utils import ceil_log2
 
 from hw.contract.bus import ADDRESS_BITS, BURST, ID_BITS
 from hw.contract.config import Config
+from hw.contract.timing import READ_QUEUE
 from hw.core.axi import Axi4ReadSignature, Axi4WriteSignature, Request
 from hw.lib.pipeline import delayed
 from hw.lib.queue import memory_queue
 
-__all__ = ["READ_QUEUE", "ReadPort", "WritePort"]
+__all__ = ["ReadPort", "WritePort"]
 
-READ_QUEUE = 4 * BURST
-"""Beats that a client may have asked for and not taken: what hides the memory's latency."""
 _WRITE_QUEUE = 2 * BURST
 _RESPONSES = 16
 """Write bursts that may wait for their response."""

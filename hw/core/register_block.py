@@ -6,7 +6,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.bus import ADDRESS_BITS
-from hw.contract.registers import CORE_COUNTERS, EVENTS, REGISTERS, TOTAL_BITS
+from hw.contract.counters import CORE_COUNTERS, TOTAL_BITS
+from hw.contract.registers import EVENTS, REGISTERS
 from hw.core.axi import Axi4LiteSignature
 
 __all__ = ["FAULT_BITS", "RegisterBlock"]

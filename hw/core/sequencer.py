@@ -15,28 +15,25 @@ from amaranth.utils import ceil_log2
 
 from hw.contract.bus import ADDRESS_BITS
 from hw.contract.config import Config
+from hw.contract.counters import CORE_COUNTERS, COUNTER_BITS, STORED_BYTES, TOTAL_BITS
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
-    TileDescriptor,
     Word,
     descriptor_words,
     header_words,
 )
-from hw.contract.registers import CORE_COUNTERS, TOTAL_BITS, Fault
+from hw.contract.registers import Fault
 from hw.core.axi import Axi4Signature
 from hw.core.datapath import Datapath
 from hw.core.register_block import FAULT_BITS
-from hw.layouts.descriptor import COUNTER_BITS
+from hw.layouts.descriptor import TileDescriptor, word_shape
 from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import register_copies
 from hw.lib.width_converter import Downsizer, Upsizer
 
-__all__ = ["STORED_BYTES", "Sequencer"]
-
-STORED_BYTES = -(-len(CORE_COUNTERS) * TOTAL_BITS // 8 // 16) * 16
-"""What a tile's counters take in memory, whole beats of any bus."""
+__all__ = ["Sequencer"]
 
 _WORDS = STORED_BYTES // 4
 
@@ -96,7 +93,7 @@ class Sequencer(wiring.Component):
         connect(m, datapath.beats, words.i)
         tile = Signal(TileDescriptor(config), reset_less=True)
         next_tile = Signal(TileDescriptor(config), reset_less=True)
-        shapes = {name: word.shape for name, word in header_words(config).items()}
+        shapes = {name: word_shape(word) for name, word in header_words(config).items()}
         program = Signal(data.StructLayout({name: shapes[name] for name in ("tiles", "first")}))
         number = Signal(8)
         word = Signal(32, reset_less=True)

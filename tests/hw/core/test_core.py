@@ -18,8 +18,8 @@ from compiler.build import compile_bundle
 from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import UserError
+from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_words
-from hw.contract.registers import CORE_COUNTERS
 from hw.core.core import patience
 from tb import sim_full
 from tb.exchange.core_files import Outcome, Run

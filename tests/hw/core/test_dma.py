@@ -8,7 +8,8 @@ import pytest
 
 from hw.contract.bus import BURST
 from hw.contract.config import Config
-from hw.core.dma import READ_QUEUE, ReadPort, WritePort
+from hw.contract.timing import READ_QUEUE
+from hw.core.dma import ReadPort, WritePort
 from tests.hw.amaranth_testbench import get, pauses, put, simulate
 from tests.hw.axi_memory import AxiMemory
 from tests.hw.small_configs import TINY

@@ -5,13 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import VERSION
-from hw.contract.registers import (
-    CORE_COUNTERS,
-    ID,
-    REGISTERS,
-    Fault,
-)
+from hw.contract.registers import ID, REGISTERS, Fault
 from hw.core.register_block import RegisterBlock
 from tests.hw.amaranth_testbench import Testbench, simulate
 
