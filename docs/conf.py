@@ -19,6 +19,7 @@ language = "en-GB"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "zapcore_sphinx"]
 exclude_patterns = ["results", "_extensions"]
+suppress_warnings = ["ref.python"]  # a plain name in a signature that two classes have
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
@@ -29,7 +30,7 @@ napoleon_custom_sections = [("Members", "params_style")]
 napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 default_role = "code"
 add_module_names = False
 python_use_unqualified_type_names = True
