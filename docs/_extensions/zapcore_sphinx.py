@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 
-import reference_text
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from docs._extensions import reference_text
 
 _BULLET = re.compile(r" *[*-] ")
 _SECTION = re.compile(r"^(Parameters|Members|Returns|Raises|Yields|Notes)$")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,13 +12,9 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-__all__ = ["PAGES", "ROOT", "Block", "Page", "Table", "page", "reference_text"]
+__all__ = ["PAGES", "ROOT", "Block", "Page", "Table", "page"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.append(str(ROOT / "docs" / "_extensions"))
-
-import reference_text  # noqa: E402  (lies beside the site's configuration)
-
 _PARSER = MarkdownIt("commonmark").enable("table")
 
 

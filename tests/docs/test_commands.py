@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import PAGES, ROOT, Block, Page, page, reference_text
+from docs._extensions import reference_text
+from tests.docs.pages import PAGES, ROOT, Block, Page, page
 
 _OTHERS = ("source", "git", "cp", "pip", "pre-commit")
 """Programs that are not of this project."""

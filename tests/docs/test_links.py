@@ -9,6 +9,7 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, Page, page
 
 _PACKAGES = ("golden", "quant", "compiler", "hw", "tb", "bench", "examples", "tests")
+_PICTURES = ROOT / "docs/pictures"
 _HISTORY = "CHANGELOG.md"
 """May name what is no longer there."""
 _PATH = re.compile(rf"(?:{'|'.join(_PACKAGES)}|docs|\.github)(?:/[\w.*-]+)+/?")
@@ -62,9 +63,9 @@ def test_targets_that_are_named_exist(one: Page) -> None:
         assert not named or named[1] in targets, code
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "docs/pictures").glob("*.svg")), ids=lambda f: f.name)
-def test_pictures_are_well_formed_and_say_what_they_show(file) -> None:
-    root = ET.parse(file).getroot()
+@pytest.mark.parametrize("name", [file.name for file in sorted(_PICTURES.glob("*.svg"))])
+def test_pictures_are_well_formed_and_say_what_they_show(name: str) -> None:
+    root = ET.parse(_PICTURES / name).getroot()
     title = root.find("{http://www.w3.org/2000/svg}title")
     assert title is not None
     assert title.text

@@ -4,10 +4,11 @@ from dataclasses import fields
 
 import pytest
 
+from docs._extensions import reference_text
 from hw.contract.config import PRESETS, Config
 from hw.contract.program import descriptor_words, header_words
 from hw.contract.registers import REGISTERS
-from tests.docs.pages import PAGES, reference_text
+from tests.docs.pages import PAGES
 
 
 def test_every_generated_text_has_a_place() -> None:

@@ -20,6 +20,9 @@ _NETWORKS = {
 """How the beginning of a row names a network -> its name in the results."""
 _CLOCK = 100e6
 
+Summary = dict[str, dict[str, Any]]
+"""Name of a network -> its row in the summary."""
+
 
 def _read(name: str) -> Any:
     return json.loads((ROOT / "docs/results" / name).read_text())
@@ -42,11 +45,11 @@ def _same(cell: str, value: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def summary() -> dict[str, dict]:
+def summary() -> Summary:
     return {row["network"]: row for row in _read("bench/summary.json") if row["layer"] is None}
 
 
-def test_whole_networks(summary) -> None:
+def test_whole_networks(summary: Summary) -> None:
     rows = page("docs/results.md").table("Whole networks").rows
     assert len(rows) == len(summary)
     for name, off, on, gain, rate_off, rate_on in rows:
@@ -58,7 +61,7 @@ def test_whole_networks(summary) -> None:
         _same(rate_on, _CLOCK / row["all_layers_on"])
 
 
-def test_convolutions(summary) -> None:
+def test_convolutions(summary: Summary) -> None:
     first, second = (
         table for table in page("docs/results.md").tables if table.heading == "Convolutions"
     )
@@ -80,7 +83,7 @@ def test_convolutions(summary) -> None:
         _same(idle, row["cycles_idle_lanes"])
 
 
-def test_a_dense_array(summary) -> None:
+def test_a_dense_array(summary: Summary) -> None:
     for name, peer, own in page("docs/results.md").table("A dense systolic array").rows:
         row = summary[_network(name)]
         assert peer.startswith(">") == (row["scalesim_cycles"] is None)
@@ -140,7 +143,7 @@ def test_an_fpga() -> None:
         _same(used[5], result["fmax_best_mhz"])
 
 
-def test_the_readme(summary) -> None:
+def test_the_readme(summary: Summary) -> None:
     (table,) = (table for table in page("README.md").tables if "cycles" in " ".join(table.head))
     points = {
         entry["network"]: entry
