@@ -87,7 +87,7 @@ def load_stall(counters: Sequence[Mapping[str, int]]) -> float:
 
     That is while an ifm is loaded that nothing hides, or the array waits for records or residual;
     the memory's answer to a tile's last store, and the cycles from there to the next tile's start,
-    are counted with it. `counters` are those of `hw.contract.registers.CORE_COUNTERS`, one for each
+    are counted with it. `counters` are those of `hw.contract.counters.CORE_COUNTERS`, one for each
     layer.
     """
     stalls = sum(c["elapsed"] - c["cycles"] + c["wait_loads"] for c in counters)

@@ -23,7 +23,7 @@ from hw.fpga.ecp5 import DEVICES, Use
 from hw.fpga.floorplan import floorplan
 from hw.fpga.report import Result, modules_of, refuse_misfit
 from hw.fpga.top import Top
-from hw.verilog import emit
+from hw.verilog_output import emit
 
 __all__ = ["measure"]
 

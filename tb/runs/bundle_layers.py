@@ -11,13 +11,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from compiler.pool_fusion import pool_after
+from compiler.pool_fusion import fused_pool
 from golden.bundle import Bundle
 from golden.layers import Predictor
 from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from hw.contract.config import Config
-from tb.runs.engine import Layer
+from tb.runs.engine import EngineLayer
 
 __all__ = ["engine_layers"]
 
@@ -29,7 +29,7 @@ def engine_layers(
     predictors: Mapping[str, Predictor],
     *,
     fuse: bool = True,
-) -> list[Layer]:
+) -> list[EngineLayer]:
     """Prepare every convolution of a network, fully connected ones included, on one image.
 
     Parameters
@@ -50,9 +50,9 @@ def engine_layers(
     for step in Network(bundle, predictors).steps(quantise_images(bundle, pixels[None])):
         if isinstance(step.node, ConvNode):
             shortcut = step.node.shortcut
-            pool = pool_after(bundle.manifest, step.node) if fuse else None
+            pool = fused_pool(bundle.manifest, step.node) if fuse else None
             layers.append(
-                Layer.prepare(
+                EngineLayer.prepare(
                     config,
                     bundle.conv(step.node),
                     step.ifm[0],

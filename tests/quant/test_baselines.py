@@ -17,9 +17,10 @@ from golden.layers import ConvResult, Counters, conv
 from golden.manifest import ConvNode
 from golden.network import Network, Step, quantise_images
 from golden.pattern import MASKS
+from golden.zap_sites import zap_sites
 from quant import evaluate as evaluate_command
 from quant.baselines.feature_map_pruning import FeatureMapPruning, live_channels, prune
-from quant.baselines.value_prediction import ValuePrediction, diagonals, predict_zeros, sites
+from quant.baselines.value_prediction import ValuePrediction, diagonals, predict_zeros
 from quant.data.images import DatasetSource
 from quant.data.registry import DATASETS
 from quant.frontend.graph import Graph
@@ -156,7 +157,8 @@ def test_value_prediction_equals_a_reference(seed: int) -> None:
 
 def test_values_are_predicted_where_a_zap_could_be(tiny: tuple[Graph, Bundle]) -> None:
     graph, bundle = tiny
-    assert sites(bundle.manifest) == [layer.name for layer in graph.zap_sites()] == ZAP_LAYERS
+    sites = [node.name for node in zap_sites(bundle.manifest)]
+    assert sites == [layer.name for layer in graph.zap_sites()] == ZAP_LAYERS
     for step, node, result in conv_steps(ValuePrediction(bundle, 3)):
         dense = conv(bundle.conv(node), step.ifm, None, step.residual).ofm
         here = node.name in ZAP_LAYERS
@@ -314,7 +316,8 @@ def test_results_join_the_list(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "points.json"
-    other = {"network": "other", "method": "zap"}
+    other: dict[str, object] = {"network": "other", "dataset": "tiny", "method": "zap", "drop": 0.5}
+    other |= {"mac_reduction": 0.1}
     file.write_text(json.dumps([other]))
     options = ["--value-prediction", "2", "--prune-epsilon", "1", "--pattern", "B"]
     run(monkeypatch, saved, *options, "--sigma", "0.1", "--results", file)

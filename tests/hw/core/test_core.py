@@ -18,13 +18,13 @@ from compiler.build import compile_bundle
 from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import UserError
+from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_words
-from hw.contract.registers import CORE_COUNTERS
 from hw.core.core import patience
 from tb import sim_full
+from tb.exchange.core_files import Outcome, Run
 from tb.random.networks import POINT, random_image, random_network, random_runs
 from tb.runs import core
-from tb.runs.core_files import Outcome, Run
 from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.hw.small_configs import STRIPS, TINY
 
@@ -80,7 +80,7 @@ def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
     """cocotbext-axi's memory and register master, pausing at random on every channel."""
     pairs = [(bundle, replace(run, stall=0.3)) for bundle, run in random_runs(STRIPS, 2, seed=5)]
     built = core.build_bare(STRIPS, "icarus")
-    outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_judged")
+    outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_cocotbext")
     for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
         assert mismatches(bundle, run, outcome) == []
 

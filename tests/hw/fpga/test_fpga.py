@@ -16,7 +16,7 @@ from hw.fpga import ecp5
 from hw.fpga.ecp5 import DEVICES, Use
 from hw.fpga.floorplan import floorplan
 from hw.fpga.report import Result, modules_of, refuse_misfit
-from tb.simulators.simulator import ROOT
+from tb.paths import REPOSITORY
 from tests.hw.small_configs import TINY
 
 PREDICTOR = "core.sequencer.datapath.engine.predictor"
@@ -165,7 +165,7 @@ def test_a_share_of_nothing_is_a_dash() -> None:
 def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "hw.fpga", *arguments],
-        cwd=ROOT,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,

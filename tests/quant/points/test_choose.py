@@ -135,7 +135,13 @@ def test_results_are_added_to_a_list(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "results" / "points.json"
-    foreign = {"network": "other", "budget": "max-drop 3"}
+    foreign: dict[str, object] = {
+        "network": "other",
+        "dataset": "digits",
+        "method": "zap",
+        "budget": "max-drop 3",
+    }
+    foreign |= {"drop": 2.5, "mac_reduction": 0.1, "note": "kept as it is"}
     file.parent.mkdir()
     file.write_text(json.dumps([foreign]))
     for drops in (["3"], ["3", "6"]):

@@ -122,7 +122,7 @@ def test_images_of_a_size_that_the_network_does_not_take_are_refused(
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        (None, [], "is of an interrupted training; --resume it or remove it"),
+        (None, [], "left by an interrupted training; go on with --resume or remove it"),
         (b"no pickle", ["--resume"], "not a checkpoint of this training"),
         ({"seed": 2}, ["--resume"], "its seed is 2, not 1"),
     ],

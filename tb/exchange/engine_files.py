@@ -1,7 +1,6 @@
-"""Layers as work for the engine's bench, and what came of them: files between two processes.
+"""Stimuli for the engine's bench, and their outcomes.
 
-The bench runs inside the simulator's process and knows only words; what they mean stays outside, in
-`tb.runs.engine`.
+The bench knows only words; `tb.runs.engine` knows their meaning.
 """
 
 from __future__ import annotations
@@ -11,12 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Job", "Outcome", "read_jobs", "read_outcomes", "write_jobs", "write_outcomes"]
+from golden.arithmetic import ceil_div
+
+__all__ = [
+    "Outcome",
+    "Stimulus",
+    "read_outcomes",
+    "read_stimuli",
+    "write_outcomes",
+    "write_stimuli",
+]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One layer.
+class Stimulus:
+    """Everything that the bench sends into the engine for one layer.
 
     Parameters
     ----------
@@ -26,11 +34,11 @@ class Job:
     records : uint8 (words, V)
         The record stream.
     residuals : uint8 (words, G)
-        The residual stream; none where the layer adds nothing.
+        The residual stream; empty where the layer adds nothing.
     ofm_words : int
-        How many words must leave.
+        How many words must leave the engine.
     pauses : (of records and residuals, of the ofm)
-        Share of the cycles in which the bench holds the stream back.
+        Share of the cycles in which the bench pauses the streams.
     """
 
     descriptor: int
@@ -43,31 +51,31 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the engine made of a job: ofm uint8 (words, G), and the counters as one number."""
+    """The engine's response: ofm uint8 (words, G), and the counters as one number."""
 
     ofm: np.ndarray
     counters: int
 
 
-def write_jobs(path: Path, jobs: list[Job]) -> None:
-    """Write jobs for `read_jobs`."""
+def write_stimuli(path: Path, stimuli: list[Stimulus]) -> None:
+    """Write stimuli for `read_stimuli`."""
     arrays: dict[str, np.ndarray] = {}
-    for number, job in enumerate(jobs):
-        arrays[f"{number}.descriptor"] = _to_array(job.descriptor)
-        arrays[f"{number}.ifm"] = job.ifm
-        arrays[f"{number}.records"] = job.records
-        arrays[f"{number}.residuals"] = job.residuals
-        arrays[f"{number}.ofm_words"] = np.array(job.ofm_words)
-        arrays[f"{number}.pauses"] = np.array(job.pauses)
+    for number, stimulus in enumerate(stimuli):
+        arrays[f"{number}.descriptor"] = _to_array(stimulus.descriptor)
+        arrays[f"{number}.ifm"] = stimulus.ifm
+        arrays[f"{number}.records"] = stimulus.records
+        arrays[f"{number}.residuals"] = stimulus.residuals
+        arrays[f"{number}.ofm_words"] = np.array(stimulus.ofm_words)
+        arrays[f"{number}.pauses"] = np.array(stimulus.pauses)
     np.savez(path, allow_pickle=False, **arrays)
 
 
-def read_jobs(path: Path) -> list[Job]:
-    """The jobs of a file, in order."""
+def read_stimuli(path: Path) -> list[Stimulus]:
+    """Read the stimuli of a file in order."""
     with np.load(path) as arrays:
         count = sum(name.endswith(".descriptor") for name in arrays.files)
         return [
-            Job(
+            Stimulus(
                 descriptor=_to_int(arrays[f"{number}.descriptor"]),
                 ifm=arrays[f"{number}.ifm"],
                 records=arrays[f"{number}.records"],
@@ -89,7 +97,7 @@ def write_outcomes(path: Path, outcomes: list[Outcome]) -> None:
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
-    """The outcomes of a file, in order."""
+    """Read the outcomes of a file in order."""
     with np.load(path) as arrays:
         count = sum(name.endswith(".counters") for name in arrays.files)
         return [
@@ -99,7 +107,7 @@ def read_outcomes(path: Path) -> list[Outcome]:
 
 
 def _to_array(number: int) -> np.ndarray:
-    return np.frombuffer(number.to_bytes(-(-number.bit_length() // 8), "little"), np.uint8)
+    return np.frombuffer(number.to_bytes(ceil_div(number.bit_length(), 8), "little"), np.uint8)
 
 
 def _to_int(array: np.ndarray) -> int:
