@@ -81,6 +81,8 @@ class _Lowering:
         self.network = network
         self.graph = Graph(shapes={INPUT: network.input_shape}, on_host=network.on_host)
         self.values = {INPUT: _Value(INPUT)}
+        self.copies: dict[str, str] = {}
+        """Tensor -> its copy of another type, for concats."""
 
     def run(self) -> Graph:
         for operation in self.network.operations:
@@ -220,12 +222,7 @@ class _Lowering:
         channels, height, width = self.graph.shapes[value.tensor]
         if value.flat and (height, width) != (1, 1):
             raise refusal(operation, "a flattened map must go to a linear layer")
-        layer = ConvLayer(
-            name=operation.name,
-            input=value.tensor,
-            weight=torch.eye(channels).view(channels, channels, 1, 1),
-            bias=torch.zeros(channels),
-        )
+        layer = _identity(operation.name, value.tensor, channels)
         copied = self._append(layer, operation, (channels, height, width))
         copied.flat = value.flat
         return copied
@@ -257,15 +254,38 @@ class _Lowering:
             raise refusal(operation, "its operands differ in height or width")
         if values[0].flat and (height, width) != (1, 1):
             raise refusal(operation, "flattened maps cannot be concatenated")
-        layer = ConcatLayer(operation.name, names)
+        names = self._of_one_type(operation, names)
         channels = sum(self.graph.shapes[name][0] for name in names)
-        value = self._append(layer, operation, (channels, height, width))
+        value = self._append(
+            ConcatLayer(operation.name, names), operation, (channels, height, width)
+        )
         value.flat = values[0].flat
-        clamped = {origin.relu: origin.name for origin in self.graph.origins(layer.name)}
-        if len(clamped) > 1:  # it stores numbers as they are
-            reason = f"{clamped[False]} may be negative and {clamped[True]} may not"
-            raise refusal(operation, f"its operands cannot share one scale: {reason}")
         return value
+
+    def _of_one_type(self, operation: Operation, names: list[str]) -> list[str]:
+        """The operands of a concat, those copied that could not be stored as the others are.
+
+        A concat puts numbers side by side as they are, so its operands have one scale and are all
+        signed or all unsigned; and a ReLU6 needs a range of its own.
+        """
+        signed = {name: self.graph.signed(name) for name in names}
+        ceilings = {name: {o.ceiling for o in self.graph.origins(name)} for name in names}
+        mixed_ceilings = len(set.union(*ceilings.values())) > 1
+        result = []
+        for name in names:
+            unsigned_among_signed = any(signed.values()) and not signed[name]
+            limited = mixed_ceilings and ceilings[name] != {math.inf}
+            if not (unsigned_among_signed or limited):
+                result.append(name)
+                continue
+            if name not in self.copies:
+                layer = _identity(f"{name}:copy", name, self.graph.shapes[name][0])
+                layer.relu = not any(signed.values())
+                self._append(layer, operation, self.graph.shapes[name])
+                self.graph.stands_for[layer.name] = self.graph.stands_for[name]
+                self.copies[name] = layer.name
+            result.append(self.copies[name])
+        return result
 
     def _flatten(self, operation: Flatten) -> _Value:
         value = self._value(operation)
@@ -275,6 +295,12 @@ class _Lowering:
             raise refusal(operation, "only flattening each image into a vector has hardware")
         open_layer = self._open(operation)
         return _Value(value.tensor, open_layer, flat=flat, dropout=value.dropout)
+
+
+def _identity(name: str, tensor: str, channels: int) -> ConvLayer:
+    """A 1x1 convolution that copies a tensor."""
+    weight = torch.eye(channels).view(channels, channels, 1, 1)
+    return ConvLayer(name=name, input=tensor, weight=weight, bias=torch.zeros(channels))
 
 
 def refusal(operation: Operation, reason: str) -> UserError:

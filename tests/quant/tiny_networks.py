@@ -1,17 +1,12 @@
-"""What the tests of quant share: a tiny network, its bundle, and a way to call a command line."""
+"""Tiny networks and images that many tests share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.bundle import Bundle
-from golden.errors import run_cli
 from quant.data.images import ImageSet
 from quant.frontend.graph import Graph
 from quant.frontend.lowering import lower
@@ -128,21 +123,3 @@ def tiny_bundle(module: nn.Module, image_set: ImageSet) -> tuple[Graph, Bundle]:
     scales = activation_scales(graph, MODEL, [MODEL.normalise(image_set.pixels(slice(None)))])
     classes = [str(n) for n in range(graph.shapes[graph.output][0])]
     return graph, quantise(graph, scales, MODEL, name="tiny", classes=classes)
-
-
-def assert_refused(
-    main: Callable[[], int | None],
-    arguments: Sequence[str | Path],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A command line ends with status 2 and one line on stderr that contains `message`."""
-    monkeypatch.setattr("sys.argv", ["command", *(str(argument) for argument in arguments)])
-    with pytest.raises(SystemExit) as caught:
-        run_cli(main)
-    assert caught.value.code == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 1
-    assert errors[0].startswith("error: ")
-    assert message in errors[0]
