@@ -269,8 +269,8 @@ def _memory_words(config: Config) -> dict[str, Word]:
         "ofm_address": _address(config, "the first row that leaves"),
         "ofm_plane": _distance(config, "from a plane of the ofm to the next"),
         "ofm_words": Word(1, config.ofm_words, "pixels that leave, of each plane"),
-        "edge_address": _address(config, "the rows that strips of this layer share"),
-        "edge_plane": _distance(config, "from a plane of these rows to the next"),
+        "halo_address": _address(config, "the rows that strips of this layer share"),
+        "halo_plane": _distance(config, "from a plane of these rows to the next"),
         "counters": _address(config, "where the tile's counters are stored; 0 for nowhere"),
     }
 
