@@ -25,12 +25,12 @@ from golden.layers import ConvResult
 from golden.manifest import ConvNode
 from golden.network import Network
 from hw.contract.config import Config
+from quant.runtime.progress import Reporter
+from tb.exchange.core_files import Run
 from tb.runs import core
-from tb.runs.core_files import Run
 from tb.runs.images import input_image
-from tb.runs.progress import Reporter
 from tb.runs.whole_networks import MEMORY_END, WholeNetwork
-from tb.simulators.simulator import SimulationError
+from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import Simulator
 
 __all__ = [

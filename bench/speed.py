@@ -24,7 +24,7 @@ from bench.measure import load, measure, save
 from bench.summary import model_cycles, summarise
 from golden.errors import run_cli
 from hw.contract.config import PRESETS, Config
-from tb.runs.progress import reporting
+from quant.runtime.progress import reporting
 from tb.runs.whole_networks import NETWORKS, find_network
 
 __all__: list[str] = []

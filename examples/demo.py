@@ -31,11 +31,11 @@ from hw.contract.config import PRESETS, Config
 from quant.data.registry import load
 from quant.points.accounting import Evaluation
 from quant.points.evaluation import evaluate
-from quant.runtime.threads import suit_threads
+from quant.runtime.progress import reporting
+from quant.runtime.threads import set_threads_for
 from tb.runs.images import held_out_image
-from tb.runs.progress import reporting
 from tb.runs.verdict import print_verdict
-from tb.simulators.simulator import SimulationError
+from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []
@@ -63,7 +63,7 @@ def main() -> int:
     pixels, label = held_out_image(bundle, arguments.data, arguments.image)
     image = quantise_images(bundle, pixels[None])[0]
     dataset = load(str(bundle.manifest.provenance["dataset"]), arguments.data)
-    suit_threads(dataset.shape)
+    set_threads_for(dataset.shape)
     test = dataset.test
     dense = evaluate(bundle, {}, test, "accuracy, ZAP off")
     zap = evaluate(network, predictors, test, "accuracy, ZAP on")

@@ -6,7 +6,7 @@ needs the memory of one batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from golden.layers import ConvResult, Predictor, conv, pool
 from golden.manifest import ConcatNode, ConvNode, Node, PoolNode
 from golden.node_walk import NodeWalk
 
-__all__ = ["Network", "Step", "dead", "quantise_images"]
+__all__ = ["Network", "Step", "quantise_images"]
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,3 @@ class Network:
                 output = step.ofm
         assert output is not None
         return output.flatten(1)
-
-
-def dead(rest: Sequence[Node], tensors: Iterable[str], output: str) -> list[str]:
-    """The tensors that no later layer reads."""
-    live = {output, *(name for node in rest for name in node.reads)}
-    return [name for name in tensors if name not in live]

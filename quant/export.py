@@ -1,9 +1,11 @@
-"""From a network to a bundle: train or load, quantise, train and quantise the ZAPs, measure, write.
+"""Export a network as a bundle for the accelerator.
 
     python quant/export.py [--model NAME] [--weights FILE] [--dataset NAME] [--data DIR] ...
 
-With no arguments it trains the digits network and writes build/digits. The same seed on the same
-machine writes the same bytes.
+Trains the network or loads its weights, quantises it, trains and quantises its zero-activation
+predictors (ZAPs), measures the result on the test images and writes the bundle. With no arguments
+it trains the digits network and writes build/digits. The same seed on the same machine writes the
+same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-if __package__ in (None, ""):  # run as a script: make the repository's rooms importable
+if __package__ in (None, ""):  # run as a script: make the repository's packages importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from golden.bundle import Bundle, check_replaceable
@@ -31,12 +33,13 @@ from quant.networks.weights import load_weights
 from quant.pipeline.quantised_network import quantised_network
 from quant.points.accounting import Evaluation
 from quant.points.evaluation import evaluate
-from quant.points.operating_points import add_operating_point
+from quant.points.operating_points import add_operating_point, with_figures
 from quant.quantise.integer_network import WEIGHT_BITS
 from quant.runtime import processes
 from quant.runtime.determinism import be_deterministic
-from quant.runtime.options import parse_sigma, per_layer
-from quant.runtime.threads import suit_threads
+from quant.runtime.options import parse_sigma, per_layer, positive
+from quant.runtime.outputs import check_outputs
+from quant.runtime.threads import set_threads_for
 from quant.training.trainer import float_top1, train
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
@@ -47,47 +50,56 @@ _DEFAULT_PATTERN = MASKS["B"]
 _CALIBRATION_IMAGES = 1024
 _ZAP_EPOCHS = 5
 _ZAP_IMAGES_SEEN = 16_000
-"""Five epochs of a small dataset are too few steps to learn in: then there are more epochs."""
+"""A small dataset is gone through more often, until the ZAPs have seen so many images."""
 
 
-def arguments() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(prog="quant/export.py", description=__doc__)
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="quant/export.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
-    add("--model", choices=sorted(MODELS), default="digits")
-    add("--weights", type=Path, help="a state dict; without it the network is trained")
-    add("--dataset", choices=sorted(DATASETS), help="default: what the model is for")
-    add("--data", type=Path, help="the dataset's folder or its parent")
-    pattern = "A, B, C, D or PERIOD:BITS for all layers, LAYER=PATTERN for one (default: B)"
+    add("--model", choices=sorted(MODELS), default="digits", help="the network (default: digits)")
+    add("--weights", type=Path, metavar="FILE", help="a state dict (default: train the network)")
+    add("--dataset", choices=sorted(DATASETS), help="the images (default: the model's own dataset)")
+    add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
+    pattern = "A, B, C, D or PERIOD:BITS for all layers, LAYER=PATTERN for one layer (default: B)"
     add("--pattern", nargs="+", action="extend", default=[], help=pattern)
-    also = "train predictors for these patterns too, beside the operating point's own"
-    add("--also-pattern", nargs="+", action="extend", default=[], help=also)
-    sigma = "threshold for all layers, LAYER=SIGMA for one (default: the model's own)"
+    also = "train predictors for these patterns too, besides those of the operating point"
+    add("--also-pattern", nargs="+", action="extend", default=[], metavar="PATTERN", help=also)
+    sigma = "threshold for all layers, LAYER=SIGMA for one layer (default: the model's own)"
     add("--sigma", nargs="+", action="extend", default=[], help=sigma)
-    add("--zap-epochs", type=_positive, help="default: 5, more on a small dataset")
-    add("--zap-bits", type=int, choices=range(2, 9), default=WEIGHT_BITS, help="of ZAP weights")
-    add("--save-zaps", type=Path, metavar="FILE", help="keep the ZAPs in float too")
-    add("--zap-images", type=_positive, help="train the ZAPs on so many images (default: all)")
-    add("--out", type=Path, help="the bundle's directory (default: build/MODEL)")
-    add("--seed", type=int, default=1)
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="what trains and runs in float")
+    epochs = "epochs of ZAP training (default: 5, more on a small dataset)"
+    add("--zap-epochs", type=positive, metavar="N", help=epochs)
+    bits = f"width of the ZAPs' weights in bits (default: {WEIGHT_BITS})"
+    add("--zap-bits", type=int, choices=range(2, 9), default=WEIGHT_BITS, help=bits)
+    add("--save-zaps", type=Path, metavar="FILE", help="also write the ZAPs in float to FILE")
+    images = "training images that the ZAPs learn from (default: all)"
+    add("--zap-images", type=positive, metavar="N", help=images)
+    add("--out", type=Path, metavar="DIR", help="the bundle's directory (default: build/MODEL)")
+    seed = "of weights, orders and augmentation (default: 1)"
+    add("--seed", type=int, default=1, help=seed)
+    device = "the device that trains and runs in float (default: cpu)"
+    add("--device", choices=("cpu", "cuda"), default="cpu", help=device)
     return parser
 
 
 def main() -> None:
-    """The command line: one bundle, with the operating point `default`."""
-    args = arguments().parse_args()
+    """Run the command line: write one bundle, with the operating point `default`."""
+    args = _arguments().parse_args()
     out = args.out or Path("build") / args.model
     check_replaceable(out)
+    check_outputs(args.save_zaps)
     processes.check_device(args.device)
     model = MODELS[args.model]
     dataset = load(args.dataset or model.dataset, args.data)
-    suit_threads(dataset.shape)
-    model.check_takes(dataset.shape, dataset.name)
+    set_threads_for(dataset.shape)
+    model.check_channels(dataset.shape, dataset.name)
     torch.manual_seed(args.seed)
     be_deterministic()
     module = model.build(len(dataset.classes)).eval()
-    # Lowered once before any training, so that what does not fit fails now.
+    # The module is lowered before any training too, so that one that does not fit fails now.
     layers = [layer.name for layer in lower(module, dataset.shape).zap_sites()]
     patterns = per_layer(args.pattern, layers, Pattern.parse, _DEFAULT_PATTERN)
     sigmas = per_layer(args.sigma, layers, parse_sigma, model.sigma)
@@ -111,27 +123,23 @@ def main() -> None:
     if args.save_zaps is not None:
         save_zaps(zaps, args.save_zaps)
 
-    choices = {name: (patterns[name], sigmas[name]) for name in layers}
-    bundle = add_operating_point(bundle, "default", choices)
+    choice = {name: (patterns[name], sigmas[name]) for name in layers}
+    bundle = add_operating_point(bundle, "default", choice)
     dense = evaluate(bundle, {}, dataset.test, "evaluating int8")
-    point = bundle.manifest.operating_points[0]
     sparse = evaluate(*bundle.at("default"), dataset.test, "evaluating int8 + ZAP")
-    manifest = bundle.manifest.model_copy(
-        update={
-            "operating_points": [point.model_copy(update={"measured": sparse.figures(dense)})],
-            "provenance": {
-                "model": args.model,
-                "dataset": dataset.name,
-                "weights_sha256": _digest(args.weights),
-                "seed": args.seed,
-                "zap_epochs": epochs,
-                "zap_bits": args.zap_bits,
-                "zap_images": len(images),
-                "float_top1": float_accuracy,
-                "int8_top1": dense.top1,
-            },
-        }
-    )
+    bundle = with_figures(bundle, "default", {"measured": sparse.figures(dense)})
+    provenance = {
+        "model": args.model,
+        "dataset": dataset.name,
+        "weights_sha256": _digest(args.weights),
+        "seed": args.seed,
+        "zap_epochs": epochs,
+        "zap_bits": args.zap_bits,
+        "zap_images": len(images),
+        "float_top1": float_accuracy,
+        "int8_top1": dense.top1,
+    }
+    manifest = bundle.manifest.model_copy(update={"provenance": provenance})
     if processes.is_first():
         Bundle(manifest, bundle.tensors).save(out)
     _report(float_accuracy, dense, sparse)
@@ -141,7 +149,7 @@ def main() -> None:
 def _obtain_weights(
     module: nn.Module, model: Model, dataset: Dataset, args: argparse.Namespace
 ) -> None:
-    """Load the weights where they are given, else train the network."""
+    """Load the weights if they are given, else train the network."""
     if args.weights is not None:
         load_weights(module, args.weights, len(dataset.classes))
     else:
@@ -152,16 +160,9 @@ def _digest(file: Path | None) -> str | None:
     return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value
-
-
 def _report(float_accuracy: float, dense: Evaluation, sparse: Evaluation) -> None:
-    """Accuracies and one line for each convolution, on stdout."""
-    accuracy = Table("network", "top-1 %", title=f"accuracy on {dense.images} held-out images")
+    """Print the accuracies, and one line for each convolution."""
+    accuracy = Table("network", "top-1 %", title=f"accuracy on {dense.images} test images")
     accuracy.add_row("float", f"{float_accuracy:.2f}")
     accuracy.add_row("int8", f"{dense.top1:.2f}")
     accuracy.add_row("int8 + ZAP", f"{sparse.top1:.2f}")

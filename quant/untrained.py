@@ -20,7 +20,11 @@ from quant.pipeline.untrained_bundle import UNTRAINED_MODELS, untrained_bundle
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="quant.untrained", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m quant.untrained",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--model", choices=UNTRAINED_MODELS, required=True, help="the built-in network")
     add("--seed", type=int, default=1, help="of the weights and the predictors (default: 1)")

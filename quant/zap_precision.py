@@ -1,11 +1,11 @@
-"""What quantising the ZAPs costs: the same predictors in float and with weights of fewer bits.
+"""Measure what quantising the ZAPs costs: the same predictors in float and in fewer bits.
 
     python quant/export.py --save-zaps FILE ... --out BUNDLE
-    python -m quant.zap_precision BUNDLE --zaps FILE --dataset NAME --data DIR \
+    python -m quant.zap_precision BUNDLE --zaps FILE --dataset NAME --data DIR \\
         --pattern B --sigma 0.1 0.2 --bits 8 4
 
-The network itself is the bundle's, in integers, each time; float ZAPs see its activations times
-their scale.
+The network itself runs in integers each time, as the bundle has it. Float ZAPs see its activations
+times their scale.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from golden.errors import UserError, run_cli
 from golden.pattern import Pattern
 from quant.data.registry import DATASETS, load_for_bundle
 from quant.points.evaluation import evaluate, run_network
-from quant.points.results import command, write_json
+from quant.runtime.command_line import command_line
 from quant.runtime.options import parse_sigma
+from quant.runtime.outputs import check_outputs, write_json
 from quant.zap.float_network import FloatZapNetwork
 from quant.zap.quantisation import add_zaps
 from quant.zap.saved_zaps import load_zaps
@@ -31,36 +32,45 @@ from quant.zap.saved_zaps import load_zaps
 _CALIBRATION_IMAGES = 1024
 
 
-def arguments() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(prog="python -m quant.zap_precision", description=__doc__)
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m quant.zap_precision",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
-    add("bundle", type=Path)
-    add("--zaps", type=Path, required=True, help="what quant/export.py --save-zaps wrote")
-    add("--dataset", choices=sorted(DATASETS), default="digits")
-    add("--data", type=Path, help="the dataset's folder or its parent")
-    add("--pattern", default="B", help="of all layers")
-    add("--sigma", nargs="+", default=["0.1"], help="thresholds of all layers")
-    add("--bits", nargs="+", type=int, choices=range(2, 9), default=[8, 4], help="of ZAP weights")
-    add("--json", type=Path, help="write the rows to this file too")
+    add("bundle", type=Path, help="the bundle's directory")
+    zaps = "the file that quant/export.py --save-zaps wrote"
+    add("--zaps", type=Path, required=True, metavar="FILE", help=zaps)
+    add(
+        "--dataset", choices=sorted(DATASETS), default="digits", help="the images (default: digits)"
+    )
+    add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
+    add("--pattern", default="B", help="the pattern of all layers (default: B)")
+    add("--sigma", nargs="+", default=["0.1"], help="thresholds of all layers (default: 0.1)")
+    bits = "widths of the ZAPs' weights in bits (default: 8 4)"
+    add("--bits", nargs="+", type=int, choices=range(2, 9), default=[8, 4], help=bits)
+    add("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     return parser
 
 
 def main() -> None:
-    """The command line: one row for each threshold and precision."""
-    args = arguments().parse_args()
+    """Run the command line: print one row for each threshold and precision."""
+    args = _arguments().parse_args()
+    check_outputs(args.json)
     bundle = Bundle.load(args.bundle)
     pattern = Pattern.parse(args.pattern)
     every = load_zaps(bundle, args.zaps)
     zaps = {site: zap for site, zap in every.items() if site.pattern == pattern}
     if not zaps:
         raise UserError(f"{args.zaps}: has no ZAPs for pattern {pattern}")
+    sigmas = [parse_sigma(text) for text in args.sigma]
     dataset = load_for_bundle(bundle, args.dataset, args.data)
     calibration = dataset.train.first(_CALIBRATION_IMAGES)
     narrow = {bits: add_zaps(bundle, zaps, calibration, bits=bits) for bits in args.bits}
     float_zaps = {site.layer: (site.pattern, zap) for site, zap in zaps.items()}
     rows = []
-    for sigma in (parse_sigma(text) for text in args.sigma):
+    for sigma in sigmas:
         network = FloatZapNetwork(bundle, float_zaps, sigma)
         results = {"float": run_network(network, dataset.test, f"sigma {sigma:g}, float")}
         for bits, quantised in narrow.items():
@@ -82,7 +92,7 @@ def main() -> None:
         ]
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}, mask {pattern}", rows))
     if args.json is not None:
-        write_json(args.json, {"command": command("quant.zap_precision"), "rows": rows})
+        write_json(args.json, {"command": command_line("quant.zap_precision"), "rows": rows})
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from golden.errors import run_cli
 from hw.contract.config import PRESETS, Config
+from quant.runtime.progress import reporting
 from tb.arguments import positive
 from tb.random.networks import random_runs
 from tb.runs import core
-from tb.runs.progress import reporting
 from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS
 

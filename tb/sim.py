@@ -18,11 +18,11 @@ from rich.table import Table
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from hw.contract.config import PRESETS, Config
+from quant.runtime.progress import reporting
 from tb.runs import engine
 from tb.runs.bundle_layers import engine_layers
 from tb.runs.engine import require_agreement, run_on_each
 from tb.runs.images import held_out_image
-from tb.runs.progress import reporting
 from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS, Simulator
 

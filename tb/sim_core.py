@@ -23,12 +23,12 @@ from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.network import quantise_images
 from hw.contract.config import PRESETS, Config
+from quant.runtime.progress import reporting
+from tb.exchange.core_files import Run
 from tb.runs import core
 from tb.runs.core import LayerCheck, Simulated
-from tb.runs.core_files import Run
 from tb.runs.images import held_out_image
-from tb.runs.progress import reporting
-from tb.simulators.simulator import SimulationError
+from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []

@@ -18,11 +18,11 @@ from rich.console import Console
 from compiler.build import compile_bundle
 from golden.errors import UserError, run_cli
 from hw.contract.config import PRESETS, Config
+from quant.runtime.progress import reporting
 from tb.arguments import positive
+from tb.exchange.core_files import Run
 from tb.runs import core
-from tb.runs.core_files import Run
 from tb.runs.images import input_image
-from tb.runs.progress import reporting
 from tb.runs.whole_networks import MEMORY_END, NETWORKS, find_network
 
 __all__: list[str] = []

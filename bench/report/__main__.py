@@ -19,11 +19,12 @@ from rich.table import Table
 from bench.report import layers, points, tradeoff
 from bench.report.observe import Observation, observe
 from bench.report.page import write
-from bench.report.points import LARGEST_DROP, Point
+from bench.report.points import LARGEST_DROP
 from bench.report.table import table
 from golden.bundle import MANIFEST
 from golden.errors import UserError, run_cli
-from quant.points.results import command
+from quant.points.results import MeasuredPoint
+from quant.runtime.command_line import command_line
 
 __all__ = ["main"]
 
@@ -64,7 +65,7 @@ def main() -> None:
     page = write(
         args.out,
         title="What skipping predicted zeros saves and costs",
-        command=command("bench.report"),
+        command=command_line("bench.report"),
         sections=[section for section in sections if section.exhibits],
         skipped=skipped,
     )
@@ -76,7 +77,7 @@ def main() -> None:
     console.print(f"wrote {page}", soft_wrap=True, highlight=False)
 
 
-def _measured(file: Path, skipped: list[str]) -> list[Point]:
+def _measured(file: Path, skipped: list[str]) -> list[MeasuredPoint]:
     """The operating points; where there are none, that is noted."""
     measured = points.read(file)
     if not measured:
@@ -98,7 +99,7 @@ def _networks(args: argparse.Namespace, skipped: list[str]) -> list[Observation]
     return networks
 
 
-def _errors(measured: Sequence[Point]) -> Table:
+def _errors(measured: Sequence[MeasuredPoint]) -> Table:
     """How far estimates are from measurements, for each network and over all."""
     title = f"mean error of the estimates, points that lose at most {LARGEST_DROP:g}"
     sheet = Table("network", title=title)

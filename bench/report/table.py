@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report.page import Exhibit, Section
-from bench.report.points import TUNINGS, Point, method_name, series
+from bench.report.points import csv_row, method_name, series
+from quant.points.results import TUNINGS, MeasuredPoint
 
 __all__ = ["Published", "published", "table"]
 
@@ -68,7 +69,7 @@ class _Row:
         return [*self.who, *cells]
 
 
-def table(points: Sequence[Point]) -> Section:
+def table(points: Sequence[MeasuredPoint]) -> Section:
     """Table 1, and below it every single point."""
     return Section(
         "All methods on all networks",
@@ -80,7 +81,7 @@ def table(points: Sequence[Point]) -> Section:
     )
 
 
-def _summary(points: Sequence[Point]) -> Exhibit:
+def _summary(points: Sequence[MeasuredPoint]) -> Exhibit:
     literature = published()
     rows = [_measured(group) for group in series(points, masks=False)]
     rows += _quoted(literature)
@@ -99,7 +100,7 @@ def _summary(points: Sequence[Point]) -> Exhibit:
     )
 
 
-def _measured(group: Sequence[Point]) -> _Row:
+def _measured(group: Sequence[MeasuredPoint]) -> _Row:
     first = group[0]
     top1 = "" if first.int8_top1 is None else f"{first.int8_top1:.2f}"
     return _Row(
@@ -129,7 +130,7 @@ def _cell(mac_reduction: float, drop: float, unit: str = "") -> str:
     return f"{100 * mac_reduction:.1f} ({drop:.2f}{unit})"
 
 
-def _everything(points: Sequence[Point]) -> Exhibit:
+def _everything(points: Sequence[MeasuredPoint]) -> Exhibit:
     """Every operating point, for those who want to look one up."""
     headings = ["network", "method", "pattern", "network is", "budget"]
     headings += ["lost, estimated", "lost", "skipped, estimated", "skipped"]
@@ -145,7 +146,7 @@ def _everything(points: Sequence[Point]) -> Exhibit:
         name="operating-points",
         heading="Every operating point measured",
         caption="Points of top-1 lost, and conv MACs skipped in per cent of all.",
-        records=[point.record for point in points],
+        records=[csv_row(point) for point in points],
         table=(headings, rows),
         folded=True,
     )

@@ -13,13 +13,13 @@ from bench.report import style
 from bench.report.page import Exhibit, Section
 from bench.report.points import (
     LARGEST_DROP,
-    TUNINGS,
-    Point,
     by_network,
+    csv_row,
     estimate,
     method_name,
     series,
 )
+from quant.points.results import TUNINGS, MeasuredPoint
 
 __all__ = ["estimates", "line", "operating_points"]
 
@@ -29,19 +29,19 @@ _MOST_SHOWN = 6.0
 """Points of accuracy; operating points that lose more are not drawn."""
 
 
-def _colour(point: Point) -> str:
+def _colour(point: MeasuredPoint) -> str:
     if point.method == "zap-uniform":
         return style.MASKS.get(str(point.pattern), style.INK)
     return style.METHODS.get(point.method, style.INK)
 
 
-def _look(point: Point) -> dict[str, Any]:
+def _look(point: MeasuredPoint) -> dict[str, Any]:
     """Colour, line and marker of a series. What has two knobs has no line to be on."""
     line = "" if "+" in point.method else _LINES[point.tuning]
     return {"color": _colour(point), "ls": line, "marker": _MARKERS.get(point.method, "P")}
 
 
-def _handles(groups: Sequence[Sequence[Point]]) -> list[Line2D]:
+def _handles(groups: Sequence[Sequence[MeasuredPoint]]) -> list[Line2D]:
     """A legend of the colours and markers of series, and of their lines."""
     handles: dict[str, Line2D] = {}
     for first, *_ in groups:
@@ -56,7 +56,7 @@ def _handles(groups: Sequence[Sequence[Point]]) -> list[Line2D]:
     return list(handles.values())
 
 
-def operating_points(points: Sequence[Point]) -> Section:
+def operating_points(points: Sequence[MeasuredPoint]) -> Section:
     """Figure 9: MACs skipped against accuracy lost, everything that was measured."""
     return Section(
         "Operating points",
@@ -68,7 +68,7 @@ def operating_points(points: Sequence[Point]) -> Section:
     )
 
 
-def _operating_points(where: str, points: Sequence[Point]) -> Exhibit:
+def _operating_points(where: str, points: Sequence[MeasuredPoint]) -> Exhibit:
     figure, axes = style.new(4.4)
     axis = axes[0, 0]
     groups = series(points)
@@ -89,11 +89,11 @@ def _operating_points(where: str, points: Sequence[Point]) -> Exhibit:
         heading=where,
         caption=f"{_tops(points)}{note}",
         figure=figure,
-        records=[point.record for point in points],
+        records=[csv_row(point) for point in points],
     )
 
 
-def estimates(points: Sequence[Point]) -> Section:
+def estimates(points: Sequence[MeasuredPoint]) -> Section:
     """Figure 7: what was predicted before a point was run, and what came out."""
     return Section(
         "Estimate against measurement",
@@ -106,7 +106,7 @@ def estimates(points: Sequence[Point]) -> Section:
     )
 
 
-def _estimates(where: str, points: Sequence[Point]) -> Exhibit:
+def _estimates(where: str, points: Sequence[MeasuredPoint]) -> Exhibit:
     figure, axes = style.new(3.6, 1, 3, width_ratios=(1.5, 1, 1))
     curve, drops, reductions = axes[0]
     groups = series(points)
@@ -151,11 +151,11 @@ def _estimates(where: str, points: Sequence[Point]) -> Exhibit:
         caption="Left: filled is measured, hollow estimated. Right: on the diagonal both agree."
         f"{errors}",
         figure=figure,
-        records=[point.record for point in points],
+        records=[csv_row(point) for point in points],
     )
 
 
-def line(points: Sequence[Point]) -> Section:
+def line(points: Sequence[MeasuredPoint]) -> Section:
     """Figure 5: accuracy against 1 - sum eps."""
     return Section(
         "Accuracy against error",
@@ -171,7 +171,7 @@ def line(points: Sequence[Point]) -> Section:
     )
 
 
-def _line(where: str, points: Sequence[Point]) -> Exhibit:
+def _line(where: str, points: Sequence[MeasuredPoint]) -> Exhibit:
     figure, axes = style.new(3.6)
     axis = axes[0, 0]
     groups = series(points)
@@ -195,7 +195,7 @@ def _line(where: str, points: Sequence[Point]) -> Exhibit:
         heading=where,
         caption=_tops(points),
         figure=figure,
-        records=[point.record for point in points],
+        records=[csv_row(point) for point in points],
     )
 
 
@@ -205,7 +205,7 @@ def _limit_drops(axis: Axes, drops: Sequence[float], sign: int = 1) -> None:
     axis.set_ylim(*sorted((sign * (min(0.0, *drops) - 0.05 * most), sign * most)))
 
 
-def _tops(points: Sequence[Point]) -> str:
+def _tops(points: Sequence[MeasuredPoint]) -> str:
     """What accuracy is lost from."""
     first = points[0]
     known = [

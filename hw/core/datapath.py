@@ -15,11 +15,11 @@ the residual wait in their queues as well. Whatever is under way in the memory e
 
 from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.contract.config import Config
 from hw.contract.counters import CORE_COUNTERS, COUNTER_BITS, ENGINE_COUNTERS
-from hw.core.axi import Request, read_ports, write_ports
+from hw.core.axi import Axi4Signature, Request
 from hw.core.dma import ReadPort, WritePort
 from hw.core.ifm_loader import IfmLoader
 from hw.core.memory_requests import EdgeWalk, OfmWalk, RecordWalk
@@ -70,7 +70,7 @@ class Datapath(wiring.Component):
     idle : Out(1)
         No burst is under way.
     read_error, write_error : Out(1)
-    m_axi_... : see `hw.core.axi`
+    m_axi : Out(Axi4Signature)
     """
 
     def __init__(self, config: Config) -> None:
@@ -95,8 +95,7 @@ class Datapath(wiring.Component):
                 "idle": Out(1),
                 "read_error": Out(1),
                 "write_error": Out(1),
-                **read_ports(config),
-                **write_ports(config),
+                "m_axi": Out(Axi4Signature(data_bits=config.bus_bits)),
             }
         )
 
@@ -117,10 +116,8 @@ class Datapath(wiring.Component):
         m.submodules.widen_edges = widen_edges = Upsizer(config.bus_bits, beats_per_pixel)
         m.submodules.narrow = narrow = Downsizer(config.bus_bits, beats_per_pixel)
 
-        for port, names in ((read, read_ports(config)), (write, write_ports(config))):
-            for name, member in names.items():
-                inner, outer = getattr(port, name), getattr(self, name)
-                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        connect(m, read.axi, flipped(self.m_axi.read))
+        connect(m, write.axi, flipped(self.m_axi.write))
         m.d.comb += [
             read.halt.eq(self.halt),
             write.halt.eq(self.halt),

@@ -10,7 +10,7 @@ totals, and stored in memory where the descriptor says so: `STORED_BYTES`, each 
 
 from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from hw.contract.bus import ADDRESS_BITS
@@ -24,7 +24,7 @@ from hw.contract.program import (
     header_words,
 )
 from hw.contract.registers import Fault
-from hw.core.axi import read_ports, write_ports
+from hw.core.axi import Axi4Signature
 from hw.core.datapath import Datapath
 from hw.core.register_block import FAULT_BITS
 from hw.layouts.descriptor import TileDescriptor, word_shape
@@ -59,7 +59,7 @@ class Sequencer(wiring.Component):
     counter : In, total : Out(TOTAL_BITS)
         Lookup of a counter's total, in the same cycle.
     halt, idle : see `hw.core.datapath`
-    m_axi_... : see `hw.core.axi`
+    m_axi : Out(Axi4Signature)
     """
 
     def __init__(self, config: Config) -> None:
@@ -77,8 +77,7 @@ class Sequencer(wiring.Component):
                 "total": Out(TOTAL_BITS),
                 "halt": In(1),
                 "idle": Out(1),
-                **read_ports(config),
-                **write_ports(config),
+                "m_axi": Out(Axi4Signature(data_bits=config.bus_bits)),
             }
         )
 
@@ -86,9 +85,7 @@ class Sequencer(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.datapath = datapath = Datapath(config)
-        for name, member in {**read_ports(config), **write_ports(config)}.items():
-            inner, outer = getattr(datapath, name), getattr(self, name)
-            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        connect(m, datapath.m_axi, flipped(self.m_axi))
         m.d.comb += [datapath.halt.eq(self.halt), self.idle.eq(datapath.idle)]
 
         # Words of a header or descriptor: checked, and kept.

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from golden.bundle import Bundle
 from golden.layers import ConvResult, skip
-from golden.manifest import ConvNode, Manifest
+from golden.manifest import ConvNode
 from golden.network import Network
+from golden.zap_sites import zap_sites
 
-__all__ = ["ValuePrediction", "diagonals", "predict_zeros", "sites"]
+__all__ = ["ValuePrediction", "diagonals", "predict_zeros"]
 
 
 class ValuePrediction(Network):
@@ -43,26 +44,12 @@ class ValuePrediction(Network):
     def __init__(self, bundle: Bundle, window: int) -> None:
         super().__init__(bundle)
         self.window = window
-        self.sites = sites(bundle.manifest)
+        self.sites = {node.name for node in zap_sites(bundle.manifest)}
 
     def convolve(self, node: ConvNode, ifm: Tensor, residual: Tensor | None) -> ConvResult:
         """Run one convolution, with value prediction where a ZAP could be."""
         result = super().convolve(node, ifm, residual)
         return predict_zeros(result.dense, self.window) if node.name in self.sites else result
-
-
-def sites(manifest: Manifest) -> list[str]:
-    """The layers that can have a ZAP, whether the bundle has predictors or not.
-
-    The rule of `quant.frontend.graph.Graph.zap_sites`, read from the quantised network: after a
-    ReLU, which is an unsigned ofm, never the first convolution nor a fully connected layer.
-    """
-    convs = [node for node in manifest.layers if isinstance(node, ConvNode)]
-    return [
-        node.name
-        for node in convs[1:]
-        if not node.fully_connected and not manifest.activations[node.output].signed
-    ]
 
 
 def diagonals(height: int, width: int, window: int) -> Tensor:

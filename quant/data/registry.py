@@ -18,7 +18,7 @@ from quant.data.digits import digits
 from quant.data.image_folders import imagenet
 from quant.data.images import DatasetSource, ImageSet
 from quant.data.textures import textures
-from quant.runtime.threads import suit_threads
+from quant.runtime.threads import set_threads_for
 
 __all__ = ["DATASETS", "Dataset", "load", "load_for_bundle"]
 
@@ -68,7 +68,7 @@ def load_for_bundle(bundle: Bundle, name: str, directory: Path | None) -> Datase
     Raises UserError where it cannot be read, or its images or classes are not the network's.
     """
     dataset = load(name, directory)
-    suit_threads(dataset.shape)
+    set_threads_for(dataset.shape)
     shape = bundle.manifest.activations[bundle.manifest.input.tensor].shape
     if shape != dataset.shape:
         raise UserError(f"{dataset.name} has images of {dataset.shape}, the network takes {shape}")

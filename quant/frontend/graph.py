@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from golden.zap_sites import select_zap_sites
+
 __all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
 
 INPUT = "input"
@@ -127,12 +129,9 @@ class Graph:
         return groups
 
     def zap_sites(self) -> list[ConvLayer]:
-        """The layers that can have a ZAP: after ReLU or add + ReLU, never the first convolution.
-
-        A 1x1 downsampling shortcut has no ReLU and so no ZAP; nor has a fully connected layer.
-        """
-        convs = [layer for layer in self.layers if isinstance(layer, ConvLayer)]
-        return [layer for layer in convs[1:] if layer.relu and not layer.fully_connected]
+        """Return the layers that can have a ZAP, by the rule of `golden.zap_sites`."""
+        convolutions = [layer for layer in self.layers if isinstance(layer, ConvLayer)]
+        return select_zap_sites(convolutions, lambda layer: layer.relu)
 
     def dropout(self) -> dict[str, float]:
         """The share of its input that training sets to zero, for each layer that has dropout."""

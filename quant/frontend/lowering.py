@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from golden.arithmetic import ceil_div
 from quant.frontend.graph import INPUT, ConcatLayer, ConvLayer, Graph, Layer, PoolLayer, Residual
 from quant.frontend.trace import IMAGES, read_once, trace, unsupported
 from quant.networks.cifar_resnet import OptionA
@@ -209,7 +210,7 @@ class _Lowering:
         layer.residual = other.view or Residual(other.tensor)
         step, offset = layer.residual.stride, layer.residual.channel_offset
         c, h, w = self.graph.shapes[layer.residual.input]
-        if (-(-h // step), -(-w // step)) != self.graph.shapes[layer.name][1:]:
+        if (ceil_div(h, step), ceil_div(w, step)) != self.graph.shapes[layer.name][1:]:
             raise unsupported(node, "its operands differ in size")
         if other.view is None and c + offset != self.graph.shapes[layer.name][0]:
             raise unsupported(node, "its operands differ in channels")

@@ -78,7 +78,7 @@ class Model:
         mean, std = (pixels.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
         return (pixels - mean) / std
 
-    def check_takes(self, shape: tuple[int, int, int], dataset: str) -> None:
+    def check_channels(self, shape: tuple[int, int, int], dataset: str) -> None:
         """Raise UserError where images of a dataset's shape have other channels."""
         if shape[0] != len(self.mean):
             raise UserError(

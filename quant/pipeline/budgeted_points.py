@@ -1,8 +1,9 @@
-"""Running a bundle's network as it was chosen, and measuring what choices lose."""
+"""Operating points for budgets: the images they use, a choice as a network, the measured line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from golden.bundle import Bundle
 from golden.layers import Predictor
@@ -14,15 +15,30 @@ from quant.points.evaluation import evaluate
 from quant.training.recalibration import recalibrate
 from quant.zap.predictor import Site
 
-__all__ = ["measured_line", "network_as_chosen"]
+__all__ = ["ChoiceImages", "measured_line", "network_as_chosen"]
+
+
+@dataclass(frozen=True)
+class ChoiceImages:
+    """The training images that operating points are chosen by. No test image is among them."""
+
+    statistics: ImageSet
+    """Images that the network was trained on, for statistics."""
+    held_out: ImageSet
+    """Images that the network was not trained on, to measure losses on."""
+    recalibration: ImageSet | None
+    """Images augmented as in training, to recalibrate with; None for no recalibration."""
 
 
 def network_as_chosen(
-    bundle: Bundle, chosen: Choice, recalibration: ImageSet | None
+    bundle: Bundle, choice: Choice, recalibration: ImageSet | None
 ) -> tuple[Bundle, dict[str, Predictor]]:
-    """The network and predictors of a choice, recalibrated where there are images for that."""
+    """Return the network and the predictors of a choice.
+
+    The network is recalibrated for the predictors if there are images for that.
+    """
     predictors = {}
-    for layer, (pattern, sigma) in chosen.layers.items():
+    for layer, (pattern, sigma) in choice.layers.items():
         name = Site(layer, pattern).name
         predictors[layer] = bundle.predictor(name, bundle.threshold(name, sigma))
     if recalibration is None:
@@ -31,18 +47,14 @@ def network_as_chosen(
 
 
 def measured_line(
-    bundle: Bundle,
-    chooser: Chooser,
-    budgets: Sequence[Budget],
-    held_out: ImageSet,
-    recalibration: ImageSet | None,
+    bundle: Bundle, chooser: Chooser, budgets: Sequence[Budget], images: ChoiceImages
 ) -> AccuracyLine:
-    """The accuracy-error line, by what the held-out images lose."""
-    dense = evaluate(bundle, {}, held_out, "held out, dense")
+    """Measure the accuracy-error line on the held-out images."""
+    dense = evaluate(bundle, {}, images.held_out, "held out, dense")
 
-    def drop_of(chosen: Choice) -> float:
-        label = f"held out, error {chosen.error:.3f}"
-        network, predictors = network_as_chosen(bundle, chosen, recalibration)
-        return dense.top1 - evaluate(network, predictors, held_out, label).top1
+    def drop_of(choice: Choice) -> float:
+        label = f"held out, error {choice.error:.3f}"
+        network, predictors = network_as_chosen(bundle, choice, images.recalibration)
+        return dense.top1 - evaluate(network, predictors, images.held_out, label).top1
 
     return chooser.measure_line(budgets, drop_of)

@@ -19,7 +19,7 @@ from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.pipeline.quantised_network import quantised_network
 from quant.points.operating_points import add_operating_point
-from quant.runtime.threads import suit_threads
+from quant.runtime.threads import set_threads_for
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
@@ -46,7 +46,7 @@ def untrained_bundle(name: str, seed: int) -> Bundle:
         raise UserError(f"{name} is trained in seconds: make it with python quant/export.py")
     size, classes = _INPUTS[model.dataset]
     dataset = load(f"textures-{size}", None)
-    suit_threads(dataset.shape)
+    set_threads_for(dataset.shape)
     torch.manual_seed(seed)
     module = model.build(classes).eval()
     for part in module.modules():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.layers import Predictor
 from golden.manifest import ConvNode
@@ -51,7 +52,8 @@ def run_network(
     result = Evaluation()
     tallies: dict[str, LayerTally] = {}
     size = batch_size(bundle)
-    for pixels, labels in progress(image_set.batches(size), -(-len(image_set) // size), label):
+    batches = ceil_div(len(image_set), size)
+    for pixels, labels in progress(image_set.batches(size), batches, label):
         for step in network.steps(quantise_images(bundle, pixels)):
             if isinstance(step.node, ConvNode) and not step.node.fully_connected:
                 name = step.node.name

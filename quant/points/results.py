@@ -1,65 +1,138 @@
-"""The list of measured operating points: a JSON file that commands add their results to.
+"""Measured operating points, and the JSON list of them that commands add their results to.
 
-`docs/results/operating_points.json` is one. An entry has network, dataset, method, pattern, budget,
-predicted_drop and drop (points), predicted_mac_reduction and mac_reduction (shares of all conv
-MACs), recalibrated, fine_tuned, float_top1, int8_top1 and top1 (percent), images, and the command
-that made it. One that was chosen by statistics also has error, the sum of eps that it was chosen
-at, and line, the [error, drop] pairs measured on held-out images that its drop was predicted from;
-one of value prediction or feature-map pruning has window, epsilon (levels) and load_reduction
-(share of ifm activations not loaded).
+`docs/results/operating_points.json` is such a list; each entry is a `MeasuredPoint`.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from golden.errors import UserError
-from quant.runtime.processes import is_first
+from quant.runtime.outputs import check_outputs, write_json
 
-__all__ = ["Result", "command", "read", "write", "write_json"]
+__all__ = [
+    "TUNINGS",
+    "MeasuredPoint",
+    "check_list",
+    "parse_point",
+    "read_points",
+    "write_points",
+]
 
-Result = dict[str, Any]
-"""An entry of the list."""
+TUNINGS = ("as trained", "recalibrated", "fine-tuned")
+"""The ways to adapt a network to its ZAPs, so that it loses less."""
 
 _KEY = ("network", "dataset", "method", "pattern", "budget", "recalibrated", "fine_tuned")
-"""Of results that agree in these, the later takes the place of the earlier."""
+"""Of entries that agree in these fields, only the last is kept."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def command(module: str) -> str:
-    """The command line that this process was started with, for a module of this project."""
-    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+class MeasuredPoint(BaseModel):
+    """A measured operating point. Fields that do not apply to its method are None or not set.
+
+    Fields are written in the order in which they are declared; those that are not set are not
+    written. Unknown fields are kept.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    network: str
+    dataset: str
+    method: str
+    """What skips, for example `zap` or `zap+feature-map-pruning`."""
+    pattern: str | None = None
+    """Several patterns are joined by +."""
+    budget: str | None = None
+    """What sets how much is skipped, for example `max-drop 1` or `sigma 0.1`."""
+    window: int | None = None
+    """Height and width of the windows of value prediction."""
+    epsilon: int | None = None
+    """Levels that a pruned feature map may be away from zero."""
+    predicted_drop: Finite | None = None
+    drop: Finite
+    """Percentage points of top-1 accuracy that are lost against the integer network without ZAP."""
+    predicted_mac_reduction: Finite | None = None
+    mac_reduction: Finite
+    """Share of all conv MACs."""
+    load_reduction: Finite | None = None
+    """Share of the ifm activations that are not loaded."""
+    recalibrated: bool = False
+    fine_tuned: bool = False
+    float_top1: Finite | None = None
+    """Accuracies are in percent."""
+    int8_top1: Finite | None = None
+    """Accuracy of the integer network without ZAP."""
+    top1: Finite | None = None
+    """Accuracy at this operating point."""
+    images: int | None = None
+    """Test images that were measured on."""
+    command: str | None = None
+    """The command that measured it."""
+    error: Finite | None = None
+    """Sum of eps over the layers, at which it was chosen."""
+    line: tuple[tuple[Finite, Finite], ...] | None = None
+    """The accuracy-error line that it was chosen by: (error, drop) on held-out images."""
+
+    @property
+    def where(self) -> str:
+        """Network and dataset, for people to read."""
+        return f"{self.network} on {self.dataset}"
+
+    @property
+    def slug(self) -> str:
+        """Network and dataset, as a part of file names."""
+        return f"{self.network}-{self.dataset}"
+
+    @property
+    def prediction(self) -> tuple[float, float] | None:
+        """Predicted drop and MAC reduction; None if either was not predicted."""
+        if self.predicted_drop is None or self.predicted_mac_reduction is None:
+            return None
+        return self.predicted_drop, self.predicted_mac_reduction
+
+    @property
+    def tuning(self) -> str:
+        """The one of `TUNINGS` that was done last."""
+        return TUNINGS[2 if self.fine_tuned else int(self.recalibrated)]
 
 
-def read(file: Path | None) -> list[Result]:
-    """The results so far: none where there is no file, or none yet."""
+def parse_point(file: Path, index: int, entry: Any) -> MeasuredPoint:
+    """Validate an entry. Raises UserError that names the file, the entry and the field."""
+    try:
+        return MeasuredPoint.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{file}: entry {index}: {field}: {first['msg']}") from None
+
+
+def read_points(file: Path | None) -> list[MeasuredPoint]:
+    """Read a list; it is empty if there is no file. Raises UserError if the file is not a list."""
     if file is None or not file.exists():
         return []
     try:
-        results = json.loads(file.read_text())
+        entries = json.loads(file.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{file}: not readable as JSON: {error}") from None
-    if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{file}: is no list of operating points; choose another file")
-    return results
+    return [parse_point(file, index, entry) for index, entry in enumerate(entries)]
 
 
-def write(file: Path, results: Sequence[Result]) -> None:
-    """Write the list, whole or not at all, one entry for each of what `_KEY` tells apart."""
-    latest = {tuple(str(row.get(field)) for field in _KEY): row for row in results}
-    write_json(file, list(latest.values()))
+def check_list(file: Path | None) -> None:
+    """Raise UserError unless `write_points` can add to this file; None stands for no file."""
+    read_points(file)
+    check_outputs(file)
 
 
-def write_json(file: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all. Of several processes, the first one does."""
-    if not is_first():
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.new")
-    scratch.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(scratch, file)
+def write_points(file: Path, points: Sequence[MeasuredPoint]) -> None:
+    """Add operating points to a list; the file is created if there is none."""
+    every = [*read_points(file), *points]
+    latest = {tuple(str(getattr(point, field)) for field in _KEY): point for point in every}
+    write_json(file, [point.model_dump(exclude_unset=True) for point in latest.values()])

@@ -1,4 +1,4 @@
-"""Sweeps: a bundle's network run in several ways on the same images, and one row for each run."""
+"""Sweeps: a bundle's network runs in several ways on the same images, one row for each run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from golden.layers import Predictor
 from golden.pattern import Pattern
 from quant.data.images import ImageSet
 from quant.points.evaluation import evaluate
+from quant.points.results import MeasuredPoint
 
-__all__ = ["Row", "Run", "plan", "sweep"]
+__all__ = ["Row", "Run", "measured_points", "plan", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,21 @@ class Run:
     network: Bundle
     predictors: Mapping[str, Predictor] = field(default_factory=dict)
     adapted: frozenset[str] = frozenset()
-    """Fields of layers, `weight` for example, that the operating point has of its own."""
+    """Fields of layers, for example `weight`, that were adapted to the operating point."""
     sigma: float | None = None
-    """The threshold of all layers, where all have the same."""
+    """The threshold of all layers, if all have the same."""
     window: int | None = None
-    """Of value prediction."""
+    """Height and width of the windows of value prediction."""
     epsilon: int | None = None
-    """Of feature-map pruning, in levels."""
+    """Levels that a pruned feature map may be away from zero."""
 
     def __str__(self) -> str:
-        """For example `B sigma 0.1 epsilon 1`."""
+        """Return a description, for example `B sigma 0.1 epsilon 1`."""
         return " ".join([self.point, *self._options()])
 
     @property
     def method(self) -> str:
-        """What skips, for example `zap+feature-map-pruning`."""
+        """The methods that skip, for example `zap+feature-map-pruning`."""
         parts = {
             "zap": bool(self.predictors),
             "value-prediction": self.window is not None,
@@ -49,13 +50,13 @@ class Run:
 
     @property
     def pattern(self) -> str | None:
-        """Of the predictors, several joined by +; None where there are none."""
+        """The predictors' patterns, joined by +; None if there are no predictors."""
         patterns = {str(predictor.pattern) for predictor in self.predictors.values()}
         return "+".join(sorted(patterns)) or None
 
     @property
     def budget(self) -> str:
-        """What sets how much is skipped, for example `sigma 0.1 epsilon 1`."""
+        """The settings that decide how much is skipped, for example `sigma 0.1 epsilon 1`."""
         named = [self.point] if self.predictors and self.sigma is None else []
         return " ".join([*named, *self._options()])
 
@@ -66,7 +67,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a run and what came of it."""
+    """A run and its results: one line of the table.
+
+    `drop` is in percentage points, `top1` in percent; reductions are shares of 1.
+    """
 
     point: str
     sigma: float | None
@@ -89,9 +93,11 @@ def plan(
     windows: Sequence[int],
     epsilons: Sequence[int],
 ) -> list[Run]:
-    """The dense network, each operating point, each pattern with each threshold.
+    """List the runs of a sweep.
 
-    Then each of these with each epsilon, and each window size.
+    These are the dense network, each operating point, and each pattern with each threshold; then
+    each of these with each epsilon; then each window size. Raises UserError if the bundle lacks an
+    operating point or has no predictor for a pattern.
     """
     runs = [Run("dense", bundle)]
     for name in points:
@@ -109,7 +115,7 @@ def plan(
 
 
 def sweep(runs: Sequence[Run], image_set: ImageSet) -> list[Row]:
-    """Evaluate each; the first is what the others' drop is measured from."""
+    """Evaluate each run. Drops are measured against the first run."""
     rows: list[Row] = []
     for run in runs:
         result = evaluate(
@@ -131,3 +137,39 @@ def sweep(runs: Sequence[Run], image_set: ImageSet) -> list[Row]:
             )
         )
     return rows
+
+
+def measured_points(
+    bundle: Bundle, dataset: str, runs: Sequence[Run], rows: Sequence[Row], command: str
+) -> list[MeasuredPoint]:
+    """Return the runs with value prediction or pruning as entries of the list of results.
+
+    `quant.choose` records ZAP by itself, together with its prediction.
+    """
+    return [
+        MeasuredPoint.model_validate(
+            {
+                "network": bundle.manifest.name,
+                "dataset": dataset,
+                "method": run.method,
+                "pattern": run.pattern,
+                "budget": run.budget,
+                "window": run.window,
+                "epsilon": run.epsilon,
+                "predicted_drop": None,
+                "drop": row.drop,
+                "predicted_mac_reduction": None,
+                "mac_reduction": row.mac_reduction,
+                "load_reduction": row.load_reduction,
+                "recalibrated": "multiplier" in run.adapted,
+                "fine_tuned": "weight" in run.adapted,
+                "float_top1": bundle.manifest.provenance.get("float_top1"),
+                "int8_top1": rows[0].top1,
+                "top1": row.top1,
+                "images": row.images,
+                "command": command,
+            }
+        )
+        for run, row in zip(runs, rows)
+        if run.window is not None or run.epsilon is not None
+    ]

@@ -1,20 +1,32 @@
-"""Numbers of the command line, and options given once for all layers and again for single ones."""
+"""Values of command-line options: numbers, and options that may be given for single layers."""
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from golden.errors import UserError
 
-__all__ = ["parse_integer", "parse_sigma", "per_layer"]
+__all__ = ["parse_integer", "parse_sigma", "per_layer", "positive"]
 
 _Value = TypeVar("_Value")
 
 
+def positive(text: str) -> int:
+    """Parse a positive integer, as the `type` of an argparse option."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
 def parse_sigma(text: str) -> float:
-    """A real threshold; infinities (skip all, skip none) are real enough, NaN is not."""
+    """Parse a threshold: a number, or an infinity (skip all, skip none).
+
+    Raises UserError for NaN and for anything that is not a number.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -25,7 +37,7 @@ def parse_sigma(text: str) -> float:
 
 
 def parse_integer(text: str, name: str, low: int, high: int) -> int:
-    """An integer of `low` .. `high`; `name` is what the user calls it."""
+    """Parse an integer of `low` .. `high`; error messages call it `name`. Raises UserError."""
     if not (text.isdecimal() and low <= int(text) <= high):
         raise UserError(f"{name} {text!r} is not an integer of {low} .. {high}")
     return int(text)
@@ -34,10 +46,13 @@ def parse_integer(text: str, name: str, low: int, high: int) -> int:
 def per_layer(
     texts: Sequence[str], layers: Sequence[str], parse: Callable[[str], _Value], default: _Value
 ) -> dict[str, _Value]:
-    """The value of each layer: `VALUE` sets all, `LAYER=VALUE` one; the later of equals counts.
+    """Return the value of each layer from the texts of one option.
 
-    So `--pattern B conv3=D` is pattern D in conv3 and B in all others.
-    Raises UserError for a layer that is not among `layers`, and whatever `parse` raises.
+    `VALUE` sets the value of all layers, `LAYER=VALUE` that of one layer; a later text overrides an
+    earlier one of the same kind. For example, `--pattern B conv3=D` sets pattern D in conv3 and
+    pattern B in all other layers.
+
+    Raises UserError for a layer that is not among `layers`, and passes on what `parse` raises.
     """
     common = default
     special: dict[str, _Value] = {}

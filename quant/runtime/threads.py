@@ -1,20 +1,20 @@
-"""How many threads PyTorch computes with."""
+"""The number of threads that PyTorch computes with."""
 
 from math import prod
 
 import torch
 
-__all__ = ["suit_threads"]
+__all__ = ["set_threads_for"]
 
 _SMALL_IMAGE = 1024
-"""Pixels, channels included; CIFAR's have three times as many."""
+"""Values of a small image, channels included; an image of CIFAR has three times as many."""
 
 
-def suit_threads(shape: tuple[int, int, int]) -> None:
-    """One thread for a network on small images of `shape`, PyTorch's own choice for others.
+def set_threads_for(shape: tuple[int, int, int]) -> None:
+    """Use one thread for a network on small images of `shape`, else leave the number as it is.
 
-    Small operations gain nothing from a second thread, and where another process has its core they
-    wait for it each time: a training step of the digits network then took 40 times as long.
+    Small operations gain nothing from a second thread, and they wait for it each time if another
+    process has its core: a training step of the digits network then took 40 times as long.
     """
     if prod(shape) < _SMALL_IMAGE:
         torch.set_num_threads(1)

@@ -20,6 +20,7 @@ from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, mask, scores
 from golden.manifest import ConcatNode, ConvNode, PoolNode
 from golden.network import quantise_images
+from golden.node_walk import NodeWalk
 from quant.data.images import ImageSet
 from quant.networks.model import Recipe
 from quant.quantise.integer_network import WEIGHT_MAX
@@ -93,19 +94,17 @@ class _Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Real logits (images, classes), not rounded, of quantised images."""
         manifest = self.bundle.manifest
-        tensors = {manifest.input.tensor: images}
-        for node in manifest.layers:
-            operands = [tensors[name] for name in node.reads]
+        walk = NodeWalk(manifest.layers, {manifest.input.tensor: images}, manifest.output)
+        for node, operands in walk:
             if isinstance(node, ConcatNode):
-                tensors[node.output] = torch.cat(operands, 1)
+                walk.store(torch.cat(operands, 1))
             elif isinstance(node, PoolNode):
-                tensors[node.output] = _pool(self.bundle, node, *operands)
+                walk.store(_pool(self.bundle, node, *operands))
             else:
                 conv = self.convs[node.name]
                 sums = conv(*operands)
-                is_output = node.output == manifest.output
-                tensors[node.output] = sums if is_output else conv.activate(sums)
-        return tensors[manifest.output].flatten(1) * manifest.activations[manifest.output].scale
+                walk.store(sums if node.output == manifest.output else conv.activate(sums))
+        return walk.result.flatten(1) * manifest.activations[manifest.output].scale
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights and biases as a bundle has them."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from quant.data.images import ImageSet
 from quant.networks.model import Model, Recipe
@@ -59,7 +60,7 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Of one epoch."""
-        return -(-len(self.image_set) // self.recipe.batch)
+        return ceil_div(len(self.image_set), self.recipe.batch)
 
     def run_epoch(self, label: str = "") -> None:
         """One pass over the images; with a label, tells how far it is."""

@@ -10,7 +10,7 @@ import torch
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.pattern import Pattern
-from quant.runtime.files import save_whole
+from quant.runtime.outputs import write_tensors
 from quant.zap.predictor import Site, Zap
 
 __all__ = ["load_zaps", "save_zaps"]
@@ -18,7 +18,7 @@ __all__ = ["load_zaps", "save_zaps"]
 
 def save_zaps(zaps: Mapping[Site, Zap], file: Path) -> None:
     """Write trained predictors in float, whole or not at all."""
-    save_whole({site.name: zap.state_dict() for site, zap in zaps.items()}, file)
+    write_tensors(file, {site.name: zap.state_dict() for site, zap in zaps.items()})
 
 
 def load_zaps(bundle: Bundle, file: Path) -> dict[Site, Zap]:

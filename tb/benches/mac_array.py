@@ -1,4 +1,4 @@
-"""Block bench of the MAC array: its sums against exact dot products, and its rate.
+"""Block bench of the MAC array: checks its sums against exact dot products, and its rate.
 
 The bench plays the two buffers: words arrive BUFFER_READ_LATENCY cycles after their addresses.
 """
@@ -21,14 +21,14 @@ from hw.contract.timing import BUFFER_READ_LATENCY, array_latency
 from hw.engine.mac_array import TASKS_IN_FLIGHT
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import Result, Tag, Task
-from tb.benches.blocks import Orders, collect, now, require_equal, uneven_pauses
-from tb.benches.setup import start
+from tb.benches.block_common import BlockSettings, collect, now, require_equal, uneven_pauses
+from tb.benches.common import start
 from tb.benches.streams import StreamSink, StreamSource
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """The words of one dot product, as a layer's descriptor gives them."""
+    """The addresses of the words of one dot product, as a layer's descriptor gives them."""
 
     config: Config = field(repr=False)
     inner_count: int
@@ -39,7 +39,7 @@ class Kernel:
 
     @classmethod
     def draw(cls, config: Config, rng: random.Random) -> Kernel:
-        """From one word to all that the weight buffer holds; steps in either direction."""
+        """Draw a kernel of one word up to a whole weight buffer, with steps in either direction."""
         words = rng.choice([1, rng.randint(1, 6), rng.randint(1, 40), config.weight_words])
         inner = rng.choice([n for n in range(1, words + 1) if words % n == 0])
         steps = [rng.choice([1, rng.randrange(config.ifm_words)]) for _ in range(2)]
@@ -63,7 +63,7 @@ class Kernel:
 
     @property
     def offsets(self) -> np.ndarray:
-        """Of each word from the pixel's base."""
+        """The offset of each word from the pixel's base."""
         steps = np.full(self.words - 1, self.inner_step)
         steps[self.inner_count - 1 :: self.inner_count] = self.outer_step
         return np.concatenate([[0], np.cumsum(steps)])
@@ -71,14 +71,14 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Memories:
-    """What the buffers hold: bytes (words, V), those of the weights signed."""
+    """The contents of both buffers: bytes (words, V); the weights' are signed."""
 
     ifm: np.ndarray
     weights: np.ndarray
 
     @classmethod
     def draw(cls, config: Config, rng: random.Random) -> Memories:
-        """Anything, or nothing but the numbers whose products are largest."""
+        """Draw random bytes, or the one byte everywhere whose products are largest."""
         draw = np.random.default_rng(rng.getrandbits(32))
         ifm = draw.integers(0, 256, (config.ifm_words, config.lanes))
         weights = draw.integers(-128, 128, (config.weight_words, config.lanes))
@@ -88,7 +88,7 @@ class Memories:
         return cls(ifm, weights)
 
     def dot(self, kernel: Kernel, base: int, weight_base: int) -> int:
-        """The exact dot product of one pixel."""
+        """Return the exact dot product of one pixel."""
         ifm = self.ifm[(base + kernel.offsets) % len(self.ifm)]
         if kernel.signed:
             ifm = np.where(ifm > 127, ifm - 256, ifm)
@@ -106,7 +106,7 @@ class Memories:
 
 
 def draw_task(config: Config, rng: random.Random, *, pixels: int) -> dict[str, Any]:
-    """A group of that many pixels, anywhere; what the other places hold does not matter."""
+    """Draw a task of that many pixels anywhere; its other places hold anything."""
     return {
         "pixels": [
             {"index": rng.randrange(config.ofm_words), "base": rng.randrange(config.ifm_words)}
@@ -122,7 +122,7 @@ def draw_task(config: Config, rng: random.Random, *, pixels: int) -> dict[str, A
 
 
 def expected_results(memories: Memories, kernel: Kernel, task: dict[str, Any]) -> list[Any]:
-    """(sum, index, channel, survivor, last) of each pixel."""
+    """Return (sum, index, channel, survivor, last) of each pixel."""
     pixels = task["pixels"][: task["mask"].bit_length()]
     return [
         (
@@ -137,14 +137,14 @@ def expected_results(memories: Memories, kernel: Kernel, task: dict[str, Any]) -
 
 
 class TB:
-    """The array, its buffers and its two streams; notes the cycles in which it works."""
+    """Plays the array's buffers and its two streams, and notes the cycles in which it works."""
 
-    def __init__(self, dut: Any, orders: Orders, *, pauses: bool) -> None:
+    def __init__(self, dut: Any, settings: BlockSettings, *, pauses: bool) -> None:
         def pause(number: int) -> Iterator[bool] | None:
-            return uneven_pauses(orders.seed + number) if pauses else None
+            return uneven_pauses(settings.seed + number) if pauses else None
 
         self.dut = dut
-        self.config = orders.config
+        self.config = settings.config
         self.tasks = StreamSource(dut, "tasks", pause=pause(0))
         self.results = StreamSink(dut, "results", pause=pause(1))
         self.memories = ([0] * self.config.ifm_words, [0] * self.config.weight_words)
@@ -160,7 +160,7 @@ class TB:
         cocotb.start_soon(self._serve())
 
     async def run(self, memories: Memories, kernel: Kernel, tasks: list[dict[str, Any]]) -> None:
-        """Do tasks of one layer and compare their results."""
+        """Run tasks of one layer and compare their results."""
         self.memories = memories.words
         self.dut.layer.value = kernel.descriptor
         await ClockCycles(self.dut.clk, 2)
@@ -180,7 +180,7 @@ class TB:
             )
 
     async def _serve(self) -> None:
-        """Play the buffers."""
+        """Answer the array's reads for ever."""
         dut, edge = self.dut, RisingEdge(self.dut.clk)
         reads = [(dut.weight_address, dut.weight_data, 1)]
         for place in range(self.config.pes):
@@ -200,28 +200,28 @@ class TB:
 
 @cocotb.test()
 async def sums_are_exact(dut: Any) -> None:
-    """Every dot product, of full and partial groups, in order, whatever the ends do."""
-    orders = Orders.read()
-    rng = random.Random(orders.seed)
-    tb = TB(dut, orders, pauses=True)
+    """Every dot product of full and partial tasks is exact and in order, whatever pauses."""
+    settings = BlockSettings.read()
+    rng = random.Random(settings.seed)
+    tb = TB(dut, settings, pauses=True)
     await tb.start()
-    for _ in range(orders.count):
-        memories, kernel = Memories.draw(orders.config, rng), Kernel.draw(orders.config, rng)
+    for _ in range(settings.count):
+        memories, kernel = Memories.draw(settings.config, rng), Kernel.draw(settings.config, rng)
         count = 3 if kernel.words > 40 else 2 * TASKS_IN_FLIGHT
-        sizes = [rng.randint(1, orders.config.pes) for _ in range(count)]
-        await tb.run(memories, kernel, [draw_task(orders.config, rng, pixels=n) for n in sizes])
+        sizes = [rng.randint(1, settings.config.pes) for _ in range(count)]
+        await tb.run(memories, kernel, [draw_task(settings.config, rng, pixels=n) for n in sizes])
 
 
 @cocotb.test()
 async def keeps_its_rate(dut: Any) -> None:
-    """Without pauses, `kernel_words` cycles a task, or its pixels where those are more.
+    """Without pauses a task takes `kernel_words` cycles, or one a pixel if there are more pixels.
 
-    The first result follows the last word by `hw.contract.timing.array_latency`.
+    Its first result follows its last word by `hw.contract.timing.array_latency`.
     """
-    orders = Orders.read()
-    config = orders.config
-    rng = random.Random(orders.seed + 1)
-    tb = TB(dut, orders, pauses=False)
+    settings = BlockSettings.read()
+    config = settings.config
+    rng = random.Random(settings.seed + 1)
+    tb = TB(dut, settings, pauses=False)
     await tb.start()
     for words in [*range(1, 2 * config.pes + 2), 25]:
         kernel = Kernel(config, words, 1, 1, 0, False)

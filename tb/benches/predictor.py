@@ -1,4 +1,4 @@
-"""Block bench of the ZAP predictor: survivors, totals and rate, against `golden.layers.scores`."""
+"""Block bench of the ZAP predictor: checks survivors, totals and rate against golden's scores."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from golden import arithmetic
 from golden.layers import Predictor, scores
 from hw.contract.timing import PREDICTOR_LATENCY
 from hw.layouts.descriptor import PredictorRecord
-from tb.benches.blocks import (
+from tb.benches.block_common import (
     END,
+    BlockSettings,
     Map,
-    Orders,
     collect,
     now,
     require_equal,
     uneven_pauses,
     work_items,
 )
-from tb.benches.setup import start
+from tb.benches.common import start
 from tb.benches.streams import StreamSink, StreamSource
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel's activations in the region and its part of the ZAP, and which pixels survive.
+    """One channel: its activations in the region, its part of the ZAP, and the pixels that survive.
 
-    `above` are those of the restored rows, where `I_t` is known too, `below` the partial others.
+    `above` holds the restored rows, where `I_t` is known too; `below` holds the other rows, where
+    only `I_s` is known.
     """
 
     layer: Map
@@ -46,7 +47,7 @@ class Channel:
 
     @classmethod
     def draw(cls, layer: Map, rng: random.Random) -> Channel:
-        """Any weights, extremes among them, and a threshold that matters."""
+        """Draw weights, extremes among them, and a threshold near the scores."""
         bias1 = draw_bias(rng)
         most = arithmetic.PREDICTOR_SHIFT_MAX
         shift1 = rng.choice([0, most, rng.randint(0, most), rng.randint(4, 10), rng.randint(4, 10)])
@@ -81,7 +82,7 @@ class Channel:
 
     @property
     def values(self) -> list[int]:
-        """What the array would send: the activations of `I_s` in raster order."""
+        """The activations of `I_s` in raster order, as the array would send them."""
         return self.below[self.layer.computed[self.layer.first_row :]].tolist()
 
     @property
@@ -90,7 +91,7 @@ class Channel:
 
 
 def predicted(layer: Map) -> np.ndarray:
-    """The positions that are decided, as a bool array (height, width): `I_t` of the scored rows."""
+    """Return the positions that get a score, `I_t` of the scored rows: bool (height, width)."""
     rows = np.isin(np.arange(layer.height), layer.scored)
     return ~layer.computed & rows[:, None]
 
@@ -107,21 +108,21 @@ def draw_bias(rng: random.Random) -> int:
 
 
 def draw_threshold(rng: random.Random, scored: np.ndarray) -> int:
-    """Always, never, or some pixel's very score, on which `>` and `>=` differ."""
+    """Draw a threshold: always exceeded, never, or equal to a score, where `>` and `>=` differ."""
     low, high = arithmetic.signed_range(arithmetic.SCORE_BITS)
     at_score = [int(score) for score in scored]
     return rng.choice([low, high, 0] if not at_score else [low, high, *[rng.choice(at_score)] * 8])
 
 
 class TB:
-    """The predictor's four streams, and what its two events came to."""
+    """Drives the predictor's four streams and counts its two events."""
 
-    def __init__(self, dut: Any, orders: Orders, *, pauses: bool) -> None:
+    def __init__(self, dut: Any, settings: BlockSettings, *, pauses: bool) -> None:
         def pause(number: int) -> Iterator[bool] | None:
-            return uneven_pauses(orders.seed + number) if pauses else None
+            return uneven_pauses(settings.seed + number) if pauses else None
 
         self.dut = dut
-        self.config = orders.config
+        self.config = settings.config
         self.records = StreamSource(dut, "records", pause=pause(0))
         self.values = StreamSource(dut, "values", pause=pause(1))
         self.survivors = StreamSink(dut, "survivors", pause=pause(2))
@@ -135,7 +136,7 @@ class TB:
         cocotb.start_soon(self._count())
 
     async def send(self, layer: Map, channels: list[Channel]) -> None:
-        """Give it a layer; its survivors are to be collected before the next."""
+        """Send a layer; collect its survivors before you send the next."""
         self.dut.layer.value = layer.descriptor(zap=1)
         await ClockCycles(self.dut.clk, 2)
         self.records.send(channel.payload for channel in channels)
@@ -153,18 +154,20 @@ class TB:
 
 @cocotb.test()
 async def finds_the_survivors(dut: Any) -> None:
-    """Every pixel above the threshold, no other, each with its address, whatever the ends do."""
-    orders = Orders.read()
-    rng = random.Random(orders.seed)
-    tb = TB(dut, orders, pauses=True)
+    """It sends every pixel above the threshold, no other, with its address, whatever pauses."""
+    settings = BlockSettings.read()
+    rng = random.Random(settings.seed)
+    tb = TB(dut, settings, pauses=True)
     await tb.start()
-    for layer in Map.several(orders.config, rng, orders.count, widest=orders.config.row_pixels):
+    for layer in Map.several(
+        settings.config, rng, settings.count, widest=settings.config.row_pixels
+    ):
         channels = [Channel.draw(layer, rng) for _ in range(rng.randint(1, 5))]
         tb.kept = tb.skipped = 0
         await tb.send(layer, channels)
         for number, channel in enumerate(channels):
             received = await collect(tb.survivors, len(channel.items))
-            items = work_items(orders.config, received)
+            items = work_items(settings.config, received)
             require_equal(f"{layer}, channel {number}", items, channel.items)
         await tb.values.drained()
         kept = sum(int(channel.survives.sum()) for channel in channels)
@@ -176,18 +179,20 @@ async def finds_the_survivors(dut: Any) -> None:
 
 @cocotb.test()
 async def keeps_its_rate(dut: Any) -> None:
-    """Exactly the cycles of the module's docstring from end to end, where nothing pauses."""
-    orders = Orders.read()
-    rng = random.Random(orders.seed + 1)
-    tb = TB(dut, orders, pauses=False)
+    """It takes exactly the cycles of the module's docstring from end to end if nothing pauses."""
+    settings = BlockSettings.read()
+    rng = random.Random(settings.seed + 1)
+    tb = TB(dut, settings, pauses=False)
     await tb.start()
-    for layer in Map.several(orders.config, rng, orders.count, widest=orders.config.row_pixels):
+    for layer in Map.several(
+        settings.config, rng, settings.count, widest=settings.config.row_pixels
+    ):
         channels = [Channel.draw(layer, rng) for _ in range(3)]
         await tb.send(layer, channels)
         ends = []
         for number, channel in enumerate(channels):
             received = await collect(tb.survivors, len(channel.items))
-            items = work_items(orders.config, received)
+            items = work_items(settings.config, received)
             require_equal(f"{layer}, channel {number}", items, channel.items)
             ends.append(now())
         await tb.values.drained()

@@ -18,22 +18,22 @@ from tb.random.draws import (
     draw_predictor,
     draw_shortcut,
 )
-from tb.runs.engine import Layer
+from tb.runs.engine import EngineLayer
 
 __all__ = ["random_layer", "random_layers"]
 
 
-def random_layer(config: Config, rng: random.Random, corner: str, name: str) -> Layer:
-    """A random layer that fits `config`."""
+def random_layer(config: Config, rng: random.Random, corner: str, name: str) -> EngineLayer:
+    """Draw a layer that fits `config`."""
     while True:
         try:
             return _draw_layer(config, rng, corner, name)
         except UserError:
-            continue  # too large for the configuration: the door says so, draw again
+            continue  # too large for the configuration: draw again
 
 
-def random_layers(config: Config, count: int, seed: int) -> list[Layer]:
-    """`count` random layers, each corner in turn."""
+def random_layers(config: Config, count: int, seed: int) -> list[EngineLayer]:
+    """Draw `count` layers that take the corner cases in turn."""
     rng = random.Random(seed)
     return [
         random_layer(config, rng, corner := CORNERS[i % len(CORNERS)], f"{i} ({corner})")
@@ -41,7 +41,7 @@ def random_layers(config: Config, count: int, seed: int) -> list[Layer]:
     ]
 
 
-def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> Layer:
+def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> EngineLayer:
     draw = Draw(torch.Generator().manual_seed(rng.getrandbits(32)))
     largest = rng.choice((3, 7, 7, 11))
     kernel = rng.randint(1, largest), rng.randint(1, largest)
@@ -93,7 +93,7 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> L
         residual = draw(arithmetic.activation_range(signed_residual), present, *size)
         offset = rng.randint(0, channels - present)
         layer = replace(layer, shortcut=draw_shortcut(draw, rng, layer, step, offset))
-    return Layer.prepare(
+    return EngineLayer.prepare(
         config,
         layer,
         ifm.to(torch.int32),

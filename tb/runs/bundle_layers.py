@@ -17,7 +17,7 @@ from golden.layers import Predictor
 from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from hw.contract.config import Config
-from tb.runs.engine import Layer
+from tb.runs.engine import EngineLayer
 
 __all__ = ["engine_layers"]
 
@@ -29,7 +29,7 @@ def engine_layers(
     predictors: Mapping[str, Predictor],
     *,
     fuse: bool = True,
-) -> list[Layer]:
+) -> list[EngineLayer]:
     """Prepare every convolution of a network, fully connected ones included, on one image.
 
     Parameters
@@ -52,7 +52,7 @@ def engine_layers(
             shortcut = step.node.shortcut
             pool = fused_pool(bundle.manifest, step.node) if fuse else None
             layers.append(
-                Layer.prepare(
+                EngineLayer.prepare(
                     config,
                     bundle.conv(step.node),
                     step.ifm[0],

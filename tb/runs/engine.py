@@ -13,22 +13,26 @@ import numpy as np
 from torch import Tensor
 
 from compiler.layer_lowering import LoweredLayer, lower_layer
+from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
-from hw import verilog
+from hw import verilog_output
 from hw.contract.config import Config
 from hw.contract.counters import ENGINE_COUNTERS
 from hw.layouts.descriptor import CounterBlock, LayerDescriptor
-from tb.runs.engine_files import Job, Outcome, read_outcomes, write_jobs
-from tb.runs.progress import Reporter, reporting, watching
-from tb.simulators import simulator
-from tb.simulators.simulator import Simulator
+from quant.runtime.progress import Reporter, reporting
+from tb.exchange.engine_files import Outcome, Stimulus, read_outcomes, write_stimuli
+from tb.paths import VERILOG
+from tb.runs.watch import watching
+from tb.simulators.build import Build, build_design
+from tb.simulators.errors import SimulationError
+from tb.simulators.run import run_bench
+from tb.simulators.toolchain import Simulator
 
 __all__ = [
     "LINT",
-    "VERILOG",
     "Check",
-    "Layer",
+    "EngineLayer",
     "build",
     "check",
     "difference",
@@ -38,18 +42,18 @@ __all__ = [
     "run_on_each",
 ]
 
-LINT = Path(verilog.__file__).with_name("lint.vlt")
-VERILOG = simulator.ROOT / "build" / "verilog"
+LINT = Path(verilog_output.__file__).with_name("lint.vlt")
 
 _BATCH = 10
 """Layers of one simulation in `run_batches`."""
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A convolution on one image, ready to be run and to be compared.
+class EngineLayer:
+    """A convolution on one image, ready to be run on the engine and compared.
 
-    `ifm`: int32 (c_i, height, width). `expected` is golden's result for a batch of this one image.
+    `ifm` is int32 (c_i, height, width). `expected` is golden's result for a batch of this image.
+    `pauses` are those of `tb.exchange.engine_files.Stimulus`.
     """
 
     conv: Conv
@@ -74,8 +78,8 @@ class Layer:
         predictor: Predictor | None = None,
         pool: Pool | None = None,
         pauses: tuple[float, float] = (0.0, 0.0),
-    ) -> Layer:
-        """Lower the layer and run golden. Raises UserError where it is no single tile."""
+    ) -> EngineLayer:
+        """Lower the layer and run golden. Raises UserError if it takes more than one tile."""
         channels, height, width = ifm.shape
         shape = (channels, height, width)
         lowered = lower_layer(
@@ -98,20 +102,20 @@ class Layer:
 
     @property
     def output(self) -> Tensor:
-        """What must leave the engine, int32 (c_o, height, width): golden's ofm, pooled if it is."""
+        """The expected output of the engine, pooled if the layer is: int32 (c_o, height, width)."""
         ofm = self.expected.ofm
         return (ofm if self.pool is None else pool(self.pool, ofm))[0]
 
     @property
-    def job(self) -> Job:
-        """What the bench is told."""
+    def stimulus(self) -> Stimulus:
+        """Everything that the bench sends into the engine."""
         group = self.lowered.config.group
-        groups = -(-self.lowered.fields["channels"] // group)
+        groups = ceil_div(self.lowered.fields["channels"], group)
         layout = LayerDescriptor(self.lowered.config)
         residuals = np.empty((0, group), np.uint8)
         if self.residual is not None:
             residuals = self.lowered.pack_residual(self.residual)
-        return Job(
+        return Stimulus(
             descriptor=layout.const(self.lowered.fields).as_bits(),
             ifm=self.lowered.pack_ifm(self.ifm),
             records=self.lowered.records,
@@ -123,28 +127,28 @@ class Layer:
 
 @dataclass(frozen=True)
 class Check:
-    """One layer compared.
+    """A layer that was compared with golden.
 
-    `differ` counts activations that differ from golden; `mismatch` names the first, or the first
-    counter that differs, and is None where all agree.
+    `compared` activations were compared, of which `differ` differ. `mismatch` describes the first
+    that differs, or the first counter that does; it is None where all agree.
     """
 
-    layer: Layer
+    layer: EngineLayer
     counters: dict[str, int]
     compared: int
     differ: int
     mismatch: str | None
 
 
-def build(config: Config, sim: Simulator, *, waves: bool = False) -> simulator.Build:
-    """The engine's Verilog, emitted and built unless that was done before."""
-    source = verilog.write_engine(config, VERILOG)
-    return simulator.build(sim, [source, LINT], verilog.engine_name(config), waves=waves)
+def build(config: Config, sim: Simulator, *, waves: bool = False) -> Build:
+    """Emit the engine's Verilog and build it, unless that was done before."""
+    source = verilog_output.write_engine(config, VERILOG)
+    return build_design(sim, [source, LINT], verilog_output.engine_name(config), waves=waves)
 
 
 def run(
-    built: simulator.Build,
-    layers: Sequence[Layer],
+    built: Build,
+    layers: Sequence[EngineLayer],
     *,
     seed: int = 1,
     on_progress: Callable[[int], None] = lambda done: None,
@@ -152,14 +156,18 @@ def run(
     """Run layers one after another in one simulation and compare each.
 
     `on_progress` is called now and then with the number of layers done. Raises SimulationError
-    where the bench itself fails: the engine hangs, or moves another number of words than it should.
+    where the bench itself fails: the engine hangs, or moves more or fewer words than it should.
     """
     with tempfile.TemporaryDirectory(prefix="zapcore-") as scratch:
         folder = Path(scratch)
-        jobs, outcomes, progress = folder / "jobs.npz", folder / "outcomes.npz", folder / "progress"
-        write_jobs(jobs, [layer.job for layer in layers])
+        stimuli, outcomes, progress = (
+            folder / "stimuli.npz",
+            folder / "outcomes.npz",
+            folder / "progress",
+        )
+        write_stimuli(stimuli, [layer.stimulus for layer in layers])
         values = {
-            "jobs": str(jobs),
+            "stimuli": str(stimuli),
             "outcomes": str(outcomes),
             "progress": str(progress),
             "seed": seed,
@@ -170,12 +178,12 @@ def run(
 
         with watching(done, on_progress):
             run_dir = built.directory / "run" if built.waves else folder / "run"
-            results = simulator.run(
+            results = run_bench(
                 built, "tb.benches.engine", values=values, seed=seed, run_dir=run_dir
             )
         if results.failures:
             name = layers[min(done(), len(layers) - 1)].conv.name
-            raise simulator.SimulationError(
+            raise SimulationError(
                 f"{built.sim}: layer {name!r} (number {done()}): {results.failures[0].message}"
             )
         return [
@@ -187,7 +195,7 @@ def run(
 def run_on_each(
     config: Config,
     sims: Sequence[Simulator],
-    layers: Sequence[Layer],
+    layers: Sequence[EngineLayer],
     report: Reporter,
     *,
     waves: bool = False,
@@ -211,19 +219,21 @@ def run_on_each(
 
 
 def require_agreement(results: dict[Simulator, list[Check]]) -> None:
-    """Simulators must agree on every counter, cycles included, not only on what golden knows."""
+    """Raise SimulationError unless the simulators agree on every counter, cycles included."""
     reference, *others = results.items()
     for sim, checks in others:
         for ours, theirs in zip(reference[1], checks, strict=True):
             if ours.counters != theirs.counters:
-                raise simulator.SimulationError(
+                raise SimulationError(
                     f"layer {ours.layer.conv.name!r}: {reference[0]} counts {ours.counters}, "
                     f"{sim} {theirs.counters}"
                 )
 
 
-def run_batches(config: Config, sim: Simulator, layers: Sequence[Layer], seed: int) -> list[Check]:
-    """Run layers in simulations of a few each, two at a time."""
+def run_batches(
+    config: Config, sim: Simulator, layers: Sequence[EngineLayer], seed: int
+) -> list[Check]:
+    """Run layers in simulations of a few layers each, two simulations at a time."""
     batches = [layers[i : i + _BATCH] for i in range(0, len(layers), _BATCH)]
     done = [0] * len(batches)
     built = build(config, sim)
@@ -239,7 +249,7 @@ def run_batches(config: Config, sim: Simulator, layers: Sequence[Layer], seed: i
         return [check for checks in pool.map(one, range(len(batches))) for check in checks]
 
 
-def check(layer: Layer, outcome: Outcome) -> Check:
+def check(layer: EngineLayer, outcome: Outcome) -> Check:
     """Compare an outcome with golden, bit for bit."""
     expected = layer.output.numpy()
     actual = layer.lowered.unpack_ofm(outcome.ofm)
@@ -262,9 +272,9 @@ def difference(
     counters: Mapping[str, int],
     golden: Counters,
 ) -> tuple[int, str | None]:
-    """How many activations of an ofm differ, and the first difference in words, if there is one.
+    """Compare an ofm, and then the counters that golden has too.
 
-    Without a difference in the ofm the counters that golden knows are compared.
+    Returns how many activations differ, and the first difference in words or None.
     """
     different = np.argwhere(actual != expected)
     if len(different):

@@ -1,11 +1,11 @@
-"""One call of cocotb's runner in a process of its own, which reads a job from stdin.
+"""Makes one call of cocotb's runner, which it reads from stdin.
 
-cocotb's runner takes its environment from `os.environ` (which even beats its own `extra_env`),
-behaves differently under pytest and ends the process where a simulation fails. In a process of its
-own none of that reaches the caller, whose threads can then run several simulations at once.
+cocotb's runner takes its environment from `os.environ`, even over its own `extra_env`. It behaves
+differently under pytest, and it ends the process when a simulation fails. In a process of its own
+none of that reaches the caller, whose threads can then run several simulations at once.
 
-A job is a JSON object: ``{"sim": "icarus", "step": "build" | "test", "arguments": {...}}`` with the
-arguments of `Runner.build` or `Runner.test`. Only :mod:`tb.simulators.simulator` writes one.
+A call is a JSON object: ``{"sim": "icarus", "step": "build" | "test", "arguments": {...}}`` with
+the arguments of `Runner.build` or `Runner.test`. Only `tb.simulators.process` writes one.
 """
 
 import json
@@ -15,12 +15,12 @@ from cocotb_tools import runner
 
 
 def main() -> None:
-    job = json.load(sys.stdin)
-    arguments = job["arguments"]
-    runner.MAX_PARALLEL_BUILD_JOBS = job.get("jobs", runner.MAX_PARALLEL_BUILD_JOBS)
-    simulator = runner.get_runner(job["sim"])
+    call = json.load(sys.stdin)
+    arguments = call["arguments"]
+    runner.MAX_PARALLEL_BUILD_JOBS = call.get("compilers", runner.MAX_PARALLEL_BUILD_JOBS)
+    simulator = runner.get_runner(call["sim"])
     try:
-        if job["step"] == "build":
+        if call["step"] == "build":
             simulator.build(**arguments)
         else:
             simulator.test(**arguments)

@@ -14,7 +14,7 @@ import torch
 from bench.report import __main__ as report
 from bench.report.observe import Observation, observe
 from bench.report.ofms import Decision
-from bench.report.points import Point, estimate, read, series
+from bench.report.points import estimate, read, series
 from bench.report.table import published, table
 from golden.bundle import Bundle
 from golden.errors import UserError
@@ -25,10 +25,12 @@ from quant.data.images import DatasetSource
 from quant.data.registry import DATASETS
 from quant.points.evaluation import evaluate
 from quant.points.operating_points import add_operating_point
+from quant.points.results import MeasuredPoint
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module
+from tests.commands import assert_refused
+from tests.quant.tiny_networks import images, tiny_bundle, tiny_module
 
 TRAIN, TEST = images(150), images(60, seed=1)
 ROW = {
@@ -141,12 +143,12 @@ def test_estimates_are_judged_where_they_would_be_used() -> None:
         ROW | {"drop": 3.01, "mac_reduction": 0.9},
         ROW | {"predicted_drop": None, "mac_reduction": 0.9},
     ]
-    found = estimate([Point.model_validate(row) for row in rows])
+    found = estimate([MeasuredPoint.model_validate(row) for row in rows])
     assert found is not None
     assert found.points == 2
     assert found.drop == pytest.approx(0.35)
     assert found.mac_reduction == pytest.approx(0.02)
-    assert estimate([Point.model_validate(rows[2])]) is None
+    assert estimate([MeasuredPoint.model_validate(rows[2])]) is None
 
 
 def test_results_and_sweeps_are_read_together(tmp_path: Path) -> None:
@@ -202,7 +204,7 @@ def test_table_1_has_the_best_point_within_each_limit() -> None:
         ROW | {"method": "zap-uniform", "pattern": "A", "drop": 0.4, "mac_reduction": 0.1},
         ROW | {"method": "zap-uniform", "pattern": "D", "drop": 0.3, "mac_reduction": 0.2},
     ]
-    section = table([Point.model_validate(row) for row in rows])
+    section = table([MeasuredPoint.model_validate(row) for row in rows])
     summary = section.exhibits[0]
     assert summary.table is not None
     headings, cells = summary.table

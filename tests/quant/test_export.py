@@ -16,7 +16,8 @@ from quant import export
 from quant.data.registry import load
 from quant.networks.registry import MODELS
 from quant.points.evaluation import evaluate
-from tests.quant_cases import assert_refused, randomise_batch_norms
+from tests.commands import assert_refused
+from tests.quant.tiny_networks import randomise_batch_norms
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from amaranth.lib.wiring import Component
 
-from hw import verilog
+from hw import verilog_output
 from hw.contract.config import Config
 from hw.engine.mac_array import MacArray
 from hw.engine.pattern_scheduler import PatternScheduler
 from hw.predictor.predictor import Predictor
 from tb.runs.engine import LINT
-from tb.simulators import simulator
+from tb.simulators.build import build_design
+from tb.simulators.run import run_bench
 from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.hw.small_configs import TINY
 
@@ -43,10 +44,10 @@ def test_block_agrees_with_golden(
     tmp_path: Path,
 ) -> None:
     source = tmp_path / f"{bench}.v"
-    source.write_text(verilog.emit(block(config), bench))
-    built = simulator.build(sim, [source, LINT], bench)
+    source.write_text(verilog_output.emit(block(config), bench))
+    built = build_design(sim, [source, LINT], bench)
     values = {"config": config.to_dict(), "seed": SEED, "count": count}
-    results = simulator.run(
+    results = run_bench(
         built, f"tb.benches.{bench}", run_dir=tmp_path, values=values, seed=SEED, timeout=300
     )
     assert results.passed, f"seed {SEED}: {results.failures}"

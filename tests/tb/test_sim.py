@@ -22,36 +22,31 @@ from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
+from quant.runtime.progress import reporting
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
 from tb import random_layers, sim
+from tb.exchange.engine_files import Outcome
 from tb.random.draws import CORNERS
 from tb.random.layers import random_layers as draw_layers
 from tb.runs.bundle_layers import engine_layers
-from tb.runs.engine import Layer, check, require_agreement, run_batches, run_on_each
-from tb.runs.engine_files import Outcome
-from tb.runs.progress import reporting
+from tb.runs.engine import EngineLayer, check, require_agreement, run_batches, run_on_each
 from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS, Simulator
-from tests.quant_cases import (
-    assert_refused,
-    branches_module,
-    images,
-    randomise_batch_norms,
-    tiny_bundle,
-)
+from tests.commands import assert_refused
+from tests.quant.tiny_networks import branches_module, images, randomise_batch_norms, tiny_bundle
 
 SMALL = PRESETS["small"]
 SEED = 20
 
 
 @pytest.fixture(scope="module")
-def layers() -> list[Layer]:
+def layers() -> list[EngineLayer]:
     return draw_layers(SMALL, len(CORNERS), SEED)
 
 
-def outcome_of(layer: Layer, ofm: np.ndarray, **counters: int) -> Outcome:
+def outcome_of(layer: EngineLayer, ofm: np.ndarray, **counters: int) -> Outcome:
     """What an engine would hand back whose ofm is `ofm`."""
     group = SMALL.group
     channels = -(-len(ofm) // group) * group
@@ -126,7 +121,7 @@ def test_random_layers_are_bit_exact(simulator: Simulator, seed: int, rounds: in
 
 
 @pytest.mark.sim
-def test_random_layers_reach_the_corners_that_they_name(layers: list[Layer]) -> None:
+def test_random_layers_reach_the_corners_that_they_name(layers: list[EngineLayer]) -> None:
     by_corner = dict(zip(CORNERS, layers, strict=True))
     assert by_corner["one pixel"].expected.ofm.shape[2:] == (1, 1)
     assert by_corner["all skipped"].expected.counters.kept == 0
@@ -138,14 +133,14 @@ def test_random_layers_reach_the_corners_that_they_name(layers: list[Layer]) -> 
     assert (by_corner["signed"].expected.ofm < 0).any()
 
 
-def test_an_equal_ofm_is_no_mismatch(layers: list[Layer]) -> None:
+def test_an_equal_ofm_is_no_mismatch(layers: list[EngineLayer]) -> None:
     layer = layers[0]
     result = check(layer, outcome_of(layer, layer.output.numpy()))
     assert (result.differ, result.mismatch) == (0, None)
     assert result.compared == layer.output.numel()
 
 
-def test_a_mismatch_names_layer_channel_pixel_and_both_values(layers: list[Layer]) -> None:
+def test_a_mismatch_names_layer_channel_pixel_and_both_values(layers: list[EngineLayer]) -> None:
     layer = next(layer for layer in layers if len(layer.output) > 1)
     wrong = layer.output.numpy().copy()
     golden = int(wrong[1, 0, 0])
@@ -164,7 +159,7 @@ def test_a_mismatch_names_layer_channel_pixel_and_both_values(layers: list[Layer
     assert f"{result.compared} activations compared, {result.differ} differ" in text
 
 
-def test_a_counter_that_differs_is_a_mismatch_too(layers: list[Layer]) -> None:
+def test_a_counter_that_differs_is_a_mismatch_too(layers: list[EngineLayer]) -> None:
     layer = layers[0]
     ofm = layer.output.numpy()
     result = check(layer, outcome_of(layer, ofm, kept=layer.expected.counters.kept + 1))
@@ -175,7 +170,7 @@ def test_a_counter_that_differs_is_a_mismatch_too(layers: list[Layer]) -> None:
 
 
 def test_the_check_sees_what_golden_expects_and_not_what_it_computed_itself(
-    layers: list[Layer],
+    layers: list[EngineLayer],
 ) -> None:
     layer = next(layer for layer in layers if layer.pool is None)
     ofm = layer.output.numpy()

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from golden.errors import UserError
-from tb.simulators import simulator, toolchain
-from tb.simulators.simulator import SimulationError, SimulatorMissing
-from tb.simulators.toolchain import SIMULATORS, Simulator
+from tb.simulators import toolchain
+from tb.simulators.build import Build, build_design
+from tb.simulators.errors import SimulationError
+from tb.simulators.run import run_bench
+from tb.simulators.toolchain import SIMULATORS, Simulator, SimulatorMissing
 
 pytestmark = pytest.mark.sim
 
@@ -18,8 +20,8 @@ SMOOTH = {"seed": 1, "beats": 500, "pause_in": 0, "pause_out": 0, "longest": 1}
 
 def build(
     sim: Simulator, *, sources: tuple[Path, ...] = (DUT,), width: int = 72, waves: bool = False
-) -> simulator.Build:
-    return simulator.build(sim, sources, "stream_fifo", parameters={"WIDTH": width}, waves=waves)
+) -> Build:
+    return build_design(sim, sources, "stream_fifo", parameters={"WIDTH": width}, waves=waves)
 
 
 @pytest.mark.parametrize("sim", SIMULATORS)
@@ -44,7 +46,7 @@ def test_streams_keep_order_under_any_pauses(
         "pause_out": pause_out,
         "longest": longest,
     }
-    results = simulator.run(build(sim), BENCH, run_dir=tmp_path, values=values)
+    results = run_bench(build(sim), BENCH, run_dir=tmp_path, values=values)
     assert results.passed
     assert results.tests == 2
 
@@ -54,14 +56,14 @@ def test_streams_keep_order_under_any_pauses(
     [("icarus", 1), ("icarus", 32), ("icarus", 33), ("icarus", 2048), ("verilator", 2048)],
 )
 def test_streams_carry_payloads_of_any_width(sim: Simulator, width: int, tmp_path: Path) -> None:
-    assert simulator.run(build(sim, width=width), BENCH, run_dir=tmp_path, values=SMOOTH).passed
+    assert run_bench(build(sim, width=width), BENCH, run_dir=tmp_path, values=SMOOTH).passed
 
 
 @pytest.mark.parametrize("sim", SIMULATORS)
 def test_a_failing_bench_is_reported(
     sim: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = simulator.run(build(sim), BENCH, run_dir=tmp_path, values={**SMOOTH, "fail": True})
+    results = run_bench(build(sim), BENCH, run_dir=tmp_path, values={**SMOOTH, "fail": True})
     assert not results.passed
     assert results.tests == 3
     assert [failure.test for failure in results.failures] == ["fails"]
@@ -71,20 +73,18 @@ def test_a_failing_bench_is_reported(
 
 def test_probes_show_inner_signals_of_verilator(tmp_path: Path) -> None:
     order = {**SMOOTH, "probe": True}
-    hidden = simulator.run(
+    hidden = run_bench(
         build("verilator"), BENCH, run_dir=tmp_path, values=order, testcase="reads_probe"
     )
     assert not hidden.passed
-    probed = simulator.build(
+    probed = build_design(
         "verilator", [DUT], "stream_fifo", probes=[("stream_fifo", "level")], build_root=tmp_path
     )
-    assert simulator.run(
-        probed, BENCH, run_dir=tmp_path, values=order, testcase="reads_probe"
-    ).passed
+    assert run_bench(probed, BENCH, run_dir=tmp_path, values=order, testcase="reads_probe").passed
 
 
 def test_one_test_runs_alone(tmp_path: Path) -> None:
-    results = simulator.run(
+    results = run_bench(
         build("icarus"), BENCH, run_dir=tmp_path, values=SMOOTH, testcase="one_beat_a_cycle"
     )
     assert (results.tests, results.passed) == (1, True)
@@ -92,22 +92,22 @@ def test_one_test_runs_alone(tmp_path: Path) -> None:
 
 def test_a_test_that_does_not_exist_is_no_success(tmp_path: Path) -> None:
     with pytest.raises(SimulationError, match="no test"):
-        simulator.run(build("icarus"), BENCH, run_dir=tmp_path, values=SMOOTH, testcase="absent")
+        run_bench(build("icarus"), BENCH, run_dir=tmp_path, values=SMOOTH, testcase="absent")
 
 
 def test_a_bench_that_cannot_be_imported_is_no_success(tmp_path: Path) -> None:
     with pytest.raises(SimulationError, match="ModuleNotFoundError"):
-        simulator.run(build("icarus"), "tb.absent", run_dir=tmp_path)
+        run_bench(build("icarus"), "tb.absent", run_dir=tmp_path)
 
 
 def test_a_simulation_is_ended_at_its_time_limit(tmp_path: Path) -> None:
     with pytest.raises(SimulationError, match="not done after"):
-        simulator.run(build("icarus"), BENCH, run_dir=tmp_path, values=SMOOTH, timeout=0.05)
+        run_bench(build("icarus"), BENCH, run_dir=tmp_path, values=SMOOTH, timeout=0.05)
 
 
 @pytest.mark.parametrize("sim", SIMULATORS)
 def test_waves_are_written_when_asked_for(sim: Simulator, tmp_path: Path) -> None:
-    results = simulator.run(build(sim, waves=True), BENCH, run_dir=tmp_path, values=SMOOTH)
+    results = run_bench(build(sim, waves=True), BENCH, run_dir=tmp_path, values=SMOOTH)
     assert results.passed
     assert results.waveform is not None
     assert results.waveform.stat().st_size > 1000
@@ -118,7 +118,7 @@ def test_waves_do_not_come_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAVES", "1")
-    results = simulator.run(build("icarus"), BENCH, run_dir=tmp_path, values=SMOOTH)
+    results = run_bench(build("icarus"), BENCH, run_dir=tmp_path, values=SMOOTH)
     assert results.waveform is None
     assert not list(tmp_path.glob("*.fst"))
 
@@ -127,14 +127,14 @@ def test_waves_do_not_come_from_the_environment(
 def test_an_unchanged_design_is_built_once(sim: Simulator, tmp_path: Path) -> None:
     source = tmp_path / "stream_fifo.v"
     source.write_text(DUT.read_text())
-    first = simulator.build(sim, [source], "stream_fifo", build_root=tmp_path)
+    first = build_design(sim, [source], "stream_fifo", build_root=tmp_path)
     source.touch()
-    again = simulator.build(sim, [source], "stream_fifo", build_root=tmp_path)
+    again = build_design(sim, [source], "stream_fifo", build_root=tmp_path)
     assert not first.cached
     assert again.cached
     assert again.directory == first.directory
     source.write_text(DUT.read_text().replace("32'd1", "32'd2"))
-    changed = simulator.build(sim, [source], "stream_fifo", build_root=tmp_path)
+    changed = build_design(sim, [source], "stream_fifo", build_root=tmp_path)
     assert not changed.cached
     assert changed.directory != first.directory
 
@@ -145,12 +145,12 @@ def test_a_design_with_an_error_is_reported_with_its_line(sim: Simulator, tmp_pa
     source.write_text("module stream_fifo(input clk);\n  assign nothing here;\nendmodule\n")
     for _ in range(2):  # a failed build is not taken for a finished one
         with pytest.raises(SimulationError, match=r"broken\.v:2"):
-            simulator.build(sim, [source], "stream_fifo", build_root=tmp_path)
+            build_design(sim, [source], "stream_fifo", build_root=tmp_path)
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.v: no such Verilog file"):
-        simulator.build("icarus", [tmp_path / "absent.v"], "top")
+        build_design("icarus", [tmp_path / "absent.v"], "top")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_missing_simulator_is_one_line_that_says_what_to_install(
 ) -> None:
     built = build(sim)
     monkeypatch.setenv("PATH", str(tmp_path))
-    for attempt in (lambda: build(sim), lambda: simulator.run(built, BENCH, run_dir=tmp_path)):
+    for attempt in (lambda: build(sim), lambda: run_bench(built, BENCH, run_dir=tmp_path)):
         with pytest.raises(SimulatorMissing, match=advice) as caught:
             attempt()
         assert isinstance(caught.value, UserError)

@@ -22,9 +22,9 @@ from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_words
 from hw.core.core import patience
 from tb import sim_full
+from tb.exchange.core_files import Outcome, Run
 from tb.random.networks import POINT, random_image, random_network, random_runs
-from tb.runs import core
-from tb.runs.core_files import Outcome, Run
+from tb.runs import core, whole_networks
 from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.hw.small_configs import STRIPS, TINY
 
@@ -80,7 +80,7 @@ def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
     """cocotbext-axi's memory and register master, pausing at random on every channel."""
     pairs = [(bundle, replace(run, stall=0.3)) for bundle, run in random_runs(STRIPS, 2, seed=5)]
     built = core.build_bare(STRIPS, "icarus")
-    outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_judged")
+    outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_cocotbext")
     for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
         assert mismatches(bundle, run, outcome) == []
 
@@ -113,9 +113,11 @@ def test_sim_full_ends_with_what_it_compared_and_with_status_1_if_anything_diffe
     ((bundle, run),) = random_runs(STRIPS, 1, seed=9)
     config = tmp_path / "tiny.json"
     config.write_text(json.dumps(STRIPS.to_dict()))
-    monkeypatch.setattr(sim_full, "NETWORKS", {"absent": Absent(), "drawn": Drawn(bundle)})
+    networks = {"absent": Absent(), "drawn": Drawn(bundle)}
+    monkeypatch.setattr(sim_full, "NETWORKS", networks)
+    monkeypatch.setattr(whole_networks, "NETWORKS", networks)
     monkeypatch.setattr(sim_full, "MEMORY_END", 0)
-    monkeypatch.setattr(sim_full, "image", lambda *_: torch.from_numpy(run.image))
+    monkeypatch.setattr(sim_full, "input_image", lambda *_: torch.from_numpy(run.image))
     monkeypatch.setattr(sys, "argv", ["sim_full", "drawn", "--config", str(config)])
     assert sim_full.main() == 0
     said = r"drawn: \d+ layers, \d+ activations compared, {} differ, \d+ cycles, \d+ cycles/s\n"

@@ -11,9 +11,9 @@ import pytest
 
 from hw.contract.counters import ENGINE_COUNTERS
 from hw.engine.engine import LayerEngine
+from tb.exchange.engine_files import Outcome
 from tb.random.layers import random_layer
-from tb.runs.engine import Check, Layer, check
-from tb.runs.engine_files import Outcome
+from tb.runs.engine import Check, EngineLayer, check
 from tests.hw.amaranth_testbench import Resettable, get, pauses, put, simulate, to_words
 from tests.hw.small_configs import TINY
 
@@ -25,7 +25,7 @@ class Host:
         self.engine = LayerEngine(TINY)
         self.rng = random.Random(seed)
 
-    def layer(self, corner: str) -> Layer:
+    def layer(self, corner: str) -> EngineLayer:
         """A random layer, long enough to be interrupted and short enough for this simulator."""
         while True:
             layer = random_layer(TINY, self.rng, corner, corner)
@@ -39,12 +39,12 @@ class Host:
         while context.get(self.engine.busy):
             await context.tick()
 
-    async def begin(self, context: Any, layer: Layer) -> None:
+    async def begin(self, context: Any, layer: EngineLayer) -> None:
         """Fill the ifm buffer and start; the records and the ofm are up to the testbenches."""
         await self.idle(context)
         words = (
             {"address": n, "word": w, "mask": (1 << TINY.lanes) - 1}
-            for n, w in enumerate(to_words(layer.job.ifm))
+            for n, w in enumerate(to_words(layer.stimulus.ifm))
         )
         await put(context, self.engine.ifm, words, iter(lambda: False, None))
         context.set(self.engine.descriptor, layer.lowered.fields)
@@ -54,9 +54,9 @@ class Host:
         await context.tick()
         assert context.get(self.engine.busy)
 
-    async def finish(self, context: Any, layer: Layer) -> Check:
+    async def finish(self, context: Any, layer: EngineLayer) -> Check:
         """Take the whole ofm, wait until the engine rests, and compare."""
-        words = await get(context, self.engine.ofm, layer.job.ofm_words, pauses(1))
+        words = await get(context, self.engine.ofm, layer.stimulus.ofm_words, pauses(1))
         await self.idle(context)
         rows = [list(word.to_bytes(TINY.group, "little")) for word in words]
         outcome = Outcome(np.array(rows, np.uint8), context.get(self.engine.counters).as_bits())
@@ -92,11 +92,11 @@ def test_a_layer_cut_off_by_reset_leaves_no_trace(seed: int, corner: str, next_c
         await put(context, port, after, pauses(seed))
 
     async def records(context: Any) -> None:
-        before, after = to_words(cut_off.job.records), to_words(layer.job.records)
+        before, after = to_words(cut_off.stimulus.records), to_words(layer.stimulus.records)
         await feed(context, host.engine.records, before, after)
 
     async def residuals(context: Any) -> None:
-        before, after = to_words(cut_off.job.residuals), to_words(layer.job.residuals)
+        before, after = to_words(cut_off.stimulus.residuals), to_words(layer.stimulus.residuals)
         await feed(context, host.engine.residuals, before, after)
 
     async def ofm(context: Any) -> None:
@@ -123,7 +123,7 @@ def test_a_busy_engine_takes_no_start_and_words_of_the_next_ifm() -> None:
     assert layer.lowered.fields != other.lowered.fields
 
     async def records(context: Any) -> None:
-        await put(context, engine.records, to_words(layer.job.records), pauses(2))
+        await put(context, engine.records, to_words(layer.stimulus.records), pauses(2))
 
     async def ofm(context: Any) -> None:
         await host.begin(context, layer)
@@ -161,7 +161,9 @@ def test_counters_add_up() -> None:
     fields = layer.lowered.fields
 
     async def records(context: Any) -> None:
-        await put(context, engine.records, to_words(layer.job.records), iter(lambda: False, None))
+        await put(
+            context, engine.records, to_words(layer.stimulus.records), iter(lambda: False, None)
+        )
 
     async def ofm(context: Any) -> None:
         await host.begin(context, layer)

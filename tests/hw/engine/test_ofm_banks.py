@@ -8,7 +8,7 @@ import pytest
 
 from hw.engine.ofm_banks import OfmBanks
 from tb.random.layers import random_layer
-from tb.runs.engine import Layer
+from tb.runs.engine import EngineLayer
 from tests.hw.amaranth_testbench import get, pauses, simulate
 from tests.hw.small_configs import TINY
 
@@ -28,7 +28,7 @@ async def fill(context: Any, dut: OfmBanks, bank: int, group: np.ndarray) -> Non
     context.set(dut.drain, 0)
 
 
-def pooled_layer(rng: random.Random, corner: str) -> Layer:
+def pooled_layer(rng: random.Random, corner: str) -> EngineLayer:
     """A random layer of that corner that has a pooling."""
     while True:
         layer = random_layer(TINY, rng, corner, corner)

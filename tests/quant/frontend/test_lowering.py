@@ -15,7 +15,7 @@ from quant.frontend.graph import ConvLayer, Graph, PoolLayer
 from quant.frontend.lowering import lower
 from quant.networks.cifar_resnet import OptionA
 from quant.networks.registry import MODELS
-from tests.quant_cases import SHAPE, branches_module, randomise_batch_norms, tiny_module
+from tests.quant.tiny_networks import SHAPE, branches_module, randomise_batch_norms, tiny_module
 
 
 def output(graph: Graph, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from golden.network import Network, quantise_images
 from quant.frontend.graph import Graph
 from quant.quantise.calibration import Histogram, activation_scales
 from quant.quantise.integer_network import quantise
-from tests.quant_cases import MODEL, branches_module, images, tiny_bundle, tiny_module
+from tests.quant.tiny_networks import MODEL, branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
 

@@ -35,7 +35,7 @@ from quant.training.trainer import Trainer, float_top1
 from quant.zap.predictor import Site, Zap
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import randomise_batch_norms
+from tests.quant.tiny_networks import randomise_batch_norms
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = MODELS["digits"]

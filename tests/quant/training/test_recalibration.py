@@ -16,7 +16,7 @@ from quant.training.recalibration import recalibrate
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import branches_module, images, tiny_bundle, tiny_module
+from tests.quant.tiny_networks import branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(96)
 LAYERS = ("conv2", "conv3", "conv4")

@@ -6,7 +6,7 @@ from typing import Any
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from tb.benches.setup import start, values
+from tb.benches.common import start, values
 from tb.benches.streams import StreamSink, StreamSource, random_pause
 
 

@@ -1,0 +1,258 @@
+"""The reference's tables as Markdown, written from the code that they describe.
+
+Each function returns the text for one place in `docs/reference`. Nothing here needs Sphinx, so
+`tests/docs` checks the same text that the site shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import inspect
+import os
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+__all__ = [
+    "GENERATED",
+    "bundle",
+    "command_modules",
+    "commands",
+    "configuration",
+    "modules",
+    "parser",
+]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_PACKAGES = ("quant", "compiler", "hw", "tb", "bench", "examples")
+"""Those that hold commands, in the order in which the reference lists them."""
+_COLUMNS = "96"
+"""Width that argparse wraps usage texts to."""
+
+
+class _Stop(Exception):
+    """Carries a parser out of a command that was about to read its options."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__()
+        self.parser = parser
+
+
+def command_modules() -> list[str]:
+    """The modules that are run from the command line: those that make an argument parser."""
+    names = []
+    for package in _PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            text = file.read_text()
+            if "ArgumentParser(" in text and '__name__ == "__main__"' in text:
+                names.append(".".join(file.relative_to(ROOT).with_suffix("").parts))
+    return names
+
+
+def parser(module: str) -> argparse.ArgumentParser:
+    """The argument parser of a command, as the command itself makes it."""
+
+    def stop(self: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        raise _Stop(self)
+
+    with mock.patch.object(argparse.ArgumentParser, "parse_args", stop):
+        try:
+            importlib.import_module(module).main()
+        except _Stop as stopped:
+            return stopped.parser
+    raise AssertionError(f"{module} reads no options")
+
+
+def commands() -> str:
+    """Every command with its usage and its options."""
+    parts = []
+    for module in command_modules():
+        command = parser(module)
+        name = invocation(module)
+        summary = _paragraph(inspect.getdoc(importlib.import_module(module)) or "")
+        with mock.patch.dict(os.environ, COLUMNS=_COLUMNS):
+            command.prog = name
+            usage = command.format_usage().removeprefix("usage: ").rstrip()
+        rows = [
+            (_option(action), _help(action)) for action in command._actions if action.dest != "help"
+        ]
+        parts += [f"## {name}", summary, f"```text\n{usage}\n```"]
+        if rows:
+            parts.append(_table(("option", "meaning"), rows))
+    return "\n\n".join(parts)
+
+
+def invocation(module: str) -> str:
+    """What is typed to run a command."""
+    if module == "quant.export":
+        return "python quant/export.py"
+    return f"python -m {module.removesuffix('.__main__')}"
+
+
+def configuration() -> str:
+    """The fields of a configuration, with the values that the presets give them."""
+    from hw.contract.config import PRESETS, Config
+
+    texts = _parameters(inspect.getdoc(Config) or "")
+    rows = []
+    for field in fields(Config):
+        kind, meaning = texts[field.name]
+        values = [str(getattr(preset, field.name)).lower() for preset in PRESETS.values()]
+        rows.append((f"`{field.name}`", kind, *values, meaning))
+    return _table(("field", "values", *(f"`{name}`" for name in PRESETS), "meaning"), rows)
+
+
+def registers() -> str:
+    """The table of registers, as `make verilog` writes it."""
+    from hw.contract import registers as description
+
+    return description.markdown().split("\n", 2)[2].strip()
+
+
+def program_header() -> str:
+    """The words of a program's header."""
+    from hw.contract import program
+
+    return _words(program.header_words)
+
+
+def program_descriptor() -> str:
+    """The words of a tile's descriptor."""
+    from hw.contract import program
+
+    return _words(program.descriptor_words)
+
+
+def bundle() -> str:
+    """The objects of a bundle's manifest, field by field."""
+    from golden import manifest
+
+    tree = ast.parse(inspect.getsource(manifest))
+    parts = []
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+            continue
+        parts += [f"### {node.name}", _prose(ast.get_docstring(node) or "")]
+        rows = []
+        for index, item in enumerate(node.body):
+            if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
+                continue
+            after = node.body[index + 1] if index + 1 < len(node.body) else None
+            text = ""
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                text = _prose(str(after.value.value))
+            default = "" if item.value is None else f"`{ast.unparse(item.value)}`"
+            rows.append((f"`{item.target.id}`", f"`{ast.unparse(item.annotation)}`", default, text))
+        parts.append(_table(("field", "type", "default", "meaning"), rows))
+    return "\n\n".join(parts)
+
+
+def modules(package: str) -> list[str]:
+    """The modules of a package that hand names to others, in the order of their paths."""
+    names = []
+    for file in sorted((ROOT / package).rglob("*.py")):
+        text = file.read_text()
+        if file.stem != "__main__" and re.search(r"^__all__ = ", text, re.MULTILINE):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            names.append(".".join(part for part in parts if part != "__init__"))
+    return names
+
+
+GENERATED = {
+    "bundle": bundle,
+    "commands": commands,
+    "configuration": configuration,
+    "program-descriptor": program_descriptor,
+    "program-header": program_header,
+    "registers": registers,
+}
+"""Name in a `generated` directive -> what writes its text."""
+
+
+def _words(table: Any) -> str:
+    """The words of a table of the program, with the limits that each preset sets."""
+    from hw.contract.config import PRESETS
+
+    tables = [table(config) for config in PRESETS.values()]
+    rows = []
+    for number, name in enumerate(tables[0]):
+        limits = [_limits(words[name]) for words in tables]
+        multiples = {words[name].multiple for words in tables}
+        multiple = "" if multiples == {1} else ", ".join(map(str, sorted(multiples)))
+        rows.append((str(number), f"`{name}`", *limits, multiple))
+    heads = (f"accepted by `{name}`" for name in PRESETS)
+    return _table(("word", "name", *heads, "multiple of"), rows)
+
+
+def _limits(word: Any) -> str:
+    if word.low == word.high:
+        return f"0x{word.low:X}" if word.low > 0xFFFF else str(word.low)
+    high = f"0x{word.high:X}" if word.high > 0xFFFFFF else str(word.high)
+    return f"{word.low} .. {high}"
+
+
+def _option(action: argparse.Action) -> str:
+    names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+    return f"`{names}`"
+
+
+def _help(action: argparse.Action) -> str:
+    text = (action.help or "").replace("%(default)s", str(action.default))
+    if action.choices is not None:
+        choices = [str(choice) for choice in action.choices]
+        shown = f"{choices[0]} to {choices[-1]}" if _numbers(choices) else ", ".join(choices)
+        text = f"{text} ({shown})" if text else f"one of {shown}"
+    if isinstance(action.default, str | int | Path) and not isinstance(action.default, bool):
+        shown = str(action.default)
+        if action.option_strings and shown not in text:
+            text = f"{text}; default: {shown}" if text else f"default: {shown}"
+    return _cell(text)
+
+
+def _numbers(texts: Sequence[str]) -> bool:
+    return all(text.isdecimal() for text in texts)
+
+
+def _parameters(docstring: str) -> dict[str, tuple[str, str]]:
+    """The "Parameters" section of a docstring: name -> (kind, meaning)."""
+    lines = docstring.split("Parameters\n----------\n", 1)[1].splitlines()
+    found: dict[str, tuple[str, str]] = {}
+    names: list[str] = []
+    for line in lines:
+        if line and not line.startswith(" "):
+            head, _, kind = line.partition(" : ")
+            names = [name.strip() for name in head.split(",")]
+            found |= dict.fromkeys(names, (kind, ""))
+        else:
+            for name in names:
+                kind, text = found[name]
+                found[name] = (kind, f"{text} {line.strip()}".strip())
+    return found
+
+
+def _paragraph(docstring: str) -> str:
+    """The first paragraph of a docstring on one line."""
+    return _prose(docstring.split("\n\n", 1)[0])
+
+
+def _prose(text: str) -> str:
+    """A docstring as Markdown: its paragraphs each on one line."""
+    paragraphs = textwrap.dedent(text).strip().split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [list(head)]
+    lines += [["---"] * len(lines[0]), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace(" | ", r" \| ").replace("<", "&lt;")

@@ -1,0 +1,255 @@
+"""From a budget to an operating point: what is chosen, recorded and refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from golden.bundle import Bundle
+from golden.errors import UserError
+from golden.pattern import MASKS
+from quant import choose
+from quant.data.images import DatasetSource, ImageSet
+from quant.data.registry import DATASETS, load
+from quant.frontend.lowering import lower
+from quant.networks.registry import MODELS
+from quant.points.evaluation import evaluate
+from quant.quantise.calibration import activation_scales
+from quant.quantise.integer_network import quantise
+from quant.training.trainer import train
+from quant.zap.predictor import Site
+from quant.zap.quantisation import add_zaps
+from quant.zap.training import train_zaps
+from tests.commands import assert_refused
+
+MODEL = MODELS["digits"]
+PATTERNS = [MASKS["B"], MASKS["D"]]
+QUICK = ["--statistics-images", "200", "--augment-held-out", "2"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A digits network, trained as little as tells digits apart, with predictors."""
+    dataset = load("digits", None)
+    torch.manual_seed(0)
+    module = MODEL.build(10)
+    train(MODEL, module, dataset.train, replace(MODEL.recipe, epochs=4), seed=0, device="cpu")
+    graph = lower(module, dataset.shape)
+    few = dataset.train.first(256)
+    scales = activation_scales(graph, MODEL, [MODEL.normalise(few.pixels(slice(None)))])
+    bundle = quantise(graph, scales, MODEL, name="digits", classes=dataset.classes)
+    provenance = {"model": "digits"}
+    bundle = Bundle(bundle.manifest.model_copy(update={"provenance": provenance}), bundle.tensors)
+    bare = tmp_path_factory.mktemp("bundles") / "bare"
+    bundle.save(bare)
+    sites = [Site(layer.name, pattern) for layer in graph.zap_sites() for pattern in PATTERNS]
+    bundle = add_zaps(bundle, train_zaps(bundle, sites, dataset.train, epochs=2, seed=0), few)
+    bundle.save(bare.with_name("source"))
+    return bare.with_name("source")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, source: Path, out: Path, *options: str) -> Bundle:
+    arguments = [str(source), "--out", str(out), *QUICK, *options]
+    monkeypatch.setattr(sys, "argv", ["choose", *arguments])
+    choose.main()
+    return Bundle.load(out)
+
+
+def test_each_budget_becomes_an_operating_point_with_its_figures(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--max-drop", "2", "8", "--mac-reduction", "0.25"]
+    bundle = run(monkeypatch, source, tmp_path / "out", *options)
+    points = bundle.manifest.operating_points
+    assert [point.name for point in points] == ["max-drop-2", "max-drop-8", "mac-reduction-0.25"]
+    reductions = []
+    dataset = load("digits", None)
+    dense = evaluate(bundle, {}, dataset.test)
+    for point in points:
+        assert point.predicted is not None
+        assert point.predicted.mac_reduction is not None
+        assert point.measured == evaluate(*bundle.at(point.name), dataset.test).figures(dense)
+        reductions.append(point.predicted.mac_reduction)
+    assert points[0].predicted is not None
+    assert points[2].measured is not None
+    assert points[0].predicted.drop == pytest.approx(2, rel=1e-2)
+    assert 0 < reductions[0] < reductions[1]
+    assert 0.25 <= reductions[2] < 0.26
+    assert points[2].measured.mac_reduction == pytest.approx(0.25, abs=0.02)
+
+
+def test_uniform_budgets_and_thresholds(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = run(
+        monkeypatch, source, tmp_path / "out", "--max-drop", "5", "--thresholds", "uniform"
+    )
+    (point,) = bundle.manifest.operating_points
+    assert point.name == "max-drop-5-uniform"
+    assert len(point.layers) == 5
+    assert len({choice.sigma for choice in point.layers.values()}) == 1
+    assert len({choice.predictor.rpartition(".")[2] for choice in point.layers.values()}) == 1
+
+    options = ["--sigma", "0.255", "--pattern", "D"]
+    bundle = run(monkeypatch, tmp_path / "out", tmp_path / "out", *options)
+    assert [p.name for p in bundle.manifest.operating_points] == [point.name, "sigma-0.255-D"]
+    point = bundle.manifest.operating_points[1]
+    uniform = bundle.uniform(MASKS["D"], 0.255)
+    for layer, predictor in bundle.at(point.name)[1].items():
+        assert predictor.pattern == MASKS["D"]
+        assert torch.equal(predictor.threshold, uniform[layer].threshold)
+    assert point.predicted is not None
+    assert point.measured is not None
+    assert point.predicted.mac_reduction == pytest.approx(point.measured.mac_reduction, abs=0.03)
+
+
+def test_the_test_set_has_no_say_in_what_is_chosen(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_test_set(directory: Path | None) -> DatasetSource:
+        true = digits(directory)
+        noise = torch.randint(0, 256, true.test.images[:50].shape, dtype=torch.uint8)
+        return DatasetSource(true.classes, true.train, ImageSet(noise, torch.zeros(50)))
+
+    digits = DATASETS["digits"]
+    first = run(monkeypatch, source, tmp_path / "first", "--max-drop", "3")
+    monkeypatch.setitem(DATASETS, "digits", other_test_set)
+    second = run(monkeypatch, source, tmp_path / "second", "--max-drop", "3")
+    one, other = (bundle.manifest.operating_points[0] for bundle in (first, second))
+    assert one.layers == other.layers
+    assert one.predicted == other.predicted
+    assert one.measured != other.measured
+
+
+def test_results_are_added_to_a_list(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "results" / "points.json"
+    foreign: dict[str, object] = {
+        "network": "other",
+        "dataset": "digits",
+        "method": "zap",
+        "budget": "max-drop 3",
+    }
+    foreign |= {"drop": 2.5, "mac_reduction": 0.1, "note": "kept as it is"}
+    file.parent.mkdir()
+    file.write_text(json.dumps([foreign]))
+    for drops in (["3"], ["3", "6"]):
+        out = tmp_path / "-".join(drops)
+        run(monkeypatch, source, out, "--max-drop", *drops, "--json", str(file))
+    rows = json.loads(file.read_text())
+    assert [row["budget"] for row in rows] == ["max-drop 3", "max-drop 3", "max-drop 6"]
+    assert rows[0] == foreign
+    point = Bundle.load(out).operating_point("max-drop-6")
+    assert point.predicted is not None
+    assert point.measured is not None
+    row = rows[2]
+    assert point.measured.top1 is not None
+    assert row.pop("int8_top1") - row["drop"] == pytest.approx(point.measured.top1)
+    assert row.pop("command").endswith(f"--max-drop 3 6 --json {file}")
+    assert row.pop("error") > 0
+    errors, losses = zip(*row.pop("line"))
+    assert min(errors) > 0
+    assert np.interp(row["predicted_drop"], losses, errors) > 0
+    assert row == {
+        "network": "digits",
+        "dataset": "digits",
+        "method": "zap",
+        "pattern": "B+D",
+        "budget": "max-drop 6",
+        "predicted_drop": point.predicted.drop,
+        "drop": point.measured.drop,
+        "predicted_mac_reduction": point.predicted.mac_reduction,
+        "mac_reduction": point.measured.mac_reduction,
+        "recalibrated": False,
+        "fine_tuned": False,
+        "float_top1": None,
+        "top1": point.measured.top1,
+        "images": 360,
+    }
+    assert [path.name for path in file.parent.iterdir()] == ["points.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing to choose for: give --max-drop, --mac-reduction or --sigma"),
+        (["--max-drop", "much"], "--max-drop much is not a number in 0 .. 100"),
+        (["--max-drop", "nan"], "--max-drop nan is not a number"),
+        (["--max-drop", "0"], "--max-drop 0 is not a number in 0 .. 100"),
+        (["--mac-reduction", "30"], "--mac-reduction 30 is not a number in 0 .. 1"),
+        (["--sigma", "nan", "--pattern", "B"], "sigma 'nan' is not a number"),
+        (["--sigma", "0.1"], "give the one --pattern that it is for"),
+        (["--sigma", "0.1", "--pattern", "B", "D"], "give the one --pattern that it is for"),
+        (["--max-drop", "1", "--pattern", "Q"], "unknown pattern 'Q'"),
+        (["--max-drop", "1", "--pattern", "A"], "the bundle has no predictor for pattern A"),
+        (["--max-drop", "1", "1.0"], "an operating point 'max-drop-1' already"),
+        (["--max-drop", "1", "--held-out", "1100"], "--held-out 1100: there are only 287 such"),
+        (["--max-drop", "1", "--held-out", "99"], "--held-out 99: at least 100 images are needed"),
+        (["--max-drop", "1", "--statistics-images", "-1"], "--statistics-images -1: at least 100"),
+        (["--max-drop", "1", "--dataset", "cifar10"], "dataset cifar10 needs --data DIR"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused(
+    options: list[str | Path],
+    message: str,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    everything = [source, *QUICK, *options, "--out", tmp_path / "out", "--json", tmp_path / "j"]
+    assert_refused(choose.main, everything, message, monkeypatch, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reduction_out_of_reach_is_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"reduction of 0.9 is out of reach: the best .* is 0\.\d+"):
+        run(monkeypatch, source, tmp_path / "out", "--mac-reduction", "0.9")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_something_else_are_refused_and_kept(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "points.json"
+    options: list[str | Path] = [source, "--max-drop", "1", "--out", tmp_path / "out"]
+    for content, message in (("{}", "is no list of operating points"), ("[", "not readable as")):
+        file.write_text(content)
+        everything = [*options, "--json", file]
+        assert_refused(choose.main, everything, f"{file}: {message}", monkeypatch, capsys)
+        assert file.read_text() == content
+    options[-1] = tmp_path
+    message = "exists and is not a bundle"
+    assert_refused(choose.main, options, message, monkeypatch, capsys)
+    options[0] = source.with_name("bare")
+    options[-1] = tmp_path / "out"
+    assert_refused(choose.main, options, "the bundle has no predictors", monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("adapt", [["--recalibrate"], ["--recalibrate", "--fine-tune", "4"]])
+def test_adapted_networks_are_kept_with_their_points(
+    adapt: list[str], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = run(monkeypatch, source, tmp_path / "out", "--mac-reduction", "0.2", "0.4", *adapt)
+    test = load("digits", None).test
+    before = Bundle.load(source)
+    dense = evaluate(before, {}, test)
+    for name in before.tensors:
+        assert torch.equal(bundle.tensors[name], before.tensors[name])
+    for point in bundle.manifest.operating_points:
+        assert {"bias", "multiplier"} <= set(point.adapted["conv3"])
+        fields = {field for fields in point.adapted.values() for field in fields}
+        assert ("weight" in fields) == ("--fine-tune" in adapt)
+        assert point.measured == evaluate(*bundle.at(point.name), test).figures(dense)

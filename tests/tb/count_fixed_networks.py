@@ -1,0 +1,30 @@
+"""Simulates the fixed networks and writes what the core counts on them with ZAP.
+
+    python -m tests.tb.count_fixed_networks
+
+Run it only when the RTL is meant to take other cycles: `test_fixed_networks` compares with what it
+writes.
+"""
+
+from __future__ import annotations
+
+import json
+
+from quant.runtime.progress import reporting
+from tests.tb.fixed_networks import COUNTED, FIXED_NETWORKS, count
+
+__all__: list[str] = []
+
+
+def main() -> None:
+    with reporting() as report:
+        counted = {network.name: count(network, report)[1] for network in FIXED_NETWORKS}
+    networks = []
+    for name, layers in counted.items():
+        lines = [f"  {json.dumps(layer)}: {json.dumps(counts)}" for layer, counts in layers.items()]
+        networks.append(f" {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n }")
+    COUNTED.write_text("{\n" + ",\n".join(networks) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
