@@ -1,4 +1,4 @@
-"""From a bundle to what the core runs: a memory image, and a layout that says what lies where.
+"""Compiles a bundle into a program: a memory image, and a layout that says what lies where.
 
 A program has an operating point `dense` without ZAP and all those of the bundle; they share the
 weights. In memory it begins with one header for each operating point. Tile descriptors and tables
@@ -236,7 +236,7 @@ def _headers(config: Config, base: int, descriptors: Mapping[str, bytes]) -> byt
 
 
 def _program_layer(step: Step, lowered: Mapping[str, LoweredLayer]) -> ProgramLayer:
-    """What a program says of a step, which is lowered for each operating point."""
+    """Sum up a step that is lowered for each operating point."""
     tiles = [tile for layer in lowered.values() for tile in layer.tiles]
     return ProgramLayer(
         name=step.name,

@@ -27,7 +27,7 @@ def aligned(size: int) -> int:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a tensor lies in memory.
+    """A tensor's address and layout in memory.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ __all__ = ["place_tensors", "tensor_layouts"]
 
 
 def tensor_layouts(manifest: Manifest, config: Config) -> dict[str, Place]:
-    """How every tensor lies in memory; its address is not decided yet and is 0."""
+    """The layout of every tensor in memory. Its address is not decided yet and is 0."""
     parts: dict[str, tuple[int, ...]] = {}
     for node in manifest.layers:
         if isinstance(node, ConcatNode):

@@ -21,7 +21,7 @@ def engine_words(tile: Tile) -> dict[str, int]:
 
 
 def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
-    """Which rows of the ifm a strip loads, and how they go into the buffer."""
+    """The rows of the ifm that a strip loads, and their way into the buffer."""
     channels = ifm.slot_count
     _, height, width = ifm.shape
     above = [row for row in strip.load if row < 0]
@@ -71,7 +71,7 @@ def residual_words(conv: Conv, strip: Strip, residual: Place | None) -> dict[str
 
 
 def ofm_words(layer: LoweredLayer, strip: Strip, ofm: Place) -> dict[str, int]:
-    """Where the rows go that a strip hands out."""
+    """The place of the rows that a strip hands out."""
     return {
         "ofm_address": ofm.address + strip.pooled.start * ofm.row_bytes,
         "ofm_plane": ofm.plane_bytes,
@@ -80,7 +80,7 @@ def ofm_words(layer: LoweredLayer, strip: Strip, ofm: Place) -> dict[str, int]:
 
 
 def halo_words(layer: LoweredLayer, address: int) -> dict[str, int]:
-    """Where the rows lie that strips share; no strip shares more than a plane holds."""
+    """The place of the rows that strips share; no strip shares more than a plane holds."""
     pixels = max(tile.fields["spilled"] for tile in layer.tiles)
     return {"halo_address": address, "halo_plane": pixels * layer.config.group}
 

@@ -1,4 +1,4 @@
-"""What a program looks like in memory: headers and tile descriptors, words of 32 bits.
+"""The words of a program in memory: headers and tile descriptors, words of 32 bits.
 
 A program's address points to one header for each operating point. A header names a list of tile
 descriptors. A tile is a convolution, or a strip of one, that runs from the buffers at a stretch.
@@ -84,7 +84,7 @@ class Word:
 
     @property
     def signed(self) -> bool:
-        """Whether it may be negative."""
+        """Say whether it may be negative."""
         return self.low < 0
 
     @property
@@ -93,7 +93,7 @@ class Word:
         return width(self.low, self.high)
 
     def accepts(self, value: int) -> bool:
-        """Whether a core takes that value."""
+        """Say whether a core takes that value."""
         return self.low <= value <= self.high and value % self.multiple == 0
 
 
