@@ -1,4 +1,4 @@
-"""Ofm banks: collect the activations of G channels, and hand them out while the next are computed."""
+"""Ofm banks: collect activations of G channels, and hand them out while the next are computed."""
 
 from amaranth import Module, Mux, Signal
 from amaranth.hdl import unsigned
@@ -174,7 +174,9 @@ class OfmBanks(wiring.Component):
         no word leaves.
         """
         config = self._config
-        ram = memory.Memory(shape=unsigned(8 * config.group), depth=config.ofm_words, init=[])
+        ram: memory.Memory = memory.Memory(
+            shape=unsigned(8 * config.group), depth=config.ofm_words, init=[]
+        )
         m.submodules[f"bank{number}"] = ram
         write_port = ram.write_port(granularity=8)
         read_port = ram.read_port()
