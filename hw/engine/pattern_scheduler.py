@@ -145,7 +145,7 @@ class PatternScheduler(wiring.Component):
     def _emit(
         self, m: Module, room: Value, found: Signal, ends: Signal, index: Signal, line: Signal
     ) -> None:
-        """Makes items of what the walk has found; two stages, as the address takes a product."""
+        """Makes items of the pixels found, in two stages: an address takes a product."""
         item = self.items.payload
         m.submodules.product = product = Multiplier(
             self._col.shape(), self.layer.col_step.shape(), holds_factors=False
