@@ -1,13 +1,13 @@
-"""Several processes that run one command together, each on its share of the images.
+"""Running one command in several processes, each of which works on its share of the images.
 
     torchrun --nproc-per-node 2 -m quant.train --model NAME --out FILE
 
-All processes read the same files and take the same steps. What each makes of its share is summed,
-so that the result is that of one process: exactly where integers are counted, but for rounding
-where floats are added. One process alone, without torchrun, finds that its share is everything.
+All processes read the same files and take the same steps. Each computes a result for its share,
+and the results are summed. So the sum is that of one process: exactly for integers, and up to
+rounding for floats. In a single process, without torchrun, the share is everything.
 
-Only the first process shows anything and writes files. Gloo joins processes on CPUs, NCCL those on
-GPUs, each of which has one of its own.
+Only the first process prints and writes files. Gloo connects processes on CPUs. NCCL connects
+processes on GPUs, where each process has its own GPU.
 """
 
 from __future__ import annotations
@@ -48,30 +48,31 @@ _PATIENCE = timedelta(seconds=60)
 
 
 def rank() -> int:
-    """Which process this is, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes files."""
+    """Return whether this is the process that writes files."""
     return rank() == 0
 
 
 def share() -> slice:
-    """Which elements, of a sequence that all processes have, are this one's.
+    """Return the slice of this process's elements, for a sequence that all processes have.
 
-    Every n-th: processes differ by one element at most, and have their share of the first few too.
+    It takes every n-th element. So shares differ by one element at most, and each process has its
+    share of the first few elements too.
     """
     return slice(rank(), None, world_size())
 
 
 def gathered(value: _Value) -> list[_Value]:
-    """What each process has called this with, in their order."""
+    """Return the values that all processes called this with, in the order of the processes."""
     if not dist.is_initialized():
         return [value]
     values = [value] * world_size()
@@ -80,11 +81,11 @@ def gathered(value: _Value) -> list[_Value]:
 
 
 def replica(module: nn.Module) -> nn.Module:
-    """The module to call in training, in all processes at once, each with its share of a batch.
+    """Return the module to call in training, in all processes, each with its share of a batch.
 
-    It has the very parameters and buffers of `module`, whose gradients become the mean of the
-    processes': a loss that is summed over a share wants `world_size()` / elements of the batch as
-    its factor. BatchNorm takes its statistics from the whole batch. A share may be empty.
+    It shares its parameters and buffers with `module`. Gradients become the mean of the processes'
+    gradients; so a loss that is summed over a share must be multiplied by `world_size()` / elements
+    of the batch. BatchNorm takes its statistics from the whole batch. A share may be empty.
     """
     if not dist.is_initialized():
         return module
@@ -97,13 +98,13 @@ def replica(module: nn.Module) -> nn.Module:
             for name, child in parent.named_children():
                 if isinstance(child, nn.BatchNorm2d):
                     setattr(parent, name, _WholeBatchNorm(child))
-    # A kernel of one channel can be laid out in two ways, which is of no account.
+    # A kernel of one channel can be laid out in two ways, which makes no difference.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return DistributedDataParallel(copy, forward_sync_buffers=False)
 
 
 class _Sum(torch.autograd.Function):
-    """Of the processes' tensors, in all of them; so are its gradients."""
+    """Sums the tensors of all processes; its gradients are summed in the same way."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, value: Tensor) -> Tensor:
@@ -117,14 +118,14 @@ class _Sum(torch.autograd.Function):
 
 
 class _WholeBatchNorm(nn.Module):
-    """`nn.SyncBatchNorm`, which is for GPUs, on CPUs."""
+    """Does on CPUs what `nn.SyncBatchNorm` does on GPUs."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of this process's share (images, channels, height, width), by statistics of all."""
+        """Normalise this process's share (images, channels, height, width) by statistics of all."""
         norm = self.norm
         if not norm.training:
             return norm(x)
@@ -148,7 +149,7 @@ class _WholeBatchNorm(nn.Module):
 
 
 def check_device(device: str) -> None:
-    """Raise UserError where `device` is cuda and some process of this machine would have none."""
+    """Raise UserError if `device` is cuda and a process of this machine would have no GPU."""
     if device != "cuda":
         return
     if not torch.cuda.is_available():
@@ -162,10 +163,11 @@ def check_device(device: str) -> None:
 
 
 def run_parallel(main: Callable[[], int | None]) -> None:
-    """`golden.errors.run_cli` for a command that torchrun may have started several times.
+    """Run a command as `golden.errors.run_cli` does; torchrun may have started it several times.
 
-    Whichever process is first to meet a UserError prints it; all exit with status 2, at once, also
-    those that wait for one that is gone. (torchrun then adds a report of its own and exits with 1.)
+    The first process that raises a UserError prints it. All processes then exit with status 2 at
+    once, also those that wait for a process that has ended. (torchrun adds a report of its own and
+    exits with status 1.)
     """
     if not dist.is_torchelastic_launched():
         run_cli(main)
@@ -178,14 +180,14 @@ def run_parallel(main: Callable[[], int | None]) -> None:
         if store.add(_ERRORS, 1) == 1:
             tell(error)
             store.set(_TOLD, "")
-        else:  # ending now could make torchrun end the one that is about to print
+        else:  # if this one ended now, torchrun might end the one that is about to print
             store.wait([_TOLD], _PATIENCE)
         _leave()
-    except SystemExit:  # of argparse: all processes have the same arguments
+    except SystemExit:  # from argparse: all processes have the same arguments
         dist.barrier()
         raise
     except RuntimeError:
-        if store.check([_TOLD]):  # a process that this one waited for is gone
+        if store.check([_TOLD]):  # a process that this one waited for has ended
             _leave()
         raise
     dist.destroy_process_group()
@@ -193,7 +195,7 @@ def run_parallel(main: Callable[[], int | None]) -> None:
 
 
 def _join() -> dist.Store:
-    """Become one of torchrun's processes; returns what they share while they run."""
+    """Join torchrun's processes; return the store that they share while they run."""
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
@@ -204,14 +206,14 @@ def _join() -> dist.Store:
 
 
 def _leave() -> None:
-    """Exit with status 2 and without a farewell, which would wait for processes that are busy."""
+    """Exit with status 2 and no clean-up, which would wait for processes that are busy."""
     sys.stderr.flush()
     os._exit(2)
 
 
 @contextmanager
 def _only_the_first_talks() -> Iterator[None]:
-    """Drop what the other processes write to stdout and stderr, but not their tracebacks."""
+    """Discard stdout and stderr of all processes but the first; tracebacks are still shown."""
     with ExitStack() as stack:
         if not is_first():
             nowhere = stack.enter_context(open(os.devnull, "w"))
