@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from compiler.cut_search import lower_fastest
-from compiler.layer_lowering import Lowered
+from compiler.layer_lowering import LoweredLayer
 from compiler.memory_layout import ALIGNMENT, Allocator, Place
-from compiler.pool_fusion import pool_after
+from compiler.pool_fusion import fused_pool
 from compiler.program import DENSE, Program, ProgramLayer
 from compiler.tile_words import (
     edge_bytes,
@@ -32,6 +32,7 @@ from golden.layers import Conv, Pool, Predictor
 from golden.manifest import ConcatNode, ConvNode, PoolNode
 from hw.contract.bus import ADDRESS_BITS
 from hw.contract.config import Config
+from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
@@ -43,8 +44,7 @@ from hw.contract.program import (
     header_words,
     pack_words,
 )
-from hw.core.sequencer import STORED_BYTES
-from hw.layouts.descriptor import header_words as record_words
+from hw.contract.records import record_words
 
 __all__ = ["compile_bundle"]
 
@@ -166,7 +166,7 @@ def _steps(bundle: Bundle) -> list[_Step]:
     fused = set()
     for node in manifest.layers:
         if isinstance(node, ConvNode):
-            pool = pool_after(manifest, node)
+            pool = fused_pool(manifest, node)
             conv = bundle.conv(node)
             residual = "" if node.shortcut is None else node.shortcut.input
             output = node.output if pool is None else pool.output
@@ -226,7 +226,7 @@ def _lower(
     step: _Step,
     layouts: Mapping[str, Place],
     predictors: Mapping[str, Predictor],
-) -> Lowered:
+) -> LoweredLayer:
     """A step as tiles. Slots of the ifm that hold no channel have weights of zero."""
     ifm = layouts[step.input]
     residual = layouts.get(step.residual)
@@ -283,7 +283,7 @@ class _Tables:
         return self._known[text]
 
 
-def _split(tables: _Tables, layer: Lowered) -> dict[str, int]:
+def _split(tables: _Tables, layer: LoweredLayer) -> dict[str, int]:
     """Records and weights apart, so that operating points share the weights."""
     headers = record_words(layer.config)
     records = layer.records.reshape(len(layer.conv.weight), -1, layer.config.lanes)

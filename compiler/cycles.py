@@ -14,17 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.program import DENSE, Program
+from golden.arithmetic import ceil_div
 from hw.contract.bus import BURST
 from hw.contract.config import Config
+from hw.contract.counters import STORED_BYTES
 from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, Word, descriptor_words, header_words
-from hw.core.dma import READ_QUEUE
-from hw.core.sequencer import STORED_BYTES
-from hw.engine.engine import VALUES
-from hw.engine.mac_array import latency as array_latency
-from hw.engine.pattern_scheduler import LATENCY as SCHEDULER_LATENCY
-from hw.engine.requantiser import LATENCY as REQUANTISER_LATENCY
-from hw.layouts.descriptor import header_words as record_words
-from hw.predictor.predictor import LATENCY as PREDICTOR_LATENCY
+from hw.contract.records import record_words
+from hw.contract.timing import (
+    PREDICTOR_LATENCY,
+    READ_QUEUE,
+    REQUANTISER_LATENCY,
+    SCHEDULER_LATENCY,
+    VALUE_QUEUE,
+    array_latency,
+)
 
 __all__ = ["Cycles", "Kept", "TileCycles", "layer_cycles", "tile_cycles", "tiles"]
 
@@ -169,8 +172,8 @@ def tile_cycles(
     computed, predicted = _positions(words)
     survivors = np.broadcast_to(np.round(kept * predicted), channels) if words["zap"] else 0
     task = max(kernel, min(config.pes, computed))
-    first_pass = -(-computed // config.pes) * task
-    second_pass = -(-survivors // config.pes) * task
+    first_pass = ceil_div(computed, config.pes) * task
+    second_pass = ceil_div(survivors, config.pes) * task
     array = first_pass + second_pass + np.zeros(channels)
     rows = words["height"] - words["first_row"]
     walk = computed + (rows / 2 if words["zap"] else 0) + 1
@@ -186,7 +189,7 @@ def tile_cycles(
         positions = (words["scored_end"] + 2) * (width + 2) + PREDICTOR_LATENCY
         flush = 2 * (width + 2) + PREDICTOR_LATENCY + pipeline
         late = second_pass * min(2 / max(rows, 1), 1)
-        meanwhile = min(VALUES, computed) / config.pes * task
+        meanwhile = min(VALUE_QUEUE, computed) / config.pes * task
         needs += [positions, smooth + np.maximum(flush - late - meanwhile, 0)]
         flush = max(flush - float(np.broadcast_to(late, channels)[-1]), 0)
     channel = np.maximum.reduce([np.broadcast_to(need, channels) for need in needs])
@@ -203,7 +206,7 @@ def tile_cycles(
     if words["early"]:
         # A write waits for one of two banks, in every pair of PEs; the array's records go first.
         written = words["ifm_row_words"] * _rows(words) * words["pack_height"]
-        conflicts = written << -(-config.pes // 2)
+        conflicts = written << ceil_div(config.pes, 2)
         left = max(1 - loads.sum() / compute, 0.1)
         beside = fetch + latency + max(placements, conflicts, beats / left)
     return TileCycles(
@@ -223,7 +226,7 @@ def _smoothed(array: np.ndarray, computed: int) -> np.ndarray:
     As many activations as wait before the predictor let channels of much and of little work even
     out, two at most.
     """
-    share = min(VALUES / max(computed, 1), 1) / 2
+    share = min(VALUE_QUEUE / max(computed, 1), 1) / 2
     following = np.append(array[1:], array[-1])
     return (1 - share) * array + share * following
 
@@ -247,12 +250,12 @@ def _load(
     turns, so no more of them come before the ifm's last than it has itself.
     """
     parts = config.group // config.bus_bytes
-    planes = -(-words["ifm_channels"] // config.group)
+    planes = ceil_div(words["ifm_channels"], config.group)
     cols = words["pad_left"] + words["ifm_width"] + words["pad_right"]
     placements = _rows(words) * words["pack_height"] * planes * parts * cols
     row_beats = words["ifm_width"] * parts
     requests = words["ifm_height"] * words["pack_height"] * planes
-    bursts = -(-row_beats // BURST)
+    bursts = ceil_div(row_beats, BURST)
     beats = requests * max(row_beats, bursts * (latency + 6) / _BURSTS, 2)
     records, residual = early
     others = min(records, requests * bursts * burst) + min(residual, requests * bursts * BURST)

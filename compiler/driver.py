@@ -18,8 +18,8 @@ import numpy as np
 
 from compiler.program import Program
 from golden.errors import UserError
-from hw.contract.registers import CORE_COUNTERS, FAULTS, ID, REGISTERS, TOTAL_BITS, Fault
-from hw.core.sequencer import STORED_BYTES
+from hw.contract.counters import CORE_COUNTERS, STORED_BYTES, TOTAL_BITS
+from hw.contract.registers import FAULTS, ID, REGISTERS, Fault
 
 __all__ = ["Accelerator", "CoreFault", "MemoryMapped", "Result", "Transport"]
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from golden.arithmetic import ceil_div
+
 __all__ = ["ALIGNMENT", "Allocator", "Place"]
 
 ALIGNMENT = 64
@@ -47,7 +49,7 @@ class Place:
         plane = 0
         for channels in self.parts or self.shape[:1]:
             slots += range(plane * self.group, plane * self.group + channels)
-            plane += -(-channels // self.group)
+            plane += ceil_div(channels, self.group)
         return slots
 
     @property
@@ -58,7 +60,7 @@ class Place:
     @property
     def planes(self) -> int:
         """How many planes hold its channels."""
-        return -(-self.slot_count // self.group)
+        return ceil_div(self.slot_count, self.group)
 
     @property
     def row_bytes(self) -> int:
@@ -103,7 +105,7 @@ class Allocator:
 
     def take(self, size: int) -> int:
         """The address of `size` bytes."""
-        size = -(-size // ALIGNMENT) * ALIGNMENT
+        size = ceil_div(size, ALIGNMENT) * ALIGNMENT
         address = self._base
         for first, end in sorted(self._used):
             if first - address >= size:

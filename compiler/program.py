@@ -68,8 +68,8 @@ class Program:
     points : list of str
         Names of the operating points, in the order of their headers.
     counters : int
-        Where the tiles' counters lie, `hw.core.sequencer.STORED_BYTES` each, in the order in which
-        an operating point runs them.
+        Address of the tiles' counters, `hw.contract.counters.STORED_BYTES` each, in the order in
+        which an operating point runs the tiles.
     layers : list of ProgramLayer
     tensors : {name: Place}
         Those between layers, the network's input and output among them. Two may share memory if

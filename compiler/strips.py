@@ -19,7 +19,7 @@ from itertools import pairwise
 
 from golden.layers import Conv, Pool
 
-__all__ = ["HALO", "Strip", "cut", "rows_of_both"]
+__all__ = ["HALO", "Strip", "buffered_rows", "cut_strips"]
 
 HALO = 2
 """Rows on either side of a pixel that its score depends on: one for each 3x3 kernel."""
@@ -53,13 +53,13 @@ class Strip:
     load: range
 
 
-def rows_of_both(above: Strip, below: Strip) -> int:
+def buffered_rows(above: Strip, below: Strip) -> int:
     """Rows of the ifm in the buffer if what `below` loads joins all that `above` reads."""
     last = below.load[-1] if below.load else above.ifm[-1]
     return len(range(above.ifm.start, last + 1, above.ifm.step))
 
 
-def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[Strip]:
+def cut_strips(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[Strip]:
     """Strips of a layer whose ofm has that height, each handing out `rows` rows or what is left.
 
     Windows of `pool` that reach into the padding below the map go with the last strip.
@@ -72,15 +72,15 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
         return row * pool.stride[0] - pool.padding[0]
 
     ifm_step = conv.stride[0] if conv.kernel[0] == 1 else 1
-    edges = [(0, 0)]  # of pooled map and ofm
+    bounds = [(0, 0)]  # first rows of each strip, in the pooled map and in the ofm
     for row in range(rows, total, rows):
         end = window(row - 1) + pool.kernel[0]
         if end < height:
-            edges.append((row, end))
-    edges.append((total, height))
+            bounds.append((row, end))
+    bounds.append((total, height))
     regions = [
         range(max(min(window(row), first - halo), 0), min(end + halo, height))
-        for (row, first), (_, end) in pairwise(edges)
+        for (row, first), (_, end) in pairwise(bounds)
     ]
     shared = [above.stop - below.start for above, below in pairwise(regions)]
     ifms = [
@@ -89,7 +89,7 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
             (region.stop - 1) * conv.stride[0] - conv.padding[0] + conv.kernel[0],
             ifm_step,
         )
-        for (_, first), region in zip(edges, regions, strict=False)
+        for (_, first), region in zip(bounds, regions, strict=False)
     ]
     loads = [
         range(max(below.start, above[-1] + ifm_step), below.stop, ifm_step)
@@ -106,7 +106,7 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
             load=load,
         )
         for ((row, first), (next_row, end)), region, restored, spilled, ifm, load in zip(
-            pairwise(edges),
+            pairwise(bounds),
             regions,
             [0, *shared],
             [*shared, 0],

@@ -1,8 +1,8 @@
 """The integer operations that software and hardware must agree on, to the bit.
 
-`docs/arithmetic.md` states them in words and formulas; this file is their one definition. Every
-function works alike on Python integers, numpy arrays and torch tensors of a signed 64-bit type, so
-that hardware tests can call it on single numbers and the golden model on whole batches.
+`docs/reference/arithmetic.md` states them in words and formulas; this file is their one definition.
+Every function works alike on Python integers, numpy arrays and torch tensors of a signed 64-bit
+type, so that hardware tests can call it on single numbers and the golden model on whole batches.
 """
 
 from __future__ import annotations

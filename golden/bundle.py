@@ -349,7 +349,7 @@ class _Checker:
         if node.shortcut is not None:
             c, h, w = self.manifest.activations[node.shortcut.input].shape
             step = node.shortcut.stride
-            reduced = (-(-h // step), -(-w // step))
+            reduced = (arithmetic.ceil_div(h, step), arithmetic.ceil_div(w, step))
             fits = reduced == size and c + node.shortcut.channel_offset <= out_channels
             self._require(fits, where, f"shortcut {node.shortcut.input!r} does not fit the ofm")
         return out_channels, *size

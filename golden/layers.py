@@ -276,7 +276,7 @@ def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
     exactly; in float64 where a single channel is too much.
     """
     bounds = layer.weight.to(torch.int64).abs().sum((2, 3)) * _LARGEST_ACTIVATION  # (c_o, c_i)
-    parts = max(-(-int(bounds.sum(1).max()) // _EXACT_FLOAT32), 1)
+    parts = max(arithmetic.ceil_div(int(bounds.sum(1).max()), _EXACT_FLOAT32), 1)
     while any(int(part.sum(1).max()) >= _EXACT_FLOAT32 for part in bounds.chunk(parts, 1)):
         parts += 1
         if parts > bounds.shape[1]:

@@ -10,33 +10,30 @@ totals, and stored in memory where the descriptor says so: `STORED_BYTES`, each 
 
 from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from hw.contract.bus import ADDRESS_BITS
 from hw.contract.config import Config
+from hw.contract.counters import CORE_COUNTERS, COUNTER_BITS, STORED_BYTES, TOTAL_BITS
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
-    TileDescriptor,
     Word,
     descriptor_words,
     header_words,
 )
-from hw.contract.registers import CORE_COUNTERS, TOTAL_BITS, Fault
-from hw.core.axi import read_ports, write_ports
+from hw.contract.registers import Fault
+from hw.core.axi import Axi4Signature
 from hw.core.datapath import Datapath
 from hw.core.register_block import FAULT_BITS
-from hw.layouts.descriptor import COUNTER_BITS
+from hw.layouts.descriptor import TileDescriptor, word_shape
 from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import register_copies
 from hw.lib.width_converter import Downsizer, Upsizer
 
-__all__ = ["STORED_BYTES", "Sequencer"]
-
-STORED_BYTES = -(-len(CORE_COUNTERS) * TOTAL_BITS // 8 // 16) * 16
-"""What a tile's counters take in memory, whole beats of any bus."""
+__all__ = ["Sequencer"]
 
 _WORDS = STORED_BYTES // 4
 
@@ -62,7 +59,7 @@ class Sequencer(wiring.Component):
     counter : In, total : Out(TOTAL_BITS)
         Lookup of a counter's total, in the same cycle.
     halt, idle : see `hw.core.datapath`
-    m_axi_... : see `hw.core.axi`
+    m_axi : Out(Axi4Signature)
     """
 
     def __init__(self, config: Config) -> None:
@@ -80,8 +77,7 @@ class Sequencer(wiring.Component):
                 "total": Out(TOTAL_BITS),
                 "halt": In(1),
                 "idle": Out(1),
-                **read_ports(config),
-                **write_ports(config),
+                "m_axi": Out(Axi4Signature(data_bits=config.bus_bits)),
             }
         )
 
@@ -89,9 +85,7 @@ class Sequencer(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.datapath = datapath = Datapath(config)
-        for name, member in {**read_ports(config), **write_ports(config)}.items():
-            inner, outer = getattr(datapath, name), getattr(self, name)
-            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        connect(m, datapath.m_axi, flipped(self.m_axi))
         m.d.comb += [datapath.halt.eq(self.halt), self.idle.eq(datapath.idle)]
 
         # Words of a header or descriptor: checked, and kept.
@@ -99,7 +93,7 @@ class Sequencer(wiring.Component):
         connect(m, datapath.beats, words.i)
         tile = Signal(TileDescriptor(config), reset_less=True)
         next_tile = Signal(TileDescriptor(config), reset_less=True)
-        shapes = {name: word.shape for name, word in header_words(config).items()}
+        shapes = {name: word_shape(word) for name, word in header_words(config).items()}
         program = Signal(data.StructLayout({name: shapes[name] for name in ("tiles", "first")}))
         number = Signal(8)
         word = Signal(32, reset_less=True)

@@ -10,13 +10,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.contract.config import Config
-from hw.engine.mac_array import READ_LATENCY
+from hw.contract.timing import BUFFER_READ_LATENCY
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import LANES_PER_COPY, register_copies
 
 __all__ = ["IfmBuffer", "MaskedWrite", "WeightBuffer", "WordWrite"]
 
-assert READ_LATENCY == 5, "three registers, a synchronous memory, and a register"
+assert BUFFER_READ_LATENCY == 5, "three registers, a synchronous memory, and a register"
 
 _BANKS = 2
 
@@ -58,7 +58,7 @@ class IfmBuffer(wiring.Component):
         Words are read in this cycle; else the addresses mean nothing.
     address : In(address).array(P)
     word : Out(8 * V).array(P)
-        READ_LATENCY cycles after its address.
+        BUFFER_READ_LATENCY cycles after its address.
     """
 
     def __init__(self, config: Config) -> None:
@@ -152,7 +152,7 @@ class WeightBuffer(wiring.Component):
         A word is there two cycles later.
     address : In(address)
     word : Out(8 * V)
-        READ_LATENCY cycles after its address.
+        BUFFER_READ_LATENCY cycles after its address.
     """
 
     def __init__(self, config: Config) -> None:
@@ -180,7 +180,7 @@ class WeightBuffer(wiring.Component):
             write.data.eq(self.writes.payload.word),
         ]
         m.d.comb += [
-            read.addr.eq(delayed(m, self.address, READ_LATENCY - 2)),
+            read.addr.eq(delayed(m, self.address, BUFFER_READ_LATENCY - 2)),
             self.word.eq(delayed(m, read.data, 1)),
         ]
         return m

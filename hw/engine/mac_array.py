@@ -6,7 +6,7 @@ pixels that are to be computed, a skipped activation never reaches the array.
 
 Throughput: one word of V products for each PE a cycle, and one finished pixel a cycle, so tasks
 shorter than P cycles wait for the results before them. Latency from a task's last word to its first
-result: `latency` cycles when nothing waits.
+result: `hw.contract.timing.array_latency` cycles when nothing waits.
 """
 
 from amaranth import Cat, Module, Signal
@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.contract.config import Config
+from hw.contract.timing import ADDER_LEVELS_PER_STAGE, BUFFER_READ_LATENCY, array_latency
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import Result, Task, sum_bits
 from hw.lib.countdown import Countdown
@@ -24,22 +25,11 @@ from hw.lib.multiplier import Multiplier
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import LANES_PER_COPY, register_copies
 
-__all__ = ["READ_LATENCY", "TASKS_IN_FLIGHT", "MacArray", "latency"]
-
-READ_LATENCY = 5
-"""Cycles from an address at a buffer to its word: three registers, the memory's, and one more."""
+__all__ = ["TASKS_IN_FLIGHT", "MacArray"]
 
 TASKS_IN_FLIGHT = 16
 """Tasks between issue and their last result, a power of two: as many of one-word kernels as the
 pipeline holds, and more."""
-
-_LEVELS_PER_STAGE = 2
-"""Of adders; the first, behind a multiplier that is slow to answer, has a stage to itself."""
-
-
-def latency(config: Config) -> int:
-    """Cycles from a task's last word at the buffers to its first result."""
-    return READ_LATENCY + 5 + ceil_log2(config.lanes) // _LEVELS_PER_STAGE
 
 
 class MacArray(wiring.Component):
@@ -52,7 +42,7 @@ class MacArray(wiring.Component):
     tasks : In(stream of Task)
     ifm_address : Out(address).array(P)
     ifm_data : In(8 * V).array(P)
-        The word at the address of READ_LATENCY cycles before.
+        The word at the address of BUFFER_READ_LATENCY cycles before.
     weight_address, weight_data
         Likewise; one word for all PEs.
     results : Out(stream of Result)
@@ -128,7 +118,8 @@ class MacArray(wiring.Component):
         for pe, (ifm_word, is_signed) in enumerate(zip(self.ifm_data, signs, strict=True)):
             total, cycles = _dot_product(m, platform, pe, ifm_word, self.weight_data, is_signed)
             sums.append(total)
-        delay = READ_LATENCY + cycles
+        delay = BUFFER_READ_LATENCY + cycles
+        assert array_latency(config) == delay + 2, "then an accumulator and a queue"
         step = delayed(m, active, delay)
         step_first = delayed(m, first, delay)
         step_last = delayed(m, active & last, delay)
@@ -216,7 +207,7 @@ def _dot_product(m: Module, platform: object, pe: int, ifm_word, weight_word, if
     while len(level) > 1:
         level = [a + b for a, b in zip(level[::2], level[1::2], strict=True)]
         depth += 1
-        if depth % _LEVELS_PER_STAGE == 1 or len(level) == 1:
+        if depth % ADDER_LEVELS_PER_STAGE == 1 or len(level) == 1:
             registered = [Signal.like(total, reset_less=True) for total in level]
             m.d.sync += [r.eq(total) for r, total in zip(registered, level, strict=True)]
             level = registered

@@ -3,7 +3,7 @@
 It jumps from one computed position to the next, so that a sparse pattern feeds the array as fast as
 a dense one: one pixel a cycle, but for at most one cycle at the start of a row that begins with
 `I_t` and one for each end of channel. How far it jumps depends on the residue alone; those 16
-distances are worked out before a layer's first pixel, `LATENCY` cycles after its start.
+distances are worked out before a layer's first pixel, `SCHEDULER_LATENCY` cycles after its start.
 """
 
 from amaranth import Module, Mux, Signal
@@ -13,14 +13,12 @@ from amaranth.utils import bits_for, ceil_log2
 
 from golden.pattern import MAX_PERIOD
 from hw.contract.config import Config
+from hw.contract.timing import SCHEDULER_LATENCY
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import PixelOrEnd
 from hw.lib.multiplier import Multiplier
 
-__all__ = ["LATENCY", "PatternScheduler"]
-
-LATENCY = 2 * MAX_PERIOD + 2
-"""Cycles from a start to its first item."""
+__all__ = ["PatternScheduler"]
 
 _JUMP = data.StructLayout({"computed": 1, "gap": range(MAX_PERIOD + 1), "after": range(MAX_PERIOD)})
 """Of a residue: whether `I_s` has it, the distance to the next that it has, and which that is."""
@@ -91,6 +89,7 @@ class PatternScheduler(wiring.Component):
         distance = jumps.write_port()
         along, next_row = jumps.read_port(domain="comb"), jumps.read_port(domain="comb")
         bits = Signal(2 * MAX_PERIOD)
+        assert len(bits) + 2 == SCHEDULER_LATENCY, "a cycle for each bit, and two stages of items"
         residue = Signal(range(2 * MAX_PERIOD))
         gap = Signal(range(MAX_PERIOD + 1))
         m.d.comb += [

@@ -1,6 +1,6 @@
 """Record loader: keeps the channels' parameters and weights ahead of the array.
 
-The record stream holds, for each output channel in order, `header_words` words with its
+The record stream holds, for each output channel in order, `record_words` words with its
 `ChannelRecord` and `kernel_words` words of weights. Parameters go to a ring of four channels,
 weights to the weight buffer, which is used as a ring of words.
 """
@@ -13,13 +13,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.contract.config import Config
+from hw.contract.records import record_words
 from hw.engine.buffers import WordWrite
 from hw.layouts.descriptor import (
     ChannelRecord,
     LayerDescriptor,
     PredictorRecord,
     RequantiserRecord,
-    header_words,
 )
 
 __all__ = ["RECORD_SLOTS", "RecordLoader"]
@@ -75,7 +75,7 @@ class RecordLoader(wiring.Component):
         m = Module()
         config = self._config
         layer = self.layer
-        headers = header_words(config)
+        headers = record_words(config)
 
         ring = memory.Memory(shape=RequantiserRecord(), depth=RECORD_SLOTS, init=[])
         m.submodules.ring = ring

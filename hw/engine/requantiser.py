@@ -1,7 +1,7 @@
 """Requantiser: from an exact sum to an 8-bit activation, as `golden.arithmetic.requantise`.
 
-A pipeline without stalls: one result a cycle, `LATENCY` cycles from result to activation. The ReLU
-is the clamp to u8.
+A pipeline without stalls: one result a cycle, `REQUANTISER_LATENCY` cycles from result to
+activation. The ReLU is the clamp to u8.
 """
 
 from amaranth import Module, Mux, Signal
@@ -12,15 +12,14 @@ from amaranth.utils import ceil_log2
 
 from golden import arithmetic
 from hw.contract.config import Config
+from hw.contract.timing import REQUANTISER_LATENCY
 from hw.engine.residual_banks import READ_LATENCY
 from hw.layouts.descriptor import RequantiserRecord
 from hw.layouts.pixels import Result, Tag, sum_bits
-from hw.lib.multiplier import product, wide_product
+from hw.lib.multiplier import WIDE_LATENCY, product, wide_product
 from hw.lib.pipeline import clamp, delayed, round_shift
 
-__all__ = ["LATENCY", "Activation", "Requantiser"]
-
-LATENCY = 9 + READ_LATENCY
+__all__ = ["Activation", "Requantiser"]
 
 
 class Activation(data.StructLayout):
@@ -86,6 +85,8 @@ class Requantiser(wiring.Component):
         scaled_acc = wide_product(m, acc, multiplier)
         # Rounding, shift, clamp.
         shifted = round_shift(m, scaled_acc, delayed(m, self.record.shift, arrival + 5))
+        rounding, clamping = 2, 1
+        assert arrival + 4 + WIDE_LATENCY + rounding + clamping == REQUANTISER_LATENCY
         value = self.activations.payload.value
         m.d.sync += value.eq(
             Mux(
@@ -97,9 +98,9 @@ class Requantiser(wiring.Component):
 
         payload = self.activations.payload
         m.d.comb += [
-            self.activations.valid.eq(delayed(m, self.results.valid, LATENCY)),
-            payload.index.eq(delayed(m, self.results.payload.index, LATENCY)),
-            payload.tag.eq(delayed(m, self.results.payload.tag, LATENCY)),
-            payload.last.eq(delayed(m, self.results.payload.last, LATENCY)),
+            self.activations.valid.eq(delayed(m, self.results.valid, REQUANTISER_LATENCY)),
+            payload.index.eq(delayed(m, self.results.payload.index, REQUANTISER_LATENCY)),
+            payload.tag.eq(delayed(m, self.results.payload.tag, REQUANTISER_LATENCY)),
+            payload.last.eq(delayed(m, self.results.payload.last, REQUANTISER_LATENCY)),
         ]
         return m

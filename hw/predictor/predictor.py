@@ -8,8 +8,9 @@ survivors, for the array to compute. Zero padding, rounding and widths are those
 
 A score needs its 5x5 neighbourhood, so decisions lag two rows and two columns behind the
 activations. At a strip's edge those are activations of the rows beyond it, at the map's they are
-zeros. Throughput: one position a cycle; a channel takes (scored_end + 2) * (width + 2) + `LATENCY`
-cycles, more where its activations are not there yet or its survivors are not taken.
+zeros. Throughput: one position a cycle; a channel takes (scored_end + 2) * (width + 2) +
+`PREDICTOR_LATENCY` cycles, more where its activations are not there yet or its survivors are not
+taken.
 """
 
 from amaranth import Cat, Module, Mux, Signal
@@ -21,6 +22,7 @@ from amaranth.utils import bits_for, ceil_log2
 from golden import arithmetic
 from golden.pattern import MAX_PERIOD
 from hw.contract.config import Config
+from hw.contract.timing import PREDICTOR_LATENCY
 from hw.layouts.descriptor import LayerDescriptor, PredictorRecord
 from hw.layouts.pixels import PixelOrEnd
 from hw.lib.pipeline import delayed
@@ -28,12 +30,10 @@ from hw.lib.register_copies import register_copies
 from hw.predictor import depthwise
 from hw.predictor.depthwise import Depthwise, col_bits
 
-__all__ = ["LATENCY", "Predictor", "shift_within"]
+__all__ = ["Predictor", "shift_within"]
 
 _HIDDEN_LATENCY = 3
 """From layer 1's sum to a hidden activation."""
-LATENCY = 2 * depthwise.LATENCY + _HIDDEN_LATENCY + 2
-"""Cycles from a channel's last position to its end mark, and on to the next channel."""
 
 
 class Predictor(wiring.Component):
@@ -225,6 +225,7 @@ class Predictor(wiring.Component):
 
         # Decide.
         decide_delay = hidden_delay + depthwise.LATENCY
+        assert decide_delay + 2 == PREDICTOR_LATENCY, "then the end mark, and the next channel"
         decide = delayed(m, step & row[1:].any() & col[1:].any(), decide_delay, enable)
         scored = delayed(m, scored_rows[2], decide_delay, enable)
         row_ends = delayed(m, last_col, decide_delay, enable)

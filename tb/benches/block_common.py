@@ -1,6 +1,6 @@
-"""What the block benches share: their settings, uneven pauses, random maps, and the comparison.
+"""Shared by the block benches: settings, uneven pauses, random maps, and comparing streams.
 
-A block bench is given `{"config": the fields of a Config, "seed": ..., "count": how much to try}`.
+A block bench is given `{"config": the fields of a Config, "seed": ..., "count": how many to try}`.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ END = "end"
 """Stands for an item that carries no pixel."""
 
 _PATIENCE = 50_000
-"""Cycles after which items that have not come are given up; those a bench waits for come sooner."""
+"""Cycles after which a bench stops waiting for items; correct hardware sends them sooner."""
 
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """What a block bench is to do."""
+    """Configuration, seed and number of tries of a block bench."""
 
     config: Config
     seed: int
@@ -51,7 +51,7 @@ class BlockSettings:
 
     @classmethod
     def read(cls) -> BlockSettings:
-        """Those of this run; the seed goes to the log."""
+        """Read the settings of this run and log them."""
         given = values()
         cocotb.log.info("seed %d, %d to try, %s", given["seed"], given["count"], given["config"])
         return cls(Config(**given["config"]), given["seed"], given["count"])
@@ -59,10 +59,10 @@ class BlockSettings:
 
 @dataclass(frozen=True)
 class Map:
-    """An ofm or a strip of one, its pattern, and where its kernels begin in the ifm buffer.
+    """An ofm or a strip of it, its pattern, and where its kernels begin in the ifm buffer.
 
-    A strip has `above` and `below` rows of the map beyond its region; the rows before `first_row`
-    are restored, those of `scored` are scored. All of that is in rows of the region.
+    A strip has `above` and `below` rows of the map beyond its region. Rows before `first_row` are
+    restored, rows in `scored` are scored; both count from the region's first row.
     """
 
     config: Config
@@ -81,7 +81,7 @@ class Map:
     def several(
         cls, config: Config, rng: random.Random, count: int, *, widest: int | None = None
     ) -> Iterator[Map]:
-        """The corners: one pixel, one row, one column, nothing computed; then any that fit."""
+        """Yield corner cases (one pixel, row or column, nothing computed), then random maps."""
         widest = widest or config.ofm_words
         beyond = Pattern(MAX_PERIOD, 1 << MAX_PERIOD - 1)
         for height, width, pattern in (
@@ -116,7 +116,7 @@ class Map:
         return cls(config, height, width, pattern, base, row_step, col_step, 0, rows)
 
     def _cut(self, rng: random.Random) -> Map:
-        """A strip with this region, of any map, where the region has rows enough."""
+        """Return a strip with this region of some map, if the region has enough rows."""
         above, below = (rng.choice([0, rng.randint(1, 2 * MAX_PERIOD)]) for _ in range(2))
         first = rng.randint(2, 4) if above else rng.randint(0, 2)
         end = self.height - (2 if below else rng.randint(0, 2))
@@ -135,20 +135,20 @@ class Map:
 
     @property
     def whole(self) -> np.ndarray:
-        """`I_s` of the whole map as a bool array (above + height + below, width)."""
+        """`I_s` of the whole map: bool (above + height + below, width)."""
         return self.pattern.mask(self.above + self.height + self.below, self.width)
 
     def region(self, whole: np.ndarray) -> np.ndarray:
-        """The region's rows of a map."""
+        """Return the region's rows of a map."""
         return whole[self.above : self.above + self.height]
 
     @property
     def computed(self) -> np.ndarray:
-        """`I_s` of the region as a bool array (height, width)."""
+        """`I_s` of the region: bool (height, width)."""
         return self.region(self.whole)
 
     def pixels(self, chosen: np.ndarray) -> list[tuple[int, int]]:
-        """(index, base) of the chosen positions in raster order."""
+        """Return (index, base) of the chosen positions in raster order."""
         return [
             (
                 int(row * self.width + col),
@@ -162,7 +162,7 @@ class Map:
         return address % self.config.ifm_words
 
     def descriptor(self, **further: int) -> int:
-        """The descriptor's bits; `further` fields beside those of the map."""
+        """Return the descriptor's bits; `further` are fields that the map does not set."""
         pattern = self.pattern
         bits = (pattern.computes(self.above + i, 0) for i in range(2 * MAX_PERIOD))
         fields = {
@@ -185,7 +185,7 @@ class Map:
 
 
 def uneven_pauses(seed: int) -> Iterator[bool]:
-    """Pauses for a stream's end that is now fast, now slow, now comes in bursts."""
+    """Yield pauses for an end of a stream that is fast, slow, or comes in bursts by turns."""
     rng = random.Random(seed)
     while True:
         probability, longest = rng.choice([(0.0, 1), (0.3, 1), (0.5, 8), (0.9, 1), (0.8, 30)])
@@ -194,12 +194,12 @@ def uneven_pauses(seed: int) -> Iterator[bool]:
 
 
 def now() -> int:
-    """Clock cycles since the simulation began."""
+    """Return the clock cycles since the simulation began."""
     return round(get_sim_time("ns") / PERIOD)
 
 
 async def collect(sink: StreamSink, count: int) -> list[int]:
-    """The next `count` payloads, or fewer where no more come."""
+    """Return the next `count` payloads, or fewer if no more come."""
     try:
         return await with_timeout(sink.take(count), _PATIENCE * PERIOD, "ns")
     except SimTimeoutError:
@@ -207,14 +207,14 @@ async def collect(sink: StreamSink, count: int) -> list[int]:
 
 
 def work_items(config: Config, payloads: Sequence[int]) -> list[Any]:
-    """Work items as (index, base) or END."""
+    """Return work items as (index, base) or END."""
     layout = PixelOrEnd(config)
     items = [layout.from_bits(payload) for payload in payloads]
     return [END if item.end else (item.pixel.index, item.pixel.base) for item in items]
 
 
 def require_equal(where: str, received: Sequence[Any], expected: Sequence[Any]) -> None:
-    """Fail with the first item that differs, and both its values."""
+    """Fail if the items differ, naming the first that does and both its values."""
     for number, (got, wanted) in enumerate(zip(received, expected)):
         assert got == wanted, f"{where}, item {number}: hardware {got}, expected {wanted}"
     assert len(received) == len(expected), (

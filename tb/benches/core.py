@@ -1,7 +1,7 @@
-"""cocotb bench of the core in its memory: the host's driver, on a simulated bus.
+"""cocotb bench of the core beside its memory: the host's driver runs programs on it.
 
-Values: `runs` (a folder of `tb.exchange.core_files`), `memory_in` and `memory_out` (the memory's
-files).
+Values: `runs` (a folder of `tb.exchange.core_files`), `memory_in` and `memory_out` (the files that
+the memory is loaded from and dumped to).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tb.exchange.core_files import Outcome, Run, read_runs, write_outcome, write
 _LONGEST = 2_000_000_000
 """Cycles after which a run is given up."""
 _REPORT = 250_000
-"""Cycles between two looks at how far a run is."""
+"""Cycles between two reports of how far a run is."""
 
 _RESET_LATENCY = 2
 """Cycles from a change of the reset until the core and its memory have seen it."""
@@ -41,8 +41,8 @@ class SimulatedBus:
     """The driver's transport: registers by AXI4-Lite, memory through the simulator's files.
 
     Its methods block, as a host's do; they are called from a thread of `bridge`. Each begins and
-    ends at a falling edge: at a rising one simulators disagree on whether registers that it moves
-    have moved already, where the design makes its own clock.
+    ends at a falling edge of the clock. The design makes its own clock, and simulators disagree on
+    whether a bench that wakes at a rising edge sees registers before or after that edge.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class SimulatedBus:
 
     @resume
     async def prepare(self, run: Run) -> None:
-        """How the memory behaves from now on, and what is going to happen to the core.
+        """Set how the memory behaves, and remember what is going to happen to the core.
 
-        No run waits for the ofm banks to be cleared, so that each is as long as it would be alone.
+        Waits until the ofm banks are cleared, so that each run takes as long as it would alone.
         """
         self._run = run
         dut = self._dut
@@ -74,7 +74,7 @@ class SimulatedBus:
 
     @resume
     async def violations(self) -> int:
-        """Breaches of the protocol that the memory has seen."""
+        """Return how often the memory saw the protocol violated."""
         return int(self._dut.violations.value)
 
     @resume
@@ -125,7 +125,7 @@ class SimulatedBus:
 
     @resume
     async def wait(self) -> None:
-        run, self._run = self._run, None  # what happens to the core happens once
+        run, self._run = self._run, None  # the event happens once
         if run is not None and run.event:
             await First(Timer((run.after + 1) * PERIOD, "ns"), RisingEdge(self._dut.irq))
             await self._edge
@@ -141,7 +141,7 @@ class SimulatedBus:
             write_progress(self._folder, REGISTERS["error"].fields["layer"].of(error), cycles)
 
     async def _disturb(self, event: str) -> None:
-        """Abort the program, start it once more, or reset core and bus."""
+        """Abort the program, start it again while it runs, or reset core and bus."""
         if event == "reset":
             self._dut.rst.value = 1
             await self._edge
@@ -152,7 +152,7 @@ class SimulatedBus:
         await self._write(control.offset, control.fields[event].mask)
 
     async def _hand_over(self, *channels: str) -> None:
-        """Transfer on channels that are taken in the same cycle."""
+        """Make one transfer on each channel; all are taken in the same cycle."""
         valids = [getattr(self._dut, f"s_axil_{channel}valid") for channel in channels]
         for valid in valids:
             valid.value = 1
@@ -165,9 +165,9 @@ class SimulatedBus:
             valid.value = 0
 
     async def _strobe(self, name: str, address: int, size: int) -> None:
-        """Move the words of a stretch of memory between it and its file."""
+        """Move a range of memory from or to its file; `name` is `load` or `dump`."""
         self._dut.file_first.value = address // self._word
-        self._dut.file_last.value = -(-(address + size) // self._word) - 1
+        self._dut.file_last.value = (address + size - 1) // self._word
         getattr(self._dut, name).value = 1
         await self._edge
         getattr(self._dut, name).value = 0
@@ -175,17 +175,17 @@ class SimulatedBus:
 
 
 class Bus(Transport, Protocol):
-    """A transport whose other end is simulated."""
+    """A transport to a simulated core."""
 
     def prepare(self, run: Run) -> None:
-        """Make the memory what a run wants."""
+        """Prepare the memory for a run."""
 
     def violations(self) -> int:
-        """Breaches of the bus's protocol so far."""
+        """Return how often the bus's protocol was violated so far."""
 
 
 def run_all(bus: Bus, runs: list[Run], folder: Path) -> None:
-    """Run after run, as a host would."""
+    """Run every run as a host would, and write its outcome into the folder."""
     accelerator = Accelerator(bus)
     for number, run in enumerate(runs):
         start = time.monotonic()
@@ -216,13 +216,13 @@ def run_all(bus: Bus, runs: list[Run], folder: Path) -> None:
 
 
 def _now() -> int:
-    """Cycles since the simulation began."""
+    """Return the cycles since the simulation began."""
     return round(get_sim_time("ns") / PERIOD)
 
 
 @cocotb.test()
 async def run_programs(dut: Any) -> None:
-    """Every run, one after another."""
+    """Run every run, one after another."""
     settings = values()
     runs = read_runs(Path(settings["runs"]))
     word = runs[0].program.config.bus_bytes

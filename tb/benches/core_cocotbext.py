@@ -1,6 +1,8 @@
-"""cocotb bench of the bare core between cocotbext-axi's models: an independent judge of its ports.
+"""cocotb bench of the core alone between cocotbext-axi's models, which judge its ports.
 
-Values: `runs` (a folder of `tb.exchange.core_files`). Of a run, `latency` has no meaning here; `stall`
+Nobody here wrote these models, so they find what our own memory would tolerate.
+
+Values: `runs` (a folder of `tb.exchange.core_files`). A run's `latency` is not used here; `stall`
 is the share of cycles in which each channel of the models pauses.
 """
 
@@ -24,7 +26,7 @@ _LONGEST = 10_000_000
 
 
 class CocotbextBus:
-    """The driver's transport by cocotbext-axi's register master and memory."""
+    """The driver's transport: cocotbext-axi's register master and memory."""
 
     def __init__(self, dut: Any, size: int) -> None:
         self._dut = dut
@@ -33,7 +35,7 @@ class CocotbextBus:
 
     @resume
     async def prepare(self, run: Run) -> None:
-        """Pauses on every channel from now on."""
+        """Make every channel pause from now on."""
         write, read = self._ram.write_if, self._ram.read_if
         channels = (
             *(write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel),
@@ -45,7 +47,7 @@ class CocotbextBus:
 
     @resume
     async def violations(self) -> int:
-        """The models fail at once where they find one."""
+        """Return 0: the models fail at once where they find a violation."""
         return 0
 
     @resume
@@ -70,7 +72,7 @@ class CocotbextBus:
 
 @cocotb.test()
 async def run_programs(dut: Any) -> None:
-    """Every run, one after another."""
+    """Run every run, one after another."""
     settings = values()
     runs = read_runs(Path(settings["runs"]))
     bus = CocotbextBus(dut, max(run.program.end for run in runs))

@@ -1,7 +1,7 @@
-"""cocotb bench of the layer engine: plays host for a list of stimuli.
+"""cocotb bench of the layer engine: plays its host and runs layers one after another.
 
-Values: `stimuli` and `outcomes` (files of `tb.exchange.engine_files`), `progress` (a file that grows by
-one byte a stimulus), `seed`.
+Values: `stimuli` and `outcomes` (files of `tb.exchange.engine_files`), `progress` (a file that
+grows by one byte a layer), `seed`.
 """
 
 import random
@@ -19,7 +19,7 @@ from tb.exchange.engine_files import Outcome, Stimulus, read_stimuli, write_outc
 
 
 class Pauses:
-    """Endless random pauses whose share can be changed on the way."""
+    """Endless random pauses whose share can be changed at any time."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -33,7 +33,7 @@ class Pauses:
 
 
 def to_words(rows: np.ndarray) -> list[int]:
-    """uint8 (words, bytes) as numbers, the first byte lowest."""
+    """Pack uint8 (words, bytes) into one number for each word, the first byte lowest."""
     return [int.from_bytes(row.tobytes(), "little") for row in rows]
 
 
@@ -49,16 +49,16 @@ class Host:
         self.ifm = StreamSource(dut, "ifm")
         self.records = StreamSource(dut, "records", pause=self.load_pauses)
         self.residuals = StreamSource(dut, "residuals", pause=self.load_pauses)
-        self.halo = StreamSource(dut, "halo")  # none: a stimulus is a whole map
+        self.halo = StreamSource(dut, "halo")  # gets nothing: a layer is a whole map
         self.ofm = StreamSink(dut, "ofm", pause=self.ofm_pauses)
 
     async def idle(self) -> None:
-        """Wait until the engine takes a layer."""
+        """Wait until the engine can take a layer."""
         if self.dut.busy.value:
             await FallingEdge(self.dut.busy)
 
     async def run(self, stimulus: Stimulus, group: int) -> Outcome:
-        """Run one layer; fails if the engine moves another number of words than it should."""
+        """Run one layer; fail if the engine moves more or fewer words than it should."""
         self.load_pauses.share, self.ofm_pauses.share = stimulus.pauses
         lanes = stimulus.ifm.shape[1]
         address_bits = len(self.dut.ifm__payload) - 9 * lanes
@@ -81,7 +81,7 @@ class Host:
         await with_timeout(FallingEdge(self.dut.busy), limit * PERIOD, "ns")
         accepted = [source.accepted for source, _ in sources]
         assert accepted == expected, "records or residuals were left over"
-        assert len(self.ofm.received) == stimulus.ofm_words, "another number of ofm words left"
+        assert len(self.ofm.received) == stimulus.ofm_words, "the wrong number of ofm words left"
         ofm = b"".join(
             word.to_bytes(group, "little") for word in await self.ofm.take(stimulus.ofm_words)
         )
@@ -92,7 +92,7 @@ class Host:
 
 @cocotb.test()
 async def run_layers(dut: Any) -> None:
-    """Run every stimulus and write its outcome."""
+    """Run every layer and write its outcome."""
     settings = values()
     host = Host(dut, settings["seed"])
     await start(dut)

@@ -1,6 +1,6 @@
-"""Block bench of the MAC array: its sums against exact dot products, and its rate.
+"""Block bench of the MAC array: checks its sums against exact dot products, and its rate.
 
-The bench plays the two buffers: words arrive READ_LATENCY cycles after their addresses.
+The bench plays the two buffers: words arrive BUFFER_READ_LATENCY cycles after their addresses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden import arithmetic
 from hw.contract.config import Config
-from hw.engine.mac_array import READ_LATENCY, TASKS_IN_FLIGHT, latency
+from hw.contract.timing import BUFFER_READ_LATENCY, array_latency
+from hw.engine.mac_array import TASKS_IN_FLIGHT
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import Result, Tag, Task
 from tb.benches.block_common import BlockSettings, collect, now, require_equal, uneven_pauses
@@ -27,7 +28,7 @@ from tb.benches.streams import StreamSink, StreamSource
 
 @dataclass(frozen=True)
 class Kernel:
-    """The words of one dot product, as a layer's descriptor gives them."""
+    """The addresses of the words of one dot product, as a layer's descriptor gives them."""
 
     config: Config = field(repr=False)
     inner_count: int
@@ -38,7 +39,7 @@ class Kernel:
 
     @classmethod
     def draw(cls, config: Config, rng: random.Random) -> Kernel:
-        """From one word to all that the weight buffer holds; steps in either direction."""
+        """Draw a kernel of one word up to a whole weight buffer, with steps in either direction."""
         words = rng.choice([1, rng.randint(1, 6), rng.randint(1, 40), config.weight_words])
         inner = rng.choice([n for n in range(1, words + 1) if words % n == 0])
         steps = [rng.choice([1, rng.randrange(config.ifm_words)]) for _ in range(2)]
@@ -62,7 +63,7 @@ class Kernel:
 
     @property
     def offsets(self) -> np.ndarray:
-        """Of each word from the pixel's base."""
+        """The offset of each word from the pixel's base."""
         steps = np.full(self.words - 1, self.inner_step)
         steps[self.inner_count - 1 :: self.inner_count] = self.outer_step
         return np.concatenate([[0], np.cumsum(steps)])
@@ -70,14 +71,14 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Memories:
-    """What the buffers hold: bytes (words, V), those of the weights signed."""
+    """The contents of both buffers: bytes (words, V); the weights' are signed."""
 
     ifm: np.ndarray
     weights: np.ndarray
 
     @classmethod
     def draw(cls, config: Config, rng: random.Random) -> Memories:
-        """Anything, or nothing but the numbers whose products are largest."""
+        """Draw random bytes, or the one byte everywhere whose products are largest."""
         draw = np.random.default_rng(rng.getrandbits(32))
         ifm = draw.integers(0, 256, (config.ifm_words, config.lanes))
         weights = draw.integers(-128, 128, (config.weight_words, config.lanes))
@@ -87,7 +88,7 @@ class Memories:
         return cls(ifm, weights)
 
     def dot(self, kernel: Kernel, base: int, weight_base: int) -> int:
-        """The exact dot product of one pixel."""
+        """Return the exact dot product of one pixel."""
         ifm = self.ifm[(base + kernel.offsets) % len(self.ifm)]
         if kernel.signed:
             ifm = np.where(ifm > 127, ifm - 256, ifm)
@@ -105,7 +106,7 @@ class Memories:
 
 
 def draw_task(config: Config, rng: random.Random, *, pixels: int) -> dict[str, Any]:
-    """A group of that many pixels, anywhere; what the other places hold does not matter."""
+    """Draw a task of that many pixels anywhere; its other places hold anything."""
     return {
         "pixels": [
             {"index": rng.randrange(config.ofm_words), "base": rng.randrange(config.ifm_words)}
@@ -121,7 +122,7 @@ def draw_task(config: Config, rng: random.Random, *, pixels: int) -> dict[str, A
 
 
 def expected_results(memories: Memories, kernel: Kernel, task: dict[str, Any]) -> list[Any]:
-    """(sum, index, channel, survivor, last) of each pixel."""
+    """Return (sum, index, channel, survivor, last) of each pixel."""
     pixels = task["pixels"][: task["mask"].bit_length()]
     return [
         (
@@ -136,7 +137,7 @@ def expected_results(memories: Memories, kernel: Kernel, task: dict[str, Any]) -
 
 
 class TB:
-    """The array, its buffers and its two streams; notes the cycles in which it works."""
+    """Plays the array's buffers and its two streams, and notes the cycles in which it works."""
 
     def __init__(self, dut: Any, settings: BlockSettings, *, pauses: bool) -> None:
         def pause(number: int) -> Iterator[bool] | None:
@@ -159,7 +160,7 @@ class TB:
         cocotb.start_soon(self._serve())
 
     async def run(self, memories: Memories, kernel: Kernel, tasks: list[dict[str, Any]]) -> None:
-        """Do tasks of one layer and compare their results."""
+        """Run tasks of one layer and compare their results."""
         self.memories = memories.words
         self.dut.layer.value = kernel.descriptor
         await ClockCycles(self.dut.clk, 2)
@@ -179,13 +180,13 @@ class TB:
             )
 
     async def _serve(self) -> None:
-        """Play the buffers."""
+        """Answer the array's reads for ever."""
         dut, edge = self.dut, RisingEdge(self.dut.clk)
         reads = [(dut.weight_address, dut.weight_data, 1)]
         for place in range(self.config.pes):
             ports = (getattr(dut, f"ifm_{what}__{place}") for what in ("address", "data"))
             reads.append((*ports, 0))
-        under_way = [deque([0] * (READ_LATENCY - 1)) for _ in reads]
+        under_way = [deque([0] * (BUFFER_READ_LATENCY - 1)) for _ in reads]
         while True:
             await edge
             for (address, data, memory), words in zip(reads, under_way):
@@ -199,7 +200,7 @@ class TB:
 
 @cocotb.test()
 async def sums_are_exact(dut: Any) -> None:
-    """Every dot product, of full and partial groups, in order, whatever the ends do."""
+    """Every dot product of full and partial tasks is exact and in order, whatever pauses."""
     settings = BlockSettings.read()
     rng = random.Random(settings.seed)
     tb = TB(dut, settings, pauses=True)
@@ -213,9 +214,9 @@ async def sums_are_exact(dut: Any) -> None:
 
 @cocotb.test()
 async def keeps_its_rate(dut: Any) -> None:
-    """Without pauses, `kernel_words` cycles a task, or its pixels where those are more.
+    """Without pauses a task takes `kernel_words` cycles, or one a pixel if there are more pixels.
 
-    The first result follows the last word by `hw.engine.mac_array.latency`.
+    Its first result follows its last word by `hw.contract.timing.array_latency`.
     """
     settings = BlockSettings.read()
     config = settings.config
@@ -232,5 +233,7 @@ async def keeps_its_rate(dut: Any) -> None:
             assert tb.busy[-1] - begun + 1 == len(tb.busy), f"{words} words: a gap between tasks"
         first = tb.handed_out[:: config.pes]
         apart = max(words, config.pes)
-        expected = [begun + words - 1 + latency(config) + apart * n for n in range(len(tasks))]
+        expected = [
+            begun + words - 1 + array_latency(config) + apart * n for n in range(len(tasks))
+        ]
         require_equal(f"{words} words, cycle of a task's first result", first, expected)

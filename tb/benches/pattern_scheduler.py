@@ -1,4 +1,4 @@
-"""Block bench of the pattern scheduler: its items and its rate, against `golden.pattern`."""
+"""Block bench of the pattern scheduler: checks items and rate against `golden.pattern`."""
 
 import random
 from typing import Any
@@ -7,7 +7,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.engine.pattern_scheduler import LATENCY
+from hw.contract.timing import SCHEDULER_LATENCY
 from tb.benches.block_common import (
     END,
     BlockSettings,
@@ -22,24 +22,24 @@ from tb.benches.common import start
 from tb.benches.streams import StreamSink
 
 
-def walked(layer: Map) -> np.ndarray:
-    """What the scheduler emits: `I_s` but for that of the restored rows."""
+def scheduled(layer: Map) -> np.ndarray:
+    """Return the positions that the scheduler emits: `I_s` without the restored rows."""
     restored = np.arange(layer.height) < layer.first_row
     return layer.computed & ~restored[:, None]
 
 
 def expected_items(layer: Map, channels: int) -> list[Any]:
-    return [*layer.pixels(walked(layer)), END] * channels
+    return [*layer.pixels(scheduled(layer)), END] * channels
 
 
 def expected_cycles(layer: Map, channels: int) -> int:
-    """One for each pixel, for each row that begins with `I_t` and for each end of channel."""
+    """Return one cycle for each pixel, each row that begins with `I_t` and each channel's end."""
     computed = layer.computed[layer.first_row :]
     return channels * (int(computed.sum()) + int((~computed[:, 0]).sum()) + 1)
 
 
 async def begin(dut: Any, layer: Map, channels: int) -> None:
-    """Start a layer; returns at the clock edge that takes the start."""
+    """Start a layer; return at the clock edge that takes the start."""
     dut.layer.value = layer.descriptor(channels=channels)
     dut.start.value = 1
     await RisingEdge(dut.clk)
@@ -47,7 +47,7 @@ async def begin(dut: Any, layer: Map, channels: int) -> None:
 
 
 async def start_again(dut: Any, cycles: int) -> None:
-    """Raise `start` for a cycle while the scheduler is at work."""
+    """Raise `start` for a cycle while the scheduler is busy."""
     await ClockCycles(dut.clk, cycles)
     dut.start.value = 1
     await RisingEdge(dut.clk)
@@ -62,9 +62,9 @@ async def prepare(dut: Any) -> None:
 
 @cocotb.test()
 async def emits_what_the_pattern_computes(dut: Any) -> None:
-    """`I_s` in raster order with its addresses, an end after each channel, whatever the sink does.
+    """It emits `I_s` in raster order with addresses, and an end after each channel.
 
-    A start while it walks changes nothing.
+    The sink's pauses do not matter, and a start while it is busy changes nothing.
     """
     settings = BlockSettings.read()
     rng = random.Random(settings.seed)
@@ -84,7 +84,7 @@ async def emits_what_the_pattern_computes(dut: Any) -> None:
 
 @cocotb.test()
 async def keeps_its_rate(dut: Any) -> None:
-    """Exactly the cycles of the module's docstring, if the sink never pauses."""
+    """It takes exactly the cycles of the module's docstring if the sink never pauses."""
     settings = BlockSettings.read()
     rng = random.Random(settings.seed + 1)
     sink = StreamSink(dut, "items")
@@ -94,7 +94,7 @@ async def keeps_its_rate(dut: Any) -> None:
         await begin(dut, layer, channels)
         begun = now()
         await collect(sink, len(expected_items(layer, channels)))
-        cycles, expected = now() - begun, expected_cycles(layer, channels) + LATENCY
+        cycles, expected = now() - begun, expected_cycles(layer, channels) + SCHEDULER_LATENCY
         assert cycles == expected, (
             f"{layer}, {channels} channels: {cycles} cycles, expected {expected}"
         )

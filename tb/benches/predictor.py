@@ -1,4 +1,4 @@
-"""Block bench of the ZAP predictor: survivors, totals and rate, against `golden.layers.scores`."""
+"""Block bench of the ZAP predictor: checks survivors, totals and rate against golden's scores."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden import arithmetic
 from golden.layers import Predictor, scores
+from hw.contract.timing import PREDICTOR_LATENCY
 from hw.layouts.descriptor import PredictorRecord
-from hw.predictor.predictor import LATENCY
 from tb.benches.block_common import (
     END,
     BlockSettings,
@@ -33,9 +33,10 @@ from tb.benches.streams import StreamSink, StreamSource
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel's activations in the region and its part of the ZAP, and which pixels survive.
+    """One channel: its activations in the region, its part of the ZAP, and the pixels that survive.
 
-    `above` are those of the restored rows, where `I_t` is known too, `below` the partial others.
+    `above` holds the restored rows, where `I_t` is known too; `below` holds the other rows, where
+    only `I_s` is known.
     """
 
     layer: Map
@@ -46,7 +47,7 @@ class Channel:
 
     @classmethod
     def draw(cls, layer: Map, rng: random.Random) -> Channel:
-        """Any weights, extremes among them, and a threshold that matters."""
+        """Draw weights, extremes among them, and a threshold near the scores."""
         bias1 = draw_bias(rng)
         most = arithmetic.PREDICTOR_SHIFT_MAX
         shift1 = rng.choice([0, most, rng.randint(0, most), rng.randint(4, 10), rng.randint(4, 10)])
@@ -81,7 +82,7 @@ class Channel:
 
     @property
     def values(self) -> list[int]:
-        """What the array would send: the activations of `I_s` in raster order."""
+        """The activations of `I_s` in raster order, as the array would send them."""
         return self.below[self.layer.computed[self.layer.first_row :]].tolist()
 
     @property
@@ -90,7 +91,7 @@ class Channel:
 
 
 def predicted(layer: Map) -> np.ndarray:
-    """The positions that are decided, as a bool array (height, width): `I_t` of the scored rows."""
+    """Return the positions that get a score, `I_t` of the scored rows: bool (height, width)."""
     rows = np.isin(np.arange(layer.height), layer.scored)
     return ~layer.computed & rows[:, None]
 
@@ -107,14 +108,14 @@ def draw_bias(rng: random.Random) -> int:
 
 
 def draw_threshold(rng: random.Random, scored: np.ndarray) -> int:
-    """Always, never, or some pixel's very score, on which `>` and `>=` differ."""
+    """Draw a threshold: always exceeded, never, or equal to a score, where `>` and `>=` differ."""
     low, high = arithmetic.signed_range(arithmetic.SCORE_BITS)
     at_score = [int(score) for score in scored]
     return rng.choice([low, high, 0] if not at_score else [low, high, *[rng.choice(at_score)] * 8])
 
 
 class TB:
-    """The predictor's four streams, and what its two events came to."""
+    """Drives the predictor's four streams and counts its two events."""
 
     def __init__(self, dut: Any, settings: BlockSettings, *, pauses: bool) -> None:
         def pause(number: int) -> Iterator[bool] | None:
@@ -135,7 +136,7 @@ class TB:
         cocotb.start_soon(self._count())
 
     async def send(self, layer: Map, channels: list[Channel]) -> None:
-        """Give it a layer; its survivors are to be collected before the next."""
+        """Send a layer; collect its survivors before you send the next."""
         self.dut.layer.value = layer.descriptor(zap=1)
         await ClockCycles(self.dut.clk, 2)
         self.records.send(channel.payload for channel in channels)
@@ -153,7 +154,7 @@ class TB:
 
 @cocotb.test()
 async def finds_the_survivors(dut: Any) -> None:
-    """Every pixel above the threshold, no other, each with its address, whatever the ends do."""
+    """It sends every pixel above the threshold, no other, with its address, whatever pauses."""
     settings = BlockSettings.read()
     rng = random.Random(settings.seed)
     tb = TB(dut, settings, pauses=True)
@@ -178,7 +179,7 @@ async def finds_the_survivors(dut: Any) -> None:
 
 @cocotb.test()
 async def keeps_its_rate(dut: Any) -> None:
-    """Exactly the cycles of the module's docstring from end to end, where nothing pauses."""
+    """It takes exactly the cycles of the module's docstring from end to end if nothing pauses."""
     settings = BlockSettings.read()
     rng = random.Random(settings.seed + 1)
     tb = TB(dut, settings, pauses=False)
@@ -196,5 +197,5 @@ async def keeps_its_rate(dut: Any) -> None:
             ends.append(now())
         await tb.values.drained()
         cycles = [after - before for before, after in pairwise(ends)]
-        expected = (layer.scored.stop + 2) * (layer.width + 2) + LATENCY
+        expected = (layer.scored.stop + 2) * (layer.width + 2) + PREDICTOR_LATENCY
         assert cycles == [expected] * 2, f"{layer}: {cycles} cycles a channel, expected {expected}"

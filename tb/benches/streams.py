@@ -6,7 +6,7 @@ valid, once high, stays high with the same payload until then.
 
 Each end is one coroutine that wakes once per clock edge, and not at all while there is nothing to
 send or nothing arrives: a Python wake-up costs some microseconds, more than most designs' cycle.
-Both wait for the end of reset, so make them before :func:`tb.benches.common.start`.
+Both ends wait for the end of reset, so create them before `tb.benches.common.start`.
 """
 
 import random
@@ -25,10 +25,10 @@ PATIENCE = 4
 
 
 def random_pause(probability: float, seed: int, *, longest: int = 1) -> Iterator[bool]:
-    """Endless decisions, one per cycle: True is a pause.
+    """Yield one decision per cycle for ever: True is a pause.
 
-    A share `probability` of the cycles pauses. With `longest` above 1 each decision holds for 1 to
-    `longest` cycles, which fills and empties the FIFOs of a design as single cycles do not.
+    A cycle is a pause with this probability. With `longest` above 1 each decision holds for 1 to
+    `longest` cycles, which fills and empties the FIFOs of a design; single cycles do not.
     """
     rng = random.Random(seed)
     while True:
@@ -47,8 +47,8 @@ class StreamSource:
     name : str
         Port name, less ``__payload``.
     pause : iterator of bool, optional
-        Asked before each beat until it says False; each True is a cycle with valid low. Without it
-        the source never pauses.
+        Asked before each beat until it yields False; each True is a cycle with valid low. Without
+        it the source never pauses.
 
     Members
     -------
@@ -133,7 +133,7 @@ class StreamSink:
         Port name, less ``__payload``.
     pause : iterator of bool, optional
         Asked in each cycle, whether there is a beat or not: True is a cycle with ready low. It is
-        not asked while nothing has arrived for some cycles. Without it the sink is always ready.
+        not asked after some cycles in which nothing arrived. Without it the sink is always ready.
 
     Members
     -------
@@ -188,16 +188,16 @@ class StreamSink:
 
 
 def _reader(signal: Any) -> Callable[[], str]:
-    """A function that reads `signal` as a text of 0, 1, X and Z.
+    """Return a function that reads `signal` as a text of 0, 1, X and Z.
 
-    cocotb's ``value`` makes an object of that text first, which takes ten times as long; there is
-    no public way round it.
+    cocotb's ``value`` makes an object of that text first, which takes ten times as long, and there
+    is no public way to avoid it.
     """
     return signal._handle.get_signal_val_binstr
 
 
 def _writer(payload: Any) -> Callable[[int], None]:
-    """A function that drives `payload` with an unsigned integer, also if it is declared signed."""
+    """Return a function that drives `payload` with an unsigned integer, even if it is signed."""
     width = len(payload)
     if width <= 32 and width > 1 and payload.is_signed:
         half, span = 1 << (width - 1), 1 << width
@@ -208,7 +208,7 @@ def _writer(payload: Any) -> Callable[[int], None]:
 
 
 async def _out_of_reset(edge: RisingEdge, reset: Any) -> None:
-    """Wait for the first clock edge at which `reset` is low; an undriven one counts as high."""
+    """Wait for the first clock edge at which `reset` is low; an undriven reset counts as high."""
     await edge
     while reset.value != 0:
         await edge

@@ -1,1 +1,1 @@
-"""Files by which a bench, which runs inside the simulator's process, and its caller exchange data."""
+"""Files by which a bench, in the simulator's process, and its caller exchange data."""

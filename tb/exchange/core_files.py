@@ -1,7 +1,8 @@
-"""Runs of a program as work for the core's bench, and what came of them: files between processes.
+"""Runs for the core's bench, and their outcomes.
 
-A folder holds `runs.json`, `images.npz`, the programs, for each run that is done `NUMBER.json`
-and `NUMBER.bin`, its scratch memory, and `progress`, where the run in work is.
+A folder holds `runs.json`, `images.npz` and the programs. For each run that is done it holds
+`NUMBER.json` and `NUMBER.bin`, the program's scratch memory. `progress` says how far the present
+run is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from compiler import program_files
 from compiler.program import Program
+from golden.files import write_file
 
 __all__ = [
     "Outcome",
@@ -40,7 +42,7 @@ class Run:
     point : str
         Operating point.
     latency : int
-        Of the memory, in cycles.
+        The memory's, in cycles.
     stall : float
         Share of the cycles in which each of the memory's channels stalls.
     faulty : (first, last)
@@ -63,11 +65,11 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a run: see `compiler.driver.Result`.
+    """The outcome of a run; see also `compiler.driver.Result`.
 
-    `memory` is the program's scratch memory, uint8; `seconds` is what the simulator took for it;
-    `violations` counts breaches of the bus's protocol and writes outside scratch memory; `fault` is
-    the driver's message where the core ended the program early, else empty.
+    `memory` is the program's scratch memory, uint8. `seconds` is the wall time of the run.
+    `violations` counts violations of the bus's protocol and writes outside scratch memory. `fault`
+    is the driver's message where the core ended the program early, else empty.
     """
 
     output: np.ndarray
@@ -81,16 +83,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a bench is.
+    """The position of a bench in its runs.
 
     Parameters
     ----------
     runs : int
-        That are done.
+        Runs that are done.
     layer : int
-        Of the run in work.
+        Layer that the present run is in.
     cycles : int
-        That the run in work has taken.
+        Cycles that the present run has taken.
     """
 
     runs: int
@@ -116,7 +118,7 @@ def write_runs(folder: Path, runs: Sequence[Run]) -> None:
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """The runs of a folder, in order; those of one program share it."""
+    """Read the runs of a folder in order; runs of the same program share it."""
     orders = json.loads((folder / "runs.json").read_text())
     programs = {name: program_files.load(folder / name) for name in {o["program"] for o in orders}}
     with np.load(folder / "images.npz") as images:
@@ -142,25 +144,23 @@ def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
 
 
 def read_outcome(folder: Path, number: int) -> Outcome:
-    """The outcome of a run."""
+    """Read the outcome of a run."""
     rest = json.loads((folder / f"{number}.json").read_text())
     rest["output"] = np.array(rest["output"], np.int32)
     return Outcome(memory=np.fromfile(folder / f"{number}.bin", np.uint8), **rest)
 
 
 def write_progress(folder: Path, layer: int, cycles: int) -> None:
-    """Note where the run in work is, for `read_progress`."""
-    partial = folder / "progress.partial"
-    partial.write_text(f"{layer} {cycles}")
-    partial.replace(folder / "progress")
+    """Write how far the present run is, for `read_progress`."""
+    write_file(folder / "progress", f"{layer} {cycles}")
 
 
 def read_progress(folder: Path) -> Progress:
-    """How far the bench of a folder is."""
+    """Read how far the bench of a folder is."""
     runs = len(list(folder.glob("[0-9]*.json")))
     file = folder / "progress"
     try:
         layer, cycles = map(int, file.read_text().split())
-    except FileNotFoundError:  # nothing of a run is noted yet
+    except FileNotFoundError:  # the run has not reported yet
         layer, cycles = 0, 0
     return Progress(runs, layer, cycles)

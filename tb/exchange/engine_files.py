@@ -1,7 +1,6 @@
-"""Layers as work for the engine's bench, and what came of them: files between two processes.
+"""Stimuli for the engine's bench, and their outcomes.
 
-The bench runs inside the simulator's process and knows only words; what they mean stays outside, in
-`tb.runs.engine`.
+The bench knows only words; `tb.runs.engine` knows their meaning.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from golden.arithmetic import ceil_div
 
 __all__ = [
     "Outcome",
@@ -23,7 +24,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Stimulus:
-    """One layer.
+    """Everything that the bench sends into the engine for one layer.
 
     Parameters
     ----------
@@ -33,11 +34,11 @@ class Stimulus:
     records : uint8 (words, V)
         The record stream.
     residuals : uint8 (words, G)
-        The residual stream; none where the layer adds nothing.
+        The residual stream; empty where the layer adds nothing.
     ofm_words : int
-        How many words must leave.
+        How many words must leave the engine.
     pauses : (of records and residuals, of the ofm)
-        Share of the cycles in which the bench holds the stream back.
+        Share of the cycles in which the bench pauses the streams.
     """
 
     descriptor: int
@@ -50,7 +51,7 @@ class Stimulus:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the engine made of a stimulus: ofm uint8 (words, G), and the counters as one number."""
+    """The engine's response: ofm uint8 (words, G), and the counters as one number."""
 
     ofm: np.ndarray
     counters: int
@@ -70,7 +71,7 @@ def write_stimuli(path: Path, stimuli: list[Stimulus]) -> None:
 
 
 def read_stimuli(path: Path) -> list[Stimulus]:
-    """The stimuli of a file, in order."""
+    """Read the stimuli of a file in order."""
     with np.load(path) as arrays:
         count = sum(name.endswith(".descriptor") for name in arrays.files)
         return [
@@ -96,7 +97,7 @@ def write_outcomes(path: Path, outcomes: list[Outcome]) -> None:
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
-    """The outcomes of a file, in order."""
+    """Read the outcomes of a file in order."""
     with np.load(path) as arrays:
         count = sum(name.endswith(".counters") for name in arrays.files)
         return [
@@ -106,7 +107,7 @@ def read_outcomes(path: Path) -> list[Outcome]:
 
 
 def _to_array(number: int) -> np.ndarray:
-    return np.frombuffer(number.to_bytes(-(-number.bit_length() // 8), "little"), np.uint8)
+    return np.frombuffer(number.to_bytes(ceil_div(number.bit_length(), 8), "little"), np.uint8)
 
 
 def _to_int(array: np.ndarray) -> int:

@@ -36,12 +36,12 @@ CORNERS = (
     "pooled",
     "no ZAP",
 )
-"""What a random layer may be made to be; everything else about it stays random."""
+"""The corner cases that a layer can be; everything else about it stays random."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Random tensors from one generator."""
+    """Draws random integer tensors from one generator."""
 
     generator: torch.Generator
 
@@ -50,7 +50,7 @@ class Draw:
         return torch.randint(low, high + 1, shape, generator=self.generator)
 
     def one_of(self, values: tuple[int, int], *shape: int) -> Tensor:
-        """Each element is one of two."""
+        """Draw a tensor whose elements are one of two values each."""
         return torch.tensor(values)[self((0, 1), *shape)]
 
 
@@ -65,7 +65,7 @@ def draw_conv(
     padding: tuple[int, int] = (0, 0),
     signed_output: bool = False,
 ) -> Conv:
-    """A convolution with weights of that shape, (c_o, c_i, k_h, k_w), its corner regarded."""
+    """Draw a convolution with weights of that shape, (c_o, c_i, k_h, k_w), for a corner case."""
     channels = shape[0]
     weight = draw(arithmetic.S8, *shape)
     if corner == "extreme weights":
@@ -75,7 +75,7 @@ def draw_conv(
     if corner == "saturating":
         bias = draw.one_of(arithmetic.signed_range(arithmetic.ACC_BITS), channels)
     multiplier = draw((0, (1 << arithmetic.MULTIPLIER_BITS) - 1), channels)
-    # Mostly such that sums spread over the range of the ofm; sometimes anything.
+    # Mostly sums spread over the range of the ofm; sometimes the shift is anything.
     fitting = 15 + (spread * 16).bit_length() - 8
     shift = draw((fitting - 2, fitting + 3), channels)
     if rng.random() < 0.2:
@@ -94,17 +94,17 @@ def draw_conv(
 
 
 def _spread(shape: Sequence[int]) -> int:
-    """What sums of that many products spread over, in units of 128 or so."""
+    """Return how far sums of that many products spread, in units of about 128."""
     return shape[1] * shape[2] * shape[3] * 64
 
 
 def draw_shortcut(
     draw: Draw, rng: random.Random, layer: Conv, stride: int, channel_offset: int
 ) -> Shortcut:
-    """A shortcut into a convolution."""
+    """Draw a shortcut into a convolution."""
     channels = layer.weight.shape[0]
     multiplier = draw((0, (1 << arithmetic.MULTIPLIER_BITS) - 1), channels)
-    # Mostly of the size of the sums, or of nothing at all.
+    # Mostly the residual is about as large as the sums, or almost zero beside them.
     fitting = max(arithmetic.SHIFT_MIN, 24 - (_spread(layer.weight.shape) * 16).bit_length())
     shift = draw((fitting, fitting + 3), channels)
     if rng.random() < 0.2:
@@ -118,7 +118,7 @@ def draw_shortcut(
 
 
 def draw_pool(rng: random.Random, ofm: tuple[int, int], signed: bool) -> Pool:
-    """Max or average pooling of windows that fit an ofm of that size; sometimes all of it."""
+    """Draw a max or average pooling whose window fits an ofm of that size, or covers all of it."""
     if rng.random() < 0.2:
         kernel = ofm
         padding = 0, 0
@@ -146,7 +146,7 @@ def draw_pool(rng: random.Random, ofm: tuple[int, int], signed: bool) -> Pool:
 
 
 def draw_predictor(draw: Draw, rng: random.Random, corner: str, channels: int) -> Predictor:
-    """A predictor of that many channels, its corner regarded."""
+    """Draw a predictor of that many channels for a corner case."""
     period = rng.randint(1, MAX_PERIOD)
     pattern = Pattern(period, rng.randint(1, (1 << period) - 1))
     if rng.random() < 0.5:

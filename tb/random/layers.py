@@ -24,16 +24,16 @@ __all__ = ["random_layer", "random_layers"]
 
 
 def random_layer(config: Config, rng: random.Random, corner: str, name: str) -> EngineLayer:
-    """A random layer that fits `config`."""
+    """Draw a layer that fits `config`."""
     while True:
         try:
             return _draw_layer(config, rng, corner, name)
         except UserError:
-            continue  # too large for the configuration: the door says so, draw again
+            continue  # too large for the configuration: draw again
 
 
 def random_layers(config: Config, count: int, seed: int) -> list[EngineLayer]:
-    """`count` random layers, each corner in turn."""
+    """Draw `count` layers that take the corner cases in turn."""
     rng = random.Random(seed)
     return [
         random_layer(config, rng, corner := CORNERS[i % len(CORNERS)], f"{i} ({corner})")

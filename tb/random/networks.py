@@ -17,6 +17,7 @@ from torch import Tensor
 from compiler.build import compile_bundle
 from compiler.program import DENSE
 from golden import arithmetic
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Conv, Shortcut
@@ -54,7 +55,7 @@ POINT = "zap"
 def random_network(
     config: Config, rng: random.Random, shape: tuple[int, int, int] | None = None
 ) -> Bundle:
-    """A random network that fits `config`, for images of that shape or of a random one."""
+    """Draw a network that fits `config`, for images of that shape or of a random one."""
     while True:
         try:
             bundle = _Network(config, rng, shape).bundle
@@ -65,7 +66,7 @@ def random_network(
 
 
 def random_image(bundle: Bundle, rng: random.Random) -> Tensor:
-    """A quantised image for a network, int32 (channels, height, width)."""
+    """Draw a quantised image for a network, int32 (channels, height, width)."""
     activation = bundle.manifest.activations[bundle.manifest.input.tensor]
     draw = Draw(torch.Generator().manual_seed(rng.getrandbits(32)))
     limits = arithmetic.activation_range(activation.signed)
@@ -73,7 +74,7 @@ def random_image(bundle: Bundle, rng: random.Random) -> Tensor:
 
 
 def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run]]:
-    """Random networks and a run of each, without ZAP now and then, in any memory."""
+    """Draw networks and a run of each: one in three without ZAP, with a random memory."""
     rng = random.Random(seed)
     pairs = []
     for _ in range(count):
@@ -131,7 +132,7 @@ class _Network:
         return Bundle(manifest, self._tensors)
 
     def _size(self) -> tuple[int, int]:
-        """Height and width of the image: mostly small, sometimes more than a bank holds."""
+        """Draw height and width of the image: mostly small, sometimes more than a bank holds."""
         rng = self._rng
         width = rng.randint(1, 14)
         if rng.random() < 0.4:
@@ -140,7 +141,7 @@ class _Network:
         return rng.randint(1, 4 * self._config.ofm_words // width), width
 
     def _shrink(self) -> None:
-        """Strides and poolings until a fully connected layer fits."""
+        """Add convolutions with large strides until a fully connected layer fits."""
         while True:
             name = list(self._activations)[-1]
             channels, height, width = self._activations[name].shape
@@ -155,7 +156,7 @@ class _Network:
         )
 
     def _source(self) -> str:
-        """Mostly the newest tensor."""
+        """Choose the tensor to read, mostly the newest."""
         names = list(self._activations)
         return self._rng.choice(names) if self._rng.random() < 0.2 else names[-1]
 
@@ -190,13 +191,13 @@ class _Network:
             self._add_zap(name, channels)
 
     def _with_shortcut(self, layer: Conv, size: tuple[int, int]) -> tuple[Conv, str]:
-        """The layer with a shortcut from a tensor that fits, if there is one, and its name."""
+        """Add a shortcut from a tensor that fits; return the layer and the tensor's name or ''."""
         channels, group = layer.weight.shape[0], self._config.group
         fitting = [
             (name, stride)
             for name, activation in self._activations.items()
             for stride in (1, 2, 3)
-            if tuple(-(-extent // stride) for extent in activation.shape[1:]) == size
+            if tuple(ceil_div(extent, stride) for extent in activation.shape[1:]) == size
             and activation.shape[0] <= channels
         ]
         if not fitting:
@@ -275,7 +276,7 @@ class _Network:
         self._add_activation(name, (channels, *size), signed=activation.signed)
 
     def _add_branches(self, name: str) -> None:
-        """Convolutions of the same tensor, side by side; now and then another beside these."""
+        """Add convolutions of one tensor and their concat, now and then another concat of it."""
         rng, group = self._rng, self._config.group
         source = self._source()
         in_channels, height, width = self._activations[source].shape

@@ -1,14 +1,14 @@
-// An AXI4 memory for simulation: any latency, random stalls, errors where asked for.
+// An AXI4 memory for simulation, with a latency, random stalls, and errors on request.
 //
-// Reads and writes are answered in order, `latency` cycles after they were asked for or later: in
-// each cycle each channel stalls with probability `stall` / 256. Addresses past the end, and those
-// of `fault_first` .. `fault_last`, answer with an error. `violations` counts what a manager must
-// not do: bursts across 4 KiB, narrow or wrapping ones, a misplaced WLAST, a request that changes
+// Reads and writes are answered in order, at least `latency` cycles after the request. In each
+// cycle each channel stalls with probability `stall` / 256. Addresses past the end, and those from
+// `fault_first` to `fault_last`, answer with an error. `violations` counts what a manager must not
+// do: bursts across 4 KiB, narrow or wrapping bursts, a misplaced WLAST, a request that changes
 // before it is taken, a write outside `write_first` .. `write_last`.
 //
-// A cycle of `load` reads words `file_first` .. `file_last` from the file +memory_in=FILE, one of
-// `dump` writes them to +memory_out=FILE: bytes as they lie in memory, but in a file that is read
-// each word's last byte comes first, as `$fread` wants it.
+// A cycle of `load` reads words `file_first` .. `file_last` from the file +memory_in=FILE; a cycle
+// of `dump` writes them to +memory_out=FILE. A dumped file has the bytes as they lie in memory. In
+// a file to be loaded, each word's last byte comes first, because `$fread` reads it that way.
 
 module axi_memory #(
     parameter DATA_BITS = 64,
@@ -203,7 +203,7 @@ module axi_memory #(
     end
   end
 
-  // What a manager must not do.
+  // Violations by the manager.
   reg ar_waits, aw_waits, w_waits;
   reg [39:0] ar_before, aw_before;
   reg [DATA_BITS:0] w_before;

@@ -1,8 +1,8 @@
-// A core (module `ZAPCORE`) beside its memory; what is left outside is what a host sees.
+// A core (module `ZAPCORE`) beside its memory; the ports are those that a host sees.
 //
-// The clock is made here, so that a simulation calls the bench only for what the bench waits for.
-// Reset and the memory's settings are sampled, one cycle late: what follows an input of the top
-// module within a cycle Verilator evaluates at every edge, and all of the core would.
+// The clock is made here, so that the simulator calls the bench only for events that it waits for.
+// Reset and the memory's settings are registered, one cycle late: Verilator evaluates at every edge
+// whatever depends combinationally on an input of the top module, and that would be the whole core.
 
 module core_in_memory #(
     parameter DATA_BITS = 64,

