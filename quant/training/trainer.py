@@ -16,6 +16,7 @@ from quant.networks.model import Model, Recipe
 from quant.runtime import processes
 from quant.runtime.precision import Precision, mixed
 from quant.runtime.progress import progress
+from quant.runtime.replica import replica
 from quant.training.augmentation import draw, erase, move
 
 __all__ = ["Trainer", "float_top1", "make_optimiser", "train"]
@@ -46,7 +47,7 @@ class Trainer:
         self.model = model
         # This memory format is faster on CPUs.
         self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.replica = processes.replica(self.module)
+        self.replica = replica(self.module)
         self.image_set = image_set
         self.recipe = recipe
         self.seed = seed
