@@ -19,20 +19,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-__all__ = [
-    "GENERATED",
-    "bundle",
-    "command_modules",
-    "commands",
-    "configuration",
-    "modules",
-    "parser",
-]
+__all__ = ["GENERATED", "command_modules", "invocation", "modules", "parser"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("quant", "compiler", "hw", "tb", "bench", "examples")
 """Those that hold commands, in the order in which the reference lists them."""
-_COLUMNS = "96"
+_COLUMNS = "88"
 """Width that argparse wraps usage texts to."""
 
 
@@ -82,7 +74,7 @@ def commands() -> str:
         rows = [
             (_option(action), _help(action)) for action in command._actions if action.dest != "help"
         ]
-        parts += [f"## {name}", summary, f"```text\n{usage}\n```"]
+        parts += [f"### {name}", summary, f"```text\n{usage}\n```"]
         if rows:
             parts.append(_table(("option", "meaning"), rows))
     return "\n\n".join(parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure import Measurement, load
+from bench.measure import Measurement, load_measurement
 from bench.summary import model_cycles
 from compiler.cycles import layer_cycles, tile_cycles
 from compiler.program import DENSE
@@ -47,7 +47,7 @@ def test_what_is_skipped_is_not_computed_and_slower_memory_takes_longer() -> Non
 
 @pytest.fixture(scope="module", params=["alexnet-cifar-half", "vgg16-cifar-quarter"])
 def measurement(request: pytest.FixtureRequest) -> Measurement:
-    return load(COUNTED / f"{request.param}-default.json")
+    return load_measurement(COUNTED / f"{request.param}-default.json")
 
 
 def test_each_layer_is_within_three_percent_of_what_was_counted(measurement: Measurement) -> None:

@@ -21,7 +21,7 @@ def inputs(bundle: Bundle) -> Tensor:
 
 
 def conv_steps(network: Network) -> list[tuple[Step, ConvNode, ConvResult]]:
-    """The convolutions of a run, fully connected layers among them."""
+    """Run a network; return its convolutions, fully connected layers included."""
     return [
         (step, step.node, step.result)
         for step in network.steps(inputs(network.bundle))

@@ -35,7 +35,7 @@ QUICK = ["--statistics-images", "200", "--augment-held-out", "2"]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A digits network, trained as little as tells digits apart, with predictors."""
+    """Save a digits network with predictors, trained just enough to tell digits apart."""
     dataset = load("digits", None)
     torch.manual_seed(0)
     module = MODEL.build(10)

@@ -21,7 +21,7 @@ from tests.quant.dead_channels import IMAGES
 
 @pytest.fixture
 def saved(zap_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The bundle in a directory, with an operating point adapted to it, and a dataset for it."""
+    """Save the bundle with an adapted operating point, and register a dataset for it."""
     source = DatasetSource(zap_bundle.manifest.classes, IMAGES, IMAGES)
     monkeypatch.setitem(DATASETS, "tiny", lambda directory: source)
     point = {"conv3": (MASKS["B"], 0.2), "conv4": (MASKS["B"], 0.1)}

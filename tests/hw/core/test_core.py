@@ -86,14 +86,14 @@ def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
 
 
 class Drawn:
-    """A random network in the place of a `tb.runs.whole_networks.Example`."""
+    """A random network in the place of a `tb.runs.whole_networks.WholeNetwork`."""
 
     config = "small"
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
 
-    def bundle(self) -> tuple[Bundle, str]:
+    def load(self) -> tuple[Bundle, str]:
         return self._bundle, POINT
 
 
@@ -102,7 +102,7 @@ class Absent:
 
     config = "small"
 
-    def bundle(self) -> tuple[Bundle, str]:
+    def load(self) -> tuple[Bundle, str]:
         raise UserError("build/absent: not found")
 
 

@@ -1,4 +1,4 @@
-"""Feature-map pruning: channels near zero are neither loaded nor run."""
+"""Feature-map pruning: channels near zero are neither loaded nor computed with."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_zero_channels_of_value_prediction_change_no_bit_either(
 
 @pytest.mark.parametrize("epsilon", [0, 12])
 def test_what_is_left_is_the_sum_over_live_channels(zap_bundle: Bundle, epsilon: int) -> None:
-    """An image and a layer at a time, with the other channels and their weights taken out."""
+    """Each image and layer is recomputed without the pruned channels and their weights."""
     pruned = 0
     for step, node, result in conv_steps(FeatureMapPruning(Network(zap_bundle), epsilon)):
         layer = zap_bundle.conv(node)

@@ -68,7 +68,7 @@ def test_diagonals_of_cut_windows() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_value_prediction_equals_a_reference(seed: int) -> None:
-    """One window at a time, by Python's slices."""
+    """The reference takes one window at a time, by Python's slices."""
     rng = np.random.default_rng(seed)
     window = int(rng.integers(1, 6))
     shape = (2, 3, *(int(size) for size in rng.integers(1, 12, 2)))

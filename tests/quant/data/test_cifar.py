@@ -16,7 +16,7 @@ from quant.data.registry import load
 
 
 def write(file: Path, content: dict) -> None:
-    """Pickled as the official files are: by Python 2, with byte strings for keys."""
+    """Pickle as the official files are: by Python 2, with byte strings for keys."""
     file.parent.mkdir(parents=True, exist_ok=True)
     encoded = {key.encode(): value for key, value in content.items()}
     file.write_bytes(pickle.dumps(encoded, protocol=2))

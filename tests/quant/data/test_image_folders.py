@@ -20,14 +20,14 @@ CLASSES = ("n01", "n02", "n10")
 
 
 def paint(file: Path, level: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> None:
-    """An image of one colour: `level` of red, 10 of green, 20 of blue."""
+    """Write an image of one colour: red is `level`, green 10, blue 20."""
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, (level, 10, 20) if mode == "RGB" else level).save(file)
 
 
 @pytest.fixture
 def imagenet(tmp_path: Path) -> Path:
-    """Ten training images and two others of each class, all of a red that tells them apart."""
+    """Write ten training and two test images of each class; their red tells them apart."""
     for label, name in enumerate(CLASSES):
         for number in range(10):
             paint(tmp_path / "train" / name / f"{name}_{number}.JPEG", 60 * label + 5 * number)
@@ -85,7 +85,7 @@ def test_image_sets_of_files_and_of_tensors_behave_alike(imagenet: Path) -> None
 def test_the_middle_of_an_image_is_taken_at_a_common_scale(
     imagenet: Path, size: tuple[int, int]
 ) -> None:
-    """A white square in the middle, a seventh of the shorter side, is as large in all."""
+    """A white square in the middle, a seventh of the shorter side, has the same size in all."""
     image = Image.new("RGB", size)
     half = round(min(size) / 14)
     x, y = (side // 2 for side in size)

@@ -16,7 +16,7 @@ from tests.quant.dead_channels import IMAGES, conv_steps
 
 
 def test_a_mac_is_skipped_once() -> None:
-    """A 3x3 layer of two input channels, on one image with one live channel and one with both."""
+    """A 3x3 layer with two input channels runs on images with one and with two live channels."""
     node = ConvNode(name="conv", input="in", output="conv", padding=(1, 1))
     keep = torch.tensor([[[[1, 1], [1, 1]]], [[[1, 0], [0, 1]]]]).bool()
     dense = torch.tensor([[[[5, 0], [0, 0]]], [[[1, 2], [0, 4]]]])
@@ -40,7 +40,7 @@ def test_a_mac_is_skipped_once() -> None:
 
 
 def test_reductions_on_a_network(zap_bundle: Bundle) -> None:
-    """Counted by hand from what each layer of each image kept and read."""
+    """Reductions are counted by hand from the activations that each layer kept and read."""
     predictors = zap_bundle.uniform(MASKS["B"], 0.0)
     executed = macs = loaded = loads = 0
     for step, node, result in conv_steps(FeatureMapPruning(Network(zap_bundle, predictors), 40)):

@@ -16,7 +16,7 @@ from quant.zap.predictor import Site
 
 @pytest.fixture
 def chooser() -> Chooser:
-    """Of one layer with most of the MACs, whose error grows with the square of its saving."""
+    """Return a chooser for one layer, whose error grows with the square of its saving."""
     grown = np.linspace(0.01, 1, len(SIGMAS))
     curves = {Site("conv", MASKS["B"]): SiteStatistics(grown[None] ** 2, grown[None] / 2)}
     return Chooser(Statistics({"first": 100, "conv": 300}, curves), [MASKS["B"]], Granularity.LAYER)

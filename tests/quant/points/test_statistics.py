@@ -1,4 +1,4 @@
-"""Statistics without ZAP say what single layers do with ZAP."""
+"""Statistics collected without ZAP tell what single layers do with ZAP."""
 
 from __future__ import annotations
 

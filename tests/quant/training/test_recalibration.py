@@ -36,7 +36,7 @@ def predictors(bundle: Bundle) -> dict[str, Predictor]:
 
 
 def maps(bundle: Bundle, predictors: dict[str, Predictor]) -> dict[str, torch.Tensor]:
-    """Each layer's ofm, before zeros are predicted in it."""
+    """Return each layer's ofm, before zeros are predicted in it."""
     inputs = quantise_images(bundle, IMAGES.pixels(slice(None)))
     return {
         step.node.name: (step.ofm if step.result is None else step.result.dense).double()
@@ -67,7 +67,7 @@ def test_a_network_with_concats_is_recalibrated_too() -> None:
 
 
 def test_what_was_lost_comes_back(bundle: Bundle, predictors: dict[str, Predictor]) -> None:
-    """At conv3, which comes after the first ZAP and adds a residual that no ZAP has touched."""
+    """Check conv3, which comes after the first ZAP and adds a residual that no ZAP changes."""
     recalibrated = recalibrate(bundle, predictors, IMAGES)
     check(recalibrated, Path("tiny"))
     wanted, lost, found = (

@@ -14,7 +14,7 @@ from tests.quant.tiny_networks import images
 def float_and_integer_scores(
     bundle: Bundle, site: Site, zap: Zap
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Real scores of a ZAP at `I_t`, those of its integers, and whether they are positive there."""
+    """Return real scores of a ZAP at `I_t`, those of its integers, and which ofms are positive."""
     unseen = images(64, seed=9)
     integers = quantise_images(bundle, unseen.pixels(slice(None)))
     step = next(s for s in Network(bundle).steps(integers) if s.node.name == site.layer)

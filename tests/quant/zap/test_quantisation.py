@@ -48,7 +48,7 @@ def test_integer_zap_decides_as_the_float_one(
 
 
 def test_thresholds_mean_sigma(bundle: Bundle, zaps: dict[Site, Zap]) -> None:
-    """The integer comparison is the real one, for every score there can be."""
+    """The integer comparison gives the result of the real one for every possible score."""
     full = add_zaps(bundle, zaps, IMAGES)
     name = SITES[0].name
     integers = torch.arange(-LARGEST_SCORE, LARGEST_SCORE + 1)
@@ -63,10 +63,10 @@ def test_thresholds_mean_sigma(bundle: Bundle, zaps: dict[Site, Zap]) -> None:
 
 
 def degenerate(zap: Zap) -> None:
-    """One kind of broken channel each; there are eight."""
+    """Break each of the eight channels in another way."""
     with torch.no_grad():
         zap.conv1.weight[0] = 0  # sees nothing: hidden is a constant
-        zap.conv2.weight[1] = 0  # says nothing: the score is a constant
+        zap.conv2.weight[1] = 0  # the score is a constant
         zap.bn1.weight[2], zap.bn1.bias[2] = 0, 0  # hidden is zero
         zap.bn1.weight[3], zap.bn1.bias[3] = 0, 50  # hidden is large and constant
         zap.bn2.weight[4] = 0

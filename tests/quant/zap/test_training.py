@@ -34,7 +34,7 @@ def zaps(bundle: Bundle) -> dict[Site, Zap]:
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.name)
 def test_zaps_learn(bundle: Bundle, zaps: dict[Site, Zap], site: Site) -> None:
-    """On images they have not seen they are right more often than the commoner answer."""
+    """On new images they are right more often than the more frequent answer is."""
     full = add_zaps(bundle, zaps, IMAGES)
     real, _, positive = float_and_integer_scores(full, site, zaps[site])
     share = float(positive.float().mean())
