@@ -1,1 +1,1 @@
-"""What we measure: figures of merit and the benchmarks that print them."""
+"""Benchmarks: figures of merit, and the commands that measure and report them."""

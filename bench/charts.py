@@ -1,4 +1,4 @@
-"""Charts of `bench.speed`: one for each network, and one of all."""
+"""Charts of measured cycles: one for each network, and one of all networks."""
 
 from __future__ import annotations
 
@@ -13,30 +13,36 @@ from bench.report import style
 if TYPE_CHECKING:
     from bench.designs import Design
 
-__all__ = ["draw", "draw_designs"]
+__all__ = ["chart_files", "draw_charts", "draw_designs"]
 
 _BARS = {
     "cycles_off": ("ZAP off", "#9ecae1"),
     "cycles_idle_lanes": ("ZAP on, idle lanes", "#e39ab4"),
     "cycles_on": ("ZAP on", "#cc3d6f"),
-    "limit_cycles": ("MACs that remain / multipliers", style.LIGHT),
+    "limit_cycles": ("remaining MACs / multipliers", style.LIGHT),
 }
 
 
-def draw(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
-    """Write the charts of `summary.json`'s rows as PNG files."""
-    files = []
-    for network in dict.fromkeys(row["network"] for row in rows):
+def chart_files(networks: Sequence[str], folder: Path) -> list[Path]:
+    """Return the files that `draw_charts` writes."""
+    return [folder / f"{name}.png" for name in (*networks, "networks")]
+
+
+def draw_charts(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Write the charts of `summary.json`'s rows as PNG files; return the files."""
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    *files, whole = chart_files(networks, folder)
+    for network, file in zip(networks, files, strict=True):
         own = [row for row in rows if row["network"] == network and row.get("convolution")]
-        files.append(_layers(network, own, folder / f"{network}.png"))
-    files.append(_networks([row for row in rows if row["layer"] is None], folder / "networks.png"))
-    return files
+        _layers(network, own, file)
+    _networks([row for row in rows if row["layer"] is None], whole)
+    return [*files, whole]
 
 
 def draw_designs(
     network: str, designs: Sequence[Design], best: Sequence[Design], file: Path
 ) -> Path:
-    """Cycles of designs against multipliers and block RAM; `best` are drawn out."""
+    """Draw cycles of designs against multipliers and block RAM; `best` are highlighted."""
     figure, (axes,) = style.new(2.8, 1, 2, sharey=True)
     for axis, field, label in (
         (axes[0], "multipliers", "multipliers"),
@@ -54,12 +60,11 @@ def draw_designs(
     axes[0].set_ylabel("cycles, ZAP on")
     axes[0].set_title(f"{network}: designs by the cycle model")
     axes[1].legend()
-    figure.savefig(file)
-    return file
+    return style.save(figure, file)
 
 
 def _layers(network: str, rows: Sequence[Mapping[str, Any]], file: Path) -> Path:
-    """Cycles of each convolution, in shares of those without ZAP."""
+    """Draw the cycles of each convolution, as shares of its cycles without ZAP."""
     figure, ((axes,),) = style.new(2.8)
     at = np.arange(len(rows))
     measured = {field: look for field, look in _BARS.items() if rows[0][field] is not None}
@@ -72,14 +77,13 @@ def _layers(network: str, rows: Sequence[Mapping[str, Any]], file: Path) -> Path
     axes.set_xticks(at, [row["layer"] for row in rows], rotation=40, ha="right")
     axes.yaxis.set_major_formatter(style.PERCENT)
     axes.grid(axis="x", visible=False)
-    axes.set_title(f"{network}: cycles of each convolution, of those without ZAP", pad=22)
+    axes.set_title(f"{network}: cycles of each convolution, relative to ZAP off", pad=22)
     axes.legend(ncols=len(_BARS), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1)
-    figure.savefig(file)
-    return file
+    return style.save(figure, file)
 
 
 def _networks(rows: Sequence[Mapping[str, Any]], file: Path) -> Path:
-    """Speed-up of all convolutions against what the saved MACs promise."""
+    """Draw the speed-up of all convolutions beside the speed-up that the saved MACs promise."""
     figure, ((axes,),) = style.new(2.6)
     at = np.arange(len(rows))
     promised = np.array([1 / (1 - row["mac_reduction"]) for row in rows])
@@ -100,5 +104,4 @@ def _networks(rows: Sequence[Mapping[str, Any]], file: Path) -> Path:
     axes.grid(axis="x", visible=False)
     axes.set_title("Speed-up of the convolutions", pad=22)
     axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1)
-    figure.savefig(file)
-    return file
+    return style.save(figure, file)

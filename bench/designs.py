@@ -17,6 +17,7 @@ import numpy as np
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import PRESETS, Config
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
-"""(words, bits) that a block RAM can be."""
+"""(words, bits) that a block RAM can be configured to."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Design:
     block_rams: int
 
     def beats(self, other: Design) -> bool:
-        """Whether this design is worse in nothing and better in something."""
+        """True if this design is worse in nothing and better in something."""
         mine, theirs = (
             (design.cycles_on, design.multipliers, design.block_rams) for design in (self, other)
         )
@@ -102,7 +103,7 @@ def pareto_front(designs: Sequence[Design]) -> list[Design]:
 
 
 def _blocks(bits: int, words: int) -> int:
-    return min(-(-words // depth) * -(-bits // width) for depth, width in _SHAPES)
+    return min(ceil_div(words, depth) * ceil_div(bits, width) for depth, width in _SHAPES)
 
 
 def keep_one_point(bundle: Bundle, point: str) -> Bundle:

@@ -32,6 +32,7 @@ from bench.designs import (
 )
 from bench.measure import kept_shares
 from golden.errors import UserError, run_cli
+from golden.files import check_writable_file, write_file
 from hw.fpga.ecp5 import DEVICES
 from quant.runtime.progress import progress
 from tb.runs.images import input_image
@@ -54,6 +55,10 @@ def main() -> None:
     add("--scheduler", help="address of a Dask scheduler")
     add("--out", type=Path, default=Path("build/explore"))
     arguments = parser.parse_args()
+    results = arguments.out / f"{arguments.name}.json"
+    chart = results.with_suffix(".png")
+    for file in (results, chart):
+        check_writable_file(file)
     bundle, point = find_network(arguments.name).load()
     bundle = keep_one_point(bundle, point)
     kept = kept_shares(bundle, point, input_image(bundle, arguments.data, 0))
@@ -78,12 +83,11 @@ def main() -> None:
     fitting = [d for d in best if d.multipliers <= holds.dsp and d.block_rams <= holds.bram]
     console = Console()
     console.print(_table(f"{arguments.name}, {len(designs)} designs", best, fitting))
-    arguments.out.mkdir(parents=True, exist_ok=True)
     document = [asdict(design) for design in designs]
-    (arguments.out / f"{arguments.name}.json").write_text(json.dumps(document, indent=1) + "\n")
-    draw_designs(arguments.name, designs, best, arguments.out / f"{arguments.name}.png")
+    write_file(results, json.dumps(document, indent=1) + "\n")
+    draw_designs(arguments.name, designs, best, chart)
     if not fitting:
-        raise UserError(f"none of them fits {arguments.part}; try smaller sizes")
+        raise UserError(f"no design fits {arguments.part}; try smaller sizes")
     chosen = min(fitting, key=lambda design: design.cycles_on)
     console.print(f"fastest on {arguments.part}: {chosen.config.to_dict()}", highlight=False)
 

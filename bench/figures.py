@@ -31,11 +31,11 @@ class LayerRun:
     macs : int
         Multiply-accumulates of the whole ofm.
     activations, skipped : int
-        Of the ofm, and how many of them ZAP skipped.
+        Activations of the ofm, and how many of them ZAP skipped.
     cycles_off, cycles_on : int
-        From start to the last word's departure.
+        Cycles from the start until the last word has left.
     wait_predictor : int
-        Of `cycles_on`, those that the array spent waiting for scores.
+        Cycles with ZAP in which the array waits for scores.
     """
 
     macs: int
@@ -52,48 +52,49 @@ class LayerRun:
 
 
 def utilisation(runs: Sequence[LayerRun], multipliers: int) -> float:
-    """U: MACs / (multipliers * cycles) with ZAP off; 1 is every lane busy in every cycle."""
+    """Return U = MACs / (multipliers * cycles), ZAP off; 1 is every lane busy in every cycle."""
     return sum(run.macs for run in runs) / (multipliers * sum(run.cycles_off for run in runs))
 
 
 def mac_reduction(runs: Sequence[LayerRun]) -> float:
-    """Skipped MACs / all MACs."""
+    """Return skipped MACs / all MACs."""
     return sum(run.skipped_macs for run in runs) / sum(run.macs for run in runs)
 
 
 def skip_efficiency(runs: Sequence[LayerRun]) -> float:
-    """E: cycles off * (1 - MAC reduction) / cycles on; 1 is all of the promised speed-up."""
+    """Return E = cycles off * (1 - MAC reduction) / cycles on; 1 is the full promised speed-up."""
     promised = sum(run.cycles_off for run in runs) * (1 - mac_reduction(runs))
     return promised / sum(run.cycles_on for run in runs)
 
 
 def predictor_stall(runs: Sequence[LayerRun]) -> float:
-    """Cycles in which the array waited for scores / all cycles with ZAP on."""
+    """Return cycles in which the array waits for scores / all cycles, ZAP on."""
     return sum(run.wait_predictor for run in runs) / sum(run.cycles_on for run in runs)
 
 
 def speed_up(runs: Sequence[LayerRun]) -> float:
-    """Cycles with ZAP off / cycles with ZAP on."""
+    """Return cycles with ZAP off / cycles with ZAP on."""
     return sum(run.cycles_off for run in runs) / sum(run.cycles_on for run in runs)
 
 
 def effective_macs(runs: Sequence[LayerRun], multipliers: int) -> float:
-    """MACs of the whole layers for each multiplier and cycle with ZAP on; skipped ones count."""
+    """Return MACs for each multiplier and cycle with ZAP on; skipped MACs count too."""
     return sum(run.macs for run in runs) / (multipliers * sum(run.cycles_on for run in runs))
 
 
 def load_stall(counters: Sequence[Mapping[str, int]]) -> float:
-    """Cycles in which nothing is computed for want of data / all cycles.
+    """Return cycles in which nothing is computed because data are missing / all cycles.
 
-    That is while an ifm is loaded that nothing hides, or the array waits for records or residual;
-    the memory's answer to a tile's last store, and the cycles from there to the next tile's start,
-    are counted with it. `counters` are those of `hw.contract.counters.CORE_COUNTERS`, one for each
-    layer.
+    These are the cycles in which an ifm is loaded and nothing runs beside it, and those in which
+    the array waits for records or residual. The wait for the memory's answer to a tile's last store
+    is counted too, and so are the cycles from there to the start of the next tile.
+
+    `counters` has the `hw.contract.counters.CORE_COUNTERS` of each layer.
     """
     stalls = sum(c["elapsed"] - c["cycles"] + c["wait_loads"] for c in counters)
     return stalls / sum(c["elapsed"] for c in counters)
 
 
 def store_stall(counters: Sequence[Mapping[str, int]]) -> float:
-    """Cycles in which the array waits for an ofm bank to leave / all cycles."""
+    """Return cycles in which the array waits for an ofm bank to become free / all cycles."""
     return sum(c["wait_ofm"] for c in counters) / sum(c["elapsed"] for c in counters)

@@ -1,9 +1,9 @@
-"""Measures a network on the simulated core: cycles of every layer without ZAP, with it, and more.
+"""Measures a network on the simulated core: every counter of every layer, without ZAP and with it.
 
-Runs of one image: without ZAP, at an operating point, and, if asked for, at the same point on a
-core that does not compact (`Config.compact`). What they counted is kept in a JSON file, so that
-tables and charts need no simulator. Every ofm is compared with golden; a figure of a wrong run is
-no figure.
+One image is run without ZAP, at an operating point and, if asked for, at the same operating point
+on a core that does not compact (`Config.compact`). The counts are kept in a JSON file, so that
+tables and charts need no simulator. Every ofm is compared with golden: there are no figures of a
+wrong run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from compiler.build import compile_bundle
 from compiler.program import DENSE, Program
 from golden.bundle import Bundle
 from golden.errors import UserError
+from golden.files import write_file
 from golden.layers import ConvResult
 from golden.manifest import ConvNode
 from golden.network import Network
@@ -35,30 +36,30 @@ from tb.simulators.toolchain import Simulator
 
 __all__ = [
     "LATENCY",
-    "Layer",
+    "MeasuredLayer",
     "Measurement",
     "kept_shares",
-    "layers",
-    "load",
+    "load_measurement",
     "measure",
-    "save",
+    "measured_layers",
+    "save_measurement",
     "simulate",
 ]
 
 LATENCY = 40
-"""Of the memory, in cycles."""
+"""The memory's latency in cycles."""
 _VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
-    """One layer of a network and what its runs counted.
+class MeasuredLayer:
+    """A layer of a network and the counts of its runs.
 
     Parameters
     ----------
     name : str
     convolution : bool
-        Counts in figures of the network; neither fully connected nor only a pooling.
+        True unless it is fully connected or a pooling alone. Figures of the network are of these.
     macs : int
         As in `bench.figures.LayerRun`.
     ifm, kernel, stride : shapes
@@ -66,7 +67,7 @@ class Layer:
     ofm : (channels, height, width)
         Before any pooling.
     kept : list of int
-        Of each channel, how many activations of `I_t` were computed with ZAP; empty without ZAP.
+        For each channel, the activations of `I_t` that were computed with ZAP; empty without ZAP.
     off, on, idle : {counter: count}
         `hw.contract.counters.CORE_COUNTERS` without ZAP, with it, and with it but without
         compaction; the last may be empty.
@@ -86,7 +87,7 @@ class Layer:
 
     @property
     def run(self) -> LayerRun:
-        """As the figures of merit want it."""
+        """The same for `bench.figures`."""
         channels, height, width = self.ofm
         return LayerRun(
             macs=self.macs,
@@ -100,13 +101,13 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A network on a configuration."""
+    """A network that was measured on a configuration."""
 
     network: str
     trained: bool
     point: str
     config: Config
-    layers: list[Layer]
+    layers: list[MeasuredLayer]
 
 
 def measure(
@@ -135,14 +136,14 @@ def measure(
         trained=source.is_trained,
         point=point,
         config=config,
-        layers=layers(bundle, point, pixels, simulated.program, off, on, idle),
+        layers=measured_layers(bundle, point, pixels, simulated.program, off, on, idle),
     )
 
 
 def kept_shares(bundle: Bundle, point: str, pixels: torch.Tensor) -> dict[str, np.ndarray]:
-    """Of each layer with a predictor, the share of `I_t` that golden keeps in each channel.
+    """Return the share of `I_t` that golden keeps in each channel of each layer with a predictor.
 
-    `pixels`: a quantised image, (channels, height, width).
+    `pixels` is a quantised image, (channels, height, width).
     """
     network, predictors = bundle.at(point)
     shares = {}
@@ -154,7 +155,7 @@ def kept_shares(bundle: Bundle, point: str, pixels: torch.Tensor) -> dict[str, n
 
 
 def _kept(result: ConvResult) -> torch.Tensor:
-    """Of each channel of one image, how many activations of `I_t` are computed."""
+    """Count the activations of `I_t` that are computed in each channel of one image."""
     return (result.keep[0] & ~result.computed).sum((1, 2))
 
 
@@ -168,7 +169,7 @@ def simulate(
     sim: Simulator = "verilator",
     end: int = 0,
 ) -> core.Simulated:
-    """Run a network at some operating points on a quantised image, (channels, height, width)."""
+    """Run a network at each of these operating points on a quantised image."""
     program = compile_bundle(bundle, config, keep=True)
     runs = [
         Run(program=program, image=pixels.numpy(), point=point, latency=LATENCY) for point in points
@@ -176,7 +177,7 @@ def simulate(
     return core.simulate(bundle, runs, sim, report, end=end)
 
 
-def layers(
+def measured_layers(
     bundle: Bundle,
     point: str,
     pixels: torch.Tensor,
@@ -184,8 +185,8 @@ def layers(
     off: list[core.LayerCheck],
     on: list[core.LayerCheck],
     idle: list[core.LayerCheck] | None = None,
-) -> list[Layer]:
-    """What the runs of a program on one image, a quantised one, counted for each layer."""
+) -> list[MeasuredLayer]:
+    """Describe each layer of a program with the counts of its runs on one quantised image."""
     network, predictors = bundle.at(point)
     steps = {step.node.name: step for step in Network(network, predictors).steps(pixels[None])}
     found = []
@@ -203,7 +204,7 @@ def layers(
         whole = step.ofm if isinstance(step.node, ConvNode) else step.ifm
         ofm_channels, ofm_height, ofm_width = whole.shape[1:]
         found.append(
-            Layer(
+            MeasuredLayer(
                 name=layer.name,
                 convolution=convolution,
                 macs=layer.macs,
@@ -220,24 +221,22 @@ def layers(
     return found
 
 
-def save(measurement: Measurement, folder: Path) -> Path:
-    """Write a measurement; returns its file."""
-    file = folder / f"{measurement.network}-{measurement.config.name}.json"
-    folder.mkdir(parents=True, exist_ok=True)
+def save_measurement(measurement: Measurement, folder: Path) -> Path:
+    """Write a measurement into a folder; return its file."""
     document = {"version": _VERSION, **asdict(measurement)}
-    file.write_text(json.dumps(document) + "\n")
-    return file
+    file = folder / f"{measurement.network}-{measurement.config.name}.json"
+    return write_file(file, json.dumps(document) + "\n")
 
 
-def load(file: Path) -> Measurement:
-    """Read what `save` wrote."""
+def load_measurement(file: Path) -> Measurement:
+    """Read a measurement. Raises UserError where another version of the project wrote it."""
     document = json.loads(file.read_text())
     if document.pop("version", None) != _VERSION:
         raise UserError(f"{file}: of another version; remove it and run make bench again")
     config = Config(**document.pop("config"))
     shapes = ("ifm", "kernel", "stride", "ofm")
     layers = [
-        Layer(**{**layer, **{name: tuple(layer[name]) for name in shapes}})
+        MeasuredLayer(**{**layer, **{name: tuple(layer[name]) for name in shapes}})
         for layer in document.pop("layers")
     ]
     return Measurement(config=config, layers=layers, **document)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from golden.errors import UserError
+from golden.files import check_writable_file, write_file
 
 __all__ = ["Step", "run_steps"]
 
@@ -27,9 +27,9 @@ class Step:
     command : sequence of str
         Arguments to Python.
     reads, makes : sequences of Path
-        What must be there before, and what is afterwards.
+        Files that must be there before, and files that are there afterwards.
     stdout : Path or None
-        One of `makes`: gets what the command prints.
+        One of `makes`, which gets the command's output.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Step:
 
 
 def run_steps(plan: Sequence[Step], *, force: bool = False) -> None:
-    """Take the steps in turn. Raises UserError where one fails."""
+    """Run the steps in turn. Raises UserError where one fails."""
     console = Console()
     for step in plan:
         missing = [path for path in step.reads if not path.exists()]
@@ -51,20 +51,22 @@ def run_steps(plan: Sequence[Step], *, force: bool = False) -> None:
         else:
             command = shlex.join(["python", *step.command])
             console.print(f"{step.name}: {command}", soft_wrap=True, highlight=False)
-            _take(step)
+            _run(step)
             continue
         console.print(say, soft_wrap=True, highlight=False)
 
 
 def _is_current(step: Step) -> bool:
-    """All that it makes is there and no older than what it reads."""
+    """True if all that it makes is there and no older than what it reads."""
     if not all(path.exists() for path in step.makes):
         return False
     oldest = min(path.stat().st_mtime for path in step.makes)
     return all(path.stat().st_mtime <= oldest for path in step.reads)
 
 
-def _take(step: Step) -> None:
+def _run(step: Step) -> None:
+    if step.stdout:
+        check_writable_file(step.stdout)
     captured = subprocess.PIPE if step.stdout else None
     process = subprocess.run(
         [sys.executable, *step.command], stdout=captured, text=True, check=False
@@ -72,6 +74,4 @@ def _take(step: Step) -> None:
     if process.returncode:
         raise UserError(f"{step.name}: ended with status {process.returncode}, see above")
     if step.stdout:
-        scratch = step.stdout.with_name(f".{step.stdout.name}.new")
-        scratch.write_text(process.stdout)
-        os.replace(scratch, step.stdout)
+        write_file(step.stdout, process.stdout)

@@ -19,12 +19,12 @@ _REPORT = _BUILD / "report"
 _BUDGETS = "--max-drop 0.3 0.5 1 2 3"
 _ALL_MASKS = "--also-pattern A C D"
 _ON_THE_CORE = "digits resnet20 alexnet-cifar-half vgg16-cifar-quarter resnet18 alexnet vgg16"
-"""Of `tb.runs.whole_networks`, those whose cycles are counted; the last takes an hour."""
+"""The networks of `tb.runs.whole_networks` whose cycles are counted; the last takes an hour."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that results are made of: its name in `quant.networks.registry` and its dataset."""
+    """A network that results are made from: its name in `quant.networks.registry`, its dataset."""
 
     name: str
     dataset: str
@@ -33,13 +33,13 @@ class Network:
     export: str
     """Options of `quant/export.py`."""
     budgets: str = ""
-    """Budgets of operating points besides those that every network has."""
+    """Budgets of operating points beside those that every network has."""
     held_out: str = ""
-    """Options about the images that losses are measured on."""
+    """Options for the images that accuracy losses are measured on."""
     fine_tuning: str = ""
-    """Budgets and options of fine-tuned ones, if any."""
+    """Budgets and options of fine-tuned operating points, if there are any."""
     trains: bool = True
-    """It is trained here where there is no such file."""
+    """Whether it is trained here if the file of weights is missing."""
 
 
 NETWORKS = (
@@ -70,9 +70,9 @@ NETWORKS = (
 
 
 def result_steps(data: Path, weights: Path) -> list[Step]:
-    """Everything, in an order in which it can be made.
+    """Return all steps in an order in which they can run.
 
-    `data`, `weights`: the folders of the datasets and of pretrained networks.
+    `data` and `weights` are the folders of the datasets and of pretrained networks.
     """
     digits = _BUILD / "digits"
     demo, picture = _RESULTS / "demo.txt", _RESULTS / "digits.png"
@@ -116,7 +116,7 @@ def result_steps(data: Path, weights: Path) -> list[Step]:
 
 
 def _network(network: Network, data: Path, weights: Path) -> list[Step]:
-    """All steps of one network."""
+    """Return the steps of one network."""
     name = network.name
     images = data / FOLDERS[network.dataset]
     source = ("--dataset", network.dataset, "--data", data)
@@ -197,7 +197,7 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
 
 
 def _command(*parts: str | Path) -> list[str]:
-    """Arguments: texts are split at blanks, paths are not."""
+    """Return a list of arguments; texts are split at blanks, paths are not."""
     arguments: list[str] = []
     for part in parts:
         arguments += part.split() if isinstance(part, str) else [str(part)]

@@ -1,8 +1,9 @@
-"""What SCALE-Sim says of the same layers: the dense peer, a systolic array of as many multipliers.
+"""Runs SCALE-Sim on the same layers: the peer without skipping.
 
-SCALE-Sim (https://github.com/scalesim-project/scale-sim-v2) is run as published, in an environment
-of its own: output stationary, an array as square as a power of two allows, on-chip memories of the
-size of the core's, and for each of its three interfaces the bandwidth that the core has for all.
+SCALE-Sim (https://github.com/scalesim-project/scale-sim-v2) simulates a systolic array. It is run
+as published, in an environment of its own: output stationary, as many multipliers as the core, in
+an array as square as powers of two allow, and on-chip memories of the core's sizes. Each of its
+three interfaces has the bandwidth that the core has for everything.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bench.measure import Layer, Measurement
+from bench.measure import MeasuredLayer, Measurement
+from golden.arithmetic import ceil_div
 from golden.errors import UserError
+from golden.files import write_file
 from hw.contract.config import Config
 
 __all__ = ["COMMITTED", "MOST_MACS", "array_shape", "cycles", "unstalled_cycles"]
 
 MOST_MACS = 20_000_000
-"""Of a layer that is run unless more are asked for; SCALE-Sim takes a minute for one of so many,
-more where it stalls."""
+"""The most MACs of a layer that is run by default. SCALE-Sim takes a minute for such a layer, and
+longer where the array stalls."""
 
 COMMITTED = Path("docs/results/bench")
-"""Where what `bench.speed` measured is kept."""
+"""The committed results of `bench.speed`."""
 _FILE = "scalesim.json"
 
 _CONFIG = """\
@@ -69,30 +72,30 @@ _TOPOLOGY = (
     "Strides, Sparsity,"
 )
 _LAYOUT_NUMBERS = ", ".join(["1"] * 6 + [str(n) for n in (*range(6), *range(8))])
-"""Read but not used without a custom layout."""
+"""SCALE-Sim reads these numbers but does not use them without a custom layout."""
 
 
 def array_shape(multipliers: int) -> tuple[int, int]:
-    """(rows, columns), both powers of two, at most as many rows as columns."""
+    """Return (rows, columns), both powers of two, with at most as many rows as columns."""
     rows = 1 << (int(math.log2(multipliers)) // 2)
     return rows, multipliers // rows
 
 
-def unstalled_cycles(config: Config, layer: Layer) -> int:
-    """Cycles of a layer on the same array with a memory that never stalls: the fewest there can be.
+def unstalled_cycles(config: Config, layer: MeasuredLayer) -> int:
+    """Return the cycles of a layer on that array if its memory never stalls: a lower bound.
 
-    A fold is `rows` pixels of `columns` channels; it takes T + rows + columns - 2 cycles for T
-    products each.
+    A fold is `rows` pixels of `columns` channels. With T products for each activation it takes
+    T + rows + columns - 2 cycles.
     """
     rows, columns = array_shape(config.multipliers)
     channels, height, width = layer.ofm
-    folds = -(-height * width // rows) * -(-channels // columns)
+    folds = ceil_div(height * width, rows) * ceil_div(channels, columns)
     products = layer.ifm[0] * layer.kernel[0] * layer.kernel[1]
     return folds * (products + rows + columns - 2)
 
 
 def _known(folder: Path) -> dict[str, int]:
-    """What is known, by layer and array: in that folder, and for the committed results."""
+    """Read the cycles that are known, from that folder and from the committed results."""
     known: dict[str, int] = {}
     for file in (COMMITTED / _FILE, folder / _FILE):
         if file.exists():
@@ -103,10 +106,11 @@ def _known(folder: Path) -> dict[str, int]:
 def cycles(
     measurement: Measurement, folder: Path, python: Path | None, most_macs: int
 ) -> dict[str, int]:
-    """Cycles of convolutions, prefetch included: those that are known, and of at most so many MACs.
+    """Return the cycles of convolutions, prefetch included, as far as they are known.
 
-    The latter are run where there is a `python` that has `bench/requirements-scalesim.txt`
-    installed, and then known in `folder`. Raises UserError where SCALE-Sim fails.
+    `python` is an interpreter with `bench/requirements-scalesim.txt` installed, or None. With it,
+    layers of at most `most_macs` MACs are run, and their cycles are kept in `folder`. Raises
+    UserError where SCALE-Sim fails.
     """
     config = measurement.config
     known = _known(folder)
@@ -118,21 +122,20 @@ def cycles(
         key = f"{row} {config.multipliers} {config.bus_bytes} {_memories(config)}"
         if python is not None and key not in known and layer.macs <= most_macs:
             known[key] = _run(config, row, python)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / _FILE).write_text(json.dumps(known, indent=1) + "\n")
+            write_file(folder / _FILE, json.dumps(known, indent=1) + "\n")
         if key in known:
             result[layer.name] = known[key]
     return result
 
 
-def _row(layer: Layer) -> str:
+def _row(layer: MeasuredLayer) -> str:
     channels, height, width = layer.ifm
     numbers = (height, width, *layer.kernel, channels, layer.ofm[0], layer.stride[0])
     return "layer, " + ", ".join(map(str, numbers)) + ", 1:1,"
 
 
 def _memories(config: Config) -> tuple[int, int, int]:
-    """KiB for ifm, weights and ofm."""
+    """Return the sizes of the memories for ifm, weights and ofm in KiB."""
     sizes = (
         config.ifm_words * config.lanes,
         config.weight_words * config.lanes,
@@ -161,7 +164,7 @@ def _run(config: Config, row: str, python: Path) -> int:
         (folder / "layout.csv").write_text(f"Layer name,\nlayer, {_LAYOUT_NUMBERS},\n")
         options = "-c run.cfg -t topology.csv -l layout.csv -p out -i conv -s N"
         command = [str(python.absolute()), "-m", "scalesim.scale", *options.split()]
-        # A third of its time goes into progress bars that nobody sees.
+        # It would spend a third of its time on progress bars that nobody sees.
         environment = os.environ | {"TQDM_DISABLE": "1"}
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import scalesim
-from bench.charts import draw
-from bench.measure import load, measure, save
+from bench.charts import chart_files, draw_charts
+from bench.measure import load_measurement, measure, save_measurement
 from bench.summary import model_cycles, summarise
 from golden.errors import run_cli
+from golden.files import check_writable_file, write_file
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
 from tb.runs.whole_networks import NETWORKS, find_network
@@ -31,7 +33,7 @@ __all__: list[str] = []
 
 _BUILD = Path("build/bench")
 _WIDTH = 175
-"""Of the table, in characters."""
+"""The table's width in characters."""
 
 
 def main() -> None:
@@ -44,12 +46,15 @@ def main() -> None:
     most = "largest layer for SCALE-Sim (default: %(default)s); twice as many take twice as long"
     add("--scalesim-macs", type=int, default=scalesim.MOST_MACS, metavar="N", help=most)
     add("--out", type=Path, default=_BUILD, help="folder for summary, table and charts")
-    add("--no-idle-lanes", action="store_true", help="leave that design point out")
+    add("--no-idle-lanes", action="store_true", help="do not measure a core without compaction")
     add("--force", action="store_true", help="simulate again")
     arguments = parser.parse_args()
-    rows = []
-    counted = arguments.out / "counted"
     networks = {name: find_network(name) for name in arguments.names or NETWORKS}
+    summary, table = arguments.out / "summary.json", arguments.out / "summary.txt"
+    counted = arguments.out / "counted"
+    for file in (summary, table, *chart_files(list(networks), arguments.out), counted / "FILE"):
+        check_writable_file(file)
+    rows = []
     for name, network in networks.items():
         config = Config.load(arguments.config or network.config)
         file = _BUILD / f"{name}-{config.name}.json"
@@ -57,28 +62,29 @@ def main() -> None:
             with reporting() as report:
                 data, idle = arguments.data, not arguments.no_idle_lanes
                 new = measure(name, network, config, data, report, idle_lanes=idle)
-            save(new, _BUILD)
-        measurement = load(file)
-        save(measurement, counted)
+            save_measurement(new, _BUILD)
+        measurement = load_measurement(file)
+        save_measurement(measurement, counted)
         peer = scalesim.cycles(
             measurement, arguments.out, arguments.scalesim, arguments.scalesim_macs
         )
         rows += summarise(measurement, peer, model_cycles(measurement))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "summary.json").write_text(json.dumps(rows, indent=1) + "\n")
-    with (arguments.out / "summary.txt").open("w") as file:
-        for console in (Console(width=_WIDTH), Console(file=file, width=_WIDTH)):
-            for network in dict.fromkeys(row["network"] for row in rows):
-                console.print(_table([row for row in rows if row["network"] == network]))
-            console.print(_energy_table([row for row in rows if row["layer"] is None]))
-    draw(rows, arguments.out)
+    write_file(summary, json.dumps(rows, indent=1) + "\n")
+    text = StringIO()
+    for console in (Console(width=_WIDTH), Console(file=text, width=_WIDTH)):
+        for name in networks:
+            console.print(_table([row for row in rows if row["network"] == name]))
+        console.print(_energy_table([row for row in rows if row["layer"] is None]))
+    write_file(table, text.getvalue())
+    draw_charts(rows, arguments.out)
     print(arguments.out)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     whole = rows[-1]
     weights = "trained" if whole["trained"] else "random weights"
-    title = f"{whole['network']} ({weights}, point {whole['point']}) on zapcore_{whole['config']}"
+    run = f"{whole['network']} ({weights}, operating point {whole['point']})"
+    title = f"{run} on zapcore_{whole['config']}"
     table = Table(title=title)
     table.add_column("layer")
     cycles = ("ofm", "cycles off", "on", "model off", "on", "idle lanes", "limit", "SCALE-Sim")
@@ -128,7 +134,7 @@ def _count(value: int | None) -> str:
 
 
 def _error(row: Mapping[str, Any], which: str) -> str:
-    """How far the cycle model is off, of a layer."""
+    """Format the relative error of the cycle model for a layer."""
     if row["layer"] is None:
         return ""
     return f"{100 * (row[f'model_{which}'] / row[f'cycles_{which}'] - 1):+.1f} %"

@@ -22,7 +22,7 @@ from bench.figures import (
     store_stall,
     utilisation,
 )
-from bench.measure import Layer, Measurement
+from bench.measure import MeasuredLayer, Measurement
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE
@@ -88,7 +88,7 @@ def summarise(
 
 
 def _figures(
-    measurement: Measurement, layers: Sequence[Layer], peer: Mapping[str, int]
+    measurement: Measurement, layers: Sequence[MeasuredLayer], peer: Mapping[str, int]
 ) -> dict[str, Any]:
     config = measurement.config
     runs = [layer.run for layer in layers]

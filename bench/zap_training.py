@@ -1,9 +1,10 @@
-"""What training the ZAPs of all layers costs, in forward passes of the frozen network.
+"""Measures the cost of training the ZAPs of all layers, in forward passes of the frozen network.
 
     python -m bench.zap_training BUNDLE --dataset NAME --data DIR [--pattern B]
 
-Times the network alone and the network with all of its ZAPs learning, in turn, on the same images
-and batches; the ratio, of what the ZAPs add to the network alone, is of the fastest of each.
+Times the network alone, and the network while all of its ZAPs learn, by turns on the same images
+and batches. The cost is the time that learning adds, divided by the time of the network alone, each
+from the fastest run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from golden.pattern import Pattern
 from golden.zap_sites import zap_sites
 from quant.data.images import ImageSet
 from quant.data.registry import DATASETS, load_for_bundle
-from quant.runtime.outputs import write_json
+from quant.runtime.outputs import check_outputs, write_json
 from quant.zap.predictor import Site
 from quant.zap.training import BATCH, train_zaps
 
@@ -29,7 +30,6 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The command line: seconds and their ratio."""
     parser = argparse.ArgumentParser(prog="python -m bench.zap_training", description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--dataset", choices=sorted(DATASETS), default="digits")
@@ -41,6 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     if min(args.images, args.repeats) < 1:
         raise UserError("--images and --repeats must be at least 1")
+    check_outputs(args.json)
     bundle = Bundle.load(args.bundle)
     patterns = [Pattern.parse(text) for text in args.pattern]
     dataset = load_for_bundle(bundle, args.dataset, args.data)
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def _forward(bundle: Bundle, image_set: ImageSet) -> float:
-    """Processor seconds of the frozen network alone, as `train_zaps` runs it."""
+    """Time the frozen network alone, as `train_zaps` runs it; return processor seconds."""
     start = process_time()
     for pixels, _ in image_set.batches(BATCH):
         for _ in Network(bundle).steps(quantise_images(bundle, pixels)):

@@ -1,1 +1,1 @@
-"""What users run first."""
+"""Examples to run first."""

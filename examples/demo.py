@@ -1,11 +1,11 @@
-"""`make demo`: a trained network on the simulated core, and what skipping brought.
+"""`make demo`: runs a trained network on the simulated core and shows the effect of skipping.
 
     python -m examples.demo [--bundle build/digits] [--config small] [--sim verilator] [--image 0]
 
-The bundle is compiled, and the driver has the core run one image from memory, started and watched
-through its registers, with ZAP off and on; every activation is compared with golden. Reports
-accuracy over all held-out images (golden model) and the core's own counters, and draws one ofm, its
-pattern and skips.
+The bundle is compiled, and the driver runs one image on the core with ZAP off and on: it loads the
+memory, starts the core through its registers and waits for its interrupt. Every activation is
+compared with golden. The demo prints the accuracy over all held-out images (golden model) and the
+core's own counters, and draws an ofm with its pattern and skips.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from rich.table import Table
 from torch import Tensor
 
 from bench import figures
-from bench.measure import Layer, layers, simulate
+from bench.measure import MeasuredLayer, measured_layers, simulate
+from bench.report import style
 from bench.report.ofms import Decision, draw
-from bench.report.page import save_figure
 from compiler.program import DENSE
 from golden.bundle import Bundle
 from golden.errors import run_cli
@@ -76,7 +76,7 @@ def main() -> int:
         raise SimulationError(f"{' and '.join(sims)} differ in a counter")
 
     simulated = results[0]
-    measured = layers(bundle, arguments.point, image, simulated.program, *simulated.checks)
+    measured = measured_layers(bundle, arguments.point, image, simulated.program, *simulated.checks)
     console.print()
     console.print(_layer_table(measured, zap, config))
     _summary(console, bundle, dense, zap, measured)
@@ -100,18 +100,18 @@ def main() -> int:
 def _picture(
     network: Bundle, predictors: Mapping[str, Predictor], pixels: Tensor, file: Path
 ) -> Path:
-    """Write the picture of the first layer with ZAP; returns its path."""
+    """Write the picture of the first layer with ZAP; return its path."""
     steps = Network(network, predictors).steps(quantise_images(network, pixels[None]))
     first = next(
         Decision(step.node.name, step.predictor.pattern, step.result)
         for step in steps
         if step.predictor is not None and step.result is not None
     )
-    return save_figure(draw(pixels, [first]), file)
+    return style.save(draw(pixels, [first]), file)
 
 
-def _layer_table(measured: Sequence[Layer], zap: Evaluation, config: Config) -> Table:
-    """Shares over all held-out images, cycles of the simulated one."""
+def _layer_table(measured: Sequence[MeasuredLayer], zap: Evaluation, config: Config) -> Table:
+    """Make the table of layers: shares over all held-out images, cycles of the simulated one."""
     table = Table(title=f"zapcore_{config.name}: {config.pes} PEs of {config.lanes} lanes")
     table.add_column("layer")
     for column in (
@@ -159,7 +159,7 @@ def _summary(
     bundle: Bundle,
     dense: Evaluation,
     zap: Evaluation,
-    measured: Sequence[Layer],
+    measured: Sequence[MeasuredLayer],
 ) -> None:
     convs = [layer.run for layer in measured if layer.convolution]
     skipped = figures.mac_reduction(convs)

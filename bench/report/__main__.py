@@ -1,10 +1,10 @@
-"""Writes the report: one HTML page of what was measured, and a PNG and a CSV of each figure.
+"""Writes the report: one HTML page of measurements, and a PNG and a CSV file of each figure.
 
     python -m bench.report BUNDLE ... --data DIR --results docs/results/operating_points.json
 
-Figures of the networks are of the bundles given, run on some images of their datasets; those of the
-trade-off are of all operating points in the results file and in the sweeps (`*_patterns.json`)
-beside it. What there are no data for is left out, and named.
+Figures about layers come from the bundles given, run on some images of their datasets. Figures
+about the trade-off come from all operating points in the results file and in the sweeps
+(`*_patterns.json`) beside it. Sections without data are left out, and named.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from rich.table import Table
 
 from bench.report import layers, points, tradeoff
 from bench.report.observe import Observation, observe
-from bench.report.page import write
+from bench.report.page import PAGE, write_page
 from bench.report.points import LARGEST_DROP
 from bench.report.table import table
 from golden.bundle import MANIFEST
 from golden.errors import UserError, run_cli
+from golden.files import check_writable_file
 from quant.points.results import MeasuredPoint
 from quant.runtime.command_line import command_line
 
@@ -34,7 +35,7 @@ _RESULT_SECTIONS = (table, tradeoff.operating_points, tradeoff.estimates, tradeo
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
     add = parser.add_argument
     add("bundles", type=Path, nargs="*", metavar="BUNDLE")
@@ -42,16 +43,21 @@ def arguments() -> argparse.ArgumentParser:
     add("--point", help="operating point of the bundles (default: the first of each)")
     add("--images", type=int, default=_IMAGES, help=f"of each dataset (default: {_IMAGES})")
     results = Path("docs/results/operating_points.json")
-    add("--results", type=Path, default=results, help=f"measured points (default: {results})")
+    add(
+        "--results",
+        type=Path,
+        default=results,
+        help=f"measured operating points (default: {results})",
+    )
     add("--out", type=Path, default=Path("build/report"), help="default: build/report")
     return parser
 
 
 def main() -> None:
-    """The command line: the report's page."""
     args = arguments().parse_args()
     if args.images < 1:
         raise UserError(f"--images {args.images}: must be at least 1")
+    check_writable_file(args.out / PAGE)
     skipped: list[str] = []
     measured = _measured(args.results, skipped)
     networks = _networks(args, skipped)
@@ -62,7 +68,7 @@ def main() -> None:
     for section in sections:
         if not section.exhibits:
             skipped.append(f"{section.title}: no network has figures for it")
-    page = write(
+    page = write_page(
         args.out,
         title="What skipping predicted zeros saves and costs",
         command=command_line("bench.report"),
@@ -78,7 +84,7 @@ def main() -> None:
 
 
 def _measured(file: Path, skipped: list[str]) -> list[MeasuredPoint]:
-    """The operating points; where there are none, that is noted."""
+    """Read the operating points; note it in `skipped` if there are none."""
     measured = points.read(file)
     if not measured:
         skipped.append(f"{file}: no operating points there; quant.choose --json makes some")
@@ -86,7 +92,7 @@ def _measured(file: Path, skipped: list[str]) -> list[MeasuredPoint]:
 
 
 def _networks(args: argparse.Namespace, skipped: list[str]) -> list[Observation]:
-    """The bundles that can be run here; the others are noted."""
+    """Run the bundles that can be run; note the others in `skipped`."""
     networks = []
     for path in args.bundles:
         if not (path / MANIFEST).is_file():
@@ -100,10 +106,10 @@ def _networks(args: argparse.Namespace, skipped: list[str]) -> list[Observation]
 
 
 def _errors(measured: Sequence[MeasuredPoint]) -> Table:
-    """How far estimates are from measurements, for each network and over all."""
-    title = f"mean error of the estimates, points that lose at most {LARGEST_DROP:g}"
+    """Tabulate how far estimates are from measurements, for each network and over all."""
+    title = f"mean error of the estimates, operating points that lose at most {LARGEST_DROP:g} pp"
     sheet = Table("network", title=title)
-    for heading in ("points", "top-1, points", "MAC reduction, points"):
+    for heading in ("operating points", "top-1, pp", "MAC reduction, pp"):
         sheet.add_column(heading, justify="right")
     groups = {**points.by_network(measured), "all": list(measured)}
     for where, group in groups.items():

@@ -1,4 +1,4 @@
-"""Sections about what a network's layers do: zeros, pictures, scores, mistakes."""
+"""Sections about a network's layers: zeros, pictures, scores, mistakes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["mispredictions", "pictures", "scores", "sparsity"]
 
 _PICTURED = 3
 _SMALLEST_PICTURE = 36
-"""Activations of a channel; smaller maps show nothing."""
+"""Activations of a channel; pictures of smaller maps show nothing."""
 _BIN = 5
-"""Thresholds of SIGMAS to a bin of a histogram."""
+"""Thresholds of SIGMAS in a bin of a histogram."""
 _TAIL = 0.002
-"""Share of all scores that a figure may leave out at each end."""
+"""Share of the scores that a figure may leave out at each end."""
 
 
 def sparsity(networks: Sequence[Observation]) -> Section:
-    """Figure 2: zeros of each ofm, and how many of them were never computed."""
+    """Draw figure 2: zeros of each ofm, and how many of them were never computed."""
     return Section(
         "Zero activations in each layer",
         "Share of zero activations in the ofm of each convolution that ends in a ReLU (paper, "
-        "figure 2): the most that any predictor could skip there. Inside, what ZAP skipped at one "
-        "operating point.",
+        "figure 2): the most that any predictor could skip there. The inner bar is the share that "
+        "ZAP skipped at one operating point.",
         [_sparsity(network) for network in networks],
     )
 
@@ -91,18 +91,18 @@ def _sparsity(network: Observation) -> Exhibit:
 
 
 def pictures(networks: Sequence[Observation]) -> Section:
-    """Figures 1 and 3: an ofm, its pattern, the decisions, the result."""
+    """Draw figures 1 and 3: an ofm, its pattern, the decisions, the result."""
     return Section(
         "Output feature maps",
-        "What ZAP does to single ofms (paper, figures 1 and 3): the pattern's activations are "
-        "computed first, the predictor decides from them which of the rest to compute; what it "
-        "skips reads as zero.",
+        "ZAP on single ofms (paper, figures 1 and 3). The pattern's activations are computed "
+        "first. From these the predictor decides which of the others to compute; those that it "
+        "skips are zero.",
         [_pictures(network) for network in networks if _pictured(network)],
     )
 
 
 def _pictured(network: Observation) -> list[ofms.Decision]:
-    """Up to three layers with maps large enough, from the first to the last of them."""
+    """Choose up to three layers with large enough maps, spread from the first to the last."""
     large = [d for d in network.decisions if d.kinds().size >= _SMALLEST_PICTURE]
     count = min(_PICTURED, len(large))
     return [large[i] for i in np.linspace(0, len(large) - 1, count).round().astype(int)]
@@ -124,27 +124,27 @@ def _pictures(network: Observation) -> Exhibit:
     return Exhibit(
         name=f"ofms-{network.slug}",
         heading=network.where,
-        caption=f"The first test image at operating point {network.point}; of each layer, the "
-        "channel that has most of both, activations and skips.",
+        caption=f"The first test image at operating point {network.point}. Of each layer, the "
+        "channel with most of both, activations and skips, is shown.",
         figure=ofms.draw(network.pixels, decisions),
         records=records,
     )
 
 
 def scores(networks: Sequence[Observation]) -> Section:
-    """Figure 6: histograms of the scores, and their sums, the threshold curves."""
+    """Draw figure 6: histograms of the scores, and their sums up to each threshold."""
     return Section(
         "Scores and thresholds",
-        "Histogram of the predictors' scores over all layers, and what follows from it for one "
-        "threshold σ in all layers (paper, figure 6). Counted by activation, each weighing its "
-        "layer's MACs, the sum up to σ is the share of MACs skipped; counted by value, it is Σε, "
-        "the error that accuracy falls in.",
+        "Histograms of the predictors' scores over all layers, and their sums up to σ, one "
+        "threshold for all layers (paper, figure 6). If each activation counts with its layer's "
+        "MACs, the sum is the share of MACs that are skipped. If each counts with its value, the "
+        "sum is Σε, the error on which accuracy depends.",
         [_scores(network) for network in networks],
     )
 
 
 def _totals(statistics: Statistics) -> dict[Pattern, tuple[np.ndarray, np.ndarray]]:
-    """For each pattern, MACs skipped and sum of eps at each of SIGMAS in all layers."""
+    """Return, for each pattern, MACs skipped and sum of eps over all layers at each of SIGMAS."""
     totals = {}
     patterns = {site.pattern for site in statistics.sites}
     for pattern in sorted(patterns, key=lambda pattern: -pattern.alpha):
@@ -162,7 +162,7 @@ def _scores(network: Observation) -> Exhibit:
     for pattern, both in totals.items():
         colour = style.MASKS.get(str(pattern), style.INK)
         for row, total in zip(axes, both):
-            # What lies below the first threshold has no bin of its own.
+            # Scores below the first threshold have no bin.
             row[0].stairs(
                 np.diff(total[::_BIN]), SIGMAS[::_BIN], color=colour, lw=1.3, label=str(pattern)
             )
@@ -205,11 +205,11 @@ def _scores(network: Observation) -> Exhibit:
 
 
 def mispredictions(networks: Sequence[Observation]) -> Section:
-    """Figure 10: which values are lost."""
+    """Draw figure 10: the values that are lost."""
     return Section(
         "Values of mispredicted activations",
         "Activations that were skipped although not zero, by the 8-bit value that they would have "
-        "had (paper, figure 10). Mistakes that are small do little harm.",
+        "had (paper, figure 10). Small values lost do little harm.",
         [_mispredictions(network) for network in networks],
     )
 

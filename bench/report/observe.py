@@ -1,4 +1,4 @@
-"""What a bundle's layers do on some images: zeros, skips, mistakes, scores. One pass for each."""
+"""Runs a bundle on some images and counts what its layers do: zeros, skips, mistakes, scores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.report.ofms import Decision
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.manifest import ConvNode
@@ -28,23 +29,23 @@ _VALUES = 256
 
 @dataclass
 class Observed:
-    """A convolution whose ofm has passed a ReLU, over all images.
+    """Counts over all images for a convolution that ends in a ReLU.
 
-    `predicted` and `skipped`, int64 (256,), count the activations of `I_t` by the value that they
-    have without a prediction: all of them, and those that were predicted zero.
+    `predicted` and `skipped`, int64 (256,), count activations of `I_t` by the value that they have
+    without prediction: all of them, and those that were predicted zero.
     """
 
     name: str
     zap: bool
     activations: int
     zeros: int
-    """Of all activations, without ZAP in any layer."""
+    """Zero activations, without ZAP in any layer."""
     predicted: np.ndarray
     skipped: np.ndarray
 
     @property
     def wrong(self) -> int:
-        """Skipped although not zero."""
+        """Activations that were skipped although not zero."""
         return int(self.skipped[1:].sum())
 
 
@@ -55,15 +56,15 @@ class Observation:
     Parameters
     ----------
     name, dataset, point : str
-        Of the network, what it was run on, and the operating point.
+        Network, dataset and operating point.
     images : int
         Test images behind `layers`.
     layers : list of Observed
     pixels, decisions
-        The first test image, float (channels, height, width), and what each layer with ZAP made
-        of it.
+        The first test image, float (channels, height, width), and the decisions of each layer
+        with ZAP on it.
     statistics : Statistics
-        Scores of all the bundle's predictors, on `sampled` training images.
+        Statistics of all the bundle's predictors on `sampled` training images.
     """
 
     name: str
@@ -78,20 +79,20 @@ class Observation:
 
     @property
     def where(self) -> str:
-        """Network and dataset."""
+        """Network and dataset, for people to read."""
         return f"{self.name} on {self.dataset}"
 
     @property
     def slug(self) -> str:
-        """The same as a part of file names."""
+        """Network and dataset, for file names."""
         return f"{self.name}-{self.dataset}"
 
 
 def observe(path: Path, data: Path | None, point: str | None, images: int) -> Observation:
     """Load a bundle and its dataset and run at most `images` of its test and training images.
 
-    `point` is the name of an operating point, None for the first. Raises UserError where bundle,
-    dataset or point are missing or do not fit.
+    `point` is the name of an operating point; None stands for the first. Raises UserError where
+    bundle, dataset or operating point are missing or do not fit.
     """
     bundle = Bundle.load(path)
     name = str(bundle.manifest.provenance.get("dataset"))
@@ -125,10 +126,10 @@ def observe(path: Path, data: Path | None, point: str | None, images: int) -> Ob
 
 
 def _layers(dense: Network, sparse: Network, test: ImageSet) -> list[Observed]:
-    """Run the images without and with ZAP."""
+    """Run the images without ZAP and with it."""
     layers: dict[str, Observed] = {}
     bundle = dense.bundle
-    batches = -(-len(test) // _BATCH)
+    batches = ceil_div(len(test), _BATCH)
     for pixels, _ in progress(test.batches(_BATCH), batches, f"observing {bundle.manifest.name}"):
         inputs = quantise_images(bundle, pixels)
         for step in dense.steps(inputs):
@@ -152,12 +153,12 @@ def _layers(dense: Network, sparse: Network, test: ImageSet) -> list[Observed]:
 
 
 def _rectified(bundle: Bundle, step: Step) -> bool:
-    """It is a convolution, not a fully connected layer, whose ofm cannot be negative."""
+    """True for a convolution, not fully connected, whose ofm cannot be negative."""
     if not isinstance(step.node, ConvNode) or step.node.fully_connected:
         return False
     return not bundle.manifest.activations[step.node.output].signed
 
 
 def _histogram(values: Tensor) -> np.ndarray:
-    """How often each of 0 .. 255 occurs."""
+    """Count how often each of 0 .. 255 occurs."""
     return torch.bincount(values.flatten(), minlength=_VALUES).numpy()

@@ -1,4 +1,4 @@
-"""Pictures like figures 1 and 3 of the ZAP paper: what was computed of an ofm, what was skipped."""
+"""Pictures like figures 1 and 3 of the ZAP paper: an ofm, its pattern and its skips."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ KINDS = {
     "predicted zero, skipped": "#f2f2f2",
     "skipped, was not zero": style.WRONG,
 }
-"""What may become of an activation, and its colour."""
+"""Possible decisions about an activation -> their colours."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a layer with ZAP made of one image; `result` is of a batch of one."""
+    """The result of a layer with ZAP on one image; `result` is of a batch of one."""
 
     layer: str
     pattern: Pattern
@@ -38,13 +38,13 @@ class Decision:
 
     @property
     def channel(self) -> int:
-        """The channel that best has both, activations and skips."""
+        """The channel that has most of both, activations and skips."""
         alive = (self.result.dense[0] > 0).double().mean((1, 2))
         skipped = (~self.result.keep[0]).double().mean((1, 2))
         return int(alive.minimum(skipped).argmax())
 
     def kinds(self) -> np.ndarray:
-        """Which of `KINDS` each activation of the channel is: (height, width)."""
+        """Return the index in `KINDS` of each activation of the channel: (height, width)."""
         keep = self.result.keep[0, self.channel].numpy()
         dense = self.result.dense[0, self.channel].numpy()
         computed = self.pattern.mask(*dense.shape)
@@ -52,7 +52,7 @@ class Decision:
 
 
 def draw(pixels: Tensor, decisions: Sequence[Decision]) -> Figure:
-    """One row for each decision on the image `pixels`, (channels, height, width) of 0 .. 1."""
+    """Draw one row for each decision on the image `pixels`, (channels, height, width) of 0 .. 1."""
     figure, axes = style.new(0.6 + 1.85 * len(decisions), len(decisions), 5)
     for row in axes[1:]:
         row[0].set_axis_off()

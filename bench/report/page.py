@@ -1,11 +1,10 @@
-"""The parts of the report, and how they are written: a page, and a PNG and a CSV of each figure."""
+"""The parts of the report, and writing them: a page, and a PNG and a CSV file of each figure."""
 
 from __future__ import annotations
 
 import base64
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-__all__ = ["Exhibit", "Records", "Section", "save_figure", "write"]
+from bench.report import style
+from golden.files import write_file
+
+__all__ = ["PAGE", "Exhibit", "Records", "Section", "write_page"]
+
+PAGE = "index.html"
+"""The report's file."""
 
 Records = Sequence[Mapping[str, object]]
 """Rows of a CSV file, all with the same keys."""
@@ -26,16 +31,16 @@ class Exhibit:
     Parameters
     ----------
     name : str
-        Of its files, without ending.
+        The name of its files, without ending.
     heading, caption : str
-        What it is of; what it shows and how to read it.
+        The heading names its subject; the caption says what it shows and how to read it.
     figure : Figure or None
     records : Records
-        Become the CSV file.
+        The rows of the CSV file.
     table : (headings, rows of texts) or None
         Shown on the page.
     folded : bool
-        The table opens on a click.
+        Whether the table opens only on a click.
     """
 
     name: str
@@ -49,26 +54,26 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Section:
-    """Exhibits of one kind; `text` says what they have in common."""
+    """Exhibits of one kind; `text` describes what they have in common."""
 
     title: str
     text: str
     exhibits: Sequence[Exhibit]
 
 
-def write(
+def write_page(
     folder: Path, *, title: str, command: str, sections: Sequence[Section], skipped: Sequence[str]
 ) -> Path:
-    """Write everything into `folder`; returns the page, which needs none of the other files."""
+    """Write everything into `folder`; return the page, which needs none of the other files."""
     pictures: dict[str, str] = {}
     sheets: dict[str, str] = {}
     for section in sections:
         for exhibit in section.exhibits:
             if exhibit.figure is not None:
-                picture = save_figure(exhibit.figure, folder / f"{exhibit.name}.png")
+                picture = style.save(exhibit.figure, folder / f"{exhibit.name}.png")
                 pictures[exhibit.name] = _embedded("image/png", picture.read_bytes())
             sheet = _csv(exhibit.records)
-            _replace(folder / f"{exhibit.name}.csv", sheet)
+            write_file(folder / f"{exhibit.name}.csv", sheet)
             sheets[exhibit.name] = _embedded("text/csv", sheet)
     environment = Environment(
         loader=PackageLoader("bench.report", "."),
@@ -85,14 +90,7 @@ def write(
         pictures=pictures,
         sheets=sheets,
     )
-    return _replace(folder / "index.html", page.encode())
-
-
-def save_figure(figure: Figure, file: Path) -> Path:
-    """Write a PNG, whole or not at all; returns its path."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return _replace(file, content.getvalue())
+    return write_file(folder / PAGE, page)
 
 
 def _csv(records: Records) -> bytes:
@@ -104,13 +102,5 @@ def _csv(records: Records) -> bytes:
 
 
 def _embedded(kind: str, content: bytes) -> str:
-    """A data URI."""
+    """Return a data URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _replace(file: Path, content: bytes) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.{os.getpid()}.new")
-    scratch.write_bytes(content)
-    os.replace(scratch, file)
-    return file

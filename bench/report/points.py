@@ -23,7 +23,8 @@ __all__ = [
 ]
 
 LARGEST_DROP = 3.0
-"""Points of accuracy; estimates are not judged beyond, where no one would use them."""
+"""Percentage points of top-1. Estimates are judged up to here; nobody would use operating points
+that lose more."""
 
 METHODS = {
     "zap": "ZAP, per channel (ours)",
@@ -34,7 +35,7 @@ METHODS = {
     "zap+feature-map-pruning": "ZAP + feature-map pruning",
     "value-prediction+feature-map-pruning": "value prediction + feature-map pruning",
 }
-"""What the methods of the results are called, in the order that they are shown in."""
+"""Method in the results -> name in the report, in the order in which they are shown."""
 
 _COLUMNS = (
     "network",
@@ -58,9 +59,9 @@ _COLUMNS = (
 
 
 def read(file: Path) -> list[MeasuredPoint]:
-    """The points of a list, and those of the sweeps `*_patterns.json` beside it.
+    """Read the operating points of a list, and those of the sweeps `*_patterns.json` beside it.
 
-    Raises UserError naming the file and the entry that is none.
+    Raises UserError naming the file and the entry that is no operating point.
     """
     points = read_points(file)
     for sweep in sorted(file.parent.glob("*_patterns.json")):
@@ -69,12 +70,12 @@ def read(file: Path) -> list[MeasuredPoint]:
 
 
 def csv_row(point: MeasuredPoint) -> dict[str, object]:
-    """A row of a CSV file: all figures that every method has, without the line, which is a list."""
+    """Return a row of a CSV file: all figures that every method has, but for the line, a list."""
     return {column: getattr(point, column) for column in _COLUMNS}
 
 
 def by_network(points: Iterable[MeasuredPoint]) -> dict[str, list[MeasuredPoint]]:
-    """The points of each network on its dataset, in the order that they come in."""
+    """Group operating points by network and dataset, in the order in which they come."""
     groups: dict[str, list[MeasuredPoint]] = {}
     for point in points:
         groups.setdefault(point.where, []).append(point)
@@ -82,9 +83,10 @@ def by_network(points: Iterable[MeasuredPoint]) -> dict[str, list[MeasuredPoint]
 
 
 def series(points: Iterable[MeasuredPoint], *, masks: bool = True) -> list[list[MeasuredPoint]]:
-    """The points of each method and tuning, each list by rising MAC reduction.
+    """Group operating points by network, method and tuning, each group by rising MAC reduction.
 
-    With `masks`, uniform ones of different patterns are apart. In the order of METHODS.
+    Methods come in the order of METHODS. With `masks`, uniform operating points of different
+    patterns are groups of their own.
     """
     groups: dict[tuple[str, int, str, str, int], list[MeasuredPoint]] = {}
     for point in points:
@@ -97,23 +99,24 @@ def series(points: Iterable[MeasuredPoint], *, masks: bool = True) -> list[list[
 
 
 def method_name(point: MeasuredPoint) -> str:
-    """What its method is called; one that METHODS does not know, as it calls itself."""
+    """Return the method's name in the report; one that is not in METHODS keeps its own."""
     return METHODS.get(point.method, point.method)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How far predictions are from measurements: means of the absolute differences."""
+    """Means of the absolute differences between predictions and measurements."""
 
     points: int
+    """Operating points that were compared."""
     drop: float
-    """Points of top-1 accuracy."""
+    """Percentage points of top-1 accuracy."""
     mac_reduction: float
     """Share of all conv MACs."""
 
 
 def estimate(points: Sequence[MeasuredPoint]) -> Estimate | None:
-    """Over the predicted points that lose at most LARGEST_DROP; None where there is none."""
+    """Compare predicted operating points that lose at most LARGEST_DROP; None if there are none."""
     pairs = [
         (abs(point.prediction[0] - point.drop), abs(point.prediction[1] - point.mac_reduction))
         for point in points
@@ -126,7 +129,7 @@ def estimate(points: Sequence[MeasuredPoint]) -> Estimate | None:
 
 
 def _sweep(file: Path) -> list[MeasuredPoint]:
-    """The uniform points of what `quant.evaluate --json` wrote, without feature-map pruning."""
+    """Read the uniform operating points that `quant.evaluate --json` wrote, without pruned ones."""
     try:
         document = json.loads(file.read_text())
         common = {

@@ -1,7 +1,8 @@
-"""One look for every figure: quiet axes, colours that colour-blind readers tell apart."""
+"""The look of every figure: quiet axes, and colours that colour-blind readers tell apart."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -9,20 +10,22 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-__all__ = ["INK", "LIGHT", "MASKS", "METHODS", "PERCENT", "WRONG", "new"]
+from golden.files import write_file
+
+__all__ = ["INK", "LIGHT", "MASKS", "METHODS", "PERCENT", "WRONG", "new", "save"]
 
 _PAGE_WIDTH = 9.0
 """Inches; a figure of this width is as wide as the page."""
 
 PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g} %")
-"""Of an axis of shares."""
+"""Labels an axis of shares in per cent."""
 
 INK = "#333333"
 LIGHT = "#d9d9d9"
 WRONG = "#d55e00"
-"""Mistakes, and nothing else."""
+"""The colour of mistakes, and of nothing else."""
 MASKS = {"A": "#9ecae1", "B": "#56a0ce", "C": "#2171b5", "D": "#08306b"}
-"""The paper's masks: the darker, the less is computed before prediction."""
+"""Colours of the paper's masks: the darker, the less is computed before prediction."""
 METHODS = {
     "zap": "#cc3d6f",
     "zap-per-layer": "#e39ab4",
@@ -64,10 +67,15 @@ matplotlib.rcParams.update(
 def new(
     height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of page width, `height` inches high, and its axes, (rows, columns).
+    """Make a figure of page width, `height` inches high, and its axes, (rows, columns).
 
     `options` are those of `Figure.subplots`.
     """
     figure = Figure(figsize=(_PAGE_WIDTH, height), layout="constrained")
     axes: np.ndarray = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
+
+
+def save(figure: Figure, file: Path) -> Path:
+    """Write a figure as a PNG file; return the file."""
+    return write_file(file, lambda stream: figure.savefig(stream, format="png"))

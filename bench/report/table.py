@@ -1,4 +1,4 @@
-"""Table 1: all methods on all networks measured, and the published figures to stand beside."""
+"""Table 1: all methods on all measured networks, beside published figures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from quant.points.results import TUNINGS, MeasuredPoint
 __all__ = ["Published", "published", "table"]
 
 _LIMITS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
-"""The table's columns: points of accuracy that may be lost."""
+"""The table's columns: percentage points of top-1 that may be lost."""
 _PUBLISHED = Path(__file__).with_name("published.toml")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A figure of the literature; `source` is the reference in full."""
+    """A figure from the literature; `source` is the full reference."""
 
     source: str
     method: str
@@ -35,7 +35,7 @@ class Published:
 
 
 def published() -> list[Published]:
-    """All that `published.toml` has."""
+    """Read `published.toml`."""
     content = tomllib.loads(_PUBLISHED.read_text(encoding="utf-8"))
     sources = content["sources"]
     return [
@@ -49,16 +49,16 @@ class _Row:
 
     who: tuple[str, ...]
     points: Sequence[tuple[float, float, str]]
-    """Points lost, MAC reduction, and both as text."""
+    """Percentage points lost, MAC reduction, and both as text."""
 
     @property
     def family(self) -> str:
-        """AlexNet and alexnet-cifar-half are of one."""
+        """The network's family: AlexNet and alexnet-cifar-half have the same."""
         match = re.match("[a-z]+", self.who[0].lower())
         return match[0] if match else self.who[0]
 
     def cells(self) -> list[str]:
-        """For each limit the most MACs skipped within it, where that is more than before."""
+        """For each limit, the most MACs skipped within it, if more than within the limit before."""
         cells = []
         best = 0.0
         for limit in _LIMITS:
@@ -70,13 +70,13 @@ class _Row:
 
 
 def table(points: Sequence[MeasuredPoint]) -> Section:
-    """Table 1, and below it every single point."""
+    """Make table 1, and below it the list of all operating points."""
     return Section(
         "All methods on all networks",
-        "Each cell is the operating point that skips most among those that lose no more than so "
-        "many points of top-1, with the points that it loses in brackets; it is empty where the "
-        "one to its left is not surpassed. Published rows are of larger networks and in float: "
-        "they show the scale.",
+        "Each cell shows the operating point that skips most MACs among those that lose at most so "
+        "many percentage points (pp) of top-1; its loss is in brackets. A cell is empty if no "
+        "operating point skips more than the one to its left. Published rows are of larger "
+        "networks in floating point: they show the scale.",
         [_summary(points), _everything(points)],
     )
 
@@ -92,9 +92,9 @@ def _summary(points: Sequence[MeasuredPoint]) -> Exhibit:
     references = "; ".join(dict.fromkeys(figure.source for figure in literature))
     return Exhibit(
         name="table-1",
-        heading="Table 1: conv MACs skipped, in per cent, at no more than so many points lost",
+        heading="Table 1: conv MACs skipped, in per cent, by the most percentage points lost",
         caption="Measured: integer networks, whole test set, top-1 without skipping in per cent. "
-        f"† Published: {references}. ‡ Points of top-5.",
+        f"† Published: {references}. ‡ Percentage points of top-5.",
         records=[dict(zip(headings, row)) for row in cells],
         table=(headings, cells),
     )
@@ -110,7 +110,7 @@ def _measured(group: Sequence[MeasuredPoint]) -> _Row:
 
 
 def _quoted(literature: Sequence[Published]) -> list[_Row]:
-    """Figures of one method on one network are one row."""
+    """Make one row of all published figures of one method on one network."""
     rows: dict[tuple[str, ...], list[tuple[float, float, str]]] = {}
     for figure in literature:
         top1 = "" if figure.top1 is None else f"{figure.top1:.2f}"
@@ -126,12 +126,12 @@ def _quoted(literature: Sequence[Published]) -> list[_Row]:
 
 
 def _cell(mac_reduction: float, drop: float, unit: str = "") -> str:
-    """MACs skipped in per cent, and points lost."""
+    """Format MACs skipped in per cent, and percentage points lost."""
     return f"{100 * mac_reduction:.1f} ({drop:.2f}{unit})"
 
 
 def _everything(points: Sequence[MeasuredPoint]) -> Exhibit:
-    """Every operating point, for those who want to look one up."""
+    """List every operating point, for readers who look one up."""
     headings = ["network", "method", "pattern", "network is", "budget"]
     headings += ["lost, estimated", "lost", "skipped, estimated", "skipped"]
     rows = []
@@ -145,7 +145,7 @@ def _everything(points: Sequence[MeasuredPoint]) -> Exhibit:
     return Exhibit(
         name="operating-points",
         heading="Every operating point measured",
-        caption="Points of top-1 lost, and conv MACs skipped in per cent of all.",
+        caption="Lost: percentage points of top-1. Skipped: conv MACs in per cent of all.",
         records=[csv_row(point) for point in points],
         table=(headings, rows),
         folded=True,

@@ -1,4 +1,4 @@
-"""Sections about what skipping costs: operating points, estimates, the accuracy-error line."""
+"""Sections about the cost of skipping: operating points, estimates, the accuracy-error line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["estimates", "line", "operating_points"]
 _LINES = dict(zip(TUNINGS, (":", "-", "--")))
 _MARKERS = {"zap": "o", "zap-uniform": "s", "value-prediction": "^", "feature-map-pruning": "D"}
 _MOST_SHOWN = 6.0
-"""Points of accuracy; operating points that lose more are not drawn."""
+"""Percentage points of top-1; operating points that lose more are not drawn."""
 
 
 def _colour(point: MeasuredPoint) -> str:
@@ -36,13 +36,13 @@ def _colour(point: MeasuredPoint) -> str:
 
 
 def _look(point: MeasuredPoint) -> dict[str, Any]:
-    """Colour, line and marker of a series. What has two knobs has no line to be on."""
+    """Return colour, line and marker of a series; combined methods have no line."""
     line = "" if "+" in point.method else _LINES[point.tuning]
     return {"color": _colour(point), "ls": line, "marker": _MARKERS.get(point.method, "P")}
 
 
 def _handles(groups: Sequence[Sequence[MeasuredPoint]]) -> list[Line2D]:
-    """A legend of the colours and markers of series, and of their lines."""
+    """Make a legend of the series' colours and markers, and of their lines."""
     handles: dict[str, Line2D] = {}
     for first, *_ in groups:
         name = method_name(first)
@@ -57,13 +57,13 @@ def _handles(groups: Sequence[Sequence[MeasuredPoint]]) -> list[Line2D]:
 
 
 def operating_points(points: Sequence[MeasuredPoint]) -> Section:
-    """Figure 9: MACs skipped against accuracy lost, everything that was measured."""
+    """Draw figure 9: MACs skipped against accuracy lost, for every operating point."""
     return Section(
         "Operating points",
-        "Conv MACs skipped against top-1 accuracy lost, each measured on the whole test set "
-        "(paper, figure 9): masks A to D with one threshold in all layers, patterns and "
-        "thresholds chosen for each layer, and the two other systems. Further right and lower is "
-        "better.",
+        "Conv MACs skipped against percentage points (pp) of top-1 lost, each measured on the "
+        "whole test set (paper, figure 9): masks A to D with one threshold in all layers, patterns "
+        "and thresholds chosen for each layer, and the two other systems. Further right and lower "
+        "is better.",
         [_operating_points(where, group) for where, group in by_network(points).items()],
     )
 
@@ -79,11 +79,11 @@ def _operating_points(where: str, points: Sequence[MeasuredPoint]) -> Exhibit:
     _limit_drops(axis, [point.drop for point in points])
     axis.set_xlim(left=0)
     axis.set_xlabel("conv MACs skipped")
-    axis.set_ylabel("top-1 lost, points")
+    axis.set_ylabel("top-1 lost, pp")
     axis.xaxis.set_major_formatter(style.PERCENT)
     figure.legend(handles=_handles(groups), loc="outside right upper")
     beyond = sum(point.drop > _MOST_SHOWN for point in points)
-    note = f" Not drawn: {beyond} that lose more than {_MOST_SHOWN:g} points." if beyond else ""
+    note = f" Not drawn: {beyond} that lose more than {_MOST_SHOWN:g} pp." if beyond else ""
     return Exhibit(
         name=f"operating-points-{points[0].slug}",
         heading=where,
@@ -94,11 +94,11 @@ def _operating_points(where: str, points: Sequence[MeasuredPoint]) -> Exhibit:
 
 
 def estimates(points: Sequence[MeasuredPoint]) -> Section:
-    """Figure 7: what was predicted before a point was run, and what came out."""
+    """Draw figure 7: estimates made before an operating point was run, and measurements."""
     return Section(
         "Estimate against measurement",
-        "What local statistics of training images said of an operating point before it was run, "
-        "and what the test set said afterwards (paper, figure 7).",
+        "Each operating point as statistics of training images estimated it before it was run, "
+        "and as it was measured on the test set afterwards (paper, figure 7).",
         [
             _estimates(where, group)
             for where, group in by_network(point for point in points if point.prediction).items()
@@ -121,11 +121,11 @@ def _estimates(where: str, points: Sequence[MeasuredPoint]) -> Exhibit:
         reductions.plot(estimated[:, 0], measured[:, 0], **apart)
     curve.set_title("trade-off")
     curve.set_xlabel("conv MACs skipped")
-    curve.set_ylabel("top-1 lost, points")
+    curve.set_ylabel("top-1 lost, pp")
     curve.xaxis.set_major_formatter(style.PERCENT)
     curve.locator_params(axis="x", nbins=6)
     _limit_drops(curve, [drop for p in points for drop in (p.drop, p.predicted_drop or 0)])
-    drops.set_title("top-1 lost, points")
+    drops.set_title("top-1 lost, pp")
     reductions.set_title("conv MACs skipped")
     for axis in (drops, reductions):
         _make_square(axis)
@@ -140,28 +140,28 @@ def _estimates(where: str, points: Sequence[MeasuredPoint]) -> Exhibit:
         ""
         if found is None
         else (
-            f" Mean error of the {found.points} points that lose at most {LARGEST_DROP:g}: "
-            f"{found.drop:.2f} points of accuracy, {100 * found.mac_reduction:.2f} points of MAC "
-            "reduction."
+            f" Mean error of the {found.points} operating points that lose at most "
+            f"{LARGEST_DROP:g} pp: {found.drop:.2f} pp of accuracy, "
+            f"{100 * found.mac_reduction:.2f} pp of MAC reduction."
         )
     )
     return Exhibit(
         name=f"estimates-{points[0].slug}",
         heading=where,
-        caption="Left: filled is measured, hollow estimated. Right: on the diagonal both agree."
-        f"{errors}",
+        caption="Left: filled markers are measured, hollow ones estimated. Right: on the diagonal "
+        f"both agree.{errors}",
         figure=figure,
         records=[csv_row(point) for point in points],
     )
 
 
 def line(points: Sequence[MeasuredPoint]) -> Section:
-    """Figure 5: accuracy against 1 - sum eps."""
+    """Draw figure 5: accuracy against 1 - sum eps."""
     return Section(
         "Accuracy against error",
-        "Top-1 accuracy against 1 − Σε, ε being the share of a layer's ofm, by value, that is lost "
+        "Top-1 accuracy against 1 − Σε; ε is the share of a layer's ofm, by value, that is lost "
         "(paper, figure 5). Lines were measured on images held out from training, and thresholds "
-        "chosen by them; markers are the operating points on the test set.",
+        "were chosen by them. Markers are the operating points on the test set.",
         [
             _line(where, group)
             for where, group in by_network(
@@ -188,7 +188,7 @@ def _line(where: str, points: Sequence[MeasuredPoint]) -> Exhibit:
     shown = [p.error for p in points if p.error is not None and p.drop <= _MOST_SHOWN]
     axis.set_xlim(1 - 1.1 * max(shown, default=1.0), 1)
     axis.set_xlabel("1 − Σε")
-    axis.set_ylabel("top-1 against no skipping, points")
+    axis.set_ylabel("top-1 against no skipping, pp")
     figure.legend(handles=_handles(groups), loc="outside right upper")
     return Exhibit(
         name=f"line-{points[0].slug}",
@@ -200,13 +200,13 @@ def _line(where: str, points: Sequence[MeasuredPoint]) -> Exhibit:
 
 
 def _limit_drops(axis: Axes, drops: Sequence[float], sign: int = 1) -> None:
-    """Show drops, times `sign`, from the least to the largest that is drawn."""
+    """Limit the axis to the drops, times `sign`, that are drawn."""
     most = min(_MOST_SHOWN, 1.1 * max(0.5, *drops))
     axis.set_ylim(*sorted((sign * (min(0.0, *drops) - 0.05 * most), sign * most)))
 
 
 def _tops(points: Sequence[MeasuredPoint]) -> str:
-    """What accuracy is lost from."""
+    """Describe the accuracy without skipping, from which drops are counted."""
     first = points[0]
     known = [
         f"{name} {value:.2f} %"
@@ -218,7 +218,7 @@ def _tops(points: Sequence[MeasuredPoint]) -> str:
 
 
 def _make_square(axis: Axes) -> None:
-    """Both axes alike, and the line on which they agree."""
+    """Give both axes the same limits, and draw the diagonal."""
     limits = (*axis.get_xlim(), *axis.get_ylim())
     low, high = min(0.0, *limits), max(limits)
     axis.plot([low, high], [low, high], color="#888888", lw=0.8, zorder=1.5)

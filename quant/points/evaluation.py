@@ -29,10 +29,10 @@ def evaluate(
     window: int | None = None,
     epsilon: int | None = None,
 ) -> Evaluation:
-    """Run a split through the integer network, with ZAP in the layers that `predictors` names.
+    """Run images through the integer network, with ZAP in the layers that `predictors` names.
 
-    Or, given a `window` and no predictors, with value prediction. Given an `epsilon`, feature maps
-    are pruned too.
+    With a `window` and no predictors, the network runs with value prediction instead. With an
+    `epsilon`, feature maps are pruned too. `label` is shown with the progress.
     """
     return run_network(
         _network(bundle, predictors, window, epsilon), image_set, label, epsilon=epsilon
@@ -42,10 +42,10 @@ def evaluate(
 def run_network(
     network: Network, image_set: ImageSet, label: str = "evaluating", *, epsilon: int | None = None
 ) -> Evaluation:
-    """Run a split through a network, whatever that skips; `epsilon` as it prunes feature maps.
+    """Run images through any network that skips; `epsilon` is set if it prunes feature maps.
 
-    Of several processes (`quant.runtime.processes`), each runs its share, and gets the result of
-    all.
+    If there are several processes (`quant.runtime.processes`), each runs its share, and all return
+    the result of all images.
     """
     bundle = network.bundle
     image_set = image_set[processes.share()]

@@ -16,6 +16,7 @@ import numpy as np
 
 from compiler import program_files
 from compiler.program import Program
+from golden.files import write_file
 
 __all__ = [
     "Outcome",
@@ -82,7 +83,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a bench is.
+    """The position of a bench in its runs.
 
     Parameters
     ----------
@@ -151,9 +152,7 @@ def read_outcome(folder: Path, number: int) -> Outcome:
 
 def write_progress(folder: Path, layer: int, cycles: int) -> None:
     """Write how far the present run is, for `read_progress`."""
-    partial = folder / "progress.partial"
-    partial.write_text(f"{layer} {cycles}")
-    partial.replace(folder / "progress")
+    write_file(folder / "progress", f"{layer} {cycles}")
 
 
 def read_progress(folder: Path) -> Progress:

@@ -52,7 +52,7 @@ class WholeNetwork:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the bundle with trained weights is there."""
+        """True if the bundle with trained weights is there."""
         return self.trained is not None and (self.trained / MANIFEST).is_file()
 
     def load(self) -> tuple[Bundle, str]:

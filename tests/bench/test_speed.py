@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.charts import draw
+from bench.charts import draw_charts
 from bench.energy import energy
-from bench.measure import Layer, Measurement, load, save
+from bench.measure import MeasuredLayer, Measurement, load_measurement, save_measurement
 from bench.scalesim import array_shape
 from bench.summary import summarise
 from golden.errors import UserError
@@ -21,16 +21,16 @@ FIELDS = (
     *("config", "network", "layer", "macs", "mac_reduction", "cycles_off", "cycles_on"),
     *("utilisation", "skip_efficiency", "predictor_stall", "scalesim_cycles", "limit_cycles"),
 )
-"""What other tools may rely on."""
+"""Fields that other tools may rely on."""
 
 
 def counters(elapsed: int, **others: int) -> dict[str, int]:
     return {**dict.fromkeys(CORE_COUNTERS, 0), "elapsed": elapsed, "cycles": elapsed, **others}
 
 
-def convolution(name: str) -> Layer:
+def convolution(name: str) -> MeasuredLayer:
     """3x3 over 64 channels and 8 x 8 pixels: 4,608 cycles of 128 multipliers, half of I_t kept."""
-    return Layer(
+    return MeasuredLayer(
         name=name,
         convolution=True,
         macs=4608 * 128,
@@ -104,9 +104,9 @@ def test_skips_save_arithmetic_and_cost_the_predictor(measurement: Measurement) 
 
 
 def test_measurements_and_charts_are_files(measurement: Measurement, tmp_path: Path) -> None:
-    file = save(measurement, tmp_path)
-    assert load(file) == measurement
-    charts = draw(summarise(measurement, {}, MODEL), tmp_path)
+    file = save_measurement(measurement, tmp_path)
+    assert load_measurement(file) == measurement
+    charts = draw_charts(summarise(measurement, {}, MODEL), tmp_path)
     assert [chart.name for chart in charts] == ["net.png", "networks.png"]
     assert all(chart.read_bytes().startswith(b"\x89PNG") for chart in charts)
 
@@ -114,10 +114,10 @@ def test_measurements_and_charts_are_files(measurement: Measurement, tmp_path: P
 def test_a_measurement_of_another_version_is_refused(
     measurement: Measurement, tmp_path: Path
 ) -> None:
-    file = save(measurement, tmp_path)
+    file = save_measurement(measurement, tmp_path)
     file.write_text(json.dumps({**json.loads(file.read_text()), "version": 0}))
     with pytest.raises(UserError, match="of another version; remove it and run make bench again"):
-        load(file)
+        load_measurement(file)
 
 
 @pytest.mark.parametrize(("multipliers", "shape"), [(16, (4, 4)), (128, (8, 16)), (256, (16, 16))])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure import load
+from bench.measure import load_measurement
 from quant.runtime.progress import reporting
 from tests.tb.fixed_networks import COUNTED, FIXED_NETWORKS, FixedNetwork, count
 
@@ -32,7 +32,7 @@ MEASURED = Path("docs/results/bench/counted")
     ],
 )
 def test_every_counter_of_every_layer_is_as_it_was(network: FixedNetwork) -> None:
-    measured = load(MEASURED / f"{network.name}-{network.config.name}.json")
+    measured = load_measurement(MEASURED / f"{network.name}-{network.config.name}.json")
     assert measured.config == network.config
     with reporting() as report:
         off, on = count(network, report)
