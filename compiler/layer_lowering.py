@@ -56,7 +56,7 @@ class Cut:
     pixels: int
 
     def fits(self, config: Config) -> bool:
-        """Whether the buffers hold every strip."""
+        """Say whether the buffers hold every strip."""
         return self.ifm_words <= config.ifm_words and self.pixels <= config.ofm_words
 
 
@@ -123,7 +123,7 @@ class LoweredLayer:
         return tile.fields
 
     def first_word(self, row: int) -> int:
-        """Where a row of the ifm begins in a buffer without end."""
+        """The word at which a row of the ifm begins, in a buffer without end."""
         first = self.tiles[0].strip.ifm
         return (row - first.start) // first.step * self.row_words
 
@@ -256,7 +256,7 @@ def _fewest_strips(
 def _address_fields(
     config: Config, conv: Conv, ifm_shape: tuple[int, int, int], patch: Patch, row: int
 ) -> dict[str, int]:
-    """How the array walks through the ifm buffer; `row` is the words of a row. Steps may wrap."""
+    """The array's steps through the ifm buffer, not yet wrapped; `row` is the words of a row."""
     pixel = ceil_div(ifm_shape[0], config.lanes)
     shift = column_shift(conv, patch)
     rows, cols = kernel_steps(conv.kernel, patch)
@@ -307,7 +307,7 @@ def _check_demands(
 
 
 def _strip_fields(strip: Strip, width: int, row_step: int, pattern: Pattern) -> dict[str, Any]:
-    """A strip's rows, addresses and phase. The ifm's rows follow each other around the buffer."""
+    """The fields of a strip: rows, addresses, pattern. The ifm's rows go around the buffer."""
     top, own = strip.region.start, strip.own
     first = top + strip.restored
     return {
@@ -329,7 +329,7 @@ def _strip_fields(strip: Strip, width: int, row_step: int, pattern: Pattern) -> 
 def _pool_fields(
     config: Config, window: Pool, strip: Strip, width: int, *, pooled: bool
 ) -> dict[str, int]:
-    """A strip's windows on an ofm of that width; they are of one pixel where nothing is pooled."""
+    """A strip's windows on an ofm of that width; without pooling a window is one pixel."""
     multiplier, shift = window.average or (0, 0)
     top = strip.pooled.start * window.stride[0] - window.padding[0] - strip.region.start
     return {

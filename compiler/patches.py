@@ -52,7 +52,7 @@ def patches(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) -> list
 
 
 def kernel_steps(kernel: tuple[int, int], patch: Patch) -> tuple[int, int]:
-    """How many patches cover a kernel (vertically, horizontally)."""
+    """The number of patches (vertically, horizontally) that cover a kernel."""
     return ceil_div(kernel[0], patch[0]), ceil_div(kernel[1], patch[1])
 
 

@@ -177,9 +177,9 @@ def _words(table: Any) -> str:
         limits = [_limits(words[name]) for words in tables]
         multiples = {words[name].multiple for words in tables}
         multiple = "" if multiples == {1} else ", ".join(map(str, sorted(multiples)))
-        rows.append((str(number), f"`{name}`", *limits, multiple))
+        rows.append((str(number), f"`{name}`", tables[0][name].text, *limits, multiple))
     heads = (f"accepted by `{name}`" for name in PRESETS)
-    return _table(("word", "name", *heads, "multiple of"), rows)
+    return _table(("word", "name", "meaning", *heads, "multiple of"), rows)
 
 
 def _limits(word: Any) -> str:

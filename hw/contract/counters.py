@@ -22,7 +22,7 @@ ENGINE_COUNTERS = {
     "kept": "activations of I_t whose score exceeded the threshold",
     "skipped": "activations of I_t predicted zero",
 }
-"""What the layer engine counts of a tile. The rest of `cycles` is fill and drain."""
+"""The layer engine's counters of a tile. The rest of `cycles` is fill and drain."""
 
 CORE_COUNTERS = {
     **ENGINE_COUNTERS,
@@ -30,7 +30,7 @@ CORE_COUNTERS = {
     "beats_read": "beats read from memory in these cycles, some of them for the next tile",
     "beats_written": "beats written to memory in these cycles",
 }
-"""What the core counts of a tile: the engine's counters, and the time and traffic up to its end."""
+"""The core's counters of a tile: the engine's, and the time and traffic up to its end."""
 
 COUNTER_BITS = 40
 """Width of a counter in the core: three hours at 100 MHz."""

@@ -1,4 +1,4 @@
-"""What a program looks like in memory: headers and tile descriptors, words of 32 bits.
+"""The words of a program in memory: headers and tile descriptors, words of 32 bits.
 
 A program's address points to one header for each operating point. A header names a list of tile
 descriptors. A tile is a convolution, or a strip of one, that runs from the buffers at a stretch.
@@ -84,7 +84,7 @@ class Word:
 
     @property
     def signed(self) -> bool:
-        """Whether it may be negative."""
+        """Say whether it may be negative."""
         return self.low < 0
 
     @property
@@ -93,7 +93,7 @@ class Word:
         return width(self.low, self.high)
 
     def accepts(self, value: int) -> bool:
-        """Whether a core takes that value."""
+        """Say whether a core takes that value."""
         return self.low <= value <= self.high and value % self.multiple == 0
 
 
@@ -269,8 +269,8 @@ def _memory_words(config: Config) -> dict[str, Word]:
         "ofm_address": _address(config, "the first row that leaves"),
         "ofm_plane": _distance(config, "from a plane of the ofm to the next"),
         "ofm_words": Word(1, config.ofm_words, "pixels that leave, of each plane"),
-        "edge_address": _address(config, "the rows that strips of this layer share"),
-        "edge_plane": _distance(config, "from a plane of these rows to the next"),
+        "halo_address": _address(config, "the rows that strips of this layer share"),
+        "halo_plane": _distance(config, "from a plane of these rows to the next"),
         "counters": _address(config, "where the tile's counters are stored; 0 for nowhere"),
     }
 

@@ -59,7 +59,7 @@ REQUANTISER_FIELDS = {
     "shortcut_multiplier": _MULTIPLIER,
     "shortcut_shift": _SHIFT,
 }
-"""From a channel's sums to its activations; see `golden.layers.Conv`."""
+"""Parameters that turn a channel's sums into activations; see `golden.layers.Conv`."""
 
 PREDICTOR_FIELDS = {
     "weight1": _KERNEL,

@@ -14,12 +14,13 @@ the residual wait in their queues as well. Whatever is under way in the memory e
 """
 
 from amaranth import Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.contract.config import Config
-from hw.contract.counters import CORE_COUNTERS, COUNTER_BITS, ENGINE_COUNTERS
+from hw.contract.counters import COUNTER_BITS, ENGINE_COUNTERS
 from hw.core.axi import Axi4Signature, Request
+from hw.core.counter_store import CoreCounters
 from hw.core.dma import ReadPort, WritePort
 from hw.core.ifm_loader import IfmLoader
 from hw.core.memory_requests import EdgeWalk, OfmWalk, RecordWalk
@@ -63,7 +64,7 @@ class Datapath(wiring.Component):
         The sequencer's own writes, between tiles.
     written : Out(1)
         No write is left to be done.
-    counters : Out({name: COUNTER_BITS})
+    counters : Out(CoreCounters)
         `CORE_COUNTERS` of the last tile that was done, until the next start.
     halt : In(1)
         Begin no new burst.
@@ -90,7 +91,7 @@ class Datapath(wiring.Component):
                 "store": In(stream.Signature(Request())),
                 "stored": In(beats),
                 "written": Out(1),
-                "counters": Out(data.StructLayout(dict.fromkeys(CORE_COUNTERS, COUNTER_BITS))),
+                "counters": Out(CoreCounters()),
                 "halt": In(1),
                 "idle": Out(1),
                 "read_error": Out(1),

@@ -126,7 +126,7 @@ class OfmWalk(_PlaneWalk):
         tile = self.tile
         return [
             (tile.ofm_address, tile.ofm_plane, tile.ofm_words),
-            (tile.edge_address, tile.edge_plane, tile.spilled),
+            (tile.halo_address, tile.halo_plane, tile.spilled),
         ]
 
 
@@ -134,4 +134,4 @@ class EdgeWalk(_PlaneWalk):
     """What the strip above has spilled; this one spills to the same place, group after group."""
 
     def _runs(self):
-        return [(self.tile.edge_address, self.tile.edge_plane, self.tile.restored)]
+        return [(self.tile.halo_address, self.tile.halo_plane, self.tile.restored)]

@@ -110,9 +110,7 @@ class OfmDrain(wiring.Component):
         m.d.comb += [
             walk.ready.eq(reserved != _QUEUE),
             queue.w_en.eq(combined | walk.averaged),
-            queue.w_data.eq(
-                Mux(walk.averaged, averager.averages, Cat(lane[:8] for lane in lanes))
-            ),
+            queue.w_data.eq(Mux(walk.averaged, averager.averages, Cat(lane[:8] for lane in lanes))),
             self.words.payload.eq(queue.r_data),
             self.words.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.words.ready),

@@ -174,9 +174,7 @@ class WindowWalk(wiring.Component):
             *self._begin_window(pool.top, pool.first_line, pool.left),
         ]
 
-    def _begin_window(
-        self, top: ValueLike, top_line: ValueLike, left: ValueLike
-    ) -> list[Assign]:
+    def _begin_window(self, top: ValueLike, top_line: ValueLike, left: ValueLike) -> list[Assign]:
         """Go to the first tap of the window with that corner."""
         return [
             self.first.eq(1),

@@ -42,7 +42,7 @@ def word_shape(word: Word) -> Shape:
 
 
 class PoolDescriptor(data.StructLayout):
-    """How an ofm is pooled as it leaves: the words of `engine_words` that begin with `pool.`."""
+    """The pooling of an ofm as it leaves: the words of `engine_words` that begin with `pool.`."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(
