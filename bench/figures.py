@@ -89,7 +89,7 @@ def load_stall(counters: Sequence[Mapping[str, int]]) -> float:
     the array waits for records or residual. The wait for the memory's answer to a tile's last store
     is counted too, and so are the cycles from there to the start of the next tile.
 
-    `counters` has the `hw.contract.registers.CORE_COUNTERS` of each layer.
+    `counters` has the `hw.contract.counters.CORE_COUNTERS` of each layer.
     """
     stalls = sum(c["elapsed"] - c["cycles"] + c["wait_loads"] for c in counters)
     return stalls / sum(c["elapsed"] for c in counters)

@@ -69,7 +69,7 @@ class MeasuredLayer:
     kept : list of int
         For each channel, the activations of `I_t` that were computed with ZAP; empty without ZAP.
     off, on, idle : {counter: count}
-        `hw.contract.registers.CORE_COUNTERS` without ZAP, with it, and with it but without
+        `hw.contract.counters.CORE_COUNTERS` without ZAP, with it, and with it but without
         compaction; the last may be empty.
     """
 

@@ -19,7 +19,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
-from quant.baselines.value_prediction import sites
+from golden.zap_sites import zap_sites
 from quant.data.images import ImageSet
 from quant.data.registry import DATASETS, load_for_bundle
 from quant.runtime.outputs import check_outputs, write_json
@@ -46,7 +46,9 @@ def main() -> None:
     patterns = [Pattern.parse(text) for text in args.pattern]
     dataset = load_for_bundle(bundle, args.dataset, args.data)
     image_set = dataset.train.first(args.images)
-    everywhere = [Site(layer, pattern) for layer in sites(bundle.manifest) for pattern in patterns]
+    everywhere = [
+        Site(node.name, pattern) for node in zap_sites(bundle.manifest) for pattern in patterns
+    ]
     alone, learning = [], []
     for _ in range(args.repeats):
         alone.append(_forward(bundle, image_set))

@@ -1,1 +1,1 @@
-"""From a bundle's layers to what the accelerator reads: packed tensors and descriptors."""
+"""Compiles bundles into programs for the accelerator; the host's driver runs them."""

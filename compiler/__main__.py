@@ -1,6 +1,7 @@
-"""`python -m compiler BUNDLE --config default --out build/program`: a bundle for the core's memory.
+"""Compile a bundle into a program for the core: `python -m compiler BUNDLE --config default`.
 
-Prints what each layer takes on chip and in memory, and writes `image.bin` and `layout.json`.
+It prints what each layer takes on chip and in memory, and writes the folder `--out` with
+`image.bin` and `layout.json`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _report(program: Program, console: Console) -> None:
         )
     console.print(table)
     total = sum(layer.elapsed for layer in cycles.values())
-    console.print(f"{total:,.0f} cycles without ZAP, as the cycle model says", highlight=False)
+    console.print(f"{total:,.0f} cycles without ZAP, by the cycle model", highlight=False)
     console.print(
         f"program {len(program.image):,} bytes, scratch memory "
         f"{program.end - program.base - len(program.image):,}, from {program.base:#x} on; "
@@ -72,7 +73,7 @@ def _report(program: Program, console: Console) -> None:
 
 
 def _counts(tiles: dict[str, int]) -> str:
-    """How many strips a layer is, least and most of all operating points."""
+    """The number of a layer's strips; the least and the most if operating points differ."""
     least, most = min(tiles.values()), max(tiles.values())
     return str(least) if least == most else f"{least} .. {most}"
 

@@ -1,7 +1,8 @@
 """Chooses how a layer is cut: the patch and the strips with which the cycle model is fastest.
 
-More strips than fit cost a little each: weights are read again, an array without work at either
-end. They save what a strip's ifm takes where that is loaded while the strip above is computed.
+More strips than are needed cost a little each, because weights are read again and the array waits
+at either end of a strip. They save time where a strip's ifm is loaded while the strip above is
+computed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from functools import partial
 from math import inf
 
 from compiler.cycles import TileCycles, tile_cycles
-from compiler.layer_lowering import Lowered, cuts, lower
+from compiler.layer_lowering import LoweredLayer, all_cuts, lower_layer
 from compiler.memory_layout import Place
 from compiler.tile_words import engine_words, ifm_words, ofm_words
 from golden.layers import Conv, Pool, Predictor
@@ -19,12 +20,12 @@ from hw.contract.config import Config
 __all__ = ["estimated_cycles", "lower_fastest"]
 
 _KEPT = 0.25
-"""Of the activations of `I_t`, the share that ZAP is taken to keep."""
-_SAME = 1.005
-"""Ways with that much more than the fewest cycles are as good: weights read again are bytes moved,
-and take energy."""
-_WORSE = 1.05
-"""Once a way takes that much more than one of fewer strips, more strips are not tried."""
+"""Share of the activations of `I_t` that a ZAP is expected to keep."""
+_AS_GOOD = 1.005
+"""A cut that takes up to this many times the fewest cycles is as good as the fastest: the weights
+that more strips read again are traffic, and take energy."""
+_STOP = 1.05
+"""Once a cut takes this many times the cycles of one with fewer strips, more are not tried."""
 
 
 def lower_fastest(
@@ -36,14 +37,13 @@ def lower_fastest(
     residual_signed: bool = False,
     predictor: Predictor | None = None,
     pool: Pool | None = None,
-) -> Lowered:
-    """As `compiler.layer_lowering.lower`, in the way that takes the fewest cycles.
+) -> LoweredLayer:
+    """Lower one convolution like `lower_layer`, with the cut that takes the fewest cycles.
 
-    Of ways that are as good as that, in the fewest strips.
+    Among cuts that are as good as the fastest, it takes one with the fewest strips.
     """
-
-    lowered = partial(
-        lower,
+    lower = partial(
+        lower_layer,
         config,
         conv,
         ifm_shape,
@@ -52,26 +52,26 @@ def lower_fastest(
         predictor=predictor,
         pool=pool,
     )
-    ways: list[tuple[float, Lowered]] = []
-    for of_a_patch in cuts(config, conv, ifm_shape, pool, zap=predictor is not None):
+    candidates: list[tuple[float, LoweredLayer]] = []
+    for cuts_of_patch in all_cuts(config, conv, ifm_shape, pool, zap=predictor is not None):
         least = inf
-        for how in of_a_patch:
-            if how.fits(config):
-                layer = lowered(how=how)
+        for cut in cuts_of_patch:
+            if cut.fits(config):
+                layer = lower(cut=cut)
                 cycles = estimated_cycles(layer, ifm_shape)
-                ways.append((cycles, layer))
+                candidates.append((cycles, layer))
                 least = min(cycles, least)
-                if cycles > _WORSE * least:
+                if cycles > _STOP * least:
                     break
-    if not ways:
-        return lowered()  # which says what is missing
-    fewest = min(cycles for cycles, _ in ways)
-    good = [way for way in ways if way[0] <= _SAME * fewest]
-    return min(good, key=lambda way: (len(way[1].tiles), way[0]))[1]
+    if not candidates:
+        return lower()  # raises, and says what is missing
+    fewest = min(cycles for cycles, _ in candidates)
+    good = [candidate for candidate in candidates if candidate[0] <= _AS_GOOD * fewest]
+    return min(good, key=lambda candidate: (len(candidate[1].tiles), candidate[0]))[1]
 
 
-def estimated_cycles(layer: Lowered, ifm_shape: tuple[int, int, int]) -> float:
-    """What all its tiles take; strips of the same size take the same time, or nearly so."""
+def estimated_cycles(layer: LoweredLayer, ifm_shape: tuple[int, int, int]) -> float:
+    """Cycles of all its tiles by the model. Strips of the same size are taken to be the same."""
     config, shortcut = layer.config, layer.conv.shortcut
     ifm = Place(0, ifm_shape, config.group, signed=False)
     ofm = Place(0, (len(layer.conv.weight), *layer.pooled_size), config.group, signed=False)
@@ -90,7 +90,7 @@ def estimated_cycles(layer: Lowered, ifm_shape: tuple[int, int, int]) -> float:
                 "residual_stride": 1 if shortcut is None else shortcut.stride,
             }
             known[tile.early, *shape] = tile_cycles(config, words, _KEPT)
-        one = known[tile.early, *shape]
-        total += one.behind(before).elapsed
-        before = one
+        cycles = known[tile.early, *shape]
+        total += cycles.behind(before).elapsed
+        before = cycles
     return total

@@ -1,9 +1,9 @@
-"""The host's side of the core: loads programs, starts them, reads what came of them.
+"""The host's driver: loads programs into memory, starts the core, and reads results.
 
     accelerator = Accelerator(transport)
     result = accelerator.run(program, image, point="default")
 
-The driver is one; what differs from machine to machine is a `Transport`.
+The driver is the same on every machine. A `Transport` is how it reaches the core on one of them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import numpy as np
 
 from compiler.program import Program
 from golden.errors import UserError
-from hw.contract.registers import CORE_COUNTERS, FAULTS, ID, REGISTERS, TOTAL_BITS, Fault
-from hw.core.sequencer import STORED_BYTES
+from hw.contract.counters import CORE_COUNTERS, STORED_BYTES, TOTAL_BITS
+from hw.contract.registers import FAULTS, ID, REGISTERS, Fault
 
 __all__ = ["Accelerator", "CoreFault", "MemoryMapped", "Result", "Transport"]
 
 
 class CoreFault(RuntimeError):
-    """A program that the core ended early; the message says why and in which layer."""
+    """The core ended a program early; the message says why and in which layer."""
 
 
 class Transport(Protocol):
-    """How a host reaches a core and its memory. Offsets and addresses are in bytes."""
+    """A host's access to a core and its memory. Offsets and addresses are in bytes."""
 
     def read_register(self, offset: int) -> int: ...
 
@@ -40,21 +40,21 @@ class Transport(Protocol):
     def write_memory(self, address: int, data: bytes) -> None: ...
 
     def wait(self) -> None:
-        """Return when the core's interrupt is high, or sooner."""
+        """Return when the core's interrupt is high, or earlier."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run.
+    """The result of a run.
 
     Parameters
     ----------
     output : int32 (channels, height, width)
         The network's output; a classifier's class is the argmax.
     totals : {counter: count}
-        `CORE_COUNTERS`, from the core's registers.
+        `hw.contract.counters.CORE_COUNTERS` of the whole program, from the core's registers.
     layers : list of {counter: count}
-        The same for each of the program's layers, from memory.
+        The same for each layer of the program, from memory.
     """
 
     output: np.ndarray
@@ -81,14 +81,15 @@ class Accelerator:
         self._transport.write_register(REGISTERS[register].offset, value)
 
     def load(self, program: Program) -> None:
-        """Bring a program into memory; `run` does it where it was not the last one."""
+        """Write a program into memory. `run` does so unless it is the program loaded last."""
         self._transport.write_memory(program.base, program.image)
         self._loaded = program
 
     def run(self, program: Program, image: np.ndarray, *, point: str) -> Result:
         """Run a network on one quantised image, int32 (channels, height, width).
 
-        Raises CoreFault where the core ends the program early.
+        Raises CoreFault where the core ends the program early, UserError where the program has no
+        operating point of that name.
         """
         if point not in program.points:
             known = ", ".join(program.points)
@@ -107,7 +108,7 @@ class Accelerator:
         )
 
     def start(self, address: int, point: int) -> None:
-        """Start the program at an address, and have its end raise the interrupt."""
+        """Start the program at an address. The interrupt is raised when it ends."""
         events = 0
         for field in REGISTERS["interrupt_status"].fields.values():
             events |= field.mask
@@ -118,7 +119,7 @@ class Accelerator:
         self.write("control", self.bit("control", "start"))
 
     def finish(self, program: Program | None = None) -> None:
-        """Wait for the end of what was started."""
+        """Wait until the program that was started ends. Raises CoreFault where it ends early."""
         while not (status := self.read("interrupt_status")):
             self._transport.wait()
         if status & self.bit("interrupt_status", "done"):
@@ -141,7 +142,7 @@ class Accelerator:
         return self.read(f"{counter}_low") | self.read(f"{counter}_high") << 32
 
     def _counters(self, program: Program, point: str) -> list[dict[str, int]]:
-        """Of each layer, those of its tiles added up."""
+        """The counters of each layer: those of its tiles added up."""
         tiles = [layer.tiles[point] for layer in program.layers]
         data = self._transport.read_memory(program.counters, sum(tiles) * STORED_BYTES)
         table = np.frombuffer(data, f"<u{TOTAL_BITS // 8}").reshape(sum(tiles), -1)
@@ -150,14 +151,14 @@ class Accelerator:
 
 
 class MemoryMapped:
-    """Registers and memory in the host's physical address space, by `/dev/mem` or a UIO device.
+    """A transport through the host's physical address space: `/dev/mem` or a UIO device.
 
     Parameters
     ----------
     registers : (file, offset)
-        Where the page of registers can be mapped.
+        Where the page of registers is mapped from.
     memory : (file, offset, size)
-        Where the memory that the core sees from address 0 on can be mapped.
+        Where the memory is mapped from that the core sees from address 0 on.
     poll : float
         Seconds between two looks at the interrupt's status.
     """

@@ -1,8 +1,9 @@
-"""Tensors in external memory: their layout, and where they lie.
+"""Tensors in external memory: their layout, and the allocation of their addresses.
 
 A tensor of C channels is ceil(C / G) planes, each in raster order with G bytes a pixel (see
-`hw.contract.program`). One that others are concatenated into is the planes of these one after
-another: where a part does not fill its last plane, slots are left over that hold no channel.
+`hw.contract.program`). A tensor that others are concatenated into consists of their planes, one
+tensor after the other. Where a part does not fill its last plane, slots remain that hold no
+channel.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ALIGNMENT", "Allocator", "Place"]
+from golden.arithmetic import ceil_div
+
+__all__ = ["ALIGNMENT", "Allocator", "Place", "aligned"]
 
 ALIGNMENT = 64
 """Every tensor and table begins at a multiple of it: whole beats of any bus."""
 
 
+def aligned(size: int) -> int:
+    """A size rounded up to a multiple of `ALIGNMENT`."""
+    return ceil_div(size, ALIGNMENT) * ALIGNMENT
+
+
 @dataclass(frozen=True)
 class Place:
-    """A tensor's place.
+    """A tensor's address and layout in memory.
 
     Parameters
     ----------
@@ -29,7 +37,7 @@ class Place:
     group : int
         G, channels of a plane.
     signed : bool
-        s8, not u8.
+        The tensor is s8, not u8.
     parts : tuple of int
         Channels of each of the tensors that are concatenated into it; empty for any other.
     """
@@ -42,37 +50,37 @@ class Place:
 
     @property
     def slots(self) -> list[int]:
-        """Of each channel, its place among the G of each plane."""
+        """Each channel's position, counted through the G positions of every plane."""
         slots: list[int] = []
         plane = 0
         for channels in self.parts or self.shape[:1]:
             slots += range(plane * self.group, plane * self.group + channels)
-            plane += -(-channels // self.group)
+            plane += ceil_div(channels, self.group)
         return slots
 
     @property
     def slot_count(self) -> int:
-        """Up to the last that holds a channel."""
+        """Positions up to the last that holds a channel."""
         return self.slots[-1] + 1
 
     @property
     def planes(self) -> int:
-        """How many planes hold its channels."""
-        return -(-self.slot_count // self.group)
+        """Number of planes."""
+        return ceil_div(self.slot_count, self.group)
 
     @property
     def row_bytes(self) -> int:
-        """From a row to the next."""
+        """Bytes from a row to the next."""
         return self.shape[2] * self.group
 
     @property
     def plane_bytes(self) -> int:
-        """From a plane to the next."""
+        """Bytes from a plane to the next."""
         return self.shape[1] * self.row_bytes
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Bytes of the whole tensor."""
         return self.planes * self.plane_bytes
 
     def pack(self, tensor: np.ndarray) -> bytes:
@@ -93,17 +101,22 @@ class Place:
 
 
 class Allocator:
-    """Hands out memory from `base` upwards, the lowest that is free; freed memory is used again."""
+    """Hands out memory from `base` upwards: each time the lowest gap that is large enough.
+
+    Attributes
+    ----------
+    end : int
+        The first address that was never handed out.
+    """
 
     def __init__(self, base: int) -> None:
         self._base = base
         self._used: list[tuple[int, int]] = []
         self.end = base
-        """The first address that was never handed out."""
 
     def take(self, size: int) -> int:
         """The address of `size` bytes."""
-        size = -(-size // ALIGNMENT) * ALIGNMENT
+        size = aligned(size)
         address = self._base
         for first, end in sorted(self._used):
             if first - address >= size:

@@ -1,14 +1,23 @@
-"""A compiled network: what lies in memory, and where.
+"""A compiled network: its memory image, and where everything lies.
 
-Needs neither torch nor the bundle that it was made from, so that a host may be a small one.
+It needs neither torch nor the bundle that it was made from, so that a host may be a small one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from compiler.memory_layout import Place
 from hw.contract.config import Config
+from hw.contract.program import (
+    DESCRIPTOR_BYTES,
+    HEADER_BYTES,
+    Word,
+    descriptor_words,
+    header_words,
+)
 
 __all__ = ["DENSE", "Program", "ProgramLayer"]
 
@@ -16,18 +25,18 @@ DENSE = "dense"
 """The operating point without ZAP."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProgramLayer:
     """A layer as the core runs it.
 
     Parameters
     ----------
     name : str
-        Of the bundle's layer; one with a pooling on its way out is named after its convolution.
+        Name of the bundle's layer; a convolution with its pooling has the convolution's.
     input, residual, output : str
-        Tensors; `residual` is empty where nothing is added.
+        Names of tensors; `residual` is empty where nothing is added.
     tiles : {operating point: count}
-        How many tiles it is.
+        Number of its tiles.
     macs : int
         Multiply-accumulates without skips, padding included; 0 for pooling.
     ifm_words, kernel_words, pixels : int
@@ -47,20 +56,22 @@ class ProgramLayer:
 
     @property
     def ends(self) -> tuple[str, str]:
-        """Where it reads and where it writes."""
+        """The tensors that it reads from and writes to."""
         return self.input, self.output
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """A network in memory.
 
     Parameters
     ----------
     config : Config
+        The cores that it is for.
     network : str
+        The network's name.
     base : int
-        Where `image` lies.
+        Address of `image`.
     image : bytes
         Headers, descriptors, tables.
     end : int
@@ -68,14 +79,15 @@ class Program:
     points : list of str
         Names of the operating points, in the order of their headers.
     counters : int
-        Where the tiles' counters lie, `hw.core.sequencer.STORED_BYTES` each, in the order in which
-        an operating point runs them.
+        Address of the tiles' counters, `hw.contract.counters.STORED_BYTES` each, in the order in
+        which an operating point runs the tiles.
     layers : list of ProgramLayer
+        In the order in which they run.
     tensors : {name: Place}
-        Those between layers, the network's input and output among them. Two may share memory if
+        Tensors between layers, the network's input and output among them. Two may share memory if
         they are not needed at the same time.
     input, output : str
-        Their names.
+        Names of the network's input and output.
     """
 
     config: Config
@@ -89,3 +101,20 @@ class Program:
     tensors: dict[str, Place]
     input: str
     output: str
+
+    def descriptors(self, point: str) -> list[dict[str, int]]:
+        """The words of an operating point's tiles, in order, as the core reads them."""
+        at = self.base + self.points.index(point) * HEADER_BYTES
+        header = self._words(header_words(self.config), at)
+        words = descriptor_words(self.config)
+        return [
+            self._words(words, header["first"] + number * DESCRIPTOR_BYTES)
+            for number in range(header["tiles"])
+        ]
+
+    def _words(self, table: dict[str, Word], address: int) -> dict[str, int]:
+        values = np.frombuffer(self.image, "<u4", len(table), address - self.base)
+        return {
+            name: int(np.int32(value)) if word.signed else int(value)
+            for (name, word), value in zip(table.items(), values, strict=True)
+        }

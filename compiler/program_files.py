@@ -95,7 +95,7 @@ def _program(layout: dict[str, Any], image: bytes) -> Program:
 
 
 def _is_layout(document: object) -> bool:
-    """Whether a JSON document is the layout of a program, of this version or another."""
+    """Say whether a JSON document is the layout of a program, of this version or another."""
     names = {"version", "network", "config", "base", "layers", "tensors", "input", "output"}
     return (
         isinstance(document, dict)
@@ -105,7 +105,7 @@ def _is_layout(document: object) -> bool:
 
 
 def _is_program(folder: Path) -> bool:
-    """Whether the files of a folder parse as a program's. An older version counts as one."""
+    """Say whether the files of a folder parse as a program's. Its version may be another one."""
     layout = json.loads((folder / LAYOUT).read_text())
     if not _is_layout(layout):
         return False

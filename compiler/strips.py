@@ -1,15 +1,15 @@
 """Cuts a layer into strips: the rows of its ofm that are on chip at a time.
 
 A strip hands out rows of the pooled map, or of the ofm where nothing is pooled, and finishes its
-own rows of the ofm. Its region, what an ofm bank holds, is larger where the results of one strip
-matter to another:
+own rows of the ofm. Its region is the rows that an ofm bank holds. The region is larger than its
+own rows where strips share results:
 
-* above, by the rows that its first windows share with those of the strip above;
-* with ZAP by `HALO` rows above, which the scores of its first rows depend on, and by as many below,
-  which those of its last depend on.
+* It begins higher by the rows that the strip's first pooling windows share with the strip above.
+* With ZAP it begins `HALO` rows higher, because the scores of its first rows depend on those, and
+  ends `HALO` rows lower, because the scores of its last rows depend on those.
 
-What two regions share is computed once, by the upper strip: it spills those rows and the lower one
-restores them. So neither a number nor a counter depends on where a layer is cut.
+Rows that two regions share are computed once, by the upper strip: it spills them and the lower
+strip restores them. So neither a result nor a counter depends on where a layer is cut.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from itertools import pairwise
 
 from golden.layers import Conv, Pool
 
-__all__ = ["HALO", "Strip", "cut", "rows_of_both"]
+__all__ = ["HALO", "Strip", "buffered_rows", "cut_strips"]
 
 HALO = 2
 """Rows on either side of a pixel that its score depends on: one for each 3x3 kernel."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Strip:
     """One strip, in rows of the whole maps.
 
@@ -34,14 +34,14 @@ class Strip:
     pooled : range
         Rows that it hands out: of the pooled map, or of the ofm.
     own, region : range
-        Rows of the ofm that it finishes, and that its bank holds.
+        Rows of the ofm that it finishes, and rows that its bank holds.
     restored, spilled : int
         How many rows its region shares with that of the strip above, and of the strip below.
     ifm : range
-        Rows of the ifm that it reads; those outside the map are padding. A kernel of one row leaves
-        out what its stride passes over.
+        Rows of the ifm that it reads; rows outside the map are padding. With a kernel of one row,
+        rows that the stride passes over are left out.
     load : range
-        Those of them that the strip above has not left in the buffer.
+        The rows of `ifm` that the strip above has not left in the buffer.
     """
 
     pooled: range
@@ -53,16 +53,17 @@ class Strip:
     load: range
 
 
-def rows_of_both(above: Strip, below: Strip) -> int:
-    """Rows of the ifm in the buffer if what `below` loads joins all that `above` reads."""
+def buffered_rows(above: Strip, below: Strip) -> int:
+    """Rows of the ifm in the buffer when it holds all that `above` reads and `below` loads."""
     last = below.load[-1] if below.load else above.ifm[-1]
     return len(range(above.ifm.start, last + 1, above.ifm.step))
 
 
-def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[Strip]:
-    """Strips of a layer whose ofm has that height, each handing out `rows` rows or what is left.
+def cut_strips(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[Strip]:
+    """Cut a layer with an ofm of that height into strips that hand out `rows` rows each.
 
-    Windows of `pool` that reach into the padding below the map go with the last strip.
+    The last strip hands out what is left. Windows of `pool` that reach into the padding below the
+    map belong to it.
     """
     total, _ = pool.output_size(height, pool.kernel[1])
     halo = HALO if zap else 0
@@ -72,15 +73,15 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
         return row * pool.stride[0] - pool.padding[0]
 
     ifm_step = conv.stride[0] if conv.kernel[0] == 1 else 1
-    edges = [(0, 0)]  # of pooled map and ofm
+    bounds = [(0, 0)]  # where strips begin and end, in the pooled map and in the ofm
     for row in range(rows, total, rows):
         end = window(row - 1) + pool.kernel[0]
         if end < height:
-            edges.append((row, end))
-    edges.append((total, height))
+            bounds.append((row, end))
+    bounds.append((total, height))
     regions = [
         range(max(min(window(row), first - halo), 0), min(end + halo, height))
-        for (row, first), (_, end) in pairwise(edges)
+        for (row, first), (_, end) in pairwise(bounds)
     ]
     shared = [above.stop - below.start for above, below in pairwise(regions)]
     ifms = [
@@ -89,7 +90,7 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
             (region.stop - 1) * conv.stride[0] - conv.padding[0] + conv.kernel[0],
             ifm_step,
         )
-        for (_, first), region in zip(edges, regions, strict=False)
+        for (_, first), region in zip(bounds, regions, strict=False)
     ]
     loads = [
         range(max(below.start, above[-1] + ifm_step), below.stop, ifm_step)
@@ -106,7 +107,7 @@ def cut(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> list[St
             load=load,
         )
         for ((row, first), (next_row, end)), region, restored, spilled, ifm, load in zip(
-            pairwise(edges),
+            pairwise(bounds),
             regions,
             [0, *shared],
             [*shared, 0],

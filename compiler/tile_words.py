@@ -1,30 +1,35 @@
-"""Words of a tile's descriptor: the engine's fields, and where each tensor's part in it lies."""
+"""Words of a tile's descriptor: the engine's fields, and the addresses of the tile's data.
+
+Every address and distance in memory that a descriptor has is computed here from tensors' places.
+"""
 
 from __future__ import annotations
 
-from compiler.layer_lowering import Lowered, Tile
+from compiler.layer_lowering import LoweredLayer, Tile
 from compiler.memory_layout import Place
 from compiler.strips import Strip
+from golden.arithmetic import ceil_div
 from golden.layers import Conv
 
-__all__ = ["edge_bytes", "edge_words", "engine_words", "ifm_words", "ofm_words", "residual_words"]
+__all__ = ["engine_words", "halo_bytes", "halo_words", "ifm_words", "ofm_words", "residual_words"]
 
 
 def engine_words(tile: Tile) -> dict[str, int]:
-    """The fields of a `LayerDescriptor`, those of the pooling with their prefix."""
+    """The values of `hw.contract.program.engine_words`."""
     fields = {name: value for name, value in tile.fields.items() if name != "pool"}
     return {**fields, **{f"pool.{name}": value for name, value in tile.fields["pool"].items()}}
 
 
-def ifm_words(layer: Lowered, strip: Strip, ifm: Place) -> dict[str, int]:
-    """Which rows of the ifm are loaded, and how they go into the buffer."""
+def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
+    """The rows of the ifm that a strip loads, and their way into the buffer."""
     channels = ifm.slot_count
     _, height, width = ifm.shape
     above = [row for row in strip.load if row < 0]
     loaded = [row for row in strip.load if 0 <= row < height]
-    pixel_words = -(-channels // layer.config.lanes)
-    # Of the last word of a row, the last pixel; counted with the padding.
-    last_col = (layer.row_words // pixel_words - 1 << layer.col_shift) + layer.pack[1] - 1
+    pixel_words = ceil_div(channels, layer.config.lanes)
+    words_a_row = layer.row_words // pixel_words
+    # The last column, padding counted, of the patch in a row's last word.
+    last_col = (words_a_row - 1 << layer.column_shift) + layer.patch[1] - 1
     return {
         "ifm_address": ifm.address + (loaded or [0])[0] * ifm.row_bytes,
         "ifm_row": strip.ifm.step * ifm.row_bytes,
@@ -36,19 +41,19 @@ def ifm_words(layer: Lowered, strip: Strip, ifm: Place) -> dict[str, int]:
         "pad_bottom": len(strip.load) - len(above) - len(loaded),
         "pad_left": layer.conv.padding[1],
         "pad_right": max(last_col + 1 - layer.conv.padding[1] - width, 0),
-        "ifm_first_word": layer.line(strip.load.start) % layer.config.ifm_words,
+        "ifm_first_word": layer.first_word(strip.load.start) % layer.config.ifm_words,
         "ifm_row_words": layer.row_words,
         "ifm_pixel_words": pixel_words,
-        "ifm_col_shift": layer.col_shift,
-        "pack_height": layer.pack[0],
-        "pack_width": layer.pack[1],
-        "pack_above": min(len(strip.ifm) - len(strip.load), layer.pack[0] - 1),
-        "pack_newest": (layer.pack[1] - 1) * channels,
+        "ifm_col_shift": layer.column_shift,
+        "pack_height": layer.patch[0],
+        "pack_width": layer.patch[1],
+        "pack_above": min(len(strip.ifm) - len(strip.load), layer.patch[0] - 1),
+        "pack_newest": (layer.patch[1] - 1) * channels,
     }
 
 
 def residual_words(conv: Conv, strip: Strip, residual: Place | None) -> dict[str, int]:
-    """The residual's pixels that are added in the strip's region."""
+    """The residual's pixels that are added in a strip's region."""
     if residual is None:
         names = ("address", "row", "plane", "first", "planes")
         return {**{f"residual_{name}": 0 for name in names}, "residual_stride": 1}
@@ -65,8 +70,8 @@ def residual_words(conv: Conv, strip: Strip, residual: Place | None) -> dict[str
     }
 
 
-def ofm_words(layer: Lowered, strip: Strip, ofm: Place) -> dict[str, int]:
-    """Where the rows go that the strip hands out."""
+def ofm_words(layer: LoweredLayer, strip: Strip, ofm: Place) -> dict[str, int]:
+    """The place of the rows that a strip hands out."""
     return {
         "ofm_address": ofm.address + strip.pooled.start * ofm.row_bytes,
         "ofm_plane": ofm.plane_bytes,
@@ -74,13 +79,13 @@ def ofm_words(layer: Lowered, strip: Strip, ofm: Place) -> dict[str, int]:
     }
 
 
-def edge_words(layer: Lowered, address: int) -> dict[str, int]:
-    """Where the rows lie that two strips share; no strip shares more than the plane holds."""
+def halo_words(layer: LoweredLayer, address: int) -> dict[str, int]:
+    """The place of the rows that strips share; no strip shares more than a plane holds."""
     pixels = max(tile.fields["spilled"] for tile in layer.tiles)
-    return {"edge_address": address, "edge_plane": pixels * layer.config.group}
+    return {"halo_address": address, "halo_plane": pixels * layer.config.group}
 
 
-def edge_bytes(layer: Lowered) -> int:
-    """What those rows take of scratch memory."""
-    planes = -(-len(layer.conv.weight) // layer.config.group)
-    return planes * edge_words(layer, 0)["edge_plane"]
+def halo_bytes(layer: LoweredLayer) -> int:
+    """Bytes of scratch memory that those rows take."""
+    planes = ceil_div(len(layer.conv.weight), layer.config.group)
+    return planes * halo_words(layer, 0)["halo_plane"]

@@ -6,9 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-_DOCS = Path(__file__).resolve().parent
-_ROOT = _DOCS.parent
-sys.path[:0] = [str(_ROOT), str(_DOCS / "_extensions")]
+_ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(_ROOT))
 
 _PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
 
@@ -17,8 +16,14 @@ author = "the zapcore authors"
 release = version = _PROJECT["version"]
 language = "en-GB"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "zapcore_sphinx"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "docs._extensions.zapcore_sphinx",
+]
 exclude_patterns = ["results", "_extensions"]
+suppress_warnings = ["ref.python"]  # a plain name in a signature that two classes have
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
@@ -29,7 +34,7 @@ napoleon_custom_sections = [("Members", "params_style")]
 napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 default_role = "code"
 add_module_names = False
 python_use_unqualified_type_names = True

@@ -1,8 +1,9 @@
 """The integer operations that software and hardware must agree on, to the bit.
 
-`docs/arithmetic.md` states them in words and formulas; this file is their one definition. Every
-function works alike on Python integers, numpy arrays and torch tensors of a signed 64-bit type, so
-that hardware tests can call it on single numbers and the golden model on whole batches.
+`docs/reference/arithmetic.md` states them in words and formulas; this module is their one
+definition. Every function works alike on Python integers, numpy arrays and torch tensors of a
+signed 64-bit type, so that hardware tests can call it on single numbers and the golden model on
+whole batches.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ S8 = (-128, 127)
 """Range of a weight, of a network input and of a tensor that may be negative."""
 
 ACC_BITS = 32
-"""Width of a bias and of an accumulator as it enters requantisation."""
+"""Width of a bias, and of an accumulator when it enters requantisation."""
 MULTIPLIER_BITS = 16
 """Width of the unsigned requantisation multiplier (one FPGA multiplier takes 18 bits signed)."""
 SHIFT_MIN, SHIFT_MAX = 1, 47
@@ -88,20 +89,23 @@ def requantise_wide(acc: Any, multiplier: Any, shift: Any) -> Any:
 
 
 def requantise(acc: Any, multiplier: Any, shift: Any, limits: tuple[int, int]) -> Any:
-    """From an exact sum to an 8-bit activation: saturate to ACC_BITS, scale, round, clamp."""
+    """Turn an exact sum into an 8-bit activation: saturate to ACC_BITS, scale, round, clamp."""
     acc = saturate(acc, signed_range(ACC_BITS))
     return saturate(requantise_wide(acc, multiplier, shift), limits)
 
 
 def half(shift: Any) -> Any:
-    """What to add before a shift that rounds to nearest, halves up; a shift of 0 does not round."""
+    """The number that is added before a shift, so that it rounds to nearest, halves up.
+
+    It is 0 for a shift of 0, which does not round.
+    """
     return (1 << shift) >> 1
 
 
 def hidden(acc: Any, shift: Any) -> Any:
-    """A hidden activation of the predictor: ReLU, then acc / 2**shift, halves up, at most 255.
+    """A hidden activation of the predictor: acc / 2**shift, halves up, clamped to 0 .. 255.
 
-    The same rounding as `requantise_wide` with a multiplier of one.
+    It rounds as `requantise_wide` does with a multiplier of one.
     """
     return saturate((acc + half(shift)) >> shift, U8)
 
@@ -132,8 +136,9 @@ def threshold(
     """Integer thresholds t with (score > t) == (score * score_scale + score_offset > sigma).
 
     `sigma` is one number or one per channel; score_scale is positive. The strict real inequality
-    becomes a strict integer one by rounding down. Thresholds past the range of a score
-    saturate, which keeps their meaning: never, or always. Returns int32, one per channel.
+    becomes a strict integer one by rounding down. A threshold outside the range of a score
+    saturates and keeps its meaning: keep no activation, or keep all. Returns int32, one per
+    channel.
     """
     exact = np.floor((sigma - np.asarray(score_offset)) / np.asarray(score_scale))
     return np.clip(exact, *signed_range(SCORE_BITS)).astype(np.int32)

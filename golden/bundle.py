@@ -1,7 +1,7 @@
-"""A bundle: what quantisation writes and everything else reads.
+"""A bundle: a quantised network on disk. Quantisation writes it and everything else reads it.
 
-A folder with `manifest.json` (`golden.manifest`) and `tensors.safetensors`. Loading checks all
-of it before anything is handed on, so that the rest of the project may trust what it gets.
+It is a folder with `manifest.json` (`golden.manifest`) and `tensors.safetensors`. Loading checks
+every field and tensor, so that the rest of the project may trust what it gets.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Bundle:
         return torch.from_numpy(table)
 
     def operating_point(self, name: str) -> OperatingPoint:
-        """Raises UserError where there is none of that name."""
+        """The operating point of that name. Raises UserError where there is none."""
         for point in self.manifest.operating_points:
             if point.name == name:
                 return point
@@ -142,9 +142,10 @@ class Bundle:
         raise UserError(f"no operating point {name!r} in this bundle; it has: {names}")
 
     def at(self, name: str) -> tuple[Bundle, dict[str, Predictor]]:
-        """The network of an operating point and what each of its layers runs with.
+        """The network of an operating point, and the predictors that its layers run with.
 
-        Layers without an entry have no predictor. Raises UserError where there is no such point.
+        Layers without an entry run without a predictor. Raises UserError where there is no such
+        operating point.
         """
         point = self.operating_point(name)
         own = {
@@ -161,7 +162,7 @@ class Bundle:
         return Bundle(self.manifest, self.tensors | own), predictors
 
     def uniform(self, pattern: Pattern, sigma: float) -> dict[str, Predictor]:
-        """Every predictor that was trained for `pattern`, all at one threshold."""
+        """Every predictor that was trained for `pattern`, all with one threshold `sigma`."""
         return {
             node.layer: self.predictor(name, self.threshold(name, sigma))
             for name, node in self.manifest.predictors.items()
@@ -179,7 +180,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def _is_bundle(path: Path) -> bool:
-    """Whether a folder's two files parse as a bundle's. An older schema version counts as one."""
+    """Say whether a folder's two files parse as a bundle's. Its version may be another one."""
     try:
         with safe_open(path / TENSORS, "pt"):  # checks the header and the file's size
             pass
@@ -231,12 +232,15 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def check(bundle: Bundle, path: Path) -> None:
-    """Raise UserError unless every tensor and reference of the bundle is what its graph says."""
+    """Raise UserError unless every tensor and reference of the bundle fits its graph."""
     _Checker(bundle, Path(path)).run()
 
 
 class _Checker:
-    """Walks the graph once, in order, and claims the tensors that it needs."""
+    """Goes through the graph once, in order, and claims the tensors that it needs.
+
+    A tensor that nothing has claimed in the end is an error.
+    """
 
     def __init__(self, bundle: Bundle, path: Path) -> None:
         self.manifest = bundle.manifest
@@ -270,7 +274,7 @@ class _Checker:
         shape: tuple[int | None, ...],
         limits: tuple[int, int] | None = None,
     ) -> Tensor:
-        """Claim a tensor; None in `shape` is any positive size."""
+        """Claim a tensor and check it; None in `shape` stands for any positive size."""
         where = f"{self.path / TENSORS}: {name}"
         tensor = self.tensors.get(name)
         if tensor is None:
@@ -349,7 +353,7 @@ class _Checker:
         if node.shortcut is not None:
             c, h, w = self.manifest.activations[node.shortcut.input].shape
             step = node.shortcut.stride
-            reduced = (-(-h // step), -(-w // step))
+            reduced = (arithmetic.ceil_div(h, step), arithmetic.ceil_div(w, step))
             fits = reduced == size and c + node.shortcut.channel_offset <= out_channels
             self._require(fits, where, f"shortcut {node.shortcut.input!r} does not fit the ofm")
         return out_channels, *size
@@ -423,7 +427,7 @@ class _Checker:
             self._adapted(point, f"{field}.adapted")
 
     def _adapted(self, point: OperatingPoint, field: str) -> None:
-        """A tensor in the place of another has its type and shape, and the same range."""
+        """Check that the tensors of adapted layers have the originals' types, shapes and ranges."""
         for layer, fields in point.adapted.items():
             for name in fields:
                 base = f"layers.{layer}.{name}"

@@ -11,11 +11,11 @@ __all__ = ["UserError", "run_cli", "tell"]
 
 
 class UserError(Exception):
-    """Names what is wrong, where, and what to do about it."""
+    """An error that a user can fix. Its text says what is wrong, where, and what to do about it."""
 
 
 def tell(error: UserError) -> None:
-    """Print it as one line on stderr."""
+    """Print an error as one line on stderr."""
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
 
 

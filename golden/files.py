@@ -122,7 +122,7 @@ class FolderKind:
                 self._delete(scratch)
 
     def _holds(self, path: Path) -> bool:
-        """Whether a path is a folder of this kind and holds nothing else."""
+        """Say whether a path is a folder of this kind that holds nothing else."""
         if not path.is_dir():
             return False
         with os.scandir(path) as entries:

@@ -1,8 +1,8 @@
 """One layer at a time, bit for bit what the hardware computes.
 
 Activations are int32 torch tensors of shape (images, channels, height, width) that hold 8-bit
-values; every function is exact. Much of it runs in floats, which is faster, where these hold every
-intermediate exactly.
+values. Every function is exact. Much of the work is done in floats, which are faster, wherever they
+hold every intermediate exactly.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Predictor:
     Parameters
     ----------
     pattern : Pattern
-        Which activations it sees; it scores the others.
+        The activations that it sees, `I_s`. It scores the others.
     weight1, weight2 : int8 (channels, 3, 3)
     bias1 : int32 (channels,), BIAS1_BITS wide
     shift1 : int32 (channels,), 0 .. PREDICTOR_SHIFT_MAX
@@ -59,7 +59,7 @@ class Predictor:
 
 @dataclass(frozen=True, kw_only=True)
 class Shortcut:
-    """How a residual tensor enters a convolution's sums, before requantisation.
+    """Adds a residual tensor to a convolution's sums, before requantisation.
 
     The value added to the sum of output (channel, y, x) is residual[channel - channel_offset, y *
     stride, x * stride], requantised to the sum's scale by (multiplier, shift) of that channel; it
@@ -73,7 +73,7 @@ class Shortcut:
     channel_offset: int = 0
 
     def place(self, residual: Tensor) -> Tensor:
-        """A residual (images, c, h, w) at its places in the ofm, zero elsewhere."""
+        """Place a residual (images, c, h, w) where it is added in the ofm; the rest is zero."""
         picked = residual[:, :, :: self.stride, :: self.stride]
         after = len(self.multiplier) - self.channel_offset - picked.shape[1]
         return F.pad(picked, (0, 0, 0, 0, self.channel_offset, after))
@@ -94,7 +94,7 @@ class Conv:
     signed_output : bool
         The ofm is s8 and may be negative; else it is u8, which is the ReLU.
     shortcut : Shortcut or None
-        Set iff the layer adds a residual.
+        Present iff the layer adds a residual.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Conv:
         return self.weight.shape[2], self.weight.shape[3]
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the ofm for an ifm of that size; below 1: the kernel does not fit."""
+        """(height, width) of the ofm for an ifm of that size, below 1 if no kernel fits."""
         return _windows(self, height, width)
 
     def macs(self, height: int, width: int) -> int:
@@ -145,7 +145,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Counters:
-    """What a convolution did, as the hardware counts it, summed over the images."""
+    """Activations of a convolution as the hardware counts them, summed over the images."""
 
     computed: int
     """Activations of `I_s`: computed before prediction. All of them where the layer has no ZAP."""
@@ -169,10 +169,18 @@ class Counters:
 class ConvResult:
     """Every intermediate of a convolution with its predictor.
 
-    All are of shape (images, c_o, height, width) but for `computed`, which is `I_s`, bool (height,
-    width). `dense` is the ofm that a layer without ZAP would have; `scores` are meaningful on `I_t`
-    only, None without ZAP; `keep` marks what is computed; `ofm` is `dense` where kept and 0
-    elsewhere.
+    Parameters
+    ----------
+    dense : int32 (images, c_o, height, width)
+        The ofm that the layer would have without ZAP.
+    computed : bool (height, width)
+        `I_s`.
+    scores : int32 like `dense`, or None without ZAP
+        They mean something on `I_t` only.
+    keep : bool like `dense`
+        The activations that are computed.
+    ofm : int32 like `dense`
+        `dense` where it is kept, 0 elsewhere.
     """
 
     dense: Tensor
@@ -218,9 +226,9 @@ def mask(pattern: Pattern, ofm: Tensor) -> Tensor:
 
 
 def skip(dense: Tensor, computed: Tensor, keep: Tensor, scores: Tensor | None = None) -> ConvResult:
-    """What is left of a layer's dense ofm where only `computed` and `keep` are calculated.
+    """The result of a layer of which only some activations are computed.
 
-    `computed` is bool (height, width), `keep` contains it and broadcasts to the ofm.
+    `computed` is `I_s`, bool (height, width). `keep` contains it and broadcasts to the ofm.
     """
     keep = keep.expand_as(dense)
     before = int(computed.sum()) * len(dense) * dense.shape[1]
@@ -261,7 +269,7 @@ def pool(layer: Pool, ifm: Tensor) -> Tensor:
 
 
 def _windows(layer: Conv | Pool, height: int, width: int) -> tuple[int, int]:
-    """How many windows of a layer fit into a padded map of that size, each way."""
+    """The number of windows (vertically, horizontally) that fit into a padded map of that size."""
     out_h, out_w = (
         (size + 2 * layer.padding[axis] - layer.kernel[axis]) // layer.stride[axis] + 1
         for axis, size in enumerate((height, width))
@@ -272,11 +280,11 @@ def _windows(layer: Conv | Pool, height: int, width: int) -> tuple[int, int]:
 def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
     """The sums, bias included: integers in float64.
 
-    Input channels are taken in as many parts as it needs for float32 to represent each part's sums
-    exactly; in float64 where a single channel is too much.
+    Input channels are split into as many parts as float32 needs to represent the sums of each part
+    exactly. Where one channel is too much for that, all are summed in float64.
     """
     bounds = layer.weight.to(torch.int64).abs().sum((2, 3)) * _LARGEST_ACTIVATION  # (c_o, c_i)
-    parts = max(-(-int(bounds.sum(1).max()) // _EXACT_FLOAT32), 1)
+    parts = max(arithmetic.ceil_div(int(bounds.sum(1).max()), _EXACT_FLOAT32), 1)
     while any(int(part.sum(1).max()) >= _EXACT_FLOAT32 for part in bounds.chunk(parts, 1)):
         parts += 1
         if parts > bounds.shape[1]:
@@ -290,7 +298,7 @@ def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
 
 
 def _conv(layer: Conv, ifm: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """The layer's convolution on some of its input channels."""
+    """The layer's convolution on some of its input channels, without bias."""
     # NNPACK may choose a Winograd algorithm, whose intermediates are not integers.
     with torch.backends.nnpack.flags(enabled=False):
         return F.conv2d(
@@ -307,7 +315,7 @@ def _requantised(
 ) -> Tensor:
     """`arithmetic.requantise` of integers in float64, int32: several times as fast, and exact.
 
-    A product has ACC_BITS + MULTIPLIER_BITS = 48 bits, which float64 has and one half fits beside.
+    A product has ACC_BITS + MULTIPLIER_BITS = 48 bits; float64 holds it together with one half.
     """
     scale = torch.ldexp(_per_channel(multiplier).to(torch.float64), -_per_channel(shift))
     sums = sums.clamp_(*arithmetic.signed_range(arithmetic.ACC_BITS))
@@ -317,7 +325,7 @@ def _requantised(
 def _depthwise(ifm: Tensor, weight: Tensor) -> Tensor:
     """Depthwise 3x3, padding 1: integers in float32, exact as 9 * 255 * 128 is far below 2**24."""
     with torch.backends.nnpack.flags(enabled=False):
-        # An order that PyTorch's depthwise convolution is many times as fast in.
+        # In this memory order PyTorch's depthwise convolution is many times as fast.
         return F.conv2d(
             ifm.to(torch.float32).contiguous(memory_format=torch.channels_last),
             weight.to(torch.float32).unsqueeze(1),

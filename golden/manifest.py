@@ -1,8 +1,8 @@
 """The schema of a bundle's `manifest.json`: a network as a graph of quantised layers.
 
-pydantic checks types and ranges field by field; `golden.bundle` checks what no single field can
-show (that tensors exist, that shapes follow from the graph). The schema version changes whenever an
-older reader would misread a newer bundle.
+pydantic checks the types and ranges of single fields. `golden.bundle` checks the rest: that tensors
+exist, and that shapes follow from the graph. The schema version changes whenever an older reader
+would misread a newer bundle.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Activation(_Strict):
 
 
 class Input(_Strict):
-    """How an image becomes the first tensor: round((pixel - mean) / std / scale), saturated."""
+    """The network's input: an image as round((pixel - mean) / std / scale), saturated."""
 
     tensor: Name
     mean: list[Finite]
@@ -118,7 +118,7 @@ class PoolNode(_Strict):
 class ConcatNode(_Strict):
     """The channels of several tensors, one tensor after the other.
 
-    All of them and the output are of one scale and type: numbers are only put side by side.
+    All of them and the output have the same scale and type, so no number changes.
     """
 
     op: Literal["concat"] = "concat"
@@ -149,36 +149,36 @@ class PredictorNode(_Strict):
 
 
 class LayerChoice(_Strict):
-    """What a layer runs with at an operating point.
+    """The predictor and threshold that a layer runs with at an operating point.
 
     Tensor `operating_points.POINT.LAYER.threshold`: int32 (c,), as `arithmetic.threshold` makes it.
     """
 
     predictor: Name
     sigma: float | None
-    """The threshold on the real score; None where channels have their own. Infinities are allowed:
-    skip all, or none."""
+    """The threshold on the real score; None where each channel has its own. Infinity skips all,
+    minus infinity none."""
 
 
 class Figures(_Strict):
-    """What an operating point costs and saves."""
+    """The cost and the savings of an operating point."""
 
     top1: Finite | None = None
     """Top-1 accuracy in percent of the quantised network with ZAP."""
     drop: Finite | None = None
-    """Points of top-1 lost against the same quantised network without ZAP."""
+    """Percentage points of top-1 lost against the same quantised network without ZAP."""
     mac_reduction: Finite | None = None
     """Skipped conv MACs / all conv MACs, the first layer included."""
     images: int | None = None
-    """How many images the figures are from."""
+    """Number of images that the figures are from."""
 
 
 class OperatingPoint(_Strict):
     """A predictor and a threshold table for each layer that has one; the rest run dense.
 
-    Layers that were adapted to the point have tensors of their own there: for each field that
+    Layers that were adapted to the operating point have tensors of their own: for each field that
     `adapted` names, `operating_points.POINT.LAYER.FIELD` takes the place of `layers.LAYER.FIELD`.
-    Recalibration adapts biases and requantisation, fine-tuning the weights too.
+    Recalibration adapts biases and requantisation; fine-tuning also adapts weights.
     """
 
     name: Name
@@ -189,7 +189,7 @@ class OperatingPoint(_Strict):
 
 
 class Manifest(_Strict):
-    """A whole bundle but for its tensors."""
+    """Everything of a bundle except its tensors."""
 
     schema_version: Literal[2]
     name: Name
@@ -203,4 +203,4 @@ class Manifest(_Strict):
     predictors: dict[Name, PredictorNode] = {}
     operating_points: list[OperatingPoint] = []
     provenance: dict[str, str | int | float | None] = {}
-    """How the bundle came to be; free-form."""
+    """The bundle's origin, in free form."""

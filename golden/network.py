@@ -1,12 +1,12 @@
-"""A whole network on integers: the reference that hardware is compared with.
+"""Runs a whole network on integers; hardware is compared with it.
 
-Every layer's result is handed to the caller as it is made, so that a run over thousands of images
+The caller gets every layer's result as soon as it is computed, so a run over thousands of images
 needs the memory of one batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,16 +18,23 @@ from golden.layers import ConvResult, Predictor, conv, pool
 from golden.manifest import ConcatNode, ConvNode, Node, PoolNode
 from golden.node_walk import NodeWalk
 
-__all__ = ["Network", "Step", "dead", "quantise_images"]
+__all__ = ["Network", "Step", "quantise_images"]
 
 
 @dataclass(frozen=True)
 class Step:
     """One layer's run.
 
-    `ifm`, `ofm` and `residual` (or None): int32 (images, channels, height, width). `predictor` is
-    what the layer ran with and `result` its intermediates; both are None but for convolutions,
-    `predictor` also for one without ZAP. A concat's inputs side by side are `ifm` and `ofm`.
+    Parameters
+    ----------
+    node : Node
+    ifm, ofm : int32 (images, channels, height, width)
+        For a concatenation both are its inputs side by side.
+    residual : int32 (images, channels, height, width) or None
+    predictor : Predictor or None
+        The predictor that a convolution ran with.
+    result : ConvResult or None
+        The intermediates of a convolution.
     """
 
     node: Node
@@ -58,7 +65,7 @@ class Network:
     ----------
     bundle : Bundle
     predictors : {layer name: Predictor}
-        What runs with ZAP, from `Bundle.predictors` or `Bundle.uniform`; empty for the dense
+        The layers that run with ZAP, from `Bundle.at` or `Bundle.uniform`; empty for the dense
         network.
     """
 
@@ -84,7 +91,7 @@ class Network:
             yield step
 
     def convolve(self, node: ConvNode, ifm: Tensor, residual: Tensor | None) -> ConvResult:
-        """Run one convolution. Overridden where another way to skip is compared with ZAP."""
+        """Run one convolution. A network that skips in another way than ZAP overrides it."""
         return conv(self.bundle.conv(node), ifm, self.predictors.get(node.name), residual)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -95,9 +102,3 @@ class Network:
                 output = step.ofm
         assert output is not None
         return output.flatten(1)
-
-
-def dead(rest: Sequence[Node], tensors: Iterable[str], output: str) -> list[str]:
-    """The tensors that no later layer reads."""
-    live = {output, *(name for node in rest for name in node.reads)}
-    return [name for name in tensors if name not in live]

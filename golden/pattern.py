@@ -1,4 +1,4 @@
-"""Computation patterns: which activations of an ofm are computed before any prediction.
+"""Computation patterns, which say what activations of an ofm are computed before any prediction.
 
 A pattern is a period and one bit per residue; position (row, col) belongs to `I_s` (computed) iff
 the bit of (row + col) mod period is set, else to `I_t` (predicted). The four masks of the ZAP paper
@@ -17,7 +17,7 @@ from golden.errors import UserError
 __all__ = ["FULL", "MASKS", "MAX_PERIOD", "Pattern"]
 
 MAX_PERIOD = 16
-"""Longest period; the width of the pattern word in the hardware's layer descriptor."""
+"""Longest period. A tile's descriptor has room for twice as many bits."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Pattern:
         return self.bits.bit_count() / self.period
 
     def computes(self, row: int, col: int) -> bool:
-        """Whether position (row, col) is in `I_s`."""
+        """Say whether position (row, col) is in `I_s`."""
         return bool(self.bits >> (row + col) % self.period & 1)
 
     @property
@@ -92,4 +92,4 @@ MASKS = {
 """The paper's masks; computed shares 0.6, 0.5, 0.4, 0.333."""
 
 FULL = Pattern(1, 1)
-"""Everything is computed and nothing predicted: what a layer without ZAP runs with."""
+"""Everything is computed and nothing predicted: the pattern of a layer without ZAP."""

@@ -1,1 +1,1 @@
-"""From a PyTorch network to a bundle: data, models, quantisation, ZAP training, evaluation."""
+"""The PyTorch side: data, networks, quantisation, ZAPs, operating points, and their commands."""

@@ -67,7 +67,9 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
-    add("--dataset", choices=sorted(DATASETS), default="digits", help="default: digits")
+    add(
+        "--dataset", choices=sorted(DATASETS), default="digits", help="the images (default: digits)"
+    )
     add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
     drop = "percentage points of top-1 accuracy that may be lost"
     add("--max-drop", nargs="+", default=[], metavar="PP", help=drop)

@@ -42,7 +42,9 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
-    add("--dataset", choices=sorted(DATASETS), default="digits", help="default: digits")
+    add(
+        "--dataset", choices=sorted(DATASETS), default="digits", help="the images (default: digits)"
+    )
     add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
     add("--point", nargs="+", default=[], metavar="NAME", help="operating points of the bundle")
     add("--pattern", nargs="+", default=[], help="patterns, each for all layers, with --sigma")

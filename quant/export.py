@@ -62,7 +62,7 @@ def _arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", choices=sorted(MODELS), default="digits", help="the network (default: digits)")
     add("--weights", type=Path, metavar="FILE", help="a state dict (default: train the network)")
-    add("--dataset", choices=sorted(DATASETS), help="default: the model's own dataset")
+    add("--dataset", choices=sorted(DATASETS), help="the images (default: the model's own dataset)")
     add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
     pattern = "A, B, C, D or PERIOD:BITS for all layers, LAYER=PATTERN for one layer (default: B)"
     add("--pattern", nargs="+", action="extend", default=[], help=pattern)

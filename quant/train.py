@@ -39,7 +39,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", choices=sorted(MODELS), required=True, help="the network to train")
-    add("--dataset", choices=sorted(DATASETS), help="default: the model's own dataset")
+    add("--dataset", choices=sorted(DATASETS), help="the images (default: the model's own dataset)")
     add("--data", type=Path, help="the dataset's folder or its parent")
     add("--epochs", type=int, help="passes over the training images (default: the model's own)")
     add("--resume", action="store_true", help="go on from FILE.checkpoint")

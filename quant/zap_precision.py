@@ -42,7 +42,9 @@ def _arguments() -> argparse.ArgumentParser:
     add("bundle", type=Path, help="the bundle's directory")
     zaps = "the file that quant/export.py --save-zaps wrote"
     add("--zaps", type=Path, required=True, metavar="FILE", help=zaps)
-    add("--dataset", choices=sorted(DATASETS), default="digits", help="default: digits")
+    add(
+        "--dataset", choices=sorted(DATASETS), default="digits", help="the images (default: digits)"
+    )
     add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
     add("--pattern", default="B", help="the pattern of all layers (default: B)")
     add("--sigma", nargs="+", default=["0.1"], help="thresholds of all layers (default: 0.1)")

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-__all__ = ["GENERATED", "bundle", "command_modules", "commands", "configuration", "modules", "parser"]
+__all__ = ["GENERATED", "command_modules", "invocation", "modules", "parser"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("quant", "compiler", "hw", "tb", "bench", "examples")
 """Those that hold commands, in the order in which the reference lists them."""
-_COLUMNS = "96"
+_COLUMNS = "88"
 """Width that argparse wraps usage texts to."""
 
 
@@ -72,11 +72,9 @@ def commands() -> str:
             command.prog = name
             usage = command.format_usage().removeprefix("usage: ").rstrip()
         rows = [
-            (_option(action), _help(action))
-            for action in command._actions
-            if action.dest != "help"
+            (_option(action), _help(action)) for action in command._actions if action.dest != "help"
         ]
-        parts += [f"## {name}", summary, f"```text\n{usage}\n```"]
+        parts += [f"### {name}", summary, f"```text\n{usage}\n```"]
         if rows:
             parts.append(_table(("option", "meaning"), rows))
     return "\n\n".join(parts)
@@ -179,9 +177,9 @@ def _words(table: Any) -> str:
         limits = [_limits(words[name]) for words in tables]
         multiples = {words[name].multiple for words in tables}
         multiple = "" if multiples == {1} else ", ".join(map(str, sorted(multiples)))
-        rows.append((str(number), f"`{name}`", *limits, multiple))
+        rows.append((str(number), f"`{name}`", tables[0][name].text, *limits, multiple))
     heads = (f"accepted by `{name}`" for name in PRESETS)
-    return _table(("word", "name", *heads, "multiple of"), rows)
+    return _table(("word", "name", "meaning", *heads, "multiple of"), rows)
 
 
 def _limits(word: Any) -> str:

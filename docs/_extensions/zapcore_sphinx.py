@@ -6,15 +6,15 @@ of a package that has an `__all__`.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
 
-import reference_text
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from docs._extensions import reference_text
+
+_BULLET = re.compile(r" *[*-] ")
 _SECTION = re.compile(r"^(Parameters|Members|Returns|Raises|Yields|Notes)$")
 
 
@@ -34,15 +34,16 @@ class Api(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        parts = []
-        for module in reference_text.modules(self.arguments[0]):
-            members = importlib.import_module(module).__all__
-            parts.append(f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n```")
-            assert members
+        parts = [
+            f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n```"
+            for module in reference_text.modules(self.arguments[0])
+        ]
         return self.parse_text_to_nodes("\n\n".join(parts), allow_section_headings=True)
 
 
-def plain_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+def plain_docstring(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
     """Turn a docstring into reStructuredText that means the same.
 
     Docstrings here are plain text with code between single backticks, and with diagrams and
@@ -66,10 +67,12 @@ def plain_docstring(app: Sphinx, what: str, name: str, obj: object, options: obj
 
 
 def _plain(line: str) -> str:
-    pieces = line.split("`")
+    bullet = _BULLET.match(line)
+    start = bullet[0] if bullet else ""
+    pieces = line.removeprefix(start).split("`")
     for index in range(0, len(pieces), 2):
         pieces[index] = re.sub(r"([*|\\]|_(?!\w))", r"\\\1", pieces[index])
-    return "``".join(pieces) if len(pieces) % 2 else line
+    return start + ("``" if len(pieces) % 2 else "`").join(pieces)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,7 +1,7 @@
-"""What one build of the accelerator looks like: every size is a field of `Config`.
+"""The sizes of one build of the accelerator: each is a field of `Config`.
 
-Two presets ship: `small` (ECP5-25-class parts and tests) and `default` (ECP5-85-class). A user's
-own is a JSON file with the same fields.
+There are two presets: `small` (ECP5-25-class parts and tests) and `default` (ECP5-85-class). A
+user's own configuration is a JSON file with the same fields.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["PRESETS", "Config"]
 
 _PREDICTOR_PRODUCTS = 18
 _PREDICTOR_TABLES = 6
-"""Squares are asked for two cycles ahead, when one value of each row of a kernel is known."""
+"""A table is read two cycles ahead, when only one value of each kernel row is known: 2 * 3 rows."""
 _MOST_CHANNELS = 4096
 
 
@@ -28,7 +28,7 @@ class Config:
     Parameters
     ----------
     name : str
-        Goes into file names.
+        A part of file names and of the Verilog modules' names.
     pes : int, 1, 2, 4 or 8
         P: processing elements, each on its own pixel of the same output channel.
     lanes : int, power of two, 8 .. 128
@@ -36,22 +36,22 @@ class Config:
     group : int, power of two, 4 .. 32
         G: output channels that are collected on chip before their pixels leave as G-byte words.
     ifm_words, weight_words : int, power of two
-        Depth of the ifm buffer and of the weight ring, in V-byte words.
+        Depth of the ifm buffer and of the weight ring in words of V bytes.
     ofm_words : int, power of two
-        Pixels of one ofm that fit; two banks of that many G-byte words are built.
+        Depth of each of the two ofm banks in words of G bytes: the pixels of one ofm that fit.
     row_pixels : int, power of two
         Widest ofm row with ZAP: the length of the predictor's line buffers.
     bus_bits : int, 32, 64 or 128
         Width of the AXI data bus; a beat is at most G bytes and at most V bytes.
     predictor : bool
-        False leaves the predictor out, for measuring what it costs.
+        False leaves the predictor out, to measure what it costs.
     predictor_dsps : int, 0 .. 18
-        Of the predictor's 18 multipliers, how many are DSP blocks of an FPGA.
+        Number of the predictor's 18 multipliers that are DSP blocks of an FPGA.
     predictor_tables : int, 0 .. 6
-        How many others look squares up, in a block RAM each; the rest is logic.
+        Number of other multipliers that look squares up in a block RAM each; the rest is logic.
     compact : bool
-        False keeps each PE to every P-th pixel, so that a skipped one leaves its PE idle unless all
-        of its group are skipped: for measuring what compaction brings.
+        False gives each PE every P-th pixel only, to measure what compaction brings: a skipped
+        pixel then leaves its PE idle unless its P - 1 neighbours are skipped too.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Config:
 
     @classmethod
     def load(cls, name_or_file: str) -> Config:
-        """A preset by name, or a JSON file of the fields above."""
+        """Load a preset by name, or a JSON file of the fields above. Raises UserError."""
         if name_or_file in PRESETS:
             return PRESETS[name_or_file]
         file = Path(name_or_file)
@@ -156,7 +156,7 @@ class Config:
             raise UserError(f"{file}: {error}") from None
 
     def to_dict(self) -> dict[str, str | int | bool]:
-        """The fields, as `load` reads them from a file."""
+        """The fields in the form in which `load` reads them from a file."""
         return asdict(self)
 
 

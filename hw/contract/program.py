@@ -1,22 +1,20 @@
-"""What a program looks like in memory: headers and tile descriptors, words of 32 bits.
+"""The words of a program in memory: headers and tile descriptors, words of 32 bits.
 
-A program address points to one header for each operating point. A header names a list of tile
-descriptors; a tile is a convolution, or a part of one, that runs from the buffers at a stretch.
-Every word has limits, and the core refuses a program one of whose words is outside them. This file
-is the only place where the words and their limits stand; `compiler.program` writes them.
+A program's address points to one header for each operating point. A header names a list of tile
+descriptors. A tile is a convolution, or a strip of one, that runs from the buffers at a stretch.
+Each word has limits, and the core refuses a program in which a word is outside them.
+
+This module is the only place where the words and their limits are written down. `compiler.build`
+fills them in, and `hw.layouts.descriptor` derives from them how wide the core keeps each word.
 
 Tensors lie in memory as planes of G channels: plane after plane, each in raster order with G bytes
-a pixel, the channel's number modulo G being its byte. That is how an ofm leaves the core, so
-stores and loads are long bursts; it is also how an ifm and a residual are read.
+a pixel. A channel's byte in a pixel is its number modulo G. An ofm leaves the core in this order,
+so loads and stores are long bursts; an ifm and a residual are read in the same order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from amaranth.hdl import signed, unsigned
-from amaranth.lib import data
-from amaranth.utils import bits_for, ceil_log2
 
 from golden import arithmetic
 from golden.pattern import MAX_PERIOD
@@ -31,11 +29,13 @@ __all__ = [
     "MOST_SIZE",
     "OPCODE_TILE",
     "VERSION",
-    "TileDescriptor",
     "Word",
+    "address_end",
     "descriptor_words",
+    "engine_words",
     "header_words",
     "pack_words",
+    "width",
 ]
 
 MAGIC = 0x50415A43
@@ -45,7 +45,7 @@ VERSION = 4
 OPCODE_TILE = 1
 HEADER_BYTES = 32
 DESCRIPTOR_BYTES = 320
-"""Room for every word, rounded up to whole beats of any bus."""
+"""Space for every word, rounded up to whole beats of any bus."""
 
 MAX_COL_SHIFT = 2
 """For a stride of 4 columns."""
@@ -54,164 +54,225 @@ MOST_SIZE = 4096
 """Largest height, width or number of channels of a tensor."""
 
 
+def width(low: int, high: int) -> int:
+    """Bits of the narrowest number that holds low .. high; at least 1.
+
+    One of them is a sign bit if `low` is negative.
+    """
+    magnitude = max(high, ~low if low < 0 else 0).bit_length()
+    return max(magnitude + (low < 0), 1)
+
+
 @dataclass(frozen=True)
 class Word:
-    """A word of 32 bits; a signed one if `low` is negative.
+    """A word of 32 bits of a header or descriptor.
 
     Parameters
     ----------
     low, high : int
-        Least and greatest value that is accepted.
+        Least and greatest value that is accepted. The word is signed if `low` is negative.
+    text : str
+        What it says.
     multiple : int, power of two
         What it must be a multiple of.
     """
 
     low: int
     high: int
+    text: str
     multiple: int = 1
 
     @property
-    def shape(self):
-        """The narrowest shape that holds every accepted value."""
-        if self.low < 0:
-            return signed(max(bits_for(self.low), bits_for(self.high, require_sign_bit=True)))
-        return unsigned(bits_for(self.high))
+    def signed(self) -> bool:
+        """Say whether it may be negative."""
+        return self.low < 0
+
+    @property
+    def bits(self) -> int:
+        """Width of the narrowest number that holds every accepted value."""
+        return width(self.low, self.high)
 
     def accepts(self, value: int) -> bool:
-        """Whether a core takes that value."""
+        """Say whether a core takes that value."""
         return self.low <= value <= self.high and value % self.multiple == 0
+
+
+def address_end() -> int:
+    """The first address that a core does not reach."""
+    return 1 << ADDRESS_BITS
+
+
+def _address(config: Config, text: str) -> Word:
+    """A word that is the address of something in memory."""
+    return Word(0, address_end() - config.bus_bytes, text, config.bus_bytes)
+
+
+def _distance(config: Config, text: str) -> Word:
+    """A word that is a distance in memory, in bytes."""
+    return Word(0, address_end() - config.bus_bytes, text, config.bus_bytes)
+
+
+def _flag(text: str) -> Word:
+    return Word(0, 1, text)
 
 
 def header_words(config: Config) -> dict[str, Word]:
     """The words of a program's header, in order.
 
-    `lanes` and `group` are those of the build that the program is for: how kernels and tensors lie
-    in memory depends on them. The first descriptor is at `first`, the others follow it.
+    `lanes` and `group` must be those of the core's configuration, because the layout of kernels and
+    tensors in memory depends on them.
     """
     return {
-        "magic": Word(MAGIC, MAGIC),
-        "version": Word(VERSION, VERSION),
-        "lanes": Word(config.lanes, config.lanes),
-        "group": Word(config.group, config.group),
-        "tiles": Word(1, (1 << 20) - 1),
-        "first": _address(config),
+        "magic": Word(MAGIC, MAGIC, "marks a header"),
+        "version": Word(VERSION, VERSION, "version of the program's format"),
+        "lanes": Word(config.lanes, config.lanes, "V, lanes of the core that it is for"),
+        "group": Word(config.group, config.group, "G, channels of a plane"),
+        "tiles": Word(1, (1 << 20) - 1, "number of tiles"),
+        "first": _address(config, "the first descriptor; the others follow it"),
     }
 
 
 def descriptor_words(config: Config) -> dict[str, Word]:
-    """The words of a tile's descriptor, in order.
-
-    Words without a prefix, and those of `pool`, are the fields of
-    `hw.layouts.descriptor.LayerDescriptor`.
-    A `..._plane` or `..._row` is the distance in bytes from a plane to the next, or from a row to
-    the next. With `early`, ifm and residual may be loaded while the tile before is in work: they
-    are in memory by then, and the ifm takes no place in the buffer of what that tile reads.
-    `ifm_row_words` and `ifm_pixel_words` are distances in the ifm buffer, which has words for every
-    2**`ifm_col_shift`-th column. Where a word is a patch of pixels, the last pixel in each of its
-    rows is `pack_newest` lanes after the first, and what is loaded is part of patches up to
-    `pack_above` rows above it. The rows of each group of G channels that a strip shares with its
-    neighbours are at `edge_address`.
-    """
-    pixels = config.ofm_words
-    flag = Word(0, 1)
-    count = Word(1, pixels)
-    some = Word(0, pixels)
-    step = Word(0, config.ifm_words - 1)
-    kernel = Word(1, config.weight_words)
-    size = Word(1, MOST_SIZE)
-    padding = Word(0, MOST_SIZE)
-    address = _address(config)
+    """The words of a tile's descriptor, in order."""
     return {
-        "opcode": Word(OPCODE_TILE, OPCODE_TILE),
-        "layer": Word(0, (1 << 16) - 1),
-        "early": flag,
-        "height": count,
-        "width": count,
-        "pixels": count,
-        "first_row": some,
-        "restored": some,
-        "spilled": some,
-        "scored_row": some,
-        "scored_end": some,
-        "channels": Word(1, config.most_channels),
-        "base": step,
-        "first_base": step,
-        "row_step": step,
-        "col_step": step,
-        "inner_count": kernel,
-        "inner_step": step,
-        "outer_count": kernel,
-        "outer_step": step,
-        "kernel_words": kernel,
-        "period": Word(1, MAX_PERIOD),
-        "pattern": Word(0, (1 << 2 * MAX_PERIOD) - 1),
-        "first_residue": Word(0, MAX_PERIOD - 1),
-        "ifm_signed": flag,
-        "ofm_signed": flag,
-        "zap": flag if config.predictor else Word(0, 0),
-        "residual": flag,
-        "residual_signed": flag,
-        "pool.pooled": flag,
-        "pool.average": flag,
-        "pool.height": count,
-        "pool.width": count,
-        "pool.kernel_height": count,
-        "pool.kernel_width": count,
-        "pool.stride_height": count,
-        "pool.stride_width": count,
-        "pool.top": Word(-pixels, pixels - 1),
-        "pool.left": Word(-pixels, 0),
-        "pool.first_line": Word(0, pixels - 1),
-        "pool.line_step": Word(0, pixels - 1),
-        "pool.multiplier": Word(0, (1 << arithmetic.MULTIPLIER_BITS) - 1),
-        "pool.shift": Word(0, arithmetic.SHIFT_MAX),
-        "ifm_address": address,
-        "ifm_row": address,
-        "ifm_plane": address,
-        "ifm_height": Word(0, MOST_SIZE),
-        "ifm_width": size,
-        "ifm_channels": size,
-        "pad_top": padding,
-        "pad_bottom": padding,
-        "pad_left": padding,
-        "pad_right": padding,
-        "ifm_first_word": step,
-        "ifm_row_words": Word(1, config.ifm_words),
-        "ifm_pixel_words": Word(1, config.ifm_words),
-        "ifm_col_shift": Word(0, MAX_COL_SHIFT),
-        "pack_height": Word(1, config.lanes),
-        "pack_width": Word(1, config.lanes),
-        "pack_above": Word(0, config.lanes - 1),
-        "pack_newest": Word(0, config.lanes - 1),
-        "parameters": address,
-        "weights": address,
-        "residual_address": address,
-        "residual_row": address,
-        "residual_plane": address,
-        "residual_first": Word(0, MOST_SIZE),
-        "residual_planes": Word(0, MOST_SIZE),
-        "residual_stride": size,
-        "ofm_address": address,
-        "ofm_plane": address,
-        "ofm_words": count,
-        "edge_address": address,
-        "edge_plane": address,
-        "counters": address,
+        "opcode": Word(OPCODE_TILE, OPCODE_TILE, "what to do: run a tile"),
+        "layer": Word(0, (1 << 16) - 1, "number of the layer, for registers and faults"),
+        "early": _flag(
+            "ifm and residual may be loaded while the tile before is in work: they are in memory "
+            "by then, and the ifm overwrites nothing in the buffer that that tile reads"
+        ),
+        **engine_words(config),
+        **_memory_words(config),
     }
 
 
-class TileDescriptor(data.StructLayout):
-    """A tile's words as the core keeps them: each as narrow as its limits allow."""
+def engine_words(config: Config) -> dict[str, Word]:
+    """The words that the layer engine runs by; those of its pooling begin with `pool.`.
 
-    def __init__(self, config: Config) -> None:
-        words = {name: word.shape for name, word in descriptor_words(config).items()}
-        pool = {
-            name.removeprefix("pool."): shape
-            for name, shape in words.items()
-            if name.startswith("pool.")
-        }
-        own = {name: shape for name, shape in words.items() if not name.startswith("pool.")}
-        super().__init__({**own, "pool": data.StructLayout(pool)})
+    The engine computes a *region*: the rows of an ofm that one of its banks holds. A whole layer
+    has one region. A strip's region may share rows with that of the strip above, which are
+    *restored*, and with that of the strip below, for which they are *spilled*.
+
+    The ifm lies in its buffer with its padding written out. For the ofm pixel at (row, col) of the
+    region, step i of the kernel reads the word at `base + row * row_step + col * col_step` plus an
+    offset. The offset runs through `outer_count` kernel rows of `inner_count` steps each. Addresses
+    wrap at the size of the buffer, so a step back is written as a step forwards around it.
+
+    The bits of `pattern` begin with the residue of the region's first position and repeat to twice
+    the longest period, so that the bits after any residue can be read without a division.
+    """
+    pixels = config.ofm_words
+
+    def count(text: str) -> Word:
+        return Word(1, pixels, text)
+
+    def some(text: str) -> Word:
+        return Word(0, pixels, text)
+
+    def step(text: str) -> Word:
+        return Word(0, config.ifm_words - 1, text)
+
+    def kernel(text: str) -> Word:
+        return Word(1, config.weight_words, text)
+
+    zap = "whether the layer has a ZAP"
+    return {
+        "height": count("rows of the region"),
+        "width": count("columns of the region, which are those of the ofm"),
+        "pixels": count("pixels of the region"),
+        "first_row": some("first row of the region that is computed; those above are restored"),
+        "restored": some("pixels that are restored: computed by the strip above"),
+        "spilled": some("last pixels of the region that also leave for the strip below"),
+        "scored_row": some("first row in which `I_t` is decided"),
+        "scored_end": some("first row after those in which `I_t` is decided"),
+        "channels": Word(1, config.most_channels, "output channels"),
+        "base": step("ifm address of the kernel's first word for the region's first pixel"),
+        "first_base": step("the same for the first pixel of `first_row`"),
+        "row_step": step("ifm words from a pixel to the one below it"),
+        "col_step": step("ifm words from a pixel to the next in its row"),
+        "inner_count": kernel("steps of a kernel row"),
+        "inner_step": step("ifm words from a step to the next in its kernel row"),
+        "outer_count": kernel("kernel rows"),
+        "outer_step": step("ifm words from the last step of a kernel row to the next row's first"),
+        "kernel_words": kernel("words of a channel's weights: inner_count * outer_count"),
+        "period": Word(1, MAX_PERIOD, "period of the pattern"),
+        "pattern": Word(0, (1 << 2 * MAX_PERIOD) - 1, "a one for each residue of `I_s`, repeated"),
+        "first_residue": Word(0, MAX_PERIOD - 1, "residue of `first_row`'s first position"),
+        "ifm_signed": _flag("the ifm is s8, not u8"),
+        "ofm_signed": _flag("the ofm is s8, not u8"),
+        "zap": _flag(zap) if config.predictor else Word(0, 0, zap),
+        "residual": _flag("a residual is added"),
+        "residual_signed": _flag("the residual is s8, not u8"),
+        "pool.pooled": _flag("the ofm is pooled; if not, windows are single pixels"),
+        "pool.average": _flag("average pooling, not max pooling"),
+        "pool.height": count("rows of the pooled map"),
+        "pool.width": count("columns of the pooled map"),
+        "pool.kernel_height": count("rows of a window"),
+        "pool.kernel_width": count("columns of a window"),
+        "pool.stride_height": count("rows from a window to the one below it"),
+        "pool.stride_width": count("columns from a window to the next"),
+        "pool.top": Word(-pixels, pixels - 1, "the first window's first row in the region"),
+        "pool.left": Word(-pixels, 0, "the first window's first column"),
+        "pool.first_line": Word(0, pixels - 1, "pool.top * width, modulo the words of a bank"),
+        "pool.line_step": Word(0, pixels - 1, "stride_height * width, modulo the words of a bank"),
+        "pool.multiplier": Word(
+            0, (1 << arithmetic.MULTIPLIER_BITS) - 1, "requantisation of an average's sum"
+        ),
+        "pool.shift": Word(0, arithmetic.SHIFT_MAX, "requantisation of an average's sum"),
+    }
+
+
+def _memory_words(config: Config) -> dict[str, Word]:
+    """The words that say where a tile's data is in memory and how it goes into the buffers.
+
+    In the ifm buffer a word is a pixel's channels, or a patch of pixels. A row of the buffer has
+    words for every 2**`ifm_col_shift`-th column.
+    """
+
+    def size(text: str) -> Word:
+        return Word(1, MOST_SIZE, text)
+
+    def maybe(text: str) -> Word:
+        return Word(0, MOST_SIZE, text)
+
+    return {
+        "ifm_address": _address(config, "the first row of the ifm that is loaded"),
+        "ifm_row": _distance(config, "from a row of the ifm that is loaded to the next"),
+        "ifm_plane": _distance(config, "from a plane of the ifm to the next"),
+        "ifm_height": maybe("rows of the ifm that are loaded, padding not counted"),
+        "ifm_width": size("columns of the ifm"),
+        "ifm_channels": size("channels of the ifm"),
+        "pad_top": maybe("rows of zeros above what is loaded"),
+        "pad_bottom": maybe("rows of zeros below"),
+        "pad_left": maybe("columns of zeros on the left"),
+        "pad_right": maybe("columns of zeros on the right"),
+        "ifm_first_word": Word(0, config.ifm_words - 1, "buffer address of the first row"),
+        "ifm_row_words": Word(1, config.ifm_words, "buffer words of a row"),
+        "ifm_pixel_words": Word(1, config.ifm_words, "buffer words of a pixel or patch"),
+        "ifm_col_shift": Word(0, MAX_COL_SHIFT, "words are kept for every 2**shift-th column"),
+        "pack_height": Word(1, config.lanes, "rows of a patch; 1 where a word is one pixel"),
+        "pack_width": Word(1, config.lanes, "columns of a patch; 1 where a word is one pixel"),
+        "pack_above": Word(
+            0, config.lanes - 1, "rows above the first that is loaded whose patches it is part of"
+        ),
+        "pack_newest": Word(
+            0, config.lanes - 1, "lanes from the first pixel in a row of a patch to the last"
+        ),
+        "parameters": _address(config, "the channels' records"),
+        "weights": _address(config, "the channels' weights"),
+        "residual_address": _address(config, "the residual's first row in the region"),
+        "residual_row": _distance(config, "from a row of the residual that is added to the next"),
+        "residual_plane": _distance(config, "from a plane of the residual to the next"),
+        "residual_first": maybe("first plane of the ofm that a residual is added to"),
+        "residual_planes": maybe("planes of the residual"),
+        "residual_stride": size("columns of the residual from one that is added to the next"),
+        "ofm_address": _address(config, "the first row that leaves"),
+        "ofm_plane": _distance(config, "from a plane of the ofm to the next"),
+        "ofm_words": Word(1, config.ofm_words, "pixels that leave, of each plane"),
+        "halo_address": _address(config, "the rows that strips of this layer share"),
+        "halo_plane": _distance(config, "from a plane of these rows to the next"),
+        "counters": _address(config, "where the tile's counters are stored; 0 for nowhere"),
+    }
 
 
 def pack_words(words: dict[str, Word], values: dict[str, int], size: int) -> bytes:
@@ -224,9 +285,5 @@ def pack_words(words: dict[str, Word], values: dict[str, int], size: int) -> byt
     return text.ljust(size, b"\0")
 
 
-def _address(config: Config) -> Word:
-    return Word(0, (1 << ADDRESS_BITS) - config.bus_bytes, config.bus_bytes)
-
-
 assert BEATS_BITS <= ADDRESS_BITS
-assert ceil_log2(DESCRIPTOR_BYTES) <= 12, "a descriptor is within a page"
+assert DESCRIPTOR_BYTES <= 1 << 12, "a descriptor is within a page"

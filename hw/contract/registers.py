@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
+from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import VERSION
-from hw.layouts.descriptor import COUNTERS
 
 __all__ = [
-    "CORE_COUNTERS",
     "EVENTS",
     "FAULTS",
     "ID",
     "REGISTERS",
-    "TOTAL_BITS",
     "Fault",
     "Field",
     "Register",
@@ -30,16 +28,6 @@ __all__ = [
 
 ID = 0x5A41_5043
 """Value of register `id`."""
-
-CORE_COUNTERS = {
-    **COUNTERS,
-    "elapsed": "cycles since the tile before was done, or since the program's start",
-    "beats_read": "beats read from memory in these cycles, some of them for the next tile",
-    "beats_written": "beats written to memory in these cycles",
-}
-"""What the core counts of a tile: as the engine does, and the cycles and traffic up to its end."""
-TOTAL_BITS = 64
-"""Width of a counter, in registers and in memory."""
 
 
 class Fault(IntEnum):

@@ -1,24 +1,33 @@
-"""The core's two AXI ports, under the names that tools know them by.
+"""Signatures of the core's two bus ports, AXI4 to memory and AXI4-Lite to the registers.
 
-`m_axi`: AXI4 manager. Bursts are incrementing, of whole beats, at most `BURST` of them, and never
-leave a block of `BURST` beats, so they cannot cross a 4 KiB boundary. A read's ID is its client's
-number; writes have ID 0. `s_axil`: AXI4-Lite subordinate, 32 bits.
+Every signature is that of a manager: a manager has it as an `Out` member, a subordinate as an `In`
+member. Members have the names of the AXI specification, in lower case, so `m_axi.read.araddr`
+becomes `m_axi_araddr` in Verilog (`hw.verilog_output`).
+
+The core's bursts are incrementing, of whole beats, and at most `BURST` beats long. They never leave
+a block of `BURST` beats, so they cannot cross a 4 KiB boundary. A read's ID is its client's number;
+writes have ID 0. Both ports use only what this needs: there are no caches, locks or regions.
 """
 
+from __future__ import annotations
+
 from amaranth.hdl import unsigned
-from amaranth.lib import data
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
 from hw.contract.bus import ADDRESS_BITS, BEATS_BITS, ID_BITS, LITE_ADDRESS_BITS
-from hw.contract.config import Config
 
 __all__ = [
+    "Axi4LiteSignature",
+    "Axi4ReadSignature",
+    "Axi4Signature",
+    "Axi4WriteSignature",
     "Request",
-    "lite_ports",
-    "read_ports",
-    "write_ports",
 ]
+
+_INCREMENTING = 1
+"""Value of `arburst` and `awburst`."""
 
 
 class Request(data.StructLayout):
@@ -28,68 +37,126 @@ class Request(data.StructLayout):
         super().__init__({"address": unsigned(ADDRESS_BITS), "beats": unsigned(BEATS_BITS)})
 
 
-def _address_ports(channel: str, config: Config) -> dict[str, Member]:
+class _DataSignature(wiring.Signature):
+    """A signature that is given by the width of its data.
+
+    Parameters
+    ----------
+    data_bits : int
+        Width of a beat: 8 times a power of two.
+    """
+
+    def __init__(self, members: dict[str, Member], *, data_bits: int) -> None:
+        self._data_bits = data_bits
+        super().__init__(members)
+
+    @property
+    def data_bits(self) -> int:
+        """Width of a beat."""
+        return self._data_bits
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._data_bits == other._data_bits
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(data_bits={self._data_bits})"
+
+
+class Axi4ReadSignature(_DataSignature):
+    """The channels AR and R of an AXI4 port."""
+
+    def __init__(self, *, data_bits: int) -> None:
+        super().__init__(
+            {
+                **_address_channel("ar", data_bits),
+                "rid": In(ID_BITS),
+                "rdata": In(data_bits),
+                "rresp": In(2),
+                "rlast": In(1),
+                "rvalid": In(1),
+                "rready": Out(1),
+            },
+            data_bits=data_bits,
+        )
+
+
+class Axi4WriteSignature(_DataSignature):
+    """The channels AW, W and B of an AXI4 port."""
+
+    def __init__(self, *, data_bits: int) -> None:
+        super().__init__(
+            {
+                **_address_channel("aw", data_bits),
+                "wdata": Out(data_bits),
+                "wstrb": Out(data_bits // 8),
+                "wlast": Out(1),
+                "wvalid": Out(1),
+                "wready": In(1),
+                "bid": In(ID_BITS),
+                "bresp": In(2),
+                "bvalid": In(1),
+                "bready": Out(1),
+            },
+            data_bits=data_bits,
+        )
+
+
+class Axi4Signature(_DataSignature):
+    """A whole AXI4 port; its two halves are independent of each other."""
+
+    def __init__(self, *, data_bits: int) -> None:
+        super().__init__(
+            {
+                "read": Out(Axi4ReadSignature(data_bits=data_bits)),
+                "write": Out(Axi4WriteSignature(data_bits=data_bits)),
+            },
+            data_bits=data_bits,
+        )
+
+
+class Axi4LiteSignature(wiring.Signature):
+    """An AXI4-Lite port of 32 bits for one page of registers."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "awaddr": Out(LITE_ADDRESS_BITS),
+                "awprot": Out(3),
+                "awvalid": Out(1),
+                "awready": In(1),
+                "wdata": Out(32),
+                "wstrb": Out(4),
+                "wvalid": Out(1),
+                "wready": In(1),
+                "bresp": In(2),
+                "bvalid": In(1),
+                "bready": Out(1),
+                "araddr": Out(LITE_ADDRESS_BITS),
+                "arprot": Out(3),
+                "arvalid": Out(1),
+                "arready": In(1),
+                "rdata": In(32),
+                "rresp": In(2),
+                "rvalid": In(1),
+                "rready": Out(1),
+            }
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __repr__(self) -> str:
+        return "Axi4LiteSignature()"
+
+
+def _address_channel(channel: str, data_bits: int) -> dict[str, Member]:
     return {
-        f"m_axi_{channel}id": Out(ID_BITS),
-        f"m_axi_{channel}addr": Out(ADDRESS_BITS),
-        f"m_axi_{channel}len": Out(8),
-        f"m_axi_{channel}size": Out(3, init=ceil_log2(config.bus_bytes)),
-        f"m_axi_{channel}burst": Out(2, init=1),
-        f"m_axi_{channel}prot": Out(3),
-        f"m_axi_{channel}valid": Out(1),
-        f"m_axi_{channel}ready": In(1),
-    }
-
-
-def read_ports(config: Config) -> dict[str, Member]:
-    """AR and R."""
-    return {
-        **_address_ports("ar", config),
-        "m_axi_rid": In(ID_BITS),
-        "m_axi_rdata": In(config.bus_bits),
-        "m_axi_rresp": In(2),
-        "m_axi_rlast": In(1),
-        "m_axi_rvalid": In(1),
-        "m_axi_rready": Out(1),
-    }
-
-
-def write_ports(config: Config) -> dict[str, Member]:
-    """AW, W and B."""
-    return {
-        **_address_ports("aw", config),
-        "m_axi_wdata": Out(config.bus_bits),
-        "m_axi_wstrb": Out(config.bus_bytes),
-        "m_axi_wlast": Out(1),
-        "m_axi_wvalid": Out(1),
-        "m_axi_wready": In(1),
-        "m_axi_bid": In(ID_BITS),
-        "m_axi_bresp": In(2),
-        "m_axi_bvalid": In(1),
-        "m_axi_bready": Out(1),
-    }
-
-
-def lite_ports() -> dict[str, Member]:
-    """All five channels of the register port."""
-    return {
-        "s_axil_awaddr": In(LITE_ADDRESS_BITS),
-        "s_axil_awprot": In(3),
-        "s_axil_awvalid": In(1),
-        "s_axil_awready": Out(1),
-        "s_axil_wdata": In(32),
-        "s_axil_wstrb": In(4),
-        "s_axil_wvalid": In(1),
-        "s_axil_wready": Out(1),
-        "s_axil_bresp": Out(2),
-        "s_axil_bvalid": Out(1),
-        "s_axil_bready": In(1),
-        "s_axil_araddr": In(LITE_ADDRESS_BITS),
-        "s_axil_arprot": In(3),
-        "s_axil_arvalid": In(1),
-        "s_axil_arready": Out(1),
-        "s_axil_rdata": Out(32),
-        "s_axil_rresp": Out(2),
-        "s_axil_rvalid": Out(1),
-        "s_axil_rready": In(1),
+        f"{channel}id": Out(ID_BITS),
+        f"{channel}addr": Out(ADDRESS_BITS),
+        f"{channel}len": Out(8),
+        f"{channel}size": Out(3, init=ceil_log2(data_bits // 8)),
+        f"{channel}burst": Out(2, init=_INCREMENTING),
+        f"{channel}prot": Out(3),
+        f"{channel}valid": Out(1),
+        f"{channel}ready": In(1),
     }

@@ -12,6 +12,8 @@ A reset reaches thousands of flip-flops. It comes out of a register of the core'
 so that neither what asks for it nor how it got here is on the paths to them.
 """
 
+from typing import Any
+
 from amaranth import (
     ClockDomain,
     ClockSignal,
@@ -21,15 +23,16 @@ from amaranth import (
     ResetInserter,
     ResetSignal,
     Signal,
+    Value,
 )
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.contract.bus import BURST
 from hw.contract.config import Config
 from hw.contract.registers import Fault
-from hw.core.axi import lite_ports, read_ports, write_ports
+from hw.core.axi import Axi4LiteSignature, Axi4Signature
 from hw.core.register_block import RegisterBlock
 from hw.core.sequencer import Sequencer
 
@@ -58,18 +61,18 @@ class Core(wiring.Component):
 
     Members
     -------
-    m_axi_..., s_axil_... : see `hw.core.axi`
+    s_axil : In(Axi4LiteSignature)
+    m_axi : Out(Axi4Signature)
     irq : Out(1)
-        See `hw.contract.registers`.
+        High while an enabled event is in `interrupt_status`.
     """
 
     def __init__(self, config: Config) -> None:
         self._config = config
         super().__init__(
             {
-                **lite_ports(),
-                **read_ports(config),
-                **write_ports(config),
+                "s_axil": In(Axi4LiteSignature()),
+                "m_axi": Out(Axi4Signature(data_bits=config.bus_bits)),
                 "irq": Out(1),
             }
         )
@@ -85,12 +88,9 @@ class Core(wiring.Component):
         in_core = DomainRenamer("core")
         m.submodules.registers = in_core(ResetInserter(cold)(registers))
         m.submodules.sequencer = in_core(ResetInserter(reset)(sequencer))
-        for name, member in self.signature.members.items():
-            owner = sequencer if name.startswith("m_axi") else registers
-            inner, outer = getattr(owner, name), getattr(self, name)
-            if member.flow == Out and name.endswith(("valid", "ready")):
-                inner &= ~cold
-            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        m.d.comb += self.irq.eq(registers.irq)
+        _connect_gated(m, registers.s_axil, self.s_axil, ~cold)
+        _connect_gated(m, sequencer.m_axi, self.m_axi, ~cold)
 
         running = Signal()
         stopping = Signal()
@@ -108,7 +108,7 @@ class Core(wiring.Component):
             registers.aborted.eq(reset & aborting),
         ]
         silent = Signal(range(patience(self._config) + 1))
-        moves = self.m_axi_rvalid | (self.m_axi_wvalid & self.m_axi_wready) | self.m_axi_bvalid
+        moves = _any_transfer(self.m_axi)
         m.d.core += silent.eq(Mux(running & ~moves, silent + 1, 0))
         with m.If(sequencer.start):
             m.d.core += [
@@ -141,3 +141,23 @@ class Core(wiring.Component):
                 for signal in (registers.error_code, registers.error_word, registers.layer)
             ]
         return m
+
+
+def _any_transfer(port: Any) -> Value:
+    """Whether data or a response moves on an AXI4 port in this cycle.
+
+    The core is always ready for a read's data and a write's response.
+    """
+    return port.read.rvalid | (port.write.wvalid & port.write.wready) | port.write.bvalid
+
+
+def _connect_gated(m: Module, inner: Any, outer: Any, gate: Value) -> None:
+    """Connect a part's port to the same port of its owner; `valid` and `ready` leave by a gate."""
+    ports = zip(inner.signature.flatten(inner), outer.signature.flatten(outer), strict=True)
+    for (path, member, inside), (_, _, outside) in ports:
+        if member.flow == In:
+            m.d.comb += inside.eq(outside)
+        elif str(path[-1]).endswith(("valid", "ready")):
+            m.d.comb += outside.eq(inside & gate)
+        else:
+            m.d.comb += outside.eq(inside)

@@ -14,25 +14,19 @@ the residual wait in their queues as well. Whatever is under way in the memory e
 """
 
 from amaranth import Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.contract.config import Config
-from hw.contract.program import TileDescriptor
-from hw.contract.registers import CORE_COUNTERS
-from hw.core.axi import Request, read_ports, write_ports
+from hw.contract.counters import COUNTER_BITS, ENGINE_COUNTERS
+from hw.core.axi import Axi4Signature, Request
+from hw.core.counter_store import CoreCounters
 from hw.core.dma import ReadPort, WritePort
 from hw.core.ifm_loader import IfmLoader
 from hw.core.memory_requests import EdgeWalk, OfmWalk, RecordWalk
 from hw.core.residual_loader import ResidualLoader
 from hw.engine.engine import LayerEngine
-from hw.layouts.descriptor import (
-    COUNTER_BITS,
-    COUNTERS,
-    CounterBlock,
-    LayerDescriptor,
-    PoolDescriptor,
-)
+from hw.layouts.descriptor import LayerDescriptor, PoolDescriptor, TileDescriptor
 from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
 from hw.lib.width_converter import Downsizer, Upsizer
@@ -70,14 +64,14 @@ class Datapath(wiring.Component):
         The sequencer's own writes, between tiles.
     written : Out(1)
         No write is left to be done.
-    counters : Out({name: COUNTER_BITS})
+    counters : Out(CoreCounters)
         `CORE_COUNTERS` of the last tile that was done, until the next start.
     halt : In(1)
         Begin no new burst.
     idle : Out(1)
         No burst is under way.
     read_error, write_error : Out(1)
-    m_axi_... : see `hw.core.axi`
+    m_axi : Out(Axi4Signature)
     """
 
     def __init__(self, config: Config) -> None:
@@ -97,13 +91,12 @@ class Datapath(wiring.Component):
                 "store": In(stream.Signature(Request())),
                 "stored": In(beats),
                 "written": Out(1),
-                "counters": Out(data.StructLayout(dict.fromkeys(CORE_COUNTERS, COUNTER_BITS))),
+                "counters": Out(CoreCounters()),
                 "halt": In(1),
                 "idle": Out(1),
                 "read_error": Out(1),
                 "write_error": Out(1),
-                **read_ports(config),
-                **write_ports(config),
+                "m_axi": Out(Axi4Signature(data_bits=config.bus_bits)),
             }
         )
 
@@ -124,10 +117,8 @@ class Datapath(wiring.Component):
         m.submodules.widen_edges = widen_edges = Upsizer(config.bus_bits, beats_per_pixel)
         m.submodules.narrow = narrow = Downsizer(config.bus_bits, beats_per_pixel)
 
-        for port, names in ((read, read_ports(config)), (write, write_ports(config))):
-            for name, member in names.items():
-                inner, outer = getattr(port, name), getattr(self, name)
-                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        connect(m, read.axi, flipped(self.m_axi.read))
+        connect(m, write.axi, flipped(self.m_axi.write))
         m.d.comb += [
             read.halt.eq(self.halt),
             write.halt.eq(self.halt),
@@ -231,7 +222,7 @@ class Datapath(wiring.Component):
         # Counters: the engine's own, and what happens from the end of the tile before to its own,
         # each a cycle late.
         clears, ended = delayed(m, self.clear | ends, 1), delayed(m, ends, 1)
-        for name in COUNTERS:
+        for name in ENGINE_COUNTERS:
             m.d.comb += self.counters[name].eq(engine.counters[name])
         for name, event in (
             ("elapsed", 1),
@@ -244,6 +235,3 @@ class Datapath(wiring.Component):
             with m.If(ended):
                 m.d.sync += self.counters[name].eq(total)
         return m
-
-
-assert CounterBlock().members.keys() == COUNTERS.keys()

@@ -13,14 +13,13 @@ from amaranth.utils import ceil_log2
 
 from hw.contract.bus import ADDRESS_BITS, BURST, ID_BITS
 from hw.contract.config import Config
-from hw.core.axi import Request, read_ports, write_ports
+from hw.contract.timing import READ_QUEUE
+from hw.core.axi import Axi4ReadSignature, Axi4WriteSignature, Request
 from hw.lib.pipeline import delayed
 from hw.lib.queue import memory_queue
 
-__all__ = ["READ_QUEUE", "ReadPort", "WritePort"]
+__all__ = ["ReadPort", "WritePort"]
 
-READ_QUEUE = 4 * BURST
-"""Beats that a client may have asked for and not taken: what hides the memory's latency."""
 _WRITE_QUEUE = 2 * BURST
 _RESPONSES = 16
 """Write bursts that may wait for their response."""
@@ -94,7 +93,7 @@ class ReadPort(wiring.Component):
         A beat arrived with an error response, in this cycle.
     beat : Out(1)
         A beat arrived in this cycle.
-    m_axi_ar..., m_axi_r... : see `hw.core.axi`
+    axi : Out(Axi4ReadSignature)
     """
 
     def __init__(self, config: Config, clients: int) -> None:
@@ -109,17 +108,17 @@ class ReadPort(wiring.Component):
                 "idle": Out(1),
                 "error": Out(1),
                 "beat": Out(1),
-                **read_ports(config),
+                "axi": Out(Axi4ReadSignature(data_bits=config.bus_bits)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        free = ~self.m_axi_arvalid | self.m_axi_arready
+        free = ~self.axi.arvalid | self.axi.arready
         asks = Signal(self._clients)
-        with m.If(self.m_axi_arready):
-            m.d.sync += self.m_axi_arvalid.eq(0)
+        with m.If(self.axi.arready):
+            m.d.sync += self.axi.arvalid.eq(0)
         taken = free & ~self.halt
         for number in range(self._clients):
             m.submodules[f"splitter{number}"] = splitter = _Splitter(config)
@@ -137,8 +136,8 @@ class ReadPort(wiring.Component):
                 words.valid.eq(queue.r_rdy),
                 words.payload.eq(queue.r_data),
                 queue.r_en.eq(words.ready),
-                queue.w_en.eq(self.m_axi_rvalid & (self.m_axi_rid == number)),
-                queue.w_data.eq(self.m_axi_rdata),
+                queue.w_en.eq(self.axi.rvalid & (self.axi.rid == number)),
+                queue.w_data.eq(self.axi.rdata),
             ]
             fits = reserved + bursts.payload.beats <= READ_QUEUE
             # What leaves is known late, and counted in the next cycle.
@@ -148,20 +147,20 @@ class ReadPort(wiring.Component):
             ]
             with m.If(mine):
                 m.d.sync += [
-                    self.m_axi_arvalid.eq(1),
-                    self.m_axi_arid.eq(number),
-                    self.m_axi_araddr.eq(bursts.payload.address),
-                    self.m_axi_arlen.eq(bursts.payload.beats - 1),
+                    self.axi.arvalid.eq(1),
+                    self.axi.arid.eq(number),
+                    self.axi.araddr.eq(bursts.payload.address),
+                    self.axi.arlen.eq(bursts.payload.beats - 1),
                 ]
         under_way = Signal(range(self._clients * READ_QUEUE + 1))
-        issued = self.m_axi_arvalid & self.m_axi_arready
-        ended = self.m_axi_rvalid & self.m_axi_rlast
+        issued = self.axi.arvalid & self.axi.arready
+        ended = self.axi.rvalid & self.axi.rlast
         m.d.sync += under_way.eq(under_way + issued - ended)
         m.d.comb += [
-            self.m_axi_rready.eq(1),
-            self.idle.eq(~self.m_axi_arvalid & (under_way == 0)),
-            self.error.eq(self.m_axi_rvalid & self.m_axi_rresp[1]),
-            self.beat.eq(self.m_axi_rvalid),
+            self.axi.rready.eq(1),
+            self.idle.eq(~self.axi.arvalid & (under_way == 0)),
+            self.error.eq(self.axi.rvalid & self.axi.rresp[1]),
+            self.beat.eq(self.axi.rvalid),
         ]
         return m
 
@@ -184,7 +183,7 @@ class WritePort(wiring.Component):
         A burst was answered with an error response, in this cycle.
     beat : Out(1)
         A beat left in this cycle.
-    m_axi_aw..., m_axi_w..., m_axi_b... : see `hw.core.axi`
+    axi : Out(Axi4WriteSignature)
     """
 
     def __init__(self, config: Config) -> None:
@@ -198,7 +197,7 @@ class WritePort(wiring.Component):
                 "done": Out(1),
                 "error": Out(1),
                 "beat": Out(1),
-                **write_ports(config),
+                "axi": Out(Axi4WriteSignature(data_bits=config.bus_bits)),
             }
         )
 
@@ -212,8 +211,8 @@ class WritePort(wiring.Component):
         responses = Signal(range(_RESPONSES + 1))
         complete = Signal()
         begins = Signal()
-        leaves = self.m_axi_wvalid & self.m_axi_wready
-        answered = self.m_axi_bvalid & self.m_axi_bready
+        leaves = self.axi.wvalid & self.axi.wready
+        answered = self.axi.bvalid & self.axi.bready
         m.d.comb += [
             splitter.requests.valid.eq(self.requests.valid),
             splitter.requests.payload.eq(self.requests.payload),
@@ -223,20 +222,20 @@ class WritePort(wiring.Component):
             self.words.ready.eq(queue.w_rdy),
             begins.eq(
                 complete
-                & (~self.m_axi_awvalid | self.m_axi_awready)
+                & (~self.axi.awvalid | self.axi.awready)
                 & (responses != _RESPONSES)
                 & ~self.halt
             ),
             burst.ready.eq(begins),
-            self.m_axi_wvalid.eq((left != 0) & queue.r_rdy),
-            self.m_axi_wdata.eq(queue.r_data),
-            self.m_axi_wstrb.eq(-1),
-            self.m_axi_wlast.eq(left == 1),
+            self.axi.wvalid.eq((left != 0) & queue.r_rdy),
+            self.axi.wdata.eq(queue.r_data),
+            self.axi.wstrb.eq(-1),
+            self.axi.wlast.eq(left == 1),
             queue.r_en.eq(leaves),
-            self.m_axi_bready.eq(1),
-            self.error.eq(answered & self.m_axi_bresp[1]),
+            self.axi.bready.eq(1),
+            self.error.eq(answered & self.axi.bresp[1]),
             self.beat.eq(leaves),
-            self.idle.eq(~self.m_axi_awvalid & (left == 0) & (responses == 0)),
+            self.idle.eq(~self.axi.awvalid & (left == 0) & (responses == 0)),
             self.done.eq(self.idle & splitter.requests.ready & ~self.requests.valid),
         ]
         m.d.sync += [
@@ -244,12 +243,12 @@ class WritePort(wiring.Component):
             left.eq(Mux(begins, burst.payload.beats, left - leaves)),
             responses.eq(responses + begins - answered),
         ]
-        with m.If(self.m_axi_awready):
-            m.d.sync += self.m_axi_awvalid.eq(0)
+        with m.If(self.axi.awready):
+            m.d.sync += self.axi.awvalid.eq(0)
         with m.If(begins):
             m.d.sync += [
-                self.m_axi_awvalid.eq(1),
-                self.m_axi_awaddr.eq(burst.payload.address),
-                self.m_axi_awlen.eq(burst.payload.beats - 1),
+                self.axi.awvalid.eq(1),
+                self.axi.awaddr.eq(burst.payload.address),
+                self.axi.awlen.eq(burst.payload.beats - 1),
             ]
         return m

@@ -21,9 +21,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.contract.config import Config
-from hw.contract.program import TileDescriptor
 from hw.core.axi import Request
 from hw.engine.buffers import MaskedWrite
+from hw.layouts.descriptor import TileDescriptor
 from hw.lib.countdown import Countdown
 from hw.lib.register_copies import register_copies
 

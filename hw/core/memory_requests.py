@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.contract.config import Config
-from hw.contract.program import TileDescriptor
+from hw.contract.records import record_words
 from hw.core.axi import Request
-from hw.layouts.descriptor import header_words
+from hw.layouts.descriptor import TileDescriptor
 
 __all__ = ["EdgeWalk", "OfmWalk", "RecordWalk"]
 
@@ -47,7 +47,7 @@ class RecordWalk(_Walk):
         tile = self.tile
         lanes = ceil_log2(config.lanes)
         beats = ceil_log2(config.lanes // config.bus_bytes)
-        header = header_words(config)
+        header = record_words(config)
         left = Signal.like(tile.channels)
         weights_next = Signal()
         parameters = Signal.like(tile.parameters)
@@ -126,7 +126,7 @@ class OfmWalk(_PlaneWalk):
         tile = self.tile
         return [
             (tile.ofm_address, tile.ofm_plane, tile.ofm_words),
-            (tile.edge_address, tile.edge_plane, tile.spilled),
+            (tile.halo_address, tile.halo_plane, tile.spilled),
         ]
 
 
@@ -134,4 +134,4 @@ class EdgeWalk(_PlaneWalk):
     """What the strip above has spilled; this one spills to the same place, group after group."""
 
     def _runs(self):
-        return [(self.tile.edge_address, self.tile.edge_plane, self.tile.restored)]
+        return [(self.tile.halo_address, self.tile.halo_plane, self.tile.restored)]

@@ -6,8 +6,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.bus import ADDRESS_BITS
-from hw.contract.registers import CORE_COUNTERS, EVENTS, REGISTERS, TOTAL_BITS
-from hw.core.axi import lite_ports
+from hw.contract.counters import CORE_COUNTERS, TOTAL_BITS
+from hw.contract.registers import EVENTS, REGISTERS
+from hw.core.axi import Axi4LiteSignature
 
 __all__ = ["FAULT_BITS", "RegisterBlock"]
 
@@ -20,7 +21,7 @@ class RegisterBlock(wiring.Component):
 
     Members
     -------
-    s_axil_... : see `hw.core.axi`
+    s_axil : In(Axi4LiteSignature)
     irq : Out(1)
         High while an enabled event is in `interrupt_status`.
     start, abort : Out(1)
@@ -39,7 +40,7 @@ class RegisterBlock(wiring.Component):
     def __init__(self) -> None:
         super().__init__(
             {
-                **lite_ports(),
+                "s_axil": In(Axi4LiteSignature()),
                 "irq": Out(1),
                 "start": Out(1),
                 "abort": Out(1),
@@ -65,18 +66,18 @@ class RegisterBlock(wiring.Component):
         # Writes: address and data are taken together.
         write = Signal()
         m.d.comb += [
-            write.eq(self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid),
-            self.s_axil_awready.eq(write),
-            self.s_axil_wready.eq(write),
+            write.eq(self.s_axil.awvalid & self.s_axil.wvalid & ~self.s_axil.bvalid),
+            self.s_axil.awready.eq(write),
+            self.s_axil.wready.eq(write),
         ]
-        m.d.sync += self.s_axil_bvalid.eq(write | (self.s_axil_bvalid & ~self.s_axil_bready))
+        m.d.sync += self.s_axil.bvalid.eq(write | (self.s_axil.bvalid & ~self.s_axil.bready))
 
         def written(name: str):
             """Whether all of a register is being written; parts of one are not taken."""
-            here = self.s_axil_awaddr[2:] == REGISTERS[name].offset >> 2
-            return write & here & self.s_axil_wstrb.all()
+            here = self.s_axil.awaddr[2:] == REGISTERS[name].offset >> 2
+            return write & here & self.s_axil.wstrb.all()
 
-        value = self.s_axil_wdata
+        value = self.s_axil.wdata
         m.d.comb += [
             self.start.eq(written("control") & value[0]),
             self.abort.eq(written("control") & value[1]),
@@ -106,7 +107,7 @@ class RegisterBlock(wiring.Component):
             "point": self.point,
             "layer": self.layer,
         }
-        offset = self.s_axil_araddr
+        offset = self.s_axil.araddr
         word = Signal(32)
         m.d.comb += self.counter.eq(offset[3:7])
         with m.Switch(offset[2:]):
@@ -119,10 +120,10 @@ class RegisterBlock(wiring.Component):
                         m.d.comb += word.eq(self.total.word_select(part, 32))
         read = Signal()
         m.d.comb += [
-            read.eq(self.s_axil_arvalid & ~self.s_axil_rvalid),
-            self.s_axil_arready.eq(read),
+            read.eq(self.s_axil.arvalid & ~self.s_axil.rvalid),
+            self.s_axil.arready.eq(read),
         ]
-        m.d.sync += self.s_axil_rvalid.eq(read | (self.s_axil_rvalid & ~self.s_axil_rready))
+        m.d.sync += self.s_axil.rvalid.eq(read | (self.s_axil.rvalid & ~self.s_axil.rready))
         with m.If(read):
-            m.d.sync += self.s_axil_rdata.eq(word)
+            m.d.sync += self.s_axil.rdata.eq(word)
         return m

@@ -10,8 +10,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.contract.bus import BEATS_BITS
 from hw.contract.config import Config
-from hw.contract.program import TileDescriptor
 from hw.core.axi import Request
+from hw.layouts.descriptor import TileDescriptor
 from hw.lib.countdown import Countdown
 from hw.lib.multiplier import product
 from hw.lib.pipeline import delayed

@@ -1,68 +1,57 @@
 """Sequencer: fetches a program and has the datapath run it, tile after tile.
 
-A program is a header and a list of tile descriptors (`hw.contract.program`). Their words come one a
-cycle
-and are checked against their limits on the way, those of the next tile while one is in work; what
-is wrong with them is said when their turn comes. After each tile its counters are added to the
-totals, and stored in memory where the descriptor says so: `STORED_BYTES`, each counter in
-`TOTAL_BITS`, in the order of `CORE_COUNTERS`.
+A program is a header and a list of tile descriptors (`hw.contract.program`). The descriptor of the
+next tile is fetched and checked while a tile is in work; a fault in it is reported when its turn
+comes. After each tile its counters are added to the totals, and stored in memory if the descriptor
+has an address for them.
 """
 
-from amaranth import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out, connect
-from amaranth.utils import ceil_log2
+from __future__ import annotations
+
+from amaranth import Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.contract.bus import ADDRESS_BITS
 from hw.contract.config import Config
-from hw.contract.program import (
-    DESCRIPTOR_BYTES,
-    HEADER_BYTES,
-    TileDescriptor,
-    Word,
-    descriptor_words,
-    header_words,
-)
-from hw.contract.registers import CORE_COUNTERS, TOTAL_BITS, Fault
-from hw.core.axi import read_ports, write_ports
+from hw.contract.counters import CORE_COUNTERS, STORED_BYTES, TOTAL_BITS
+from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES
+from hw.contract.registers import Fault
+from hw.core.axi import Axi4Signature
+from hw.core.counter_store import CounterStore
 from hw.core.datapath import Datapath
+from hw.core.descriptor_reader import DescriptorReader
 from hw.core.register_block import FAULT_BITS
-from hw.layouts.descriptor import COUNTER_BITS
+from hw.layouts.descriptor import TileDescriptor
 from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
-from hw.lib.register_copies import register_copies
-from hw.lib.width_converter import Downsizer, Upsizer
 
-__all__ = ["STORED_BYTES", "Sequencer"]
-
-STORED_BYTES = -(-len(CORE_COUNTERS) * TOTAL_BITS // 8 // 16) * 16
-"""What a tile's counters take in memory, whole beats of any bus."""
-
-_WORDS = STORED_BYTES // 4
+__all__ = ["Sequencer"]
 
 
 class Sequencer(wiring.Component):
-    """Runs one program, then waits for the next start; after a fault only a reset helps.
+    """Runs one program, then waits for the next start. After a fault it needs a reset.
 
     Members
     -------
     start : In(1)
-        Taken while no program runs.
-    program : In(address)
+        Ignored while a program runs.
+    program : In(ADDRESS_BITS)
+        Address of the program in memory.
     point : In(8)
         Number of the operating point.
     done : Out(1)
-        The program has ended, all its writes are answered; for one cycle.
-    fault : Out(Fault)
-        For one cycle; nothing more of the program is run.
+        The program has ended and all its writes are answered; for one cycle.
+    fault : Out(FAULT_BITS)
+        A `Fault` for one cycle; nothing more of the program is run.
     fault_word : Out(8)
-        For the program's own faults, the number of the first word at fault.
+        Number of the first word at fault, for faults of the header or of a descriptor.
     layer : Out(16)
         The layer in work.
     counter : In, total : Out(TOTAL_BITS)
-        Lookup of a counter's total, in the same cycle.
+        Lookup of a counter's total by its number, in the same cycle.
     halt, idle : see `hw.core.datapath`
-    m_axi_... : see `hw.core.axi`
+    m_axi : Out(Axi4Signature)
     """
 
     def __init__(self, config: Config) -> None:
@@ -80,158 +69,54 @@ class Sequencer(wiring.Component):
                 "total": Out(TOTAL_BITS),
                 "halt": In(1),
                 "idle": Out(1),
-                **read_ports(config),
-                **write_ports(config),
+                "m_axi": Out(Axi4Signature(data_bits=config.bus_bits)),
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         m.submodules.datapath = datapath = Datapath(config)
-        for name, member in {**read_ports(config), **write_ports(config)}.items():
-            inner, outer = getattr(datapath, name), getattr(self, name)
-            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
-        m.d.comb += [datapath.halt.eq(self.halt), self.idle.eq(datapath.idle)]
+        m.submodules.reader = reader = DescriptorReader(config)
+        m.submodules.store = store = CounterStore(config)
+        connect(m, datapath.m_axi, flipped(self.m_axi))
+        connect(m, datapath.beats, reader.beats)
+        connect(m, store.beats, datapath.stored)
 
-        # Words of a header or descriptor: checked, and kept.
-        m.submodules.words = words = Downsizer(32, config.bus_bytes // 4)
-        connect(m, datapath.beats, words.i)
         tile = Signal(TileDescriptor(config), reset_less=True)
-        next_tile = Signal(TileDescriptor(config), reset_less=True)
-        shapes = {name: word.shape for name, word in header_words(config).items()}
-        program = Signal(data.StructLayout({name: shapes[name] for name in ("tiles", "first")}))
-        number = Signal(8)
-        word = Signal(32, reset_less=True)
-        is_header, fetching, fetched = Signal(), Signal(), Signal()
-        last = Signal()
-        bad, bad_number = Signal(), Signal(8)
+        tiles_left = Signal.like(reader.header.tiles)
+        address = Signal(ADDRESS_BITS)
+        fetched = self._fetch(m, datapath, reader, address, tiles_left)
         m.d.comb += [
-            words.o.ready.eq(fetching),
-            last.eq(number == Mux(is_header, HEADER_BYTES // 4, DESCRIPTOR_BYTES // 4) - 1),
-            datapath.tile.eq(tile),
-            datapath.next.eq(next_tile),
-            datapath.fetched.eq(fetched & ~is_header & ~bad),
+            self.fault_word.eq(reader.bad_word),
             self.layer.eq(tile.layer),
-        ]
-        # Registers before and behind: memory is slow to answer, and every limit is a comparison, of
-        # a copy of the word that is for them alone.
-        # For each word a flag says that it has come; which is the next one say two flags of as many
-        # as its number has units and eights. No more come than were asked for.
-        taken = words.o.valid & words.o.ready
-        unit = Signal(8, init=1)
-        eight = Signal(-(-DESCRIPTOR_BYTES // (4 * len(unit))), init=1)
-        m.d.sync += word.eq(words.o.payload)
-        (checked,) = register_copies(m, platform, words.o.payload, 1)
-        with m.If(taken):
-            m.d.sync += [number.eq(number + 1), unit.eq(unit.rotate_left(1))]
-            with m.If(unit[-1]):
-                m.d.sync += eight.eq(eight.rotate_left(1))
-            with m.If(last):
-                m.d.sync += [number.eq(0), unit.eq(1), eight.eq(1)]
-        refused = []
-        for of_table, table, kept in (
-            (taken & is_header, header_words(config), program),
-            (taken & ~is_header, descriptor_words(config), next_tile),
-        ):
-            for position, (name, limits) in enumerate(table.items()):
-                eights, units = divmod(position, len(unit))
-                here = delayed(m, of_table & unit[units] & eight[eights], 1)
-                refused.append(delayed(m, here & ~_accepts(limits, checked), 1))
-                field = _field(kept, name)
-                if field is not None:
-                    with m.If(here):
-                        m.d.sync += field.eq(word)
-        wrong, wrong_number = delayed(m, Cat(refused).any(), 1), delayed(m, number, 3)
-        ends = delayed(m, taken & last, 3)
-        with m.If(wrong & ~bad):
-            m.d.sync += [bad.eq(1), bad_number.eq(wrong_number)]
-        m.d.comb += self.fault_word.eq(bad_number)
-
-        # Counters: half a counter every other cycle, the lower half first.
-        m.submodules.totals = totals = memory.Memory(
-            shape=unsigned(TOTAL_BITS), depth=1 << ceil_log2(len(CORE_COUNTERS)), init=[]
-        )
-        shown, total = totals.read_port(domain="comb"), totals.read_port(domain="comb")
-        update = totals.write_port()
-        m.submodules.pack = pack = Upsizer(32, config.bus_bytes // 4)
-        connect(m, pack.o, datapath.stored)
-        half = Signal(range(_WORDS))
-        clearing, counting = Signal(), Signal()
-        stores = Signal()
-        counted = Cat(*(datapath.counters[name] for name in CORE_COUNTERS))
-        count = Signal(TOTAL_BITS, reset_less=True)
-        settled = Signal()
-        halves = Signal()
-        m.d.sync += [count.eq(counted.word_select(half[1:], COUNTER_BITS)), settled.eq(~halves)]
-        m.d.comb += [
-            shown.addr.eq(self.counter),
-            self.total.eq(shown.data),
-            total.addr.eq(half[1:]),
-            update.addr.eq(half[1:]),
-            update.data.eq(Mux(clearing, 0, total.data + count)),
-            stores.eq(tile.counters != 0),
-            pack.i.valid.eq(counting & stores & settled),
-            pack.i.payload.eq(count.word_select(half[0], 32)),
-            halves.eq(settled & (clearing | (counting & (~stores | pack.i.ready)))),
-            update.en.eq(halves & half[0]),
+            self.idle.eq(datapath.idle),
+            self.total.eq(store.total),
+            datapath.halt.eq(self.halt),
+            datapath.tile.eq(tile),
+            datapath.next.eq(reader.tile),
+            datapath.fetched.eq(fetched & ~reader.is_header & ~reader.bad),
             datapath.store.payload.address.eq(tile.counters),
             datapath.store.payload.beats.eq(STORED_BYTES // config.bus_bytes),
+            store.stores.eq(tile.counters != 0),
+            store.counters.eq(datapath.counters),
+            store.counter.eq(self.counter),
         ]
-        halves_end = halves & (half == _WORDS - 1)
-        with m.If(halves):
-            m.d.sync += half.eq(Mux(halves_end, 0, half + 1))
-
-        # The program.
-        tiles_left = Signal.like(program.tiles)
-        address = Signal(ADDRESS_BITS)
-        m.d.comb += [
-            datapath.requests.payload.address.eq(address),
-            datapath.requests.payload.beats.eq(
-                Mux(is_header, HEADER_BYTES, DESCRIPTOR_BYTES) // config.bus_bytes
-            ),
-        ]
-        with m.FSM() as fetch:
+        with m.FSM() as program:
             m.d.comb += [
-                datapath.requests.valid.eq(in_state(fetch, "ASK")),
-                fetching.eq(in_state(fetch, "WORDS")),
-                fetched.eq(in_state(fetch, "FETCHED")),
-            ]
-            with m.State("REST"):
-                with m.If(is_header | ((tiles_left != 0) & datapath.loaded)):
-                    m.next = "ASK"
-            with m.State("ASK"):
-                with m.If(datapath.requests.ready):
-                    m.d.sync += address.eq(address + DESCRIPTOR_BYTES)
-                    m.next = "WORDS"
-            with m.State("WORDS"):
-                with m.If(ends):
-                    m.next = "FETCHED"
-            with m.State("FETCHED"):
-                with m.If(is_header | datapath.start):
-                    m.next = "REST"
-        with m.FSM() as life:
-            m.d.comb += [
-                clearing.eq(in_state(life, "CLEAR")),
-                datapath.clear.eq(clearing),
-                is_header.eq(in_state(life, "HEADER")),
-                datapath.start.eq(in_state(life, "BEGIN")),
-                datapath.store.valid.eq(in_state(life, "STORE") & stores),
-                counting.eq(in_state(life, "COUNT")),
-                self.done.eq(in_state(life, "END")),
+                store.clear.eq(in_state(program, "CLEAR")),
+                datapath.clear.eq(store.clear),
+                reader.is_header.eq(in_state(program, "HEADER")),
+                datapath.start.eq(in_state(program, "BEGIN")),
+                datapath.store.valid.eq(in_state(program, "STORE") & store.stores),
+                store.count.eq(in_state(program, "COUNT")),
+                self.done.eq(in_state(program, "END")),
                 self.fault.eq(
-                    Mux(
-                        datapath.read_error,
-                        Fault.READ,
-                        Mux(
-                            datapath.write_error,
-                            Fault.WRITE,
-                            Mux(
-                                in_state(life, "BAD HEADER"),
-                                Fault.HEADER,
-                                Mux(in_state(life, "BAD TILE"), Fault.DESCRIPTOR, Fault.NONE),
-                            ),
-                        ),
+                    _first_of(
+                        (datapath.read_error, Fault.READ),
+                        (datapath.write_error, Fault.WRITE),
+                        (in_state(program, "BAD HEADER"), Fault.HEADER),
+                        (in_state(program, "BAD TILE"), Fault.DESCRIPTOR),
                     )
                 ),
             ]
@@ -240,20 +125,21 @@ class Sequencer(wiring.Component):
                     m.d.sync += address.eq(self.program + self.point * HEADER_BYTES)
                     m.next = "CLEAR"
             with m.State("CLEAR"):
-                with m.If(halves_end):
+                with m.If(store.ended):
                     m.next = "HEADER"
             with m.State("HEADER"):
                 with m.If(fetched):
-                    m.d.sync += [address.eq(program.first), tiles_left.eq(program.tiles)]
+                    header = reader.header
+                    m.d.sync += [address.eq(header.first), tiles_left.eq(header.tiles)]
                     m.next = "NEXT"
-                    with m.If(bad):
+                    with m.If(reader.bad):
                         m.next = "BAD HEADER"
             with m.State("NEXT"):
                 with m.If(fetched):
                     m.next = "TAKE"
             with m.State("TAKE"):
                 m.next = "BEGIN"
-                with m.If(bad):
+                with m.If(reader.bad):
                     m.next = "BAD TILE"
             with m.State("BEGIN"):
                 m.next = "RUN"
@@ -261,14 +147,14 @@ class Sequencer(wiring.Component):
                 with m.If(datapath.done):
                     m.next = "STORE"
             with m.State("STORE"):
-                with m.If(datapath.store.ready | ~stores):
+                with m.If(datapath.store.ready | ~store.stores):
                     m.next = "COUNT"
             with m.State("COUNT"):
-                with m.If(halves_end):
+                with m.If(store.ended):
                     m.next = "WRITE"
             with m.State("WRITE"):
-                # The last beat of counters is on its way before the tile's first follows it.
-                with m.If((tiles_left != 0) & ~pack.waiting):
+                # The last beat of the counters leaves before the next tile's first beat.
+                with m.If((tiles_left != 0) & ~store.waiting):
                     m.next = "NEXT"
                 with m.If((tiles_left == 0) & datapath.written):
                     m.next = "END"
@@ -280,28 +166,59 @@ class Sequencer(wiring.Component):
                 m.next = "FAULT"
             with m.State("FAULT"):
                 pass
-        # In TAKE: out of a register, because it enables a whole descriptor.
-        takes = delayed(m, in_state(life, "NEXT") & fetched, 1)
-        m.d.sync += tile.eq(Mux(takes, next_tile, tile))
+
+        # The next tile is taken in TAKE. `takes` is a register, because it enables a whole
+        # descriptor.
+        takes = delayed(m, in_state(program, "NEXT") & fetched, 1)
+        m.d.sync += tile.eq(Mux(takes, reader.tile, tile))
         with m.If(takes):
             m.d.sync += tiles_left.eq(tiles_left - 1)
         return m
 
+    def _fetch(
+        self,
+        m: Module,
+        datapath: Datapath,
+        reader: DescriptorReader,
+        address: Signal,
+        tiles_left: Signal,
+    ) -> Value:
+        """Fetch the header, or a descriptor as soon as the datapath has loaded the tile before.
 
-def _accepts(limits: Word, word):
-    """`Word.accepts` in hardware."""
-    value = word.as_signed() if limits.low < 0 else word
-    accepted = word[: ceil_log2(limits.multiple)] == 0
-    if limits.high + limits.multiple < 1 << len(word):
-        accepted &= value <= limits.high
-    if limits.low != 0:
-        accepted &= value >= limits.low
-    return accepted
+        Reads from `address` and advances it. Returns whether one is there; it is there until the
+        header is used or the tile starts.
+        """
+        config = self._config
+        fetched = Signal()
+        with m.FSM() as fetch:
+            m.d.comb += [
+                datapath.requests.valid.eq(in_state(fetch, "ASK")),
+                datapath.requests.payload.address.eq(address),
+                datapath.requests.payload.beats.eq(
+                    Mux(reader.is_header, HEADER_BYTES, DESCRIPTOR_BYTES) // config.bus_bytes
+                ),
+                reader.reading.eq(in_state(fetch, "WORDS")),
+                fetched.eq(in_state(fetch, "FETCHED")),
+            ]
+            with m.State("REST"):
+                with m.If(reader.is_header | ((tiles_left != 0) & datapath.loaded)):
+                    m.next = "ASK"
+            with m.State("ASK"):
+                with m.If(datapath.requests.ready):
+                    m.d.sync += address.eq(address + DESCRIPTOR_BYTES)
+                    m.next = "WORDS"
+            with m.State("WORDS"):
+                with m.If(reader.ended):
+                    m.next = "FETCHED"
+            with m.State("FETCHED"):
+                with m.If(reader.is_header | datapath.start):
+                    m.next = "REST"
+        return fetched
 
 
-def _field(kept, name: str):
-    """The place where a word is kept, if it is."""
-    first, _, rest = name.partition(".")
-    if first not in kept.shape().members:
-        return None
-    return _field(kept[first], rest) if rest else kept[first]
+def _first_of(*faults: tuple[Value, Fault]) -> Value:
+    """The first fault of those whose condition is met, or `Fault.NONE`."""
+    chosen: Value = Const(Fault.NONE)
+    for condition, fault in reversed(faults):
+        chosen = Mux(condition, fault, chosen)
+    return chosen

@@ -1,35 +1,39 @@
-"""On-chip memories that the array reads: ifm buffer and weight ring."""
+"""On-chip memories that the MAC array reads: the ifm buffer, and the ring of weights."""
+
+from __future__ import annotations
 
 from functools import reduce
 from operator import or_
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.hdl import unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.contract.config import Config
-from hw.engine.mac_array import READ_LATENCY
+from hw.contract.timing import BUFFER_READ_LATENCY
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import LANES_PER_COPY, register_copies
+from hw.lib.structs import struct_signal
 
 __all__ = ["IfmBuffer", "MaskedWrite", "WeightBuffer", "WordWrite"]
 
-assert READ_LATENCY == 5, "three registers, a synchronous memory, and a register"
+assert BUFFER_READ_LATENCY == 5, "three registers, a synchronous memory, and a register"
 
 _BANKS = 2
+"""Banks of the ifm buffer: one for the addresses of each parity of their bits."""
 
 
 class WordWrite(data.StructLayout):
-    """A word on its way into a buffer."""
+    """A word for a buffer, and its address."""
 
     def __init__(self, address_bits: int, word_bits: int) -> None:
         super().__init__({"address": address_bits, "word": word_bits})
 
 
 class MaskedWrite(data.StructLayout):
-    """Bytes of a word on their way into the ifm buffer: those whose bit in `mask` is set."""
+    """A word for the ifm buffer, of which the bytes are written whose bit in `mask` is set."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(
@@ -42,14 +46,16 @@ class MaskedWrite(data.StructLayout):
 
 
 class IfmBuffer(wiring.Component):
-    """The ifm of a layer, one V-byte word read for each PE every cycle.
+    """The ifm of a layer. Each PE reads a V-byte word of it every cycle.
 
-    A copy holds two read ports, the first of which shares its address with the write port: what a
-    true dual-port block RAM offers. There are two banks, so that words are written while the array
-    reads: a word is in that of its address's parity, and whatever distance a kernel's walk steps,
-    it changes banks about every other cycle. Reads never wait. A write waits while its bank's port
-    is read through; who reads the very word through the other gets either or neither, and must not
-    care.
+    Every two PEs have a copy of the ifm with two read ports, one of which shares its address with
+    the write port; a true dual-port block RAM offers that.
+
+    A copy has two banks, so that words can be written while the array reads. A word's bank is the
+    parity of its address's bits. So the addresses that a kernel visits change banks about every
+    other cycle, whatever their distance. Reads never wait. A write waits while its bank's shared
+    port is read. A word that is read through the other port in the cycle in which it is written
+    comes out undefined.
 
     Members
     -------
@@ -58,8 +64,13 @@ class IfmBuffer(wiring.Component):
         Words are read in this cycle; else the addresses mean nothing.
     address : In(address).array(P)
     word : Out(8 * V).array(P)
-        READ_LATENCY cycles after its address.
+        The word at the address of BUFFER_READ_LATENCY cycles before.
     """
+
+    writes: stream.Interface
+    reading: Signal
+    address: list[Signal]
+    word: list[Signal]
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -74,15 +85,16 @@ class IfmBuffer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        # A write waits in a register until its bank's shared port is free; which banks are read
-        # from is known a cycle after the addresses, and a cycle before it matters.
+        # A write waits in a register until its bank's shared port is free. `busy` tells
+        # which banks are read; it is a cycle behind the addresses, and they take one more to the
+        # port.
         busy = Signal(_BANKS)
         waits = Signal()
         goes = Signal(_BANKS)
-        write = Signal(MaskedWrite(config), reset_less=True)
+        write = struct_signal(MaskedWrite(config), name="write", reset_less=True)
         bank = Signal()
         following = Mux(waits, bank, self.writes.payload.address.xor())
         held = waits | self.writes.valid
@@ -100,31 +112,34 @@ class IfmBuffer(wiring.Component):
         with m.If(~waits):
             m.d.sync += write.eq(self.writes.payload)
 
-        # Registers before the memories and behind them: they are far away, and slow to answer. Each
-        # part of a word has a memory and addresses of its own.
+        # There are registers in front of the memories and behind them, because the memories are far
+        # away and slow to answer. Each part of a word has its own memory, with its own address
+        # registers.
         addresses = [delayed(m, address, 2) for address in self.address]
         word = delayed(m, write.word, 1)
         parts = config.lanes // LANES_PER_COPY
-        words: list[list] = [[] for _ in self.address]
+        words: list[list[Value]] = [[] for _ in self.address]
         for number in range(_BANKS):
             mask = delayed(m, Mux(goes[number], write.mask, 0), 1)
             for first in range(0, config.pes, 2):
                 shared = Mux(goes[number], write.address, addresses[first])[1:]
-                asked = [shared, *(own[1:] for own in addresses[first + 1 : first + 2])]
-                asked = [register_copies(m, platform, address, parts) for address in asked]
-                read: list[list] = [[] for _ in asked]
+                asked = [
+                    register_copies(m, platform, address, parts)
+                    for address in (shared, *(own[1:] for own in addresses[first + 1 : first + 2]))
+                ]
+                read: list[list[Value]] = [[] for _ in asked]
                 for part in range(parts):
-                    ram = memory.Memory(
+                    ram: memory.Memory = memory.Memory(
                         shape=unsigned(8 * LANES_PER_COPY),
                         depth=config.ifm_words // _BANKS,
                         init=[],
                     )
                     m.submodules[f"ram{first // 2}_{number}_{part}"] = ram
-                    port = ram.write_port(granularity=8)
+                    write_port = ram.write_port(granularity=8)
                     m.d.comb += [
-                        port.en.eq(mask.word_select(part, LANES_PER_COPY)),
-                        port.addr.eq(asked[0][part]),
-                        port.data.eq(word.word_select(part, 8 * LANES_PER_COPY)),
+                        write_port.en.eq(mask.word_select(part, LANES_PER_COPY)),
+                        write_port.addr.eq(asked[0][part]),
+                        write_port.data.eq(word.word_select(part, 8 * LANES_PER_COPY)),
                     ]
                     for address, data_read in zip(asked, read, strict=True):
                         port = ram.read_port()
@@ -135,25 +150,29 @@ class IfmBuffer(wiring.Component):
         for place, (even, odd) in enumerate(words):
             parity = delayed(m, addresses[place].xor(), 1)
             is_odd = register_copies(m, platform, parity, config.lanes, LANES_PER_COPY)
-            word = [
+            lanes = [
                 Mux(is_odd[lane], odd.word_select(lane, 8), even.word_select(lane, 8))
                 for lane in range(config.lanes)
             ]
-            m.d.comb += self.word[place].eq(delayed(m, Cat(word), 1))
+            m.d.comb += self.word[place].eq(delayed(m, Cat(lanes), 1))
         return m
 
 
 class WeightBuffer(wiring.Component):
-    """The weights of the channels in work and of those loaded ahead, a ring of V-byte words.
+    """A ring of V-byte words, with the weights of the channels in work and of those loaded ahead.
 
     Members
     -------
     writes : In(stream of WordWrite), always ready
-        A word is there two cycles later.
+        A word can be read from two cycles later on.
     address : In(address)
     word : Out(8 * V)
-        READ_LATENCY cycles after its address.
+        The word at the address of BUFFER_READ_LATENCY cycles before.
     """
+
+    writes: stream.Interface
+    address: Signal
+    word: Signal
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -167,10 +186,12 @@ class WeightBuffer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        ram = memory.Memory(shape=unsigned(8 * config.lanes), depth=config.weight_words, init=[])
+        ram: memory.Memory = memory.Memory(
+            shape=unsigned(8 * config.lanes), depth=config.weight_words, init=[]
+        )
         m.submodules.ram = ram
         write = ram.write_port()
         read = ram.read_port()
@@ -180,7 +201,7 @@ class WeightBuffer(wiring.Component):
             write.data.eq(self.writes.payload.word),
         ]
         m.d.comb += [
-            read.addr.eq(delayed(m, self.address, READ_LATENCY - 2)),
+            read.addr.eq(delayed(m, self.address, BUFFER_READ_LATENCY - 2)),
             self.word.eq(delayed(m, read.data, 1)),
         ]
         return m

@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from hw.contract.config import Config
 from hw.layouts.pixels import Pixel, PixelOrEnd, PixelVector
+from hw.lib.structs import struct_signal
 
 __all__ = ["Compactor"]
 
@@ -40,7 +41,9 @@ class Compactor(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        gathered = Signal(data.ArrayLayout(Pixel(self._config), self._config.pes))
+        gathered = struct_signal(
+            data.ArrayLayout(Pixel(self._config), self._config.pes), name="gathered"
+        )
         room = ~self.vectors.valid | self.vectors.ready
         if self._config.compact:
             self._compact(m, gathered, room)

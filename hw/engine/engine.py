@@ -1,45 +1,45 @@
 """The layer engine: one convolution, or a strip of it, from its ifm buffer to its ofm stream.
 
-    records -> loader -> weight ring -----------+
-                 |                              v
-    scheduler (I_s) -> grouper --+--> choice -> MAC array -> requantiser -+-> ofm banks -> words
-    survivors (I_t) -> grouper --+      ^                                 |
-          ^                             ifm buffer       ^                v (I_s only)
-          |                                   residual banks              |
-          +------------------------------------------------ predictor <- values
+    records -> loader -> weight ring ---------------+
+                 |                                  v
+    scheduler (I_s) -> compactor --+--> choice -> MAC array -> requantiser -+-> ofm banks -> words
+    survivors (I_t) -> compactor --+                ^               ^       |
+          ^                                    ifm buffer   residual banks  v (I_s only)
+          |                                                                 |
+          +------------------------------------------- predictor <- values -+
 
-Channels are computed one after another. Within a channel the array takes survivors as soon as the
-predictor has found P of them, and `I_s` pixels otherwise; where a channel has nothing ready it goes
-on with the `I_s` of the next, so that the predictor's lag of two rows is never waited for while
-there is other work. At most two channels are in work at a time. A channel is retired when both its
-passes have been issued and all its results are stored; its weights are then overwritten.
+Channels are computed one after another, each in two passes: the pixels of `I_s`, and the survivors
+among those of `I_t`. The array takes survivors as soon as the predictor has found P of them, and
+`I_s` pixels otherwise. Where a channel has nothing ready, the array goes on with the `I_s` of the
+next channel, so that it does not wait for the predictor, which lags two rows behind, while there is
+other work. `hw.engine.channel_window` says which channels are in work, and when one is done with;
+its weights are then overwritten.
 """
 
-from amaranth import Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
+from amaranth import Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import bits_for, ceil_log2
+from amaranth.utils import ceil_log2
 
 from hw.contract.config import Config
+from hw.contract.timing import VALUE_QUEUE
 from hw.engine.buffers import IfmBuffer, MaskedWrite, WeightBuffer
+from hw.engine.channel_window import ChannelWindow
 from hw.engine.compactor import Compactor
+from hw.engine.event_counters import EventCounters
 from hw.engine.mac_array import MacArray
 from hw.engine.ofm_banks import OfmBanks
 from hw.engine.pattern_scheduler import PatternScheduler
-from hw.engine.record_loader import RECORD_SLOTS, RecordLoader
+from hw.engine.predictor_feed import PredictorFeed
+from hw.engine.record_loader import RecordLoader
 from hw.engine.requantiser import Requantiser
 from hw.engine.residual_banks import ResidualBanks
-from hw.layouts.descriptor import COUNTERS, CounterBlock, LayerDescriptor
-from hw.layouts.pixels import PixelVector
-from hw.lib.pipeline import delayed
-from hw.lib.queue import memory_queue
+from hw.engine.task_choice import TaskChoice
+from hw.layouts.descriptor import CounterBlock, LayerDescriptor
+from hw.lib.structs import struct_signal
 from hw.predictor.predictor import Predictor
 
-__all__ = ["VALUES", "LayerEngine"]
-
-VALUES = 512
-"""Activations that may wait before the predictor while it ends the channel before and goes through
-the rows restored to theirs."""
+__all__ = ["LayerEngine"]
 
 
 class LayerEngine(wiring.Component):
@@ -52,12 +52,12 @@ class LayerEngine(wiring.Component):
     start : In(1)
         Ignored while `busy`.
     working : Out(1)
-        From start until the last ofm word has left.
+        High from the start until the last ofm word has left.
     busy : Out(1)
-        From the cycle after start, and until the ofm banks are clear again; for `ofm_words` cycles
-        after reset.
+        High from the cycle after the start until the ofm banks are clear again, and for `ofm_words`
+        cycles after reset.
     ifm : In(stream of MaskedWrite)
-        Fills the ifm buffer; while working, in the gaps that the array leaves
+        Fills the ifm buffer; while the engine works, in the gaps that the array leaves
         (`hw.engine.buffers`).
     records : In(stream of V bytes)
         See `hw.engine.record_loader`.
@@ -66,11 +66,22 @@ class LayerEngine(wiring.Component):
     halo : In(stream of G bytes)
         See `hw.engine.halo_rows`.
     ofm : Out(stream of G bytes)
-        For each group of G channels the strip's own pixels in raster order, pooled where they are,
-        and the spilled ones; channels past the last are zero.
+        For each group of G channels the strip's own pixels in raster order, pooled where the layer
+        is, and then the spilled ones. Lanes of channels past the last are zero.
     counters : Out(CounterBlock)
-        Of the layer in work, or the last one; what happens in a cycle is counted in the next.
+        Those of the layer in work, or of the last one. An event is counted in the cycle after it.
     """
+
+    descriptor: data.View
+    start: Signal
+    working: Signal
+    busy: Signal
+    ifm: stream.Interface
+    records: stream.Interface
+    residuals: stream.Interface
+    halo: stream.Interface
+    ofm: stream.Interface
+    counters: data.View
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -90,280 +101,209 @@ class LayerEngine(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         m.submodules.loader = loader = RecordLoader(config)
-        m.submodules.ifm_buffer = ifm_buffer = IfmBuffer(config)
-        m.submodules.weight_buffer = weight_buffer = WeightBuffer(config)
         m.submodules.scheduler = scheduler = PatternScheduler(config)
-        m.submodules.pattern_compactor = pattern_compactor = Compactor(config)
-        m.submodules.survivor_compactor = survivor_compactor = Compactor(config)
+        m.submodules.pattern_compactor = pattern = Compactor(config)
+        m.submodules.survivor_compactor = survivors = Compactor(config)
+        m.submodules.choice = choice = TaskChoice(config)
+        m.submodules.window = window = ChannelWindow(config)
         m.submodules.array = array = MacArray(config)
         m.submodules.requantiser = requantiser = Requantiser(config)
-        m.submodules.banks = banks = OfmBanks(config)
         m.submodules.residuals = residuals = ResidualBanks(config)
+        m.submodules.banks = banks = OfmBanks(config)
+        m.submodules.counters = counters = EventCounters(config)
 
-        # Life of a layer.
-        layer = Signal(LayerDescriptor(config), reset_less=True)
-        running = Signal()
+        layer, started, running = self._run_layers(m, window, banks)
+        zap = Signal()
+        m.d.comb += [
+            *(
+                part.layer.eq(layer)
+                for part in (loader, scheduler, window, array, residuals, banks)
+            ),
+            *(
+                part.start.eq(started)
+                for part in (loader, scheduler, window, residuals, banks, counters)
+            ),
+            *(part.running.eq(running) for part in (window, counters)),
+        ]
+
+        connect(m, flipped(self.records), loader.words)
+        connect(m, flipped(self.residuals), residuals.words)
+        connect(m, flipped(self.halo), banks.halo)
+        connect(m, scheduler.items, pattern.items)
+        connect(m, pattern.vectors, choice.pattern)
+        connect(m, survivors.vectors, choice.survivors)
+        connect(m, choice.tasks, array.tasks)
+        connect(m, array.results, requantiser.results)
+        connect(m, banks.words, flipped(self.ofm))
+        m.d.comb += [
+            requantiser.signed_output.eq(layer.ofm_signed),
+            self.counters.eq(counters.counters),
+        ]
+        self._connect_buffers(m, array, loader)
+        self._connect_results(m, array, loader, residuals, requantiser, banks)
+        self._connect_window(m, window, choice, loader, residuals, requantiser, banks)
+        m.d.comb += window.zap.eq(zap)
+        if config.predictor:
+            m.submodules.predictor = predictor = Predictor(config)
+            m.submodules.feed = feed = PredictorFeed(config, places=VALUE_QUEUE)
+            connect(m, feed.records, predictor.records)
+            connect(m, feed.values, predictor.values)
+            connect(m, banks.recalled, predictor.recalled)
+            connect(m, predictor.survivors, survivors.items)
+            activation = requantiser.activations.payload
+            m.d.comb += [
+                zap.eq(layer.zap),
+                predictor.layer.eq(layer),
+                feed.start.eq(started),
+                feed.running.eq(running),
+                feed.zap.eq(zap),
+                feed.reserved.eq(choice.pattern_pixels),
+                feed.write.eq(requantiser.activations.valid & zap & ~activation.tag.survivor),
+                feed.value.eq(activation.value),
+                feed.record_loaded.eq(loader.loaded),
+                loader.predictor_slot.eq(feed.slot),
+                feed.record.eq(loader.predictor_record),
+                choice.values_blocked.eq(feed.blocked),
+                counters.events.kept.eq(predictor.kept),
+                counters.events.skipped.eq(predictor.skipped),
+            ]
+        self._connect_counters(m, counters, window, choice, array, zap)
+        return m
+
+    def _run_layers(
+        self, m: Module, window: ChannelWindow, banks: OfmBanks
+    ) -> tuple[data.View, Signal, Signal]:
+        """Starts and ends layers.
+
+        Returns the layer's descriptor, a flag for its first cycle, and one from the cycle after
+        until it is done.
+        """
+        layer = struct_signal(LayerDescriptor(self._config), name="layer", reset_less=True)
         start = Signal()
         started = Signal()
+        running = Signal()
         done = Signal()
         free = Signal()
         m.d.comb += [
             self.working.eq(running | started),
             self.busy.eq(~free),
             start.eq(self.start & free),
+            done.eq(running & window.all_retired & banks.idle),
         ]
         m.d.sync += [started.eq(start), free.eq(banks.ready & ~self.working & ~start)]
-        # Until it starts: what enables a whole descriptor has far to go.
+        # In every free cycle, not at the start alone: that would be a late enable for many bits.
         with m.If(free):
             m.d.sync += layer.eq(self.descriptor)
         with m.If(started):
             m.d.sync += running.eq(1)
         with m.If(done):
             m.d.sync += running.eq(0)
+        return layer, started, running
 
-        # Wires that carry no decision.
-        group_bits = ceil_log2(config.group)
-        for component in (loader, scheduler, array, banks, residuals):
-            m.d.comb += component.layer.eq(layer)
+    def _connect_buffers(self, m: Module, array: MacArray, loader: RecordLoader) -> None:
+        """Adds the buffers that the array reads."""
+        m.submodules.ifm_buffer = ifm_buffer = IfmBuffer(self._config)
+        m.submodules.weight_buffer = weight_buffer = WeightBuffer(self._config)
+        connect(m, flipped(self.ifm), ifm_buffer.writes)
+        connect(m, loader.writes, weight_buffer.writes)
         m.d.comb += [
-            loader.start.eq(started),
-            residuals.start.eq(started),
-            scheduler.start.eq(started),
-            requantiser.signed_output.eq(layer.ofm_signed),
-            banks.start.eq(started),
             ifm_buffer.reading.eq(array.busy),
             weight_buffer.address.eq(array.weight_address),
             array.weight_data.eq(weight_buffer.word),
-            requantiser.results.valid.eq(array.results.valid),
-            requantiser.results.payload.eq(array.results.payload),
-            array.results.ready.eq(1),
-            loader.slot.eq(array.results.payload.tag.channel),
-            requantiser.record.eq(loader.record),
-            requantiser.residual.eq(residuals.value),
-            residuals.bank.eq(array.results.payload.tag.channel[group_bits]),
-            residuals.lane.eq(array.results.payload.tag.channel[:group_bits]),
-            residuals.index.eq(array.results.payload.index),
         ]
-        for place in range(config.pes):
+        for place in range(self._config.pes):
             m.d.comb += [
                 ifm_buffer.address[place].eq(array.ifm_address[place]),
                 array.ifm_data[place].eq(ifm_buffer.word[place]),
             ]
-        connect(m, flipped(self.ifm), ifm_buffer.writes)
-        connect(m, flipped(self.records), loader.words)
-        connect(m, flipped(self.residuals), residuals.words)
-        connect(m, flipped(self.halo), banks.halo)
-        connect(m, loader.writes, weight_buffer.writes)
-        connect(m, scheduler.items, pattern_compactor.items)
-        connect(m, banks.words, flipped(self.ofm))
 
-        # Which channel each pass is at. `ahead` is 1 while the I_s pass is a channel further.
-        tag_bits = len(array.tasks.payload.tag.channel)
-        channels = bits_for(config.most_channels)
-        oldest = Signal(channels)
-        scheduled = Signal(channels)
-        ahead = Signal(range(3))
-        survivors_done = Signal()
-        oldest_weights = Signal(ceil_log2(config.weight_words))
-        scheduled_weights = Signal(ceil_log2(config.weight_words))
-        records_ready = Signal(range(RECORD_SLOTS + 1))
-        residuals_ready = Signal(range(3))
-        halo_ready = Signal(range(3))
-        open_groups = Signal(range(3))
-        in_flight = [Signal(8, name=f"in_flight_{parity}") for parity in range(2)]
-        room = Signal(range(VALUES + 1), init=VALUES)
-        zap = Signal()
-
-        # The choice: survivors first. Groups without pixels only tell that a channel has ended.
-        survivor = survivor_compactor.vectors
-        pattern = pattern_compactor.vectors
-        blocked_loads = Signal()
-        blocked_ofm = Signal()
-        blocked_values = Signal()
-        blocked_window = Signal()
-        pattern_ends = Signal()
-        admitted = Signal()
-        survivor_offer = Signal()
-        pattern_offer = Signal()
-        pattern_pixels = pattern.valid & pattern.payload.mask[0]
+    def _connect_results(
+        self,
+        m: Module,
+        array: MacArray,
+        loader: RecordLoader,
+        residuals: ResidualBanks,
+        requantiser: Requantiser,
+        banks: OfmBanks,
+    ) -> None:
+        """Brings together result, record and residual, and stores the activation."""
+        lane_bits = ceil_log2(self._config.group)
+        result, activation = array.results.payload, requantiser.activations.payload
         m.d.comb += [
-            blocked_window.eq(ahead == 2),
-            blocked_loads.eq((records_ready == 0) | (layer.residual & (residuals_ready == 0))),
-            blocked_ofm.eq(open_groups == 2),
-            survivor_offer.eq(survivor.valid & survivor.payload.mask[0] & ~survivors_done),
-            pattern_offer.eq(pattern_pixels & admitted & ~blocked_values),
-            array.tasks.valid.eq(survivor_offer | pattern_offer),
-        ]
-        # Registers, as much hangs on the choice: what admits a channel is seen a cycle late, and in
-        # the cycle after an end of pass, which may block the next, there is no choosing.
-        m.d.sync += admitted.eq(~(blocked_window | blocked_loads | blocked_ofm | pattern_ends))
-        # What the last two cycles took of it is not counted yet.
-        m.d.sync += blocked_values.eq(zap & (room < 3 * config.pes))
-        chosen = Signal(PixelVector(config))
-        channel = Signal(tag_bits)
-        task = array.tasks.payload
-        m.d.comb += [
-            chosen.eq(Mux(survivor_offer, survivor.payload, pattern.payload)),
-            channel.eq(Mux(survivor_offer, oldest, scheduled)),
-            task.pixels.eq(chosen.pixels),
-            task.mask.eq(chosen.mask),
-            task.weight_base.eq(Mux(survivor_offer, oldest_weights, scheduled_weights)),
-            task.tag.channel.eq(channel),
-            task.tag.survivor.eq(survivor_offer),
-        ]
-        issue = array.tasks.valid & array.tasks.ready
-        issue_pattern = issue & ~survivor_offer
-        empty_pattern = pattern.valid & ~pattern.payload.mask[0] & admitted
-        empty_survivor = survivor.valid & ~survivor.payload.mask[0] & ~survivors_done
-        m.d.comb += [
-            pattern.ready.eq(issue_pattern | empty_pattern),
-            survivor.ready.eq((issue & survivor_offer) | empty_survivor),
-        ]
-
-        # Ends of passes, and of channels. None follows another of its kind at once, so what is the
-        # last may come out of a register.
-        survivors_end = Signal()
-        retire = Signal()
-        last_oldest, last_scheduled = Signal(), Signal()
-        restores = Signal()
-        oldest_in_flight = Mux(oldest[0], in_flight[1], in_flight[0])
-        oldest_restored = ~restores | (halo_ready != 0)
-        m.d.comb += [
-            pattern_ends.eq(pattern.valid & pattern.ready & pattern.payload.end),
-            survivors_end.eq(survivor.valid & survivor.ready & survivor.payload.end),
-            loader.retired.eq(retire),
-            banks.drain.eq(retire & (oldest[:group_bits].all() | last_oldest)),
-            residuals.freed.eq(banks.drain),
-        ]
-        drained = delayed(m, banks.drained, 1)
-        group_ends = pattern_ends & (scheduled[:group_bits].all() | last_scheduled)
-        m.d.sync += [
-            retire.eq(
-                running
-                & (ahead != 0)
-                & (survivors_done | ~zap)
-                & (oldest_in_flight == 0)
-                & oldest_restored
-                & ~retire
-            ),
-            last_oldest.eq(oldest + 1 == layer.channels),
-            last_scheduled.eq(scheduled + 1 == layer.channels),
-            restores.eq(layer.restored != 0),
-            ahead.eq(ahead + pattern_ends - retire),
-            records_ready.eq(records_ready + loader.loaded - pattern_ends),
-            residuals_ready.eq(residuals_ready + residuals.loaded - group_ends),
-            halo_ready.eq(halo_ready + banks.restored - banks.drain),
-            open_groups.eq(open_groups + (group_ends & ~last_scheduled) - drained),
-        ]
-        with m.If(pattern_ends):
-            m.d.sync += [
-                scheduled.eq(scheduled + 1),
-                scheduled_weights.eq(scheduled_weights + layer.kernel_words),
-            ]
-        with m.If(survivors_end):
-            m.d.sync += survivors_done.eq(1)
-        with m.If(retire):
-            m.d.sync += [
-                oldest.eq(oldest + 1),
-                oldest_weights.eq(oldest_weights + layer.kernel_words),
-                survivors_done.eq(0),
-            ]
-        stored = requantiser.activations.valid & requantiser.activations.payload.last
-        for parity, count in enumerate(in_flight):
-            entered = issue & (channel[0] == parity)
-            left = stored & (requantiser.activations.payload.tag.channel[0] == parity)
-            # What is issued is known last.
-            m.d.sync += count.eq(Mux(entered, Mux(left, count, count + 1), count - left))
-
-        # Results: every one to its bank, those of I_s to the predictor as well.
-        activation = requantiser.activations.payload
-        m.d.comb += [
+            loader.slot.eq(result.tag.channel),
+            residuals.bank.eq(result.tag.channel[lane_bits]),
+            residuals.lane.eq(result.tag.channel[:lane_bits]),
+            residuals.index.eq(result.index),
+            requantiser.record.eq(loader.record),
+            requantiser.residual.eq(residuals.value),
             banks.write.eq(requantiser.activations.valid),
-            banks.write_bank.eq(activation.tag.channel[group_bits]),
-            banks.write_lane.eq(activation.tag.channel[:group_bits]),
+            banks.write_bank.eq(activation.tag.channel[lane_bits]),
+            banks.write_lane.eq(activation.tag.channel[:lane_bits]),
             banks.write_index.eq(activation.index),
             banks.value.eq(activation.value),
         ]
-        value_taken = Signal()
-        kept = Signal()
-        skipped = Signal()
-        if config.predictor:
-            m.submodules.predictor = predictor = Predictor(config)
-            m.submodules.values = values = memory_queue(width=8, words=VALUES)
-            unscored = Signal(range(RECORD_SLOTS + 1))
-            slot = Signal(range(RECORD_SLOTS))
-            taken = predictor.records.valid & predictor.records.ready
-            m.d.comb += [
-                zap.eq(layer.zap),
-                predictor.layer.eq(layer),
-                values.w_data.eq(activation.value),
-                values.w_en.eq(requantiser.activations.valid & zap & ~activation.tag.survivor),
-                predictor.values.payload.eq(values.r_data),
-                predictor.values.valid.eq(values.r_rdy),
-                values.r_en.eq(predictor.values.ready),
-                value_taken.eq(predictor.values.valid & predictor.values.ready),
-                loader.predictor_slot.eq(slot),
-                predictor.records.payload.eq(loader.predictor_record),
-                predictor.records.valid.eq(running & zap & (unscored != 0)),
-                kept.eq(predictor.kept),
-                skipped.eq(predictor.skipped),
-            ]
-            connect(m, banks.recalled, predictor.recalled)
-            connect(m, predictor.survivors, survivor_compactor.items)
-            m.d.sync += [unscored.eq(unscored + loader.loaded - taken), slot.eq(slot + taken)]
-            with m.If(started):
-                m.d.sync += [unscored.eq(0), slot.eq(0)]
-        pixels_issued = Mux(issue_pattern, sum(pattern.payload.mask), 0)
-        m.d.sync += room.eq(
-            room + delayed(m, value_taken, 1) - delayed(m, Mux(zap, pixels_issued, 0), 1)
-        )
 
-        m.d.comb += done.eq(running & (oldest == layer.channels) & banks.idle)
-        with m.If(started):
-            m.d.sync += [
-                s.eq(0)
-                for s in (
-                    oldest,
-                    scheduled,
-                    ahead,
-                    survivors_done,
-                    oldest_weights,
-                    scheduled_weights,
-                    records_ready,
-                    residuals_ready,
-                    halo_ready,
-                    open_groups,
-                )
-            ]
+    def _connect_window(
+        self,
+        m: Module,
+        window: ChannelWindow,
+        choice: TaskChoice,
+        loader: RecordLoader,
+        residuals: ResidualBanks,
+        requantiser: Requantiser,
+        banks: OfmBanks,
+    ) -> None:
+        """Tells the channel window what happens, and the others what follows from it."""
+        activation = requantiser.activations.payload
+        m.d.comb += [
+            window.pattern_ends.eq(choice.pattern_ends),
+            window.survivors_end.eq(choice.survivors_end),
+            window.issued.eq(choice.issued),
+            window.issued_parity.eq(choice.tasks.payload.tag.channel[0]),
+            window.stored.eq(requantiser.activations.valid & activation.last),
+            window.stored_parity.eq(activation.tag.channel[0]),
+            window.record_loaded.eq(loader.loaded),
+            window.residual_loaded.eq(residuals.loaded),
+            window.rows_restored.eq(banks.restored),
+            window.bank_drained.eq(banks.drained),
+            choice.oldest.eq(window.oldest),
+            choice.scheduled.eq(window.scheduled),
+            choice.oldest_weights.eq(window.oldest_weights),
+            choice.scheduled_weights.eq(window.scheduled_weights),
+            choice.survivors_done.eq(window.survivors_done),
+            choice.blocked.eq(window.full | window.loads_missing | window.banks_taken),
+            loader.retired.eq(window.retired),
+            residuals.freed.eq(window.group_retired),
+            banks.drain.eq(window.group_retired),
+        ]
 
-        # Counters.
-        rests = ~array.busy & ~survivor_offer
-        may_schedule = rests & pattern_pixels & ~blocked_window
-        only_survivors = (scheduled == layer.channels) | (
-            pattern_pixels & (blocked_window | blocked_values)
+    def _connect_counters(
+        self,
+        m: Module,
+        counters: EventCounters,
+        window: ChannelWindow,
+        choice: TaskChoice,
+        array: MacArray,
+        zap: Signal,
+    ) -> None:
+        """Says why the array rests, where it does, and counts that."""
+        events = counters.events
+        rests = ~array.busy & ~choice.tasks.payload.tag.survivor
+        may_schedule = rests & choice.pattern_waits & ~window.full
+        only_survivors = window.all_scheduled | (
+            choice.pattern_waits & (window.full | choice.values_blocked)
         )
-        events = {
-            "cycles": 1,
-            "busy": array.busy,
-            "wait_loads": may_schedule & blocked_loads,
-            "wait_ofm": may_schedule & ~blocked_loads & blocked_ofm,
-            "wait_predictor": rests
-            & zap
-            & only_survivors
-            & ~survivors_done
-            & (oldest != layer.channels),
-            "computed": pixels_issued,
-            "kept": kept,
-            "skipped": skipped,
-        }
-        assert events.keys() == COUNTERS.keys()
-        for name, event in events.items():
-            counter = self.counters[name]
-            m.d.sync += counter.eq(counter + delayed(m, Mux(running, event, 0), 1))
-            with m.If(started):
-                m.d.sync += counter.eq(0)
-        return m
+        m.d.comb += [
+            events.cycles.eq(1),
+            events.busy.eq(array.busy),
+            events.computed.eq(choice.pattern_pixels),
+            events.wait_loads.eq(may_schedule & window.loads_missing),
+            events.wait_ofm.eq(may_schedule & ~window.loads_missing & window.banks_taken),
+            events.wait_predictor.eq(
+                rests & zap & only_survivors & ~window.survivors_done & ~window.all_retired
+            ),
+        ]

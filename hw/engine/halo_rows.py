@@ -1,9 +1,9 @@
-"""Edge rows: what a strip takes over from the strip above it.
+"""Halo rows: the rows that a strip takes over from the strip above it.
 
 They come as the G-byte words that the strip above spilled, group after group of G channels, and go
-to where they would lie had this strip computed them. From there the predictor is handed those of
-one channel after another. All of that is in the gaps of the banks' ports: no result waits for it,
-only the predictor does.
+where they would lie if this strip had computed them. From there the predictor receives them,
+channel after channel. All of this uses the gaps of the banks' ports: no result waits for it, but
+the predictor may.
 """
 
 from amaranth import Module, Mux, Signal
@@ -20,11 +20,11 @@ from hw.lib.pipeline import delayed
 __all__ = ["BankWrite", "HaloRows"]
 
 _QUEUE = 4
-"""Values on their way from a bank to the predictor: two cycles in memory, then these."""
+"""Values that may be on their way from a bank to the predictor, in memory or in the queue."""
 
 
 class BankWrite(data.StructLayout):
-    """A whole word on its way into an ofm bank."""
+    """A whole word for an ofm bank, and its place."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(
@@ -38,9 +38,9 @@ class HaloRows(wiring.Component):
     Members
     -------
     layer : In(LayerDescriptor)
-        Stable from `start` on. Nothing is taken for a strip without `restored` pixels.
+        Stable from `start` on. A strip without `restored` pixels takes no words.
     start : In(1)
-        A strip begins, with bank 0; both are clear.
+        A strip begins, with bank 0; both banks are clear.
     drained : In(1)
         A bank has been read and is clear.
     words : In(stream of G bytes)
@@ -49,12 +49,23 @@ class HaloRows(wiring.Component):
     restored : Out(1)
         The rows of one more group are in their bank.
     bank, index : Out
-        Position whose word is to be read.
+        Position of the word to be read.
     word : In(8 * G)
-        That of two cycles before.
+        The word of the position of two cycles before.
     recalled : Out(stream of u8)
-        See `hw.predictor.predictor`; nothing in a strip without ZAP.
+        See `hw.predictor.predictor`. A strip without ZAP recalls nothing.
     """
+
+    layer: data.View
+    start: Signal
+    drained: Signal
+    words: stream.Interface
+    writes: stream.Interface
+    restored: Signal
+    bank: Signal
+    index: Signal
+    word: Signal
+    recalled: stream.Interface
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -74,7 +85,7 @@ class HaloRows(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         layer = self.layer
@@ -84,14 +95,15 @@ class HaloRows(wiring.Component):
         channels_left = Signal(signed(bits_for(config.most_channels) + 1))
         clear = Signal(range(3))
         target = self.writes.payload
-        wanted, last = Signal(), Signal()
+        wanted = Signal()
+        last = Signal()
         m.d.comb += [
             wanted.eq((channels_left > 0) & (clear != 0) & ~self.start),
             self.writes.valid.eq(wanted & self.words.valid),
             self.words.ready.eq(wanted & self.writes.ready),
             target.word.eq(self.words.payload),
             last.eq(self.words.valid & self.words.ready & (target.index == last_index)),
-            self.restored.eq(delayed(m, last, 1)),  # as the word is
+            self.restored.eq(delayed(m, last, 1)),  # the bank's write port is as late
         ]
         m.d.sync += clear.eq(clear + self.drained - last)
         with m.If(self.words.valid & self.words.ready):
@@ -114,6 +126,7 @@ class HaloRows(wiring.Component):
         return m
 
     def _recall(self, m: Module, last_index: Signal) -> None:
+        """Reads the restored rows of each channel for the predictor."""
         config = self._config
         layer = self.layer
         m.submodules.queue = queue = SyncFIFO(width=8, depth=_QUEUE)
@@ -121,7 +134,9 @@ class HaloRows(wiring.Component):
         channel = Signal(bits_for(config.most_channels))
         held = Signal(range(3))
         reserved = Signal(range(_QUEUE + 1))
-        reads, channel_ends, group_ends = Signal(), Signal(), Signal()
+        reads = Signal()
+        channel_ends = Signal()
+        group_ends = Signal()
         last_channel = channel + 1 == layer.channels
         m.d.comb += [
             reads.eq((held != 0) & (reserved != _QUEUE)),

@@ -1,15 +1,15 @@
-"""The skip-capable MAC array: P processing elements of V lanes that share one weight word a cycle.
+"""The MAC array: P processing elements of V lanes that share one weight word a cycle.
 
-Each PE works on its own pixel of the same output channel. A task is a group of up to P pixels; it
-takes `kernel_words` cycles, and tasks follow one another without a gap. Because tasks hold only
-pixels that are to be computed, a skipped activation never reaches the array.
+Each PE works on its own pixel of the same output channel. A task is a vector of up to P pixels; it
+takes `kernel_words` cycles, and tasks follow one another without a gap. Tasks hold only pixels that
+are to be computed, so a skipped activation never reaches the array.
 
-Throughput: one word of V products for each PE a cycle, and one finished pixel a cycle, so tasks
-shorter than P cycles wait for the results before them. Latency from a task's last word to its first
-result: `latency` cycles when nothing waits.
+Throughput: V products for each PE a cycle, and one finished pixel a cycle; so tasks shorter than P
+cycles wait for the results before them. Latency from a task's last word to its first result:
+`hw.contract.timing.array_latency` cycles when nothing waits.
 """
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Signal, Value
 from amaranth.hdl import signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
@@ -17,29 +17,19 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.contract.config import Config
+from hw.contract.timing import ADDER_LEVELS_PER_STAGE, BUFFER_READ_LATENCY, array_latency
 from hw.layouts.descriptor import LayerDescriptor
-from hw.layouts.pixels import Result, Task, sum_bits
+from hw.layouts.pixels import Result, Tag, Task, sum_bits
 from hw.lib.countdown import Countdown
 from hw.lib.multiplier import Multiplier
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import LANES_PER_COPY, register_copies
 
-__all__ = ["READ_LATENCY", "TASKS_IN_FLIGHT", "MacArray", "latency"]
-
-READ_LATENCY = 5
-"""Cycles from an address at a buffer to its word: three registers, the memory's, and one more."""
+__all__ = ["TASKS_IN_FLIGHT", "MacArray"]
 
 TASKS_IN_FLIGHT = 16
-"""Tasks between issue and their last result, a power of two: as many of one-word kernels as the
-pipeline holds, and more."""
-
-_LEVELS_PER_STAGE = 2
-"""Of adders; the first, behind a multiplier that is slow to answer, has a stage to itself."""
-
-
-def latency(config: Config) -> int:
-    """Cycles from a task's last word at the buffers to its first result."""
-    return READ_LATENCY + 5 + ceil_log2(config.lanes) // _LEVELS_PER_STAGE
+"""Most tasks between issue and their last result, a power of two. The pipeline holds fewer, even
+where a task takes one cycle."""
 
 
 class MacArray(wiring.Component):
@@ -48,18 +38,27 @@ class MacArray(wiring.Component):
     Members
     -------
     layer : In(LayerDescriptor)
-        Stable from two cycles before the first task on, and while tasks are in flight.
+        Stable from two cycles before the first task until the last task's results have left.
     tasks : In(stream of Task)
     ifm_address : Out(address).array(P)
     ifm_data : In(8 * V).array(P)
-        The word at the address of READ_LATENCY cycles before.
-    weight_address, weight_data
-        Likewise; one word for all PEs.
+        The word at the address of BUFFER_READ_LATENCY cycles before.
+    weight_address : Out(address), weight_data : In(8 * V)
+        Likewise, one word for all PEs.
     results : Out(stream of Result)
-        In the order of tasks, and of pixels within a task.
+        In the order of the tasks, and of the pixels within a task.
     busy : Out(1)
         A word is being issued in this cycle.
     """
+
+    layer: data.View
+    tasks: stream.Interface
+    ifm_address: list[Signal]
+    ifm_data: list[Signal]
+    weight_address: Signal
+    weight_data: Signal
+    results: stream.Interface
+    busy: Signal
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -76,25 +75,33 @@ class MacArray(wiring.Component):
                 "busy": Out(1),
             }
         )
+        self._in_flight = Signal(range(TASKS_IN_FLIGHT + 1), name="in_flight")
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self._config
+        accepted, first, last = self._issue(m)
+        finished, sums = self._accumulate(m, platform, first, last)
+        self._collect(m, accepted, finished, sums)
+        return m
+
+    def _issue(self, m: Module) -> tuple[Value, Value, Value]:
+        """Walks through the words of a task's kernel.
+
+        Returns whether a task is accepted in this cycle, and whether the word issued in it is its
+        task's first and last.
+        """
         layer = self.layer
         task = self.tasks.payload
-
-        # Issue: walk the kernel's words.
         active = Signal()
         first = Signal()
-        inner, outer = Countdown(layer.inner_count), Countdown(layer.outer_count)
+        inner = Countdown(layer.inner_count)
+        outer = Countdown(layer.outer_count)
         last = inner.last & outer.last
-        in_flight = Signal(range(TASKS_IN_FLIGHT + 1))
-        accept = self.tasks.valid & self.tasks.ready
+        accepted = self.tasks.valid & self.tasks.ready
         m.d.comb += [
-            self.tasks.ready.eq((~active | last) & ~in_flight[-1]),
+            self.tasks.ready.eq((~active | last) & ~self._in_flight[-1]),
             self.busy.eq(active),
         ]
-
         with m.If(active):
             m.d.sync += [
                 first.eq(0),
@@ -109,7 +116,7 @@ class MacArray(wiring.Component):
                     m.d.sync += address.eq(address + layer.outer_step)
             with m.If(last):
                 m.d.sync += active.eq(0)
-        with m.If(accept):
+        with m.If(accepted):
             m.d.sync += [
                 active.eq(1),
                 first.eq(1),
@@ -119,36 +126,49 @@ class MacArray(wiring.Component):
             ]
             for address, pixel in zip(self.ifm_address, task.pixels, strict=True):
                 m.d.sync += address.eq(pixel.base)
+        return accepted, first, active & last
 
-        # Multiply and add.
-        sums = []
+    def _accumulate(
+        self, m: Module, platform: object, first: Value, last: Value
+    ) -> tuple[Signal, list[Signal]]:
+        """Multiplies and adds the words read; returns whether a task is finished, and its sums."""
+        config = self._config
+        totals = []
         cycles = 0
-        # Settled long before the first word: it may take its time to where it is needed.
-        signs = register_copies(m, platform, layer.ifm_signed, config.pes)
+        # The sign is settled long before the first word, so the copies may come late.
+        signs = register_copies(m, platform, self.layer.ifm_signed, config.pes)
         for pe, (ifm_word, is_signed) in enumerate(zip(self.ifm_data, signs, strict=True)):
             total, cycles = _dot_product(m, platform, pe, ifm_word, self.weight_data, is_signed)
-            sums.append(total)
-        delay = READ_LATENCY + cycles
-        step = delayed(m, active, delay)
+            totals.append(total)
+        delay = BUFFER_READ_LATENCY + cycles
+        assert array_latency(config) == delay + 2, "then an accumulator and a queue"
+        step = delayed(m, self.busy, delay)
         step_first = delayed(m, first, delay)
-        step_last = delayed(m, active & last, delay)
+        step_last = delayed(m, last, delay)
         finished = Signal()
         m.d.sync += finished.eq(step_last)
-        accumulators = []
-        for total in sums:
+        sums = []
+        for total in totals:
             accumulator = Signal(signed(sum_bits(config)), reset_less=True)
             with m.If(step):
                 m.d.sync += accumulator.eq(total)
                 with m.If(~step_first):
                     m.d.sync += accumulator.eq(accumulator + total)
-            accumulators.append(accumulator)
+            sums.append(accumulator)
+        return finished, sums
 
-        # Collect: sums and what they belong to wait side by side for their turn.
+    def _collect(self, m: Module, accepted: Value, finished: Signal, sums: list[Signal]) -> None:
+        """Hands out the sums, one pixel a cycle.
+
+        A task's indices, mask and tag wait in one queue from its issue on, its sums in another.
+        """
+        config = self._config
+        task = self.tasks.payload
         info_layout = data.StructLayout(
             {
                 "index": data.ArrayLayout(ceil_log2(config.ofm_words), config.pes),
                 "mask": config.pes,
-                "tag": task.tag.shape(),
+                "tag": Tag(config),
             }
         )
         sums_layout = data.ArrayLayout(signed(sum_bits(config)), config.pes)
@@ -156,51 +176,51 @@ class MacArray(wiring.Component):
         m.submodules.sums = finished_sums = SyncFIFO(width=sums_layout.size, depth=TASKS_IN_FLIGHT)
         new_info = data.View(info_layout, infos.w_data)
         m.d.comb += [
-            infos.w_en.eq(accept),
+            infos.w_en.eq(accepted),
             new_info.mask.eq(task.mask),
             new_info.tag.eq(task.tag),
             finished_sums.w_en.eq(finished),
-            finished_sums.w_data.eq(Cat(accumulators)),
+            finished_sums.w_data.eq(Cat(sums)),
         ]
-        for place, pixel in enumerate(task.pixels):
-            m.d.comb += new_info.index[place].eq(pixel.index)
+        for index, pixel in zip(new_info.index, task.pixels, strict=True):
+            m.d.comb += index.eq(pixel.index)
 
-        # Hand out, one pixel a cycle.
         info = data.View(info_layout, infos.r_data)
         ready_sums = data.View(sums_layout, finished_sums.r_data)
-        place = Signal(range(max(config.pes, 2)))  # Verilog has no vector of no bits
+        place = Signal(range(max(config.pes, 2)))  # Verilog has no vector of zero bits
         result = self.results.payload
         following = (info.mask >> place)[1:]
+        taken = self.results.valid & self.results.ready
+        pop = Signal()
         m.d.comb += [
             self.results.valid.eq(finished_sums.r_rdy),
             result.sum.eq(ready_sums[place]),
             result.index.eq(info.index[place]),
             result.tag.eq(info.tag),
             result.last.eq(~following.any()),
-        ]
-        pop = Signal()
-        m.d.comb += [
-            pop.eq(self.results.valid & self.results.ready & result.last),
+            pop.eq(taken & result.last),
             infos.r_en.eq(pop),
             finished_sums.r_en.eq(pop),
         ]
-        with m.If(self.results.valid & self.results.ready):
+        with m.If(taken):
             m.d.sync += place.eq(place + 1)
             with m.If(result.last):
                 m.d.sync += place.eq(0)
-        m.d.sync += in_flight.eq(in_flight + accept - pop)
-        return m
+        m.d.sync += self._in_flight.eq(self._in_flight + accepted - pop)
 
 
-def _dot_product(m: Module, platform: object, pe: int, ifm_word, weight_word, ifm_signed):
-    """V products and their sum; returns it with its latency in cycles.
+def _dot_product(
+    m: Module, platform: object, pe: int, ifm_word: Value, weight_word: Value, ifm_signed: Value
+) -> tuple[Value, int]:
+    """V products and their sum, and the sum's latency in cycles.
 
-    A multiplier stands between registers of its own, for memories are slow to answer and far away.
-    Its name says where it belongs (`hw.fpga.floorplan`).
+    Each multiplier has registers for its factors, because the memories are slow to answer and far
+    away. `hw.fpga.floorplan` places the multipliers by their names.
     """
-    level = []
     lanes = len(ifm_word) // 8
     signs = register_copies(m, platform, ifm_signed, lanes, LANES_PER_COPY)
+    level: list[Value] = []
+    cycles = 0
     for lane, is_signed in enumerate(signs):
         byte = ifm_word.word_select(lane, 8)
         multiplier = Multiplier(signed(9), signed(8), holds_factors=True)
@@ -209,16 +229,16 @@ def _dot_product(m: Module, platform: object, pe: int, ifm_word, weight_word, if
             multiplier.a.eq(Cat(byte, byte[7] & is_signed)),
             multiplier.b.eq(weight_word.word_select(lane, 8)),
         ]
-        # At most 255 * 128 either way: a bit less than any nine-bit number could make it.
+        # A product's magnitude is at most 255 * 128, so it takes a bit less than 9 + 8.
         level.append(multiplier.product[:16].as_signed())
-    cycles = multiplier.latency
+        cycles = multiplier.latency
     depth = 0
     while len(level) > 1:
         level = [a + b for a, b in zip(level[::2], level[1::2], strict=True)]
         depth += 1
-        if depth % _LEVELS_PER_STAGE == 1 or len(level) == 1:
+        if depth % ADDER_LEVELS_PER_STAGE == 1 or len(level) == 1:
             registered = [Signal.like(total, reset_less=True) for total in level]
             m.d.sync += [r.eq(total) for r, total in zip(registered, level, strict=True)]
-            level = registered
+            level = [*registered]
             cycles += 1
     return level[0], cycles

@@ -1,8 +1,8 @@
 """Record loader: keeps the channels' parameters and weights ahead of the array.
 
-The record stream holds, for each output channel in order, `header_words` words with its
-`ChannelRecord` and `kernel_words` words of weights. Parameters go to a ring of four channels,
-weights to the weight buffer, which is used as a ring of words.
+The record stream holds, for each output channel in order, `record_words` words with its
+`ChannelRecord`, and then `kernel_words` words of weights. The parameters go to a ring of
+`RECORD_SLOTS` channels, and the weights to the weight buffer, which is a ring of words.
 """
 
 from itertools import pairwise
@@ -13,13 +13,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.contract.config import Config
+from hw.contract.records import record_words
 from hw.engine.buffers import WordWrite
 from hw.layouts.descriptor import (
     ChannelRecord,
     LayerDescriptor,
     PredictorRecord,
     RequantiserRecord,
-    header_words,
 )
 
 __all__ = ["RECORD_SLOTS", "RecordLoader"]
@@ -29,28 +29,39 @@ RECORD_SLOTS = 4
 
 
 class RecordLoader(wiring.Component):
-    """Loads as long as there is room; a retired channel makes room.
+    """Loads while there is room; a channel that retires makes room.
 
     Members
     -------
     layer : In(LayerDescriptor)
     start : In(1)
-        Begin a layer; everything of the layer before must be retired.
+        Begin a layer; every channel of the layer before must have retired.
     words : In(stream of V bytes)
         The record stream.
     writes : Out(stream of WordWrite), always ready
-        To the weight buffer; channel z's weights begin at z * kernel_words, modulo its size.
+        To the weight buffer. Channel z's weights begin at z * kernel_words, modulo its size.
     loaded : Out(1)
-        One more channel is complete, parameters and weights.
+        One more channel's parameters and weights are complete.
     retired : In(1)
         The oldest channel is no longer needed.
     slot, predictor_slot : In(range(RECORD_SLOTS))
-        Two lookups by the low bits of a channel's number.
+        Low bits of the numbers of the channels whose records are to be looked up.
     record : Out(RequantiserRecord)
-        In the same cycle.
+        That of `slot`, in the same cycle.
     predictor_record : Out(PredictorRecord)
-        A cycle later: it is wide, and lies in block RAM.
+        That of `predictor_slot`, a cycle later: it is wide, so it lies in block RAM.
     """
+
+    layer: data.View
+    start: Signal
+    words: stream.Interface
+    writes: stream.Interface
+    loaded: Signal
+    retired: Signal
+    slot: Signal
+    record: data.View
+    predictor_slot: Signal
+    predictor_record: data.View
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -71,28 +82,11 @@ class RecordLoader(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         layer = self.layer
-        headers = header_words(config)
-
-        ring = memory.Memory(shape=RequantiserRecord(), depth=RECORD_SLOTS, init=[])
-        m.submodules.ring = ring
-        read = ring.read_port(domain="comb")
-        m.d.comb += [read.addr.eq(self.slot), self.record.eq(read.data)]
-        stores = {"requantiser": ring.write_port()}
-        if config.predictor:
-            predictors = memory.Memory(
-                shape=PredictorRecord(),
-                depth=RECORD_SLOTS,
-                init=[],
-                attrs={"ram_style": "block"},
-            )
-            m.submodules.predictors = predictors
-            read = predictors.read_port()
-            m.d.comb += [read.addr.eq(self.predictor_slot), self.predictor_record.eq(read.data)]
-            stores["predictor"] = predictors.write_port()
+        headers = record_words(config)
 
         channels_left = Signal(bits_for(config.most_channels))
         held = Signal(range(RECORD_SLOTS + 1))
@@ -110,14 +104,8 @@ class RecordLoader(wiring.Component):
         )
         taken = self.words.valid & self.words.ready
         begins = Signal()
-
         stored = Signal()
-        for name, store in stores.items():
-            m.d.comb += [
-                store.addr.eq(load_slot),
-                store.data.eq(header[name]),
-                store.en.eq(stored),
-            ]
+        self._store_record(m, load_slot, header, stored)
         m.d.comb += [
             self.writes.payload.word.eq(self.words.payload),
             self.writes.payload.address.eq(address),
@@ -171,3 +159,28 @@ class RecordLoader(wiring.Component):
                 held.eq(held + begins - self.retired),
             ]
         return m
+
+    def _store_record(self, m: Module, slot: Signal, header: data.View, stored: Signal) -> None:
+        """Adds the rings of records; writes `header` into `slot` where `stored` is high."""
+        ring: memory.Memory = memory.Memory(shape=RequantiserRecord(), depth=RECORD_SLOTS, init=[])
+        m.submodules.ring = ring
+        read = ring.read_port(domain="comb")
+        m.d.comb += [read.addr.eq(self.slot), self.record.eq(read.data)]
+        stores = {"requantiser": ring.write_port()}
+        if self._config.predictor:
+            predictors: memory.Memory = memory.Memory(
+                shape=PredictorRecord(),
+                depth=RECORD_SLOTS,
+                init=[],
+                attrs={"ram_style": "block"},
+            )
+            m.submodules.predictors = predictors
+            read = predictors.read_port()
+            m.d.comb += [read.addr.eq(self.predictor_slot), self.predictor_record.eq(read.data)]
+            stores["predictor"] = predictors.write_port()
+        for name, store in stores.items():
+            m.d.comb += [
+                store.addr.eq(slot),
+                store.data.eq(header[name]),
+                store.en.eq(stored),
+            ]

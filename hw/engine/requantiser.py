@@ -1,7 +1,7 @@
-"""Requantiser: from an exact sum to an 8-bit activation, as `golden.arithmetic.requantise`.
+"""Requantiser: turns exact sums into 8-bit activations, as `golden.arithmetic.requantise` does.
 
-A pipeline without stalls: one result a cycle, `LATENCY` cycles from result to activation. The ReLU
-is the clamp to u8.
+It is a pipeline that never stalls: it takes a result a cycle, and the activation follows
+`REQUANTISER_LATENCY` cycles later. The clamp to u8 is the ReLU.
 """
 
 from amaranth import Module, Mux, Signal
@@ -12,19 +12,18 @@ from amaranth.utils import ceil_log2
 
 from golden import arithmetic
 from hw.contract.config import Config
+from hw.contract.timing import REQUANTISER_LATENCY
 from hw.engine.residual_banks import READ_LATENCY
 from hw.layouts.descriptor import RequantiserRecord
 from hw.layouts.pixels import Result, Tag, sum_bits
-from hw.lib.multiplier import product, wide_product
+from hw.lib.multiplier import WIDE_LATENCY, product, wide_product
 from hw.lib.pipeline import clamp, delayed, round_shift
 
-__all__ = ["LATENCY", "Activation", "Requantiser"]
-
-LATENCY = 9 + READ_LATENCY
+__all__ = ["Activation", "Requantiser"]
 
 
 class Activation(data.StructLayout):
-    """One finished ofm pixel."""
+    """One finished ofm pixel; `last` marks the last pixel of its task."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(
@@ -43,14 +42,21 @@ class Requantiser(wiring.Component):
     Members
     -------
     signed_output : In(1)
-        Clamp to s8, not u8. Stable while results are under way.
+        Clamp to s8, not u8. Stable from a result until its activation.
     results : In(stream of Result), always ready
     record : In(RequantiserRecord)
-        Of the channel that `results.payload.tag` names, in the same cycle.
+        That of the result's channel, in the same cycle as the result.
     residual : In(signed(9))
-        What is added to that result, `hw.engine.residual_banks.READ_LATENCY` cycles later.
+        The number that is added to the result of `hw.engine.residual_banks.READ_LATENCY` cycles
+        before.
     activations : Out(stream of Activation), always ready
     """
+
+    signed_output: Signal
+    results: stream.Interface
+    record: data.View
+    residual: Signal
+    activations: stream.Interface
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -64,11 +70,11 @@ class Requantiser(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         sum_width = max(sum_bits(self._config), arithmetic.ACC_BITS) + 2
 
-        # The residual arrives, and is brought to the scale of the sum.
+        # The residual arrives and is scaled to the sum.
         arrival = READ_LATENCY
         shortcut = product(m, self.residual, delayed(m, self.record.shortcut_multiplier, arrival))
         scaled = round_shift(m, shortcut, delayed(m, self.record.shortcut_shift, arrival))
@@ -81,11 +87,13 @@ class Requantiser(wiring.Component):
             acc.eq(clamp(total, arithmetic.signed_range(arithmetic.ACC_BITS))),
         ]
         m.d.comb += total.eq(delayed(m, biased, arrival + 2) + scaled)
-        # Multiplication, in two parts that take a DSP block each.
+        # Multiplication.
         multiplier = delayed(m, self.record.multiplier, arrival + 4)
         scaled_acc = wide_product(m, acc, multiplier)
         # Rounding, shift, clamp.
         shifted = round_shift(m, scaled_acc, delayed(m, self.record.shift, arrival + 5))
+        rounding, clamping = 2, 1
+        assert arrival + 4 + WIDE_LATENCY + rounding + clamping == REQUANTISER_LATENCY
         value = self.activations.payload.value
         m.d.sync += value.eq(
             Mux(
@@ -97,9 +105,9 @@ class Requantiser(wiring.Component):
 
         payload = self.activations.payload
         m.d.comb += [
-            self.activations.valid.eq(delayed(m, self.results.valid, LATENCY)),
-            payload.index.eq(delayed(m, self.results.payload.index, LATENCY)),
-            payload.tag.eq(delayed(m, self.results.payload.tag, LATENCY)),
-            payload.last.eq(delayed(m, self.results.payload.last, LATENCY)),
+            self.activations.valid.eq(delayed(m, self.results.valid, REQUANTISER_LATENCY)),
+            payload.index.eq(delayed(m, self.results.payload.index, REQUANTISER_LATENCY)),
+            payload.tag.eq(delayed(m, self.results.payload.tag, REQUANTISER_LATENCY)),
+            payload.last.eq(delayed(m, self.results.payload.last, REQUANTISER_LATENCY)),
         ]
         return m

@@ -1,13 +1,13 @@
-"""Residual banks: the tensor that a layer adds, at hand when a pixel's sum is finished.
+"""Residual banks: hold the tensor that a layer adds, until a pixel's sum needs it.
 
-They mirror the ofm banks: a residual arrives as the words in which an ofm leaves, G channels of one
-pixel each, group after group, and is read a channel and pixel at a time. One bank is read while the
-other is filled.
+They mirror the ofm banks. A residual arrives in the words in which an ofm leaves, each of one pixel
+and G channels, group after group; it is read one pixel and channel at a time. One bank is read
+while the other is filled.
 """
 
 from amaranth import Module, Mux, Signal
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
@@ -27,7 +27,7 @@ class ResidualBanks(wiring.Component):
     Members
     -------
     layer : In(LayerDescriptor)
-        Stable from `start` on. Nothing is taken for a layer without `residual`.
+        Stable from `start` on. A layer without `residual` takes no words.
     start : In(1)
         A layer begins, with bank 0.
     words : In(stream of G bytes)
@@ -41,6 +41,16 @@ class ResidualBanks(wiring.Component):
     value : Out(signed(9))
         READ_LATENCY cycles after its position; 0 in a layer without `residual`.
     """
+
+    layer: data.View
+    start: Signal
+    words: stream.Interface
+    loaded: Signal
+    freed: Signal
+    bank: Signal
+    lane: Signal
+    index: Signal
+    value: Signal
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -58,7 +68,7 @@ class ResidualBanks(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         layer = self.layer
@@ -73,7 +83,7 @@ class ResidualBanks(wiring.Component):
         m.d.comb += [
             self.words.ready.eq((channels_left > 0) & (held != 2) & ~self.start),
             last.eq(taken & at_last),
-            self.loaded.eq(delayed(m, last, 1)),  # as the word is
+            self.loaded.eq(delayed(m, last, 1)),  # the word is written as late
         ]
         m.d.sync += held.eq(held + last - self.freed)
         with m.If(taken):
@@ -96,7 +106,9 @@ class ResidualBanks(wiring.Component):
 
         words = []
         for number in range(2):
-            ram = memory.Memory(shape=unsigned(8 * config.group), depth=config.ofm_words, init=[])
+            ram: memory.Memory = memory.Memory(
+                shape=unsigned(8 * config.group), depth=config.ofm_words, init=[]
+            )
             m.submodules[f"bank{number}"] = ram
             write = ram.write_port()
             read = ram.read_port()

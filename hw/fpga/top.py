@@ -5,9 +5,9 @@ exclusive-ors; so two pins are enough whatever the bus width, no path runs to or
 logic can be removed as unused. A system of one's own takes its place on a board.
 """
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Flow, In, Out
 
 from hw.contract.config import Config
 from hw.core.core import Core
@@ -36,9 +36,9 @@ class Top(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules[CORE] = core = Core(self._config)
-        ports = {In: [], Out: []}
-        for name, member in core.signature.members.items():
-            ports[member.flow].append(getattr(core, name))
+        ports: dict[Flow, list[Value]] = {In: [], Out: []}
+        for _, member, port in core.signature.flatten(core):
+            ports[member.flow].append(port)
 
         inputs = Signal(sum(len(port) for port in ports[In]), reset_less=True)
         m.d.sync += inputs.eq(Cat(self.i, inputs))

@@ -1,1 +1,1 @@
-"""Small parts of hardware that know nothing of the accelerator."""
+"""Small hardware components and helpers that know nothing of the accelerator."""

@@ -1,22 +1,29 @@
-"""Countdowns of a walk's steps, which know the last step before it is taken."""
+"""Countdown: the steps of a loop, with a register that marks the last step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from amaranth import Mux, Signal, Value
+
+if TYPE_CHECKING:
+    from amaranth.hdl._ast import Assign
 
 __all__ = ["Countdown"]
 
 
 class Countdown:
-    """Steps of a round, one round after another.
+    """Counts the steps of a round, one round after another.
 
     Parameters
     ----------
     steps : Value, unsigned
-        Of a round, at least 1; stable from its first step on.
+        Steps of a round, at least 1. Stable from the round's first step on.
 
     Attributes
     ----------
     last : Signal
-        The step in work is a round's last: out of a register, not compared when it is taken.
+        The present step is its round's last. It comes from a register, not from a comparison.
     """
 
     def __init__(self, steps: Value) -> None:
@@ -24,12 +31,12 @@ class Countdown:
         self._left = Signal(steps.shape())
         self.last = Signal()
 
-    def begin(self) -> list:
-        """Statements that make the first step of a round the one in work."""
+    def begin(self) -> list[Assign]:
+        """Statements that go to the first step of a round."""
         return [self._left.eq(self._steps), self.last.eq(self._steps == 1)]
 
-    def advance(self) -> list:
-        """Statements that end the step in work: the next one follows, or a round."""
+    def advance(self) -> list[Assign]:
+        """Statements that go to the next step, which after a round's last is the first again."""
         return [
             self._left.eq(Mux(self.last, self._steps, self._left - 1)),
             self.last.eq(Mux(self.last, self._steps == 1, self._left == 2)),

@@ -1,15 +1,15 @@
-"""A multiplier as FPGAs have it: its registers are in the block with it.
+"""A multiplier with the registers that an FPGA's multiplier block has.
 
-Synthesis by Yosys leaves them outside for some families, and then two long ways lie beside the
-multiplication in one cycle. So a platform may bring a block of its own; without one, as in the
-Verilog that `make verilog` writes, it is plain arithmetic and registers.
+For some families Yosys leaves these registers outside the block; then two long routes and the
+multiplication share one cycle. So a platform may provide a block of its own. Without one, as in the
+Verilog that `make verilog` writes, the multiplier is plain arithmetic and registers.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from amaranth import Module, Shape, Signal
+from amaranth import Instance, Module, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,28 +18,26 @@ from hw.lib.pipeline import delayed
 __all__ = ["WIDE_LATENCY", "Multiplier", "MultiplierPlatform", "product", "wide_product"]
 
 WIDE_LATENCY = 2
-"""Of `wide_product`."""
+"""Latency of `wide_product` in cycles."""
 _LOW = 16
 """Bits of a wide factor that the first of its two blocks takes."""
 
 
 @runtime_checkable
 class MultiplierPlatform(Protocol):
-    """What `elaborate` is given where multipliers are a device's own blocks."""
+    """A platform that provides the device's own multiplier block."""
 
-    def multiply(self, multiplier: Multiplier) -> Any:
-        """An instance that does what `multiplier` says, in the domain `sync`."""
+    def multiply(self, multiplier: Multiplier) -> Instance:
+        """An instance that behaves like `multiplier`, clocked by `sync`."""
 
 
 class Multiplier(wiring.Component):
-    """`product` is a * b, of one enabled cycle before, or of two with registers for `a` and `b`.
-
-    No reset reaches it.
+    """`product` is a * b of `latency` enabled cycles before. It is not reset.
 
     Parameters
     ----------
     a, b : Shape
-        At most `MOST_BITS` each.
+        At most `MOST_BITS` wide each.
     holds_factors : bool
         Whether the block has registers for `a` and `b`.
 
@@ -48,10 +46,20 @@ class Multiplier(wiring.Component):
     enable : In(1)
     a, b : In
     product : Out
+
+    Attributes
+    ----------
+    latency : int
+        2 with registers for the factors, else 1.
     """
 
     MOST_BITS = 18
-    """Of a factor, in one block of any of the devices."""
+    """Width of a factor that fits one block of any of the devices."""
+
+    enable: Signal
+    a: Signal
+    b: Signal
+    product: Signal
 
     def __init__(self, a: Shape, b: Shape, *, holds_factors: bool) -> None:
         assert max(a.width, b.width) <= self.MOST_BITS
@@ -59,7 +67,7 @@ class Multiplier(wiring.Component):
         self.latency = 2 if holds_factors else 1
         super().__init__(
             {
-                "enable": In(1, init=1),
+                "enable": In(1, init=1),  # type: ignore[call-arg]  # the stubs still say `reset`
                 "a": In(a),
                 "b": In(b),
                 "product": Out((Signal(a) * Signal(b)).shape()),
@@ -83,15 +91,15 @@ class Multiplier(wiring.Component):
         return m
 
 
-def product(m: Module, a, b):
-    """a * b, of the cycle before."""
+def product(m: Module, a: Value, b: Value) -> Value:
+    """a * b of the cycle before."""
     m.submodules += (multiplier := Multiplier(a.shape(), b.shape(), holds_factors=False))
     m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
     return multiplier.product
 
 
-def wide_product(m: Module, a, b):
-    """a * b of two cycles before, for a signed a that may be too wide for one block."""
+def wide_product(m: Module, a: Value, b: Value) -> Value:
+    """a * b of `WIDE_LATENCY` cycles before, for a signed a that may be too wide for one block."""
     if len(a) <= Multiplier.MOST_BITS:
         return delayed(m, product(m, a, b), 1)
     low = product(m, a[:_LOW], b)

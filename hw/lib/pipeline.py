@@ -1,7 +1,9 @@
-"""Helpers for writing pipelines."""
+"""Helpers for pipelines: delays, clamping, and a rounding shift."""
+
+from __future__ import annotations
 
 from amaranth import Module, Mux, Signal, Value
-from amaranth.hdl import signed
+from amaranth.hdl import ValueLike, signed
 from amaranth.utils import ceil_log2
 
 from golden import arithmetic
@@ -9,23 +11,25 @@ from golden import arithmetic
 __all__ = ["clamp", "delayed", "round_shift"]
 
 
-def delayed(m: Module, signal, cycles: int, enable=1):
-    """`signal` as it was that many enabled cycles before.
+def delayed(m: Module, signal: ValueLike, cycles: int, enable: ValueLike = 1) -> Value:
+    """`signal` of that many enabled cycles before.
 
-    What is wider than a flag says nothing by itself: a reset leaves it.
+    Wide data is not reset; a one-bit signal is, because it may be a valid flag.
     """
+    value = Value.cast(signal)
     for _ in range(cycles):
-        later = Signal.like(signal, reset_less=len(Value.cast(signal)) > 1)
+        later = Signal.like(value, name="later", reset_less=len(value) > 1)
         with m.If(enable):
-            m.d.sync += later.eq(signal)
-        signal = later
-    return signal
+            m.d.sync += later.eq(value)
+        value = later
+    return value
 
 
-def clamp(value, limits: tuple[int, int]):
-    """The number nearest a signed one inside `limits`, those of a signed or unsigned n-bit number.
+def clamp(value: Value, limits: tuple[int, int]) -> Value:
+    """The number nearest to a signed value within `limits`.
 
-    The bits past those of `high` say all: no comparison, and no carry to wait for.
+    The limits are those of a signed or an unsigned n-bit number. So the bits above the limits' say
+    whether the value is within them: it takes no comparison, and no carry chain.
     """
     low, high = limits
     assert low in (0, ~high)
@@ -37,11 +41,12 @@ def clamp(value, limits: tuple[int, int]):
     return Mux(inside, value, Mux(value[-1], low, high))
 
 
-def round_shift(m: Module, product, shift):
-    """(product + 2**(shift - 1)) >> shift: `golden.arithmetic.requantise_wide` after its product.
+def round_shift(m: Module, product: Value, shift: Value) -> Value:
+    """(product + 2**(shift - 1)) >> shift, two cycles later; a shift of 0 does not round.
 
-    Two cycles; a product's shift comes a cycle before it. A shift past the product's width
-    gives 0, as one just past it does, so no wider sum is needed. A shift of 0 does not round.
+    It is what `golden.arithmetic.requantise_wide` does after its product. `shift` comes a cycle
+    before its product. A shift past the product's width gives 0, as one just past it does, so no
+    wider sum is needed.
     """
     limit = len(product) + 1
     bounded = Mux(shift > limit, limit, shift)

@@ -1,11 +1,13 @@
 """One depthwise 3x3 convolution of a ZAP, over a stream of positions.
 
-Its nine multipliers are of three kinds, as an FPGA has room: DSP blocks, squares looked up in block
-RAM, and logic (`Config.predictor_dsps`, `Config.predictor_tables`). Whichever it comes from, a
-product is there a cycle after its value is in the window.
+Its nine multipliers are of three kinds, so that they fit what an FPGA has left: DSP blocks, squares
+looked up in block RAM, and logic (`Config.predictor_dsps`, `Config.predictor_tables`). A product of
+any kind is there a cycle after its value is in the window.
 """
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from __future__ import annotations
+
+from amaranth import Array, Cat, Module, Mux, Signal, Value
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -19,34 +21,65 @@ from hw.lib.pipeline import delayed
 __all__ = ["LATENCY", "ROWS", "SQUARES", "Depthwise", "col_bits"]
 
 LATENCY = 5
-"""From a position to its sum."""
+"""Enabled cycles from a position to its sum."""
 
 ROWS = data.StructLayout({"above1": 8, "above2": 8, "mark1": 1})
-"""What the line buffer has of a column: values one and two rows up, and a mark one row up."""
+"""The line buffer's entry for a column: the values one and two rows up, and the mark one row up."""
 
 SQUARES = (16, 512)
 """Width and depth of a table of squares."""
 
 _OLDEST_TAPS = (0, 3, 6)
-"""Of a 3x3 kernel, row-major: those of the column whose values are in the window the longest."""
+"""The taps, row-major, of the column whose values have been in the window the longest."""
 
 
 def col_bits(config: Config) -> int:
-    """Of a column's number, those counted that flush the windows."""
+    """Width of a column's number; the columns that flush the windows are counted too."""
     return bits_for(config.row_pixels + 1)
 
 
 class Depthwise(wiring.Component):
-    """A depthwise 3x3 convolution over a stream of positions, two rows kept in a line buffer.
+    """A depthwise 3x3 convolution over a stream of positions, with two rows in a line buffer.
 
-    After the step that brings position (row, col), `LATENCY` enabled cycles later, `sum` is
-    that of the window centred on (row - 1, col - 1). Columns outside the map must be stepped
-    through, with `col_in_map` low, to bring in the padding; there are two after each row.
-    `above_in_map` is low in the first row: the line buffer still holds rows of another channel.
-    A position's `mark` comes out, as `sum_mark`, with the sum of the window around it; outside the
-    map it means nothing. `weights` may change once the two columns after a row have been stepped
-    through: what is in the window then is zero.
+    `LATENCY` enabled cycles after the step that brings position (row, col), `sum` is that of the
+    window centred on (row - 1, col - 1).
+
+    Parameters
+    ----------
+    dsps, tables : int
+        Multipliers that are DSP blocks, and that are tables of squares; the rest is logic.
+
+    Members
+    -------
+    enable : In(1)
+        Everything stands still while it is low.
+    weights : In(s8).array(9)
+        The kernel, row-major. They may change when the two columns after a row have been stepped
+        through: the window is zero then.
+    valid : In(1)
+        A step: `value`, `col`, `col_in_map`, `above_in_map` and `mark` are those of a position.
+    value : In(u8)
+    col : In(column)
+    col_in_map : In(1)
+        The column is in the map. Two columns that are not follow each row, to bring in the padding.
+    above_in_map : In(1)
+        Low in the map's first row, where the line buffer holds rows of another channel.
+    mark : In(1), sum_mark : Out(1)
+        A position's mark comes out with the sum of the window centred on it. Outside the map it
+        means nothing.
+    sum : Out(signed)
     """
+
+    enable: Signal
+    weights: data.View
+    valid: Signal
+    value: Signal
+    col: Signal
+    col_in_map: Signal
+    above_in_map: Signal
+    mark: Signal
+    sum_mark: Signal
+    sum: Signal
 
     def __init__(self, config: Config, *, dsps: int, tables: int) -> None:
         self._config = config
@@ -69,15 +102,15 @@ class Depthwise(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        lines = memory.Memory(shape=ROWS, depth=config.row_pixels, init=[])
+        lines: memory.Memory = memory.Memory(shape=ROWS, depth=config.row_pixels, init=[])
         m.submodules.lines = lines
         read = lines.read_port()
         write = lines.write_port()
 
-        # 1: the new column of the window; its upper two pixels come from the line buffer
+        # Cycle 1: the new column of the window; its upper two pixels come from the line buffer.
         valid = delayed(m, self.valid, 1, self.enable)
         value = delayed(m, self.value, 1, self.enable)
         in_map = delayed(m, self.col_in_map, 1, self.enable)
@@ -96,14 +129,14 @@ class Depthwise(wiring.Component):
         window = [
             [Signal(8, name=f"window_{r}_{c}", reset_less=True) for c in range(3)] for r in range(3)
         ]
-        marks = Signal(2, reset_less=True)  # of the window's middle row, the newest column first
+        marks = Signal(2, reset_less=True)  # of the window's middle row, newest column first
         m.d.comb += self.sum_mark.eq(delayed(m, marks[1], LATENCY - 2, self.enable))
         shifts = self.enable & valid
         with m.If(shifts):
             m.d.sync += marks.eq(Cat(read.data.mark1, marks))
             for line, newest in zip(window, (above2, above1, value), strict=True):
                 m.d.sync += [line[0].eq(line[1]), line[1].eq(line[2]), line[2].eq(newest)]
-        # 2 .. 4: products, sums of three, sum of nine
+        # Cycles 2 to 4: products, sums of three, sum of nine.
         thirds = []
         for r, line in enumerate(window):
             products = [self._product(m, line, 3 * r + col, shifts) for col in range(3)]
@@ -115,8 +148,8 @@ class Depthwise(wiring.Component):
             m.d.sync += self.sum.eq(thirds[0] + thirds[1] + thirds[2])
         return m
 
-    def _product(self, m: Module, line: list[Signal], tap: int, shifts):
-        """The product of a tap in a row of the window, of the enabled cycle before."""
+    def _product(self, m: Module, line: list[Signal], tap: int, shifts: Value) -> Value:
+        """The product of a tap, whose row of the window is `line`, of the enabled cycle before."""
         x, weight = line[tap % 3], self.weights[tap]
         if tap in self._in_dsps:
             multiplier = Multiplier(unsigned(8), signed(8), holds_factors=False)
@@ -128,7 +161,7 @@ class Depthwise(wiring.Component):
             ]
             return multiplier.product
         if tap in self._in_tables:
-            newest = line[2]  # two shifts on, when its squares have come, it is x
+            newest = line[2]  # it is x two shifts later, when its squares have come
             terms = _quarter_squares(m, tap, newest, weight, shifts)
             value = terms[0] - terms[1]
         else:
@@ -139,7 +172,7 @@ class Depthwise(wiring.Component):
         return product
 
 
-def _product_in_logic(x, weight):
+def _product_in_logic(x: Value, weight: Value) -> Value:
     """x * weight, two bits of the weight at a time."""
     multiples = (0, x, x << 1, x + (x << 1))
     low, middle, high = (Array(multiples)[weight[bit : bit + 2].as_unsigned()] for bit in (0, 2, 4))
@@ -147,17 +180,20 @@ def _product_in_logic(x, weight):
     return (low + (middle << 2)) + ((high + (top << 2)) << 4)
 
 
-def _quarter_squares(m: Module, tap: int, x, weight, shifts):
-    """(x + weight)**2 / 4 and (x - weight)**2 / 4, rounded down alike, two shifts later.
+def _quarter_squares(
+    m: Module, tap: int, x: Value, weight: Value, shifts: Value
+) -> tuple[Value, Value]:
+    """(x + weight)**2 / 4 and (x - weight)**2 / 4, both rounded down, two shifts later.
 
-    Their difference is x * weight. One block RAM holds them all: of -128 to 383, modulo 512.
+    Their difference is x * weight. One block RAM holds all such squares: those of -128 to 383, at
+    addresses modulo 512.
     """
     bits, depth = SQUARES
     least = arithmetic.S8[0]
     squares = [n * n // 4 for n in (*range(depth + least), *range(least, 0))]
-    table = memory.Memory(shape=unsigned(bits), depth=depth, init=squares)
+    table: memory.Memory = memory.Memory(shape=unsigned(bits), depth=depth, init=squares)
     m.submodules[f"squares_{tap}"] = table
-    terms = []
+    terms: list[Value] = []
     for argument in (x + weight, x - weight):
         port = table.read_port()
         term = Signal.like(port.data, reset_less=True)
@@ -165,4 +201,4 @@ def _quarter_squares(m: Module, tap: int, x, weight, shifts):
         with m.If(shifts):
             m.d.sync += term.eq(port.data)
         terms.append(term)
-    return terms
+    return terms[0], terms[1]

@@ -1,20 +1,20 @@
-"""Dynamic feature-map pruning: input channels that hold next to nothing are neither loaded nor run.
+"""Dynamic feature-map pruning: input channels near zero are neither loaded nor computed with.
 
-Liang et al., *Dynamic Runtime Feature Map Pruning* (arXiv 1812.09922): where every value of an
-input feature map is within epsilon of zero, epsilon included, the map counts as zero, its
-multiply-accumulates are not executed and it is not loaded. At epsilon 0 no result changes. What
-remains of a layer is, image by image, its kept activations * k_h * k_w * live channels; so it
-composes with whatever decides which activations are kept.
+Liang et al., *Dynamic Runtime Feature Map Pruning* (arXiv 1812.09922): if every value of an input
+feature map is at most epsilon away from zero, the map counts as zero. Its multiply-accumulates are
+not executed, and it is not loaded. At epsilon 0 no result changes. For each image, a layer executes
+kept activations * k_h * k_w * live channels multiply-accumulates; so pruning can be combined with
+any method that decides which activations are kept.
 
-So much say the paper's abstract and its authors' code (MICL-AI/darknet-modified, src/prune.c). That
-has one real epsilon for all layers and clears the maps that convolutions write. Chosen here:
+This is what the paper's abstract and its authors' code (MICL-AI/darknet-modified, src/prune.c) say.
+Their code has one real epsilon for all layers and clears the maps that convolutions write. This
+project chose:
 
-- Epsilon is in integer levels of the 8-bit tensor, as hardware would compare, and so relative to
-  each tensor's range.
-- It is the convolution's input that is pruned, after any pooling. A residual added to its sums is
-  another read of the tensor and stays whole, and so does what a fully connected layer reads: this
-  project counts neither.
-- Each convolution loads its ifm once, one load for each activation.
+- Epsilon is in integer levels of the 8-bit tensor, as hardware would compare, and so it is relative
+  to each tensor's range.
+- The convolution's input is pruned, after any pooling. A residual is another read of the tensor and
+  is not pruned. Nor is the input of a fully connected layer. Neither is counted in this project.
+- Each convolution loads its ifm once, with one load for each activation.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = ["FeatureMapPruning", "live_channels", "prune"]
 
 
 class FeatureMapPruning(Network):
-    """A network, whatever it skips by itself, whose convolutions read pruned feature maps.
+    """A network whose convolutions read pruned feature maps, besides what it skips by itself.
 
     Parameters
     ----------
     network : Network
-        With or without ZAP.
+        A network with or without ZAP.
     epsilon : int
         Levels that a pruned value may be away from zero.
     """
@@ -45,16 +45,16 @@ class FeatureMapPruning(Network):
         self.epsilon = epsilon
 
     def convolve(self, node: ConvNode, ifm: Tensor, residual: Tensor | None) -> ConvResult:
-        """Run one convolution on what is left of its ifm."""
+        """Run one convolution on its pruned ifm."""
         left = ifm if node.fully_connected else prune(ifm, self.epsilon)
         return self.network.convolve(node, left, residual)
 
 
 def live_channels(ifm: Tensor, epsilon: int) -> Tensor:
-    """Which channels of (images, channels, height, width) are loaded: bool (images, channels)."""
+    """Return the loaded channels of (images, channels, height, width): bool (images, channels)."""
     return ifm.abs().amax((2, 3)) > epsilon
 
 
 def prune(ifm: Tensor, epsilon: int) -> Tensor:
-    """The feature maps with those within epsilon of zero cleared."""
+    """Clear the feature maps whose values are all at most epsilon away from zero."""
     return ifm * live_channels(ifm, epsilon)[..., None, None]

@@ -1,18 +1,19 @@
-"""Value prediction, the untrained ancestor of ZAP: a window is zero if its diagonal is.
+"""Value prediction, a predecessor of ZAP without training: a window is zero if its diagonal is.
 
 Shomron & Weiser, *Spatial Correlation and Value Prediction in Convolutional Neural Networks*
 (arXiv 1807.10598, CAL 2019): zeros of an ofm lie together. The ofm is cut into windows of `window`
-x `window` activations, those on the diagonal of each window are computed, and the rest of a window
-is predicted zero iff all of them are zero. There are no weights and no threshold; the window's size
-trades accuracy for multiply-accumulates, of which at most (window - 1) / window are saved.
+x `window` activations. The activations on the diagonal of each window are computed. The rest of a
+window is predicted zero iff all of these are zero. There are no weights and no threshold. The
+window's size trades accuracy for multiply-accumulates, of which at most (window - 1) / window are
+saved.
 
-Of the paper only the abstract was at hand, which leaves the rule open, and no code of its authors
-was found: the rule above is how others describe it. Chosen here:
+Only the abstract of the paper was available, which leaves the rule open, and no code of its authors
+was found. The rule above is how others describe it. This project chose:
 
 - The diagonal is the main one, from the top left, and windows begin at (0, 0).
-- Windows that the right and lower edges cut are windows too, predicted from what the map has of
-  their diagonal. The main diagonal leaves each at least its first activation.
-- One window size for all layers, and the layers are those that can have a ZAP (`sites`).
+- Windows that the right and lower edges cut are predicted from the part of their diagonal that lies
+  in the map. This part always has at least the window's first activation.
+- All layers have the same window size. The layers are those that can have a ZAP.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from torch import Tensor
 
 from golden.bundle import Bundle
 from golden.layers import ConvResult, skip
-from golden.manifest import ConvNode, Manifest
+from golden.manifest import ConvNode
 from golden.network import Network
+from golden.zap_sites import zap_sites
 
-__all__ = ["ValuePrediction", "diagonals", "predict_zeros", "sites"]
+__all__ = ["ValuePrediction", "diagonals", "predict_zeros"]
 
 
 class ValuePrediction(Network):
@@ -35,7 +37,7 @@ class ValuePrediction(Network):
     Parameters
     ----------
     bundle : Bundle
-        Needs no predictors.
+        It needs no predictors.
     window : int
         Height and width of the windows; 1 predicts nothing.
     """
@@ -43,39 +45,28 @@ class ValuePrediction(Network):
     def __init__(self, bundle: Bundle, window: int) -> None:
         super().__init__(bundle)
         self.window = window
-        self.sites = sites(bundle.manifest)
+        self.sites = {node.name for node in zap_sites(bundle.manifest)}
 
     def convolve(self, node: ConvNode, ifm: Tensor, residual: Tensor | None) -> ConvResult:
-        """Run one convolution, with value prediction where a ZAP could be."""
+        """Run one convolution, with value prediction if the layer can have a ZAP."""
         result = super().convolve(node, ifm, residual)
         return predict_zeros(result.dense, self.window) if node.name in self.sites else result
 
 
-def sites(manifest: Manifest) -> list[str]:
-    """The layers that can have a ZAP, whether the bundle has predictors or not.
-
-    The rule of `quant.frontend.graph.Graph.zap_sites`, read from the quantised network: after a
-    ReLU, which is an unsigned ofm, never the first convolution nor a fully connected layer.
-    """
-    convs = [node for node in manifest.layers if isinstance(node, ConvNode)]
-    return [
-        node.name
-        for node in convs[1:]
-        if not node.fully_connected and not manifest.activations[node.output].signed
-    ]
-
-
 def diagonals(height: int, width: int, window: int) -> Tensor:
-    """What is computed before prediction: bool (height, width)."""
+    """Return the positions that are computed before prediction: bool (height, width)."""
     return (torch.arange(height) % window).unsqueeze(1) == torch.arange(width) % window
 
 
 def predict_zeros(dense: Tensor, window: int) -> ConvResult:
-    """A layer's result with value prediction, from its ofm int32 (images, c_o, height, width)."""
+    """Return a layer's result with value prediction.
+
+    `dense` is its ofm without prediction, int32 (images, c_o, height, width).
+    """
     height, width = dense.shape[2:]
     computed = diagonals(height, width, window)
     partial = dense * computed
     positive = F.max_pool2d(partial.float(), window, window, ceil_mode=True) > 0
-    # What each activation's window says.
+    # Each activation is kept if the diagonal of its window is positive.
     rows, cols = torch.arange(height) // window, torch.arange(width) // window
     return skip(dense, computed, computed | positive[:, :, rows.unsqueeze(1), cols])

@@ -1,1 +1,1 @@
-"""Datasets: their registry, and one file for each layout of files."""
+"""Datasets: their registry, and one module for each layout of files."""

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their official Python layout."""
+"""CIFAR-10 and CIFAR-100, read from the files of the official Python version."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from quant.data.images import DatasetSource, ImageSet
 __all__ = ["FOLDERS", "cifar10", "cifar100"]
 
 FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-"""Where a dataset's files are, in what its archive unpacks to."""
+"""The folder of a dataset's files, as its archive unpacks it."""
 _SHAPE = (3, 32, 32)
 
 
 def cifar10(directory: Path | None) -> DatasetSource:
-    """With whichever `data_batch_*` are there."""
+    """Read CIFAR-10 from those files `data_batch_*` that are there."""
     folder = _folder("cifar10", directory)
     classes = _names(folder / "batches.meta", "label_names")
     batches = sorted(folder.glob("data_batch_*")) or [folder / "data_batch_1"]
@@ -30,7 +30,7 @@ def cifar10(directory: Path | None) -> DatasetSource:
 
 
 def cifar100(directory: Path | None) -> DatasetSource:
-    """With fine labels."""
+    """Read CIFAR-100 with its fine labels."""
     folder = _folder("cifar100", directory)
     classes = _names(folder / "meta", "fine_label_names")
     train = _image_set([folder / "train"], "fine_labels", len(classes))
@@ -39,7 +39,7 @@ def cifar100(directory: Path | None) -> DatasetSource:
 
 
 def _folder(dataset: str, directory: Path | None) -> Path:
-    """The extracted folder, given itself or its parent."""
+    """Return the extracted folder; `directory` is the folder itself or its parent."""
     name = FOLDERS[dataset]
     if directory is None:
         raise UserError(f"dataset {dataset} needs --data DIR, the folder that holds {name}")
@@ -49,7 +49,7 @@ def _folder(dataset: str, directory: Path | None) -> Path:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads pickled dicts of lists, strings and numpy arrays, and runs nothing else."""
+    """Reads pickled dicts of lists, strings and numpy arrays, and refuses everything else."""
 
     _ALLOWED = frozenset(
         {
@@ -91,7 +91,7 @@ def _names(file: Path, key: str) -> list[str]:
 
 
 def _image_set(files: list[Path], key: str, classes: int) -> ImageSet:
-    """All images of the files, labelled by their entry `key`."""
+    """Read all images of the files; their entry `key` holds the labels."""
     images, labels = [], []
     size = int(np.prod(_SHAPE))
     for file in files:

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, which come with it."""
+"""The handwritten digits that come with scikit-learn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SEED = 2020
 
 
 def digits(directory: Path | None) -> DatasetSource:
-    """1,797 digits, enlarged bilinearly; split the same way for ever."""
+    """Read the 1,797 digits, enlarged bilinearly. The test images are always the same."""
     del directory
     source = load_digits()
     levels = torch.from_numpy(source.images).to(torch.float32).unsqueeze(1) / 16

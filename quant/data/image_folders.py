@@ -1,7 +1,7 @@
 """ImageNet, or any other images, in class folders: train/CLASS/*.JPEG and val/CLASS/*.JPEG.
 
-Prepared as torchvision's pretrained networks want them: the shorter side becomes 256 pixels, and of
-that the middle 224 are taken.
+Images are prepared as torchvision's pretrained networks expect them: the shorter side is resized to
+256 pixels, and the middle 224 x 224 pixels are taken.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ORDER_SEED = 2020
 
 
 class ImageFiles:
-    """Images in files, (n, 3, 224, 224), each decoded whenever it is asked for."""
+    """Images in files, (n, 3, 224, 224). A file is decoded each time its image is read."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self.files = files
@@ -38,7 +38,7 @@ class ImageFiles:
         return len(self.files), 3, SIZE, SIZE
 
     def __getitem__(self, index: Tensor, /) -> Tensor:
-        """uint8. Raises UserError naming a file that is not a readable image."""
+        """Read images as uint8. Raises UserError that names a file that is not a readable image."""
         images = torch.empty(len(index), *self.shape[1:], dtype=torch.uint8)
         files = [self.files[number] for number in index.tolist()]
         with ThreadPoolExecutor() as pool:  # Pillow decodes without holding Python's lock
@@ -48,9 +48,10 @@ class ImageFiles:
 
 
 def imagenet(directory: Path | None) -> DatasetSource:
-    """The classes are train's folders in alphabetical order; val is what networks are tested on.
+    """Read the names of the images. Classes are the folders in train, in alphabetical order.
 
-    Images are in a random order, which is always the same: the last ones are of all classes.
+    The images in val are the test images. Images are in a random order, which is always the same;
+    so the last ones, which are held out, are of all classes.
     """
     if directory is None:
         raise UserError("dataset imagenet needs --data DIR, the folder that holds train and val")
@@ -66,7 +67,7 @@ def imagenet(directory: Path | None) -> DatasetSource:
 
 
 def _folders(directory: Path) -> list[str]:
-    """The names of the folders in a directory, in order."""
+    """List the names of the folders in a directory, in order."""
     if not directory.is_dir():
         raise UserError(f"{directory}: no such directory; --data takes the folder with train, val")
     with os.scandir(directory) as entries:
@@ -88,7 +89,7 @@ def _image_set(directory: Path, classes: Sequence[str]) -> ImageSet:
 
 
 def _decode(file: str) -> Tensor:
-    """uint8 (3, 224, 224), grey images with three equal channels."""
+    """Decode an image to uint8 (3, 224, 224); a grey image gets three equal channels."""
     try:
         with Image.open(file) as opened:
             image = opened.convert("RGB")

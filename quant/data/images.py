@@ -1,4 +1,4 @@
-"""Labelled images, wherever they are kept, as training and evaluation go through them."""
+"""Sets of labelled images, in memory or in files, as training and evaluation use them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["DatasetSource", "ImageSet", "Images"]
 
 
 class Images(Protocol):
-    """8-bit images (n, channels, height, width): a uint8 tensor, or what reads them as one."""
+    """8-bit images (n, channels, height, width): a uint8 tensor, or an object that reads them."""
 
     @property
     def shape(self) -> Sequence[int]: ...
@@ -29,7 +29,7 @@ class ImageSet:
     images : Images
     labels : int64 (n,)
     chosen : int64 (n,), optional
-        Which images the labels are of, all of them in order by default.
+        The index of each label's image. By default, the images are all taken in order.
     """
 
     def __init__(self, images: Images, labels: Tensor, chosen: Tensor | None = None) -> None:
@@ -41,7 +41,7 @@ class ImageSet:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> ImageSet:
-        """Some of these images, none of which is read."""
+        """Return a set of some of these images. No image is read."""
         return ImageSet(self._images, self.labels[index], self._chosen[index])
 
     @property
@@ -56,33 +56,33 @@ class ImageSet:
         return self._images[self._chosen]
 
     def pixels(self, index: Tensor | slice) -> Tensor:
-        """Some of the images as float32 pixels of 0 .. 1."""
+        """Read some of the images as float32 pixels of 0 .. 1."""
         return self[index].images.to(torch.float32) / 255
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(pixels, labels) in order, `size` images at a time."""
+        """Read (pixels, labels) in order, `size` images at a time."""
         for start in range(0, len(self), size):
             index = slice(start, start + size)
             yield self.pixels(index), self.labels[index]
 
     def first(self, count: int | None) -> ImageSet:
-        """The first `count` images, all of them where it is None."""
+        """Return the first `count` images; all images if it is None."""
         return self[:count]
 
     def divided(self, last: int) -> tuple[ImageSet, ImageSet]:
-        """All but the last so many images, and those."""
+        """Divide the set into all but the last `last` images, and the last ones."""
         kept = len(self) - last
         return self[:kept], self[kept:]
 
     def sample(self, count: int, seed: int) -> ImageSet:
-        """At most `count` images, drawn without replacement."""
+        """Draw at most `count` images without replacement."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self[order[:count]]
 
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """What a dataset's files hold."""
+    """The images that a dataset's files hold."""
 
     classes: list[str]
     train: ImageSet

@@ -1,7 +1,7 @@
-"""The registry of datasets, and which of their images decisions are made by.
+"""The registry of datasets.
 
-A dataset is one entry of `DATASETS`; add one there. Images are kept, or read, as 8-bit pixels and
-become floats of 0 .. 1 a batch at a time.
+To add a dataset, add an entry to `DATASETS`. Images are stored or read as 8-bit pixels, and become
+floats of 0 .. 1 a batch at a time.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ DATASETS: dict[str, Callable[[Path | None], DatasetSource]] = {
     "textures-32": partial(textures, 32),
     "textures-224": partial(textures, 224),
 }
-"""Name on the command line -> loader, which takes the directory given by --data."""
+"""Name on the command line -> loader, which takes the directory that --data names, or None."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The images to train on, those that decisions are made by, and those to report on."""
+    """The images of a dataset, by what they are used for."""
 
     name: str
     classes: list[str]
     train: ImageSet
     held_out: ImageSet
-    """Of the training images, the ones that networks are not trained on."""
+    """Training images that networks are not trained on, because thresholds are chosen by them."""
     test: ImageSet
 
     @property
@@ -53,9 +53,9 @@ class Dataset:
 
 
 def load(name: str, directory: Path | None) -> Dataset:
-    """Read a dataset of `DATASETS`; `directory` is where its files are, if it has any.
+    """Read a dataset of `DATASETS`; `directory` holds its files, if it has any.
 
-    Raises UserError naming the missing or damaged file.
+    Raises UserError that names the missing or damaged file.
     """
     source = DATASETS[name](directory)
     train, held_out = source.train.divided(_held_out(len(source.train)))
@@ -63,9 +63,9 @@ def load(name: str, directory: Path | None) -> Dataset:
 
 
 def load_for_bundle(bundle: Bundle, name: str, directory: Path | None) -> Dataset:
-    """A dataset to run a bundle's network on, with as many threads as suit its images.
+    """Read a dataset to run a bundle's network on, and set the number of threads for its images.
 
-    Raises UserError where it cannot be read, or its images or classes are not the network's.
+    Raises UserError if it cannot be read, or if its images or classes do not fit the network.
     """
     dataset = load(name, directory)
     set_threads_for(dataset.shape)
@@ -81,5 +81,5 @@ def load_for_bundle(bundle: Bundle, name: str, directory: Path | None) -> Datase
 
 
 def _held_out(images: int) -> int:
-    """A tenth of the training images; of few more, up to a fifth, to tell small losses apart."""
+    """Return a tenth of the images; of a small dataset up to a fifth, so that small losses show."""
     return min(max(images // 10, _FEWEST_HELD_OUT), images // 5)

@@ -1,4 +1,4 @@
-"""Random textures: images that come from nowhere, for networks that were not trained."""
+"""Random textures: images that need no files, for networks that nobody trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEED = 2020
 
 
 def textures(size: int, directory: Path | None) -> DatasetSource:
-    """Images (3, size, size) of noise whose power falls with its frequency, as that of photographs.
+    """Make images (3, size, size) of noise whose power falls with frequency, as in photographs.
 
     They are the same each time, and all of one class.
     """
@@ -29,7 +29,7 @@ def textures(size: int, directory: Path | None) -> DatasetSource:
 
 
 def _images(count: int, size: int) -> Tensor:
-    """uint8 (count, 3, size, size): octaves of noise, each as strong as it is coarse."""
+    """Make uint8 images (count, 3, size, size): octaves of noise, the coarser the stronger."""
     generator = torch.Generator().manual_seed(_SEED)
     total = torch.zeros(count, 3, size, size)
     cells = 2

@@ -1,1 +1,1 @@
-"""From a PyTorch module to a graph of float layers."""
+"""Lowering of a PyTorch module to a graph of float layers."""

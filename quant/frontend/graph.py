@@ -1,8 +1,8 @@
-"""A network between PyTorch and the bundle: folded float layers, in an order they can run in.
+"""The graph of float layers that lies between a PyTorch module and a bundle.
 
-Layers carry what a bundle's nodes carry, but with real-valued weights: BatchNorm is folded, ReLU
-and residual adds belong to the convolution that feeds them. A tensor is named after the layer that
-writes it; the network's input is `INPUT`.
+Layers are in an order in which they can run. They correspond to the nodes of a bundle, but have
+real-valued weights: BatchNorm is folded, and ReLU and residual additions belong to the convolution
+that feeds them. A tensor has the name of the layer that writes it; the network's input is `INPUT`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from golden.zap_sites import select_zap_sites
+
 __all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
 
 INPUT = "input"
@@ -22,7 +24,7 @@ INPUT = "input"
 
 @dataclass
 class Residual:
-    """A tensor that a convolution adds to its sums; see `golden.layers.Shortcut`."""
+    """A tensor that is added to the sums of a convolution; see `golden.layers.Shortcut`."""
 
     input: str
     stride: int = 1
@@ -31,7 +33,7 @@ class Residual:
 
 @dataclass
 class ConvLayer:
-    """A convolution, or a fully connected layer as one whose kernel covers its whole input.
+    """A convolution. A fully connected layer is one whose kernel covers its whole input.
 
     Parameters
     ----------
@@ -41,9 +43,9 @@ class ConvLayer:
     relu : bool
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
-        Added before the ReLU.
+        The tensor that is added before the ReLU.
     dropout : float
-        The share of its input that training sets to zero.
+        The share of the layer's input that training sets to zero.
     """
 
     name: str
@@ -59,13 +61,13 @@ class ConvLayer:
 
     @property
     def macs_per_activation(self) -> int:
-        """Multiply-accumulates of one activation of the ofm."""
+        """The number of multiply-accumulates for one activation of the ofm."""
         return self.weight[0].numel()
 
 
 @dataclass
 class PoolLayer:
-    """Max pooling, or average pooling that counts its padding zeros."""
+    """Max pooling, or average pooling that counts the zeros of its padding."""
 
     op: Literal["max_pool", "average_pool"]
     name: str
@@ -77,7 +79,7 @@ class PoolLayer:
 
 @dataclass
 class ConcatLayer:
-    """The channels of several tensors, one tensor after the other."""
+    """Concatenates the channels of several tensors."""
 
     name: str
     inputs: list[str]
@@ -90,7 +92,7 @@ Layer = ConvLayer | PoolLayer | ConcatLayer
 class Graph:
     """A whole float network.
 
-    `shapes` has (channels, height, width) of every tensor; `output` is the logits.
+    `shapes` holds (channels, height, width) of every tensor; `output` names the logits.
     """
 
     layers: list[Layer] = field(default_factory=list)
@@ -98,15 +100,15 @@ class Graph:
     output: str = INPUT
 
     def layer(self, name: str) -> Layer:
-        """The layer that writes tensor `name`."""
+        """Return the layer that writes tensor `name`."""
         return next(layer for layer in self.layers if layer.name == name)
 
     def signed(self, name: str) -> bool:
-        """Whether tensor `name`, not the input, may be negative: nothing clamped all of it at 0."""
+        """Return whether tensor `name` may be negative, because no ReLU clamped all of it."""
         return not all(layer.relu for layer in self.origins(name))
 
     def origins(self, name: str) -> list[ConvLayer]:
-        """The convolutions whose results are in tensor `name`, pooled or side by side or as is."""
+        """Return the convolutions whose results are in tensor `name`, pooled or joined."""
         layer = self.layer(name)
         if isinstance(layer, ConvLayer):
             return [layer]
@@ -114,9 +116,9 @@ class Graph:
         return [origin for tensor in inputs for origin in self.origins(tensor)]
 
     def scale_groups(self) -> dict[str, str]:
-        """Which convolutions must share one scale, as their results meet in a concat.
+        """Group the convolutions that share one scale because their results meet in a concat.
 
-        Each convolution -> one of its group, the same for all of them.
+        Returns a dict: convolution -> the convolution that stands for its group.
         """
         groups = {layer.name: layer.name for layer in self.layers if isinstance(layer, ConvLayer)}
         for concat in self.layers:
@@ -127,12 +129,9 @@ class Graph:
         return groups
 
     def zap_sites(self) -> list[ConvLayer]:
-        """The layers that can have a ZAP: after ReLU or add + ReLU, never the first convolution.
-
-        A 1x1 downsampling shortcut has no ReLU and so no ZAP; nor has a fully connected layer.
-        """
-        convs = [layer for layer in self.layers if isinstance(layer, ConvLayer)]
-        return [layer for layer in convs[1:] if layer.relu and not layer.fully_connected]
+        """Return the layers that can have a ZAP, by the rule of `golden.zap_sites`."""
+        convolutions = [layer for layer in self.layers if isinstance(layer, ConvLayer)]
+        return select_zap_sites(convolutions, lambda layer: layer.relu)
 
     def dropout(self) -> dict[str, float]:
         """The share of its input that training sets to zero, for each layer that has dropout."""
@@ -141,7 +140,7 @@ class Graph:
 
     @torch.no_grad()
     def run(self, images: Tensor) -> Iterator[tuple[Layer, Tensor]]:
-        """Every layer with its float ofm, for normalised images (n, channels, h, w)."""
+        """Run normalised images (n, channels, h, w); yield every layer with its float ofm."""
         tensors = {INPUT: images}
         for layer in self.layers:
             if isinstance(layer, ConcatLayer):

@@ -1,9 +1,12 @@
-"""Lowering: from any traceable `nn.Module` to a `Graph`.
+"""Lowering of a traceable `nn.Module` to a `Graph`.
 
-torch.fx gives the operations in order. BatchNorm is folded into the convolution before it; ReLU and
-a residual add are taken in by the convolution whose result they use, a ReLU also across the max
-pooling and the concat that it commutes with; Identity vanishes, and of Dropout is left what it does
-to training; a linear layer becomes a convolution that covers its whole input.
+torch.fx gives the operations in order. They are lowered as follows:
+
+- BatchNorm is folded into the convolution before it.
+- A ReLU or a residual addition is merged into the convolution whose result it uses. A ReLU may also
+  be moved through max pooling and concat, which it commutes with.
+- Identity vanishes. Dropout is recorded in the layer that reads its result.
+- A linear layer becomes a convolution whose kernel covers its whole input.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from golden.arithmetic import ceil_div
 from quant.frontend.graph import INPUT, ConcatLayer, ConvLayer, Graph, Layer, PoolLayer, Residual
 from quant.frontend.trace import IMAGES, read_once, trace, unsupported
 from quant.networks.cifar_resnet import OptionA
@@ -26,20 +30,20 @@ __all__ = ["lower"]
 
 
 def lower(module: nn.Module, shape: tuple[int, int, int]) -> Graph:
-    """The graph of a module in eval mode for images of `shape`, (channels, height, width).
+    """Return the graph of a module in eval mode for images of `shape`, (channels, height, width).
 
-    Raises UserError naming the path of a module that the hardware has no layer for.
+    Raises UserError that names the path of a module for which the hardware has no layer.
     """
     return _Lowering(trace(module, shape), shape).run()
 
 
 @dataclass
 class _Value:
-    """What an fx node has become.
+    """The lowered form of an fx node's result.
 
-    `open` is the convolution that made it, as long as that may still take in what follows; those
-    of `clamps` may take in a ReLU. `view` is set where the value is a tensor seen through an option
-    A shortcut.
+    `open` is the convolution that made it, as long as the next operation may be merged into that
+    convolution. A ReLU may be merged into all convolutions of `clamps` together. `view` is set if
+    the value is a tensor seen through an option A shortcut.
     """
 
     tensor: str
@@ -51,7 +55,7 @@ class _Value:
 
 
 class _Lowering:
-    """Walks the traced operations once; `values` grows by one each."""
+    """Lowers the traced operations in order; `values` holds the result of each."""
 
     def __init__(self, traced: fx.GraphModule, shape: tuple[int, int, int]) -> None:
         self.traced = traced
@@ -65,7 +69,7 @@ class _Lowering:
                 self.values[node] = _Value(INPUT)
             elif node.op == "output":
                 self.graph.output = self._operand(node).tensor
-            elif not node.meta["number"]:  # a size matters only in the shapes that it leads to
+            elif not node.meta["number"]:  # a size matters only through the shapes it leads to
                 self.values[node] = self._lower(node)
         self._check_concats()
         return self.graph
@@ -83,7 +87,7 @@ class _Lowering:
         return function(self, node, None)
 
     def _module(self, node: fx.Node) -> nn.Module:
-        """The module that a node calls, or that does what the function does that it calls."""
+        """Return the module that a node calls, or a module that does the same as its function."""
         if node.op == "call_module":
             return self.traced.get_submodule(str(node.target))
         arguments = self._arguments(node)
@@ -92,7 +96,7 @@ class _Lowering:
         return _AS_MODULES[node.target](**{k: v for k, v in arguments.items() if v != []})
 
     def _arguments(self, node: fx.Node) -> dict[str, Any]:
-        """All arguments of a call of one of PyTorch's functions by name."""
+        """Return all arguments of a call of a PyTorch function, by name."""
         arguments = node.normalized_arguments(self.traced, normalize_to_only_use_kwargs=True)
         assert arguments is not None
         return dict(arguments.kwargs)
@@ -104,23 +108,23 @@ class _Lowering:
         return self.values[operand]
 
     def _plain(self, node: fx.Node) -> str:
-        """The name of the operand's tensor, which must have been written as it is."""
+        """Return the name of the operand's tensor, which must not be an option A view."""
         value = self._operand(node)
         if value.view is not None:
             raise unsupported(node, "an option A shortcut can only be added to a convolution")
         return value.tensor
 
     def _open(self, node: fx.Node, index: int = 0) -> ConvLayer | None:
-        """The convolution behind the operand, if nobody else sees its result as it is now."""
+        """Return the convolution behind the operand, if no other operation reads its result."""
         operand = cast(fx.Node, node.args[index])
         return self.values[operand].open if read_once(operand) else None
 
     def _clamps(self, operand: fx.Node) -> tuple[ConvLayer, ...]:
-        """The convolutions that make all of an operand, if nobody else sees it as it is now."""
+        """Return the convolutions that make all of an operand, if no other operation reads it."""
         return self.values[operand].clamps if read_once(operand) else ()
 
     def _name(self, node: fx.Node) -> str:
-        """The module's path, numbered from its second use on."""
+        """Return the module's path, with a number from its second use on."""
         path, number = str(node.target) if node.op == "call_module" else node.name, 1
         name = path
         while name in self.graph.shapes:
@@ -129,7 +133,7 @@ class _Lowering:
         return name
 
     def _append(self, layer: Layer, shape: tuple[int, int, int]) -> _Value:
-        """Add a layer that makes an ofm of shape (channels, height, width)."""
+        """Append a layer whose ofm has shape (channels, height, width)."""
         self.graph.layers.append(layer)
         self.graph.shapes[layer.name] = shape
         if isinstance(layer, ConvLayer):
@@ -193,7 +197,7 @@ class _Lowering:
         return self._operand(node)
 
     def add(self, node: fx.Node, module: None) -> _Value:
-        """Fused into the dearer of the operands that can take it in: a ZAP then skips more."""
+        """Merge into the more costly of the possible convolutions, so that its ZAP skips more."""
         if node.kwargs.get("alpha", 1) != 1:
             raise unsupported(node, "its alpha is not 1")
         operands = self._operand(node, 0), self._operand(node, 1)
@@ -209,11 +213,11 @@ class _Lowering:
         layer.residual = other.view or Residual(other.tensor)
         step, offset = layer.residual.stride, layer.residual.channel_offset
         c, h, w = self.graph.shapes[layer.residual.input]
-        if (-(-h // step), -(-w // step)) != self.graph.shapes[layer.name][1:]:
+        if (ceil_div(h, step), ceil_div(w, step)) != self.graph.shapes[layer.name][1:]:
             raise unsupported(node, "its operands differ in size")
         if other.view is None and c + offset != self.graph.shapes[layer.name][0]:
             raise unsupported(node, "its operands differ in channels")
-        # The other operand may have been made later: the sum is complete only here.
+        # The other operand may be made after this layer, so the layer is moved to the end.
         self.graph.layers.remove(layer)
         self.graph.layers.append(layer)
         return operands[index]
@@ -245,7 +249,7 @@ class _Lowering:
         return value
 
     def _check_concats(self) -> None:
-        """All operands of a concat must be of one type: it stores numbers as they are."""
+        """Check that each concat's operands are all signed or all unsigned: they share a scale."""
         for name, node in self.concats.items():
             clamped = {layer.relu: layer.name for layer in self.graph.origins(name)}
             if len(clamped) > 1:
@@ -253,7 +257,7 @@ class _Lowering:
                 raise unsupported(node, f"its operands cannot share one scale: {reason}")
 
     def flatten(self, node: fx.Node, module: nn.Flatten | None) -> _Value:
-        """Also reshaping that amounts to it."""
+        """Lower flattening, and reshaping that does the same."""
         tensor = self._plain(node)
         if node.meta["shape"] != (IMAGES, prod(self.graph.shapes[tensor])):
             raise unsupported(node, "only flattening each image into a vector has hardware")
@@ -337,7 +341,7 @@ _AS_MODULES: dict[Any, type[nn.Module]] = {
     F.avg_pool2d: nn.AvgPool2d,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
 }
-"""Functions that take a tensor and what the module is made with."""
+"""Function -> the module that does the same; the function takes the module's arguments too."""
 _FUNCTIONS: dict[Any, Callable[[_Lowering, fx.Node, Any], _Value]] = {
     operator.add: _Lowering.add,
     operator.iadd: _Lowering.add,

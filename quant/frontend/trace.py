@@ -1,6 +1,6 @@
-"""What a module computes, operation by operation, as torch.fx sees it, with every shape.
+"""Tracing of a module by torch.fx: its operations in order, with the shapes of all tensors.
 
-Nothing is computed: shapes are found on PyTorch's meta device, so that a network of any size is
+Shapes are found on PyTorch's meta device, which computes nothing. So a network of any size is
 traced at once.
 """
 
@@ -18,19 +18,20 @@ from quant.networks.cifar_resnet import OptionA
 __all__ = ["IMAGES", "read_once", "trace", "unsupported"]
 
 IMAGES = 2
-"""What is traced with: more than one, so that images are told apart from one long vector."""
+"""Images in a trace: more than one, so that flattening each image differs from flattening all."""
 
 
 def trace(module: nn.Module, shape: tuple[int, int, int]) -> fx.GraphModule:
-    """The operations on images of `shape`, (channels, height, width).
+    """Trace the operations on images of `shape`, (channels, height, width).
 
-    Each node has `meta["shape"]`, its result's with `IMAGES` images, where that is a tensor, and
-    `meta["number"]`, whether it is a size or another number. Raises UserError.
+    A node whose result is a tensor has its shape for `IMAGES` images in `meta["shape"]`. A node's
+    `meta["number"]` says whether its result is a size or another number. Raises UserError if the
+    module cannot be traced, or does not take such images.
     """
     tracer = _Tracer()
     try:
         traced = fx.GraphModule(module, tracer.trace(module))
-    except (fx.proxy.TraceError, RuntimeError, TypeError) as error:  # it raises all of them
+    except (fx.proxy.TraceError, RuntimeError, TypeError) as error:  # torch.fx raises all three
         raise UserError(f"{type(module).__name__} cannot be traced by torch.fx: {error}") from None
     try:
         _Shapes(module, traced.graph).run(torch.empty(IMAGES, *shape, device="meta"))
@@ -41,12 +42,12 @@ def trace(module: nn.Module, shape: tuple[int, int, int]) -> fx.GraphModule:
 
 
 def read_once(node: fx.Node) -> bool:
-    """Whether one operation alone sees a tensor's values; asking for its size is none."""
+    """Return whether exactly one operation reads a tensor's values, not counting its size."""
     return sum(not user.meta["number"] for user in node.users) == 1
 
 
 def unsupported(node: fx.Node, reason: str) -> UserError:
-    """An error that names the module by its path, or the function by the module that calls it."""
+    """Return an error that names the module by its path, or the function by its caller."""
     path = str(node.target)
     if node.op != "call_module":
         stack = list(node.meta.get("nn_module_stack", {}).values())
@@ -55,14 +56,14 @@ def unsupported(node: fx.Node, reason: str) -> UserError:
 
 
 class _Tracer(fx.Tracer):
-    """Looks into every module but PyTorch's own and the option A shortcut."""
+    """Traces into every module except PyTorch's own and the option A shortcut."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, OptionA) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Shapes(fx.Interpreter):
-    """Notes in a graph's nodes what results are like."""
+    """Stores the shapes of results in a graph's nodes."""
 
     def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
         super().__init__(copy.deepcopy(module).to("meta"), graph=graph)

@@ -1,1 +1,1 @@
-"""The built-in networks, one file for each family, with the published layer shapes."""
+"""The built-in networks, with the published layer shapes; one module for each family."""

@@ -1,4 +1,4 @@
-"""AlexNet (Krizhevsky et al.): for ImageNet, and in the ZAP paper's shape for CIFAR-100."""
+"""AlexNet (Krizhevsky et al.) for ImageNet, and in the ZAP paper's shape for CIFAR-100."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class CifarAlexNet(nn.Module):
     ----------
     classes : int
     width : float
-        1 is the published network (215.1 M conv MACs); every layer has this share of its channels.
+        The share of the published channels that every layer has. 1 is the published network, with
+        215.1 M conv MACs.
     """
 
     def __init__(self, classes: int, width: float = 1) -> None:

@@ -9,14 +9,14 @@ __all__ = ["CifarResNet", "OptionA"]
 
 
 class OptionA(nn.Module):
-    """The parameter-free shortcut of He et al. (section 4.2): subsample, pad with zero channels.
+    """The shortcut of He et al. (section 4.2) without parameters: subsample, add zero channels.
 
     Parameters
     ----------
     stride : int
-        Every stride-th pixel in both directions, from (0, 0).
+        Every stride-th pixel is taken in both directions, from (0, 0).
     channel_offset : int
-        Zero channels before the tensor's own, and as many after.
+        Number of zero channels before the tensor's own channels, and as many after.
     """
 
     def __init__(self, stride: int, channel_offset: int) -> None:
@@ -49,7 +49,7 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """The ResNets of He et al. (section 4.2) for 3x32x32: 6 * blocks + 2 layers.
+    """A ResNet of He et al. (section 4.2) for 3x32x32, with 6 * blocks + 2 layers.
 
     The names in its state dict are those of Yerlan Idelbayev's pretrained files.
     """

@@ -1,4 +1,4 @@
-"""A small network of our own for the digits: one of each kind of convolution."""
+"""A small network of this project for the digits, with one convolution of each kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Digits"]
 
 
 class Digits(nn.Module):
-    """Six convolutions for 1x16x16 digits: 3x3, 5x5, 1x1, one strided; each with BN and ReLU."""
+    """Six convolutions with BN and ReLU for 1x16x16 digits: 3x3, 5x5 and 1x1, one with stride 2."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A built-in network: how it is built, what its input is, and how it is trained."""
+"""The description of a built-in network: its construction, its input and its training."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ __all__ = ["Model", "Recipe"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained from scratch: one learning-rate cycle, images shifted and mirrored.
+    """The settings that a network is trained with: one learning-rate cycle, images moved.
 
     Parameters
     ----------
     optimiser : "adamw" or "sgd"
         SGD with Nesterov momentum 0.9.
     learning_rate : float
-        At the peak of the cycle.
+        The rate at the peak of the cycle.
     shift : int
-        Images are moved by up to this many pixels each way, zeros moving in.
+        Images are moved by up to this many pixels in each direction; zeros move in.
     flip : bool
-        Half of them are mirrored left to right.
+        Half of the images are mirrored left to right.
     label_smoothing : float
-        The share of the target that is spread evenly over all classes.
+        The share of the target that is distributed evenly over all classes.
     erased : int
-        Training sets a square of up to this many pixels a side to zero, at a place drawn anew for
-        each image (DeVries & Taylor, *Cutout*). Images augmented for other purposes stay whole.
+        Training sets a square of up to this many pixels a side to zero, at a random place in each
+        image (DeVries & Taylor, *Cutout*). Images augmented for other purposes stay whole.
     fine_tuning_rate : float
-        The learning rate at the start of fine-tuning (`quant.training.fine_tuning`). BN is folded
-        then.
+        The learning rate at the start of fine-tuning (`quant.training.fine_tuning`), where BN is
+        folded.
     """
 
     epochs: int
@@ -57,13 +57,13 @@ class Model:
     ----------
     build : number of classes -> untrained module
     dataset : str
-        What it is for, unless the user says otherwise.
+        The dataset that it is for. The user may name another one.
     mean, std : one number for each input channel
-        Its input is (pixel - mean) / std.
+        The network's input is (pixel - mean) / std.
     sigma : float
-        A ZAP threshold that costs little accuracy: the default.
+        The default threshold of ZAPs, which costs little accuracy.
     recipe : Recipe
-        How `quant.train` trains it, and how images are augmented wherever its training images are.
+        How `quant.train` trains it, and how its training images are augmented for any purpose.
     """
 
     build: Callable[[int], nn.Module]
@@ -74,12 +74,12 @@ class Model:
     recipe: Recipe
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels of 0 .. 1, (n, channels, h, w), as the network wants them."""
+        """Return the network's input for pixels of 0 .. 1, (n, channels, h, w)."""
         mean, std = (pixels.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
         return (pixels - mean) / std
 
     def check_channels(self, shape: tuple[int, int, int], dataset: str) -> None:
-        """Raise UserError where images of a dataset's shape have other channels."""
+        """Raise UserError if a dataset's images do not have as many channels as the input."""
         if shape[0] != len(self.mean):
             raise UserError(
                 f"the model takes images of {len(self.mean)} channels, {dataset} has {shape[0]}"

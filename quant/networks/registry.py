@@ -1,6 +1,6 @@
 """The registry of built-in networks.
 
-A network is one entry of `MODELS`; add one there.
+To add a network, add an entry to `MODELS`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PLAIN = Recipe(
     flip=True,
     fine_tuning_rate=3e-4,
 )
-"""For networks without BN, which diverge at SGD's usual rates."""
+"""For networks without BN: they diverge at the usual rates of SGD."""
 _NORMALISED = Recipe(
     epochs=40,
     batch=128,
@@ -57,7 +57,8 @@ _CIFAR_ALEXNET = replace(_PLAIN, epochs=60, learning_rate=7e-4, label_smoothing=
 _CIFAR_WIDE = replace(_NORMALISED, epochs=30, learning_rate=0.1, label_smoothing=0.1)
 """For networks with BN at their published widths."""
 
-# As published, but that the learning rate goes through one cycle; all with AlexNet's augmentation.
+# As published, except that the learning rate goes through one cycle, and that all use AlexNet's
+# augmentation.
 _IMAGENET_ALEXNET = Recipe(
     epochs=90,
     batch=128,
@@ -72,7 +73,7 @@ _IMAGENET_RESNET = replace(_IMAGENET_VGG, epochs=90, learning_rate=0.1, weight_d
 
 
 def _cifar_resnet(blocks: int) -> Model:
-    """Normalised as the pretrained files that share its names want it."""
+    """Return a network whose input is normalised as pretrained files of these names expect it."""
     build = partial(CifarResNet, blocks)
     return Model(build, "cifar10", **_IMAGENET, sigma=0.1, recipe=_NORMALISED)
 
@@ -102,7 +103,7 @@ MODELS = {
 
 
 def registered_model(name: object) -> Model:
-    """The model of this name. Raises UserError where there is none."""
+    """Return the model of this name. Raises UserError if there is none."""
     if name not in MODELS:
         raise UserError(f"there is no model {name!r}, and so no way to train as it was")
     return MODELS[str(name)]

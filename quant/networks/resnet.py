@@ -9,7 +9,7 @@ __all__ = ["ResNet18"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, by a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
 
     def __init__(self, c_i: int, c_o: int, stride: int) -> None:
         super().__init__()
@@ -39,7 +39,8 @@ class ResNet18(nn.Module):
     ----------
     classes : int
     small_images : bool
-        For 3x32x32: a 3x3 stem of stride 1 without pooling, as is usual for CIFAR.
+        For 3x32x32: the first convolution is 3x3 with stride 1, without pooling, as is usual for
+        CIFAR.
     """
 
     def __init__(self, classes: int, *, small_images: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""VGG-16 (Simonyan & Zisserman, configuration D): for ImageNet, and with BatchNorm for CIFAR."""
+"""VGG-16 (Simonyan & Zisserman, configuration D) for ImageNet, and with BatchNorm for CIFAR."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class CifarVgg16(nn.Module):
     ----------
     classes : int
     width : float
-        1 is the published network (313.2 M conv MACs); every layer has this share of its channels.
+        The share of the published channels that every layer has. 1 is the published network, with
+        313.2 M conv MACs.
     """
 
     def __init__(self, classes: int, width: float = 1) -> None:
@@ -55,7 +56,7 @@ class CifarVgg16(nn.Module):
 
 
 def _features(width: float, *, batch_norm: bool) -> nn.Sequential:
-    """The convolutions, with this share of the published channels, and their poolings."""
+    """Return the convolutions, with this share of the published channels, and their poolings."""
     layers: list[nn.Module] = []
     c_i = 3
     for channels, convolutions in _STAGES:

@@ -16,10 +16,21 @@ __all__ = ["load_weights"]
 def load_weights(module: nn.Module, file: Path, classes: int) -> None:
     """Fill a module from a saved state dict, bare or under the key `state_dict`.
 
-    `classes` is how many the module tells apart. A `module.` before the names (left by
-    DataParallel) is dropped. Nothing in the file is executed.
-    Raises UserError naming the file and the entry that is missing, unknown, misshapen, not finite,
-    or how many classes the file is for.
+    Nothing in the file is executed. The prefix `module.`, which DataParallel adds to names, is
+    dropped.
+
+    Parameters
+    ----------
+    module : nn.Module
+    file : Path
+    classes : int
+        Number of classes of the module.
+
+    Raises
+    ------
+    UserError
+        If an entry is missing, unknown, of another shape or not finite, or if the file is for
+        another number of classes. It names the file and the entry.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)

@@ -1,1 +1,1 @@
-"""Procedures that join the other packages: a quantised network, an untrained bundle, a choice."""
+"""Procedures that join the other packages, for the commands."""

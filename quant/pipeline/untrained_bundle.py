@@ -37,9 +37,9 @@ _EPOCHS = 12
 
 
 def untrained_bundle(name: str, seed: int) -> Bundle:
-    """The bundle of a built-in network, with the operating point `default`.
+    """Make the bundle of a built-in network, with the operating point `default`.
 
-    Raises UserError for one that takes no photographs.
+    Raises UserError for a network that takes no photographs.
     """
     model = MODELS[name]
     if model.dataset not in _INPUTS:

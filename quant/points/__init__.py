@@ -1,1 +1,1 @@
-"""Operating points: statistics, choice, measurement, results."""
+"""Operating points: statistics, choice, evaluation, results."""

@@ -1,9 +1,10 @@
-"""What a network's convolutions skip: the one home of MAC and load accounting.
+"""Accounting of the multiply-accumulates (MACs) and loads that a network's convolutions skip.
 
-MAC reduction is the share of skipped multiply-accumulates in those of all convolutions, the first
-layer included and fully connected layers not (stated also without the first layer). One that is
-skipped both with its activation and with its input channel counts once. Load reduction is the share
-of ifm activations that are not loaded, of the same layers, each of which loads its ifm once.
+MAC reduction is the share of the MACs of all convolutions that is skipped. The first layer is
+included, fully connected layers are not; the figure without the first layer is given too. A MAC
+that is skipped both with its activation and with its input channel counts once. Load reduction is
+the share of the ifm activations of the same layers that is not loaded. Each layer loads its ifm
+once.
 """
 
 from __future__ import annotations
@@ -19,43 +20,43 @@ __all__ = ["Evaluation", "LayerTally"]
 
 @dataclass
 class LayerTally:
-    """What one convolution did, summed over all images."""
+    """The counts of one convolution, summed over all images."""
 
     name: str
     macs: int
-    """Multiply-accumulates of one whole ofm."""
+    """MACs of one whole ofm."""
     zap: bool
-    """It ran with a predictor."""
+    """True if it ran with a predictor."""
     activations: int = 0
     kept: int = 0
     skipped: int = 0
     wrong: int = 0
-    """Skipped although the activation would have been positive."""
+    """Activations that were skipped although they would have been positive."""
     images: int = 0
     executed: int = 0
-    """Multiply-accumulates of live input channels for activations that are not skipped."""
+    """MACs of live input channels for activations that are not skipped."""
     loads: int = 0
-    """Activations of the ifm."""
+    """Number of activations of the ifm."""
     loaded: int = 0
-    """Those in live channels: all of them where feature maps are not pruned."""
+    """Activations of the ifm in live channels: all, unless feature maps are pruned."""
 
     def __add__(self, other: LayerTally) -> LayerTally:
-        """Of the images of both."""
+        """Return the counts over the images of both."""
         sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
         return replace(self, **sums)
 
     @property
     def skipped_share(self) -> float:
-        """Of all activations."""
+        """Skipped activations / all activations."""
         return self.skipped / self.activations
 
     @property
     def wrong_share(self) -> float:
-        """Of the skipped activations."""
+        """Wrongly skipped activations / skipped activations."""
         return self.wrong / self.skipped if self.skipped else 0.0
 
     def count(self, step: Step, epsilon: int | None) -> None:
-        """Add a batch of images; `epsilon` is what feature maps are pruned at, None if not."""
+        """Count a batch of images. Feature maps are pruned at `epsilon`, or not if it is None."""
         assert step.result is not None
         counters = step.result.counters
         self.activations += counters.total
@@ -77,7 +78,7 @@ class LayerTally:
 
 
 _COUNTS = [field.name for field in fields(LayerTally) if field.default == 0]
-"""What adds up over images."""
+"""The fields that are summed over images."""
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Evaluation:
     layers: list[LayerTally] = field(default_factory=list)
 
     def __add__(self, other: Evaluation) -> Evaluation:
-        """On the images of both, of which one may have none and so no layers."""
+        """Return the result on the images of both. One may have no images, and so no layers."""
         layers = [mine + its for mine, its in zip(self.layers, other.layers)]
         layers = layers or self.layers or other.layers
         return Evaluation(self.images + other.images, self.correct + other.correct, layers)
@@ -122,7 +123,7 @@ class Evaluation:
         return sum(layer.wrong for layer in self.layers) / skipped if skipped else 0.0
 
     def figures(self, dense: Evaluation) -> Figures:
-        """As an operating point records them, against the same network without ZAP."""
+        """Return the figures of an operating point; `dense` is the result without ZAP."""
         return Figures(
             top1=self.top1,
             drop=dense.top1 - self.top1,

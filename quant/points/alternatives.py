@@ -30,7 +30,7 @@ nothing is skipped."""
 
 
 class Granularity(StrEnum):
-    """What has its own threshold: each channel, each layer, or only the whole network.
+    """Each channel, each layer or only the whole network has its own threshold.
 
     Each layer also has its own pattern, except with UNIFORM.
     """

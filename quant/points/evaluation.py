@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.layers import Predictor
 from golden.manifest import ConvNode
@@ -28,10 +29,10 @@ def evaluate(
     window: int | None = None,
     epsilon: int | None = None,
 ) -> Evaluation:
-    """Run a split through the integer network, with ZAP in the layers that `predictors` names.
+    """Run images through the integer network, with ZAP in the layers that `predictors` names.
 
-    Or, given a `window` and no predictors, with value prediction. Given an `epsilon`, feature maps
-    are pruned too.
+    With a `window` and no predictors, the network runs with value prediction instead. With an
+    `epsilon`, feature maps are pruned too. `label` is shown with the progress.
     """
     return run_network(
         _network(bundle, predictors, window, epsilon), image_set, label, epsilon=epsilon
@@ -41,17 +42,18 @@ def evaluate(
 def run_network(
     network: Network, image_set: ImageSet, label: str = "evaluating", *, epsilon: int | None = None
 ) -> Evaluation:
-    """Run a split through a network, whatever that skips; `epsilon` as it prunes feature maps.
+    """Run images through any network that skips; `epsilon` is set if it prunes feature maps.
 
-    Of several processes (`quant.runtime.processes`), each runs its share, and gets the result of
-    all.
+    If there are several processes (`quant.runtime.processes`), each runs its share, and all return
+    the result of all images.
     """
     bundle = network.bundle
     image_set = image_set[processes.share()]
     result = Evaluation()
     tallies: dict[str, LayerTally] = {}
     size = batch_size(bundle)
-    for pixels, labels in progress(image_set.batches(size), -(-len(image_set) // size), label):
+    batches = ceil_div(len(image_set), size)
+    for pixels, labels in progress(image_set.batches(size), batches, label):
         for step in network.steps(quantise_images(bundle, pixels)):
             if isinstance(step.node, ConvNode) and not step.node.fully_connected:
                 name = step.node.name

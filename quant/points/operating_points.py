@@ -21,9 +21,17 @@ def add_operating_point(
     choices: Mapping[str, tuple[Pattern, float | np.ndarray]],
     network: Bundle | None = None,
 ) -> Bundle:
-    """The bundle with one more operating point: layer -> (pattern, sigma or one for each channel).
+    """Return the bundle with one more operating point.
 
-    `network` is the bundle with layers adapted to the point, where they were.
+    Parameters
+    ----------
+    bundle : Bundle
+    name : str
+        The operating point's name.
+    choices : {layer name: (Pattern, sigma)}
+        Sigma is one threshold, or one for each channel, float64 (channels,).
+    network : Bundle, optional
+        The bundle with tensors that were adapted to the operating point; they are stored with it.
     """
     layers = {}
     adapted: dict[str, list[str]] = {}
@@ -36,8 +44,8 @@ def add_operating_point(
         table = bundle.threshold(predictor, sigma)
         tensors[f"operating_points.{name}.{layer}.threshold"] = table
     for tensor, value in ({} if network is None else network.tensors).items():
-        room, _, path = tensor.partition(".")
-        if room == "layers" and not torch.equal(value, bundle.tensors[tensor]):
+        section, _, path = tensor.partition(".")
+        if section == "layers" and not torch.equal(value, bundle.tensors[tensor]):
             layer, _, field = path.rpartition(".")
             adapted.setdefault(layer, []).append(field)
             tensors[f"operating_points.{name}.{path}"] = value
@@ -47,7 +55,7 @@ def add_operating_point(
 
 
 def with_figures(bundle: Bundle, name: str, figures: dict[str, Figures]) -> Bundle:
-    """The bundle with predicted and measured figures at one of its operating points."""
+    """Return the bundle with predicted or measured figures at one of its operating points."""
     points = [
         point.model_copy(update=figures) if point.name == name else point
         for point in bundle.manifest.operating_points

@@ -28,7 +28,7 @@ TUNINGS = ("as trained", "recalibrated", "fine-tuned")
 """The ways to adapt a network to its ZAPs, so that it loses less."""
 
 _KEY = ("network", "dataset", "method", "pattern", "budget", "recalibrated", "fine_tuned")
-"""Of entries that agree in these fields, only the last is kept."""
+"""A later entry replaces an earlier one that agrees with it in these fields."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -45,11 +45,11 @@ class MeasuredPoint(BaseModel):
     network: str
     dataset: str
     method: str
-    """What skips, for example `zap` or `zap+feature-map-pruning`."""
+    """The methods that skip, for example `zap` or `zap+feature-map-pruning`."""
     pattern: str | None = None
     """Several patterns are joined by +."""
     budget: str | None = None
-    """What sets how much is skipped, for example `max-drop 1` or `sigma 0.1`."""
+    """The setting that decides how much is skipped, for example `max-drop 1` or `sigma 0.1`."""
     window: int | None = None
     """Height and width of the windows of value prediction."""
     epsilon: int | None = None

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Predictor, mask, scores
@@ -87,7 +88,7 @@ def collect_statistics(bundle: Bundle, image_set: ImageSet) -> Statistics:
     network = Network(bundle)
     macs: dict[str, int] = {}
     size = batch_size(bundle)
-    batches = -(-len(image_set) // size)
+    batches = ceil_div(len(image_set), size)
     for pixels, _ in progress(image_set.batches(size), batches, "collecting statistics"):
         for step in network.steps(quantise_images(bundle, pixels)):
             if isinstance(step.node, ConvNode) and not step.node.fully_connected:

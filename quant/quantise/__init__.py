@@ -1,1 +1,1 @@
-"""From a graph of float layers to the integer network of a bundle."""
+"""Quantisation of a graph of float layers to the integer network of a bundle."""

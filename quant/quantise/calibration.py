@@ -1,8 +1,7 @@
-"""Where to clip: the scale of every activation tensor, from what training images make of it.
+"""Calibration: the scale of every activation tensor, found on training images.
 
-Histograms of magnitudes are collected a batch at a time; the range that loses least in squared
-error when cut into integer levels is then searched on the histogram: clipped tails against coarser
-steps.
+Histograms of magnitudes are collected a batch at a time. On each histogram the range with the least
+squared error is then searched: a smaller range clips more values, a larger one has coarser levels.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _SMALLEST_MAXIMUM = 1e-6
 
 
 class Histogram:
-    """Magnitudes of a group of values, for several groups at once.
+    """Histograms of magnitudes, one for each of several groups of values.
 
     Parameters
     ----------
@@ -46,7 +45,7 @@ class Histogram:
         self.counts += torch.bincount(bins.flatten(), minlength=groups * _BINS).view(groups, _BINS)
 
     def best_range(self, levels: int) -> Tensor:
-        """Of each group, float64: the clipping range that `levels` steps from 0 lose least in."""
+        """Return each group's clipping range with the least error at `levels` steps, float64."""
         centres = (torch.arange(_BINS, dtype=torch.float64) + 0.5) / _BINS
         errors = []
         shares = torch.linspace(_SMALLEST_CANDIDATE, 1, _CANDIDATES, dtype=torch.float64)
@@ -58,11 +57,12 @@ class Histogram:
 
 
 def activation_scales(graph: Graph, model: Model, batches: Iterable[Tensor]) -> dict[str, float]:
-    """The scale of every tensor of the graph: value = scale * integer.
+    """Return the scale of every tensor of the graph: value = scale * integer.
 
-    `batches` are normalised images; they are gone through twice. The input's range is what pixels
-    can be at all, the logits' the largest seen (a clipped winner could tie), a pool's its input's;
-    convolutions that meet in a concat have one range in common, and so has the concat.
+    `batches` are normalised images; they are used twice. The input's range covers every possible
+    pixel. The logits' range covers the largest value seen, because a clipped winner could tie. A
+    pool has the range of its input. Convolutions that meet in a concat share one range, and the
+    concat has it too.
     """
     batches = list(batches)
     groups = graph.scale_groups()
@@ -90,11 +90,11 @@ def activation_scales(graph: Graph, model: Model, batches: Iterable[Tensor]) -> 
 
 
 def input_is_signed(model: Model) -> bool:
-    """Whether a normalised pixel can be negative."""
+    """Return whether a normalised pixel can be negative."""
     return max(model.mean) > 0
 
 
 def input_scale(model: Model) -> float:
-    """The scale at which every possible pixel fits into the network's input."""
+    """Return the scale at which every possible pixel fits into the network's input."""
     extremes = model.normalise(torch.tensor([0.0, 1.0]).expand(len(model.mean), 2).unsqueeze(1))
     return float(extremes.abs().max()) / (S8[1] if input_is_signed(model) else U8[1])

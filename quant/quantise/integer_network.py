@@ -1,4 +1,4 @@
-"""Post-training quantisation: from a float graph and its scales to a bundle without ZAPs."""
+"""Post-training quantisation: a float graph and its scales become a bundle without ZAPs."""
 
 from __future__ import annotations
 
@@ -29,17 +29,19 @@ WEIGHT_BITS = 8
 WEIGHT_MAX = (1 << WEIGHT_BITS - 1) - 1
 """Weights are symmetric: -128 is not used."""
 _LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
-"""A bias stays a factor of two inside the accumulator."""
+"""The largest bias, a factor of two below the accumulator's limit."""
 _LARGEST_RATIO = 2.0 ** (arithmetic.MULTIPLIER_BITS - arithmetic.SHIFT_MIN - 1)
-"""So does what the residual's multiplier and shift can express."""
+"""The largest ratio of scales for a residual, a factor of two below what multiplier and shift can
+express."""
 
 
 def quantise(
     graph: Graph, scales: dict[str, float], model: Model, *, name: str, classes: list[str]
 ) -> Bundle:
-    """The bundle of a graph with these scales, without predictors and operating points.
+    """Return the bundle of a graph with these scales, without predictors and operating points.
 
-    Weights: per output channel, symmetric. Bias and residual: in the scale of the sums.
+    Weights are quantised symmetrically, with one scale for each output channel. Bias and residual
+    have the scale of the sums.
     """
     signed = {layer.name: graph.signed(layer.name) for layer in graph.layers}
     signed[INPUT] = input_is_signed(model)
@@ -72,7 +74,7 @@ def quantise(
 
 
 def quantise_weight(weight: np.ndarray, scale: np.ndarray) -> Tensor:
-    """int8 weights at one scale for each index of the first axis."""
+    """Round weights to int8, with one scale for each index of the first axis."""
     levels = np.rint(weight / scale.reshape(-1, *(1,) * (weight.ndim - 1)))
     return torch.from_numpy(levels.clip(-WEIGHT_MAX, WEIGHT_MAX).astype(np.int8))
 
@@ -117,10 +119,10 @@ def _pool_node(layer: PoolLayer) -> PoolNode:
 
 
 def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tensor]:
-    """Everything the node needs, by the name of its field.
+    """Return the tensors that the node needs, by the names of their fields.
 
-    A channel's weight scale covers its largest weight, and is coarser than that only where bias or
-    residual would not fit the accumulator otherwise (a channel whose weights are next to nothing).
+    A channel's weight scale covers its largest weight. It is coarser only where bias or residual
+    would not fit the accumulator otherwise, in a channel whose weights are nearly zero.
     """
     weight = layer.weight.double().numpy()
     bias = layer.bias.double().numpy()

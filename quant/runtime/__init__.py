@@ -1,1 +1,1 @@
-"""How commands run: processes, threads, precision, progress, options."""
+"""The running of commands: processes, threads, precision, progress, options, output files."""

@@ -14,10 +14,11 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def fastest_precision(device: str) -> Precision:
-    """bfloat16 where `device`, "cpu" or "cuda", multiplies it in matrix units, else float32.
+    """Return bfloat16 if `device`, "cpu" or "cuda", has matrix units for it, else float32.
 
-    A processor has them with AMX. With AVX512_BF16 alone a training step took 1.37 times (AlexNet),
-    1.18 times (VGG-16) and 1.28 times (ResNet-18) the float32 time on an Intel Xeon.
+    A processor with AMX has them. AVX512_BF16 alone does not help: on an Intel Xeon a training step
+    then took 1.37 times (AlexNet), 1.18 times (VGG-16) and 1.28 times (ResNet-18) as long as in
+    float32.
     """
     if device == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -27,9 +28,10 @@ def fastest_precision(device: str) -> Precision:
 
 
 def mixed(device: torch.device | str, precision: Precision) -> AbstractContextManager[None]:
-    """Within this context a module's convolutions and matrix products run in `precision`.
+    """Return a context in which a module's convolutions and matrix products run in `precision`.
 
-    Its parameters stay float32, and so do BatchNorm and what PyTorch's autocast keeps.
+    The module's parameters stay float32. So do BatchNorm and the other operations that PyTorch's
+    autocast does not change.
     """
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")

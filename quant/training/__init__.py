@@ -1,1 +1,1 @@
-"""Training of networks: augmentation, recalibration, fine-tuning."""
+"""Training of networks: the trainer, augmentation, recalibration, fine-tuning."""

@@ -1,4 +1,4 @@
-"""What training does to images so that it sees more than there are."""
+"""Augmentation: random changes to training images, so that a network sees more of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["augment", "augmented", "draw", "erase", "move"]
 
 
 def augment(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Each image of (n, channels, h, w) shifted, and mirrored or not, as `generator` has it."""
+    """Shift each image of (n, channels, h, w) at random, and mirror it or not."""
     return move(pixels, draw(len(pixels), recipe, generator), recipe)
 
 
 def draw(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """How to move so many images, int64 (count, 3): rows, columns, and whether to mirror."""
+    """Draw moves of so many images, int64 (count, 3): rows, columns, and 1 to mirror."""
     corners = torch.randint(2 * recipe.shift + 1, (count, 2), generator=generator)
     mirrored = torch.zeros(count, 1)
     if recipe.flip:
@@ -27,7 +27,7 @@ def draw(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
 
 
 def move(pixels: Tensor, moves: Tensor, recipe: Recipe) -> Tensor:
-    """Images (n, channels, h, w) moved as drawn, zeros moving in."""
+    """Move images (n, channels, h, w) as drawn; zeros move in."""
     count, _, height, width = pixels.shape
     padded = F.pad(pixels, (recipe.shift,) * 4)
     rows = moves[:, :1] + torch.arange(height)
@@ -54,6 +54,6 @@ def erase(images: Tensor, side: int, corners: Tensor) -> Tensor:
 def augmented(
     image_set: ImageSet, recipe: Recipe, generator: torch.Generator, copies: int = 1
 ) -> ImageSet:
-    """Copies of an image set, each image augmented anew in each."""
+    """Return a set with so many copies of each image, each augmented anew."""
     parts = [augment(image_set.images, recipe, generator) for _ in range(copies)]
     return ImageSet(torch.cat(parts), image_set.labels.repeat(copies))

@@ -1,10 +1,10 @@
 """Fine-tuning with the ZAPs active: the weights make up for what is skipped (paper, section 4).
 
-What is trained is the integer network itself. A forward pass computes what the hardware does, in
-floats: weights and activations are rounded, the predictors decide, what they skip is zero.
-Gradients pass through the rounding as if it were not there, and not through what is skipped.
-Scales, requantisation and predictors stay, so the result differs from the bundle in weights and
-biases. All else is as in the network's own training: augmentation, optimiser, dropout.
+The integer network itself is trained. A forward pass computes in floats what the hardware does:
+weights and activations are rounded, and activations that the predictors skip are zero. Gradients
+pass through rounding unchanged, and not through skipped activations. Scales, requantisation and
+predictors stay as they are; only weights and biases change. Augmentation, optimiser and dropout are
+those of the network's own training.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, mask, scores
 from golden.manifest import ConcatNode, ConvNode, PoolNode
 from golden.network import quantise_images
+from golden.node_walk import NodeWalk
 from quant.data.images import ImageSet
 from quant.networks.model import Recipe
 from quant.quantise.integer_network import WEIGHT_MAX
@@ -41,7 +42,7 @@ def fine_tune(
     seed: int,
     device: str = "cpu",
 ) -> Bundle:
-    """The bundle with weights and biases trained to run with these predictors.
+    """Return the bundle with weights and biases trained to run with these predictors.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def fine_tune(
     dropout : {layer name: share of its input that is set to zero}
     """
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)  # what is dropped
+    torch.manual_seed(seed)  # for dropout
     network = _Network(bundle, predictors, dropout or {}).to(device)
     optimiser = make_optimiser(network, recipe, recipe.fine_tuning_rate)
     steps = [
@@ -91,24 +92,22 @@ class _Network(nn.Module):
         self.registered = nn.ModuleList(self.convs.values())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Real logits (images, classes), not rounded, of quantised images."""
+        """Compute real logits (images, classes), not rounded, from quantised images."""
         manifest = self.bundle.manifest
-        tensors = {manifest.input.tensor: images}
-        for node in manifest.layers:
-            operands = [tensors[name] for name in node.reads]
+        walk = NodeWalk(manifest.layers, {manifest.input.tensor: images}, manifest.output)
+        for node, operands in walk:
             if isinstance(node, ConcatNode):
-                tensors[node.output] = torch.cat(operands, 1)
+                walk.store(torch.cat(operands, 1))
             elif isinstance(node, PoolNode):
-                tensors[node.output] = _pool(self.bundle, node, *operands)
+                walk.store(_pool(self.bundle, node, *operands))
             else:
                 conv = self.convs[node.name]
                 sums = conv(*operands)
-                is_output = node.output == manifest.output
-                tensors[node.output] = sums if is_output else conv.activate(sums)
-        return tensors[manifest.output].flatten(1) * manifest.activations[manifest.output].scale
+                walk.store(sums if node.output == manifest.output else conv.activate(sums))
+        return walk.result.flatten(1) * manifest.activations[manifest.output].scale
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights and biases as a bundle has them."""
+        """Return the weights and biases as tensors of a bundle."""
         changed = {}
         for conv in self.convs.values():
             changed[f"layers.{conv.layer.name}.weight"] = conv.weight_levels().to(torch.int8)
@@ -117,7 +116,7 @@ class _Network(nn.Module):
 
 
 class _Conv(nn.Module):
-    """One convolution; its parameters are in real units, so that one learning rate suits all."""
+    """A convolution whose parameters are in real units, so that one learning rate fits all."""
 
     requantisation: Tensor
     sum_scale: Tensor
@@ -139,16 +138,16 @@ class _Conv(nn.Module):
         self.bias = nn.Parameter(self.layer.bias * sum_scale.flatten())
 
     def weight_levels(self) -> Tensor:
-        """The int8 weights in use, as floats."""
+        """Return the int8 weights in use, as floats."""
         return _rounded(self.weight / self.weight_scale, (-WEIGHT_MAX, WEIGHT_MAX))
 
     def bias_levels(self) -> Tensor:
-        """The biases in use, as floats."""
+        """Return the biases in use, as floats."""
         limits = arithmetic.signed_range(arithmetic.ACC_BITS - 1)
         return _rounded(self.bias / self.sum_scale.flatten(), limits)
 
     def forward(self, ifm: Tensor, residual: Tensor | None = None) -> Tensor:
-        """The requantised sums, neither rounded nor clamped, in levels of the ofm."""
+        """Compute the requantised sums in levels of the ofm, neither rounded nor clamped."""
         layer = self.layer
         ifm = F.dropout(ifm, self.dropout, self.training)
         sums = F.conv2d(ifm, self.weight_levels(), self.bias_levels(), layer.stride, layer.padding)
@@ -160,7 +159,7 @@ class _Conv(nn.Module):
         return sums * self.requantisation
 
     def activate(self, sums: Tensor) -> Tensor:
-        """The ofm, with zeros where the predictor skips."""
+        """Return the ofm, with zeros where the predictor skips."""
         ofm = _rounded(sums, arithmetic.activation_range(self.layer.signed_output))
         predictor = self.predictor
         if predictor is None:
@@ -182,11 +181,11 @@ def _pool(bundle: Bundle, node: PoolNode, ifm: Tensor) -> Tensor:
 
 
 def _rounded(values: Tensor, limits: tuple[int, int]) -> Tensor:
-    """Rounded, halves upwards, and clamped; for gradients only clamped."""
+    """Round, with halves upwards, and clamp; gradients see only the clamping."""
     clamped = values.clamp(*limits)
     return clamped + ((clamped.detach() + 0.5).floor() - clamped.detach())
 
 
 def _scale(multiplier: Tensor, shift: Tensor) -> Tensor:
-    """multiplier / 2**shift of each channel, (channels, 1, 1)."""
+    """Return multiplier / 2**shift of each channel, (channels, 1, 1)."""
     return torch.ldexp(multiplier.to(torch.float32), -shift).view(-1, 1, 1)

@@ -1,19 +1,20 @@
-"""BatchNorm recalibration of an integer network for what its ZAPs remove.
+"""BatchNorm recalibration of an integer network for the activations that its ZAPs skip.
 
 Predicted zeros shift the statistics of every later layer. The paper's authors estimate the running
-mean and variance of each BatchNorm again with the ZAPs active. Here BN is folded, and what that
-amounts to is done to the sums that it was folded into: channel by channel, with m and s the mean
-and standard deviation of the sums before any residual, 0 without and 1 with ZAPs,
+mean and variance of each BatchNorm again with the ZAPs active. Here BN is folded into the
+convolutions, so the same change is made to a convolution's sums. Let m and s be the mean and
+standard deviation of a channel's sums before any residual, with index 0 without ZAPs and 1 with
+them. Then
 
     sum' = (sum - m1) * s0 / s1 + m0
 
-which is another bias and another scale, so the same hardware runs it. As both are measured on the
-same images, a network without ZAPs stays exactly as it is, whatever the images.
+which is another bias and another scale, so the same hardware runs it. Both are measured on the same
+images. A network without ZAPs therefore stays exactly as it is, whatever the images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -24,76 +25,76 @@ from torch import Tensor
 from golden import arithmetic
 from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, conv, pool
-from golden.manifest import ConcatNode, Manifest, Node, PoolNode
-from golden.network import dead, quantise_images
+from golden.manifest import ConcatNode, PoolNode
+from golden.network import quantise_images
+from golden.node_walk import NodeWalk
 from quant.data.images import ImageSet
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
 
 __all__ = ["recalibrate"]
 
+Maps = list[Tensor]
+"""The activations of many images in one tensor of the network: batches of int8 or uint8."""
+
 _LARGEST_GAIN = 4.0
-"""A channel that nearly vanished is not brought back by more."""
+"""A channel that nearly vanished is scaled up by at most this."""
 _LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
 
 
 def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], image_set: ImageSet) -> Bundle:
-    """The bundle with its convolutions recalibrated for running with these predictors.
+    """Return the bundle with its convolutions recalibrated for running with these predictors.
 
-    Fully connected layers stay as they are. Layers are recalibrated in order, each on what the ones
-    before it now make of the images of `image_set`, so two maps of every image are held in memory.
+    Fully connected layers stay as they are. Layers are recalibrated in order, each on the ofms that
+    the already recalibrated layers before it now have. Two maps of every image are held in memory,
+    in 8 bits for each activation: one without ZAPs and one with them.
     """
     manifest = bundle.manifest
     tensors = dict(bundle.tensors)
     result = Bundle(manifest, tensors)
     size = batch_size(bundle)
-    images = [quantise_images(bundle, pixels) for pixels, _ in image_set.batches(size)]
-    before, after = (_Maps(manifest, images) for _ in range(2))
-    for index, node in enumerate(progress(manifest.layers, len(manifest.layers), "recalibrating")):
+    batches = (quantise_images(bundle, pixels) for pixels, _ in image_set.batches(size))
+    images = _narrow(batches, manifest.activations[manifest.input.tensor].signed)
+    walk = NodeWalk(manifest.layers, {manifest.input.tensor: (images, images)}, manifest.output)
+    for node, operands in progress(walk, len(manifest.layers), "recalibrating"):
+        without_zaps: Callable[..., Tensor]
+        with_zaps: Callable[..., Tensor]
         if isinstance(node, ConcatNode):
-            for maps in (before, after):
-                maps.run(node, lambda *parts: torch.cat(parts, 1))
+            without_zaps = with_zaps = _concat
         elif isinstance(node, PoolNode):
-            for maps in (before, after):
-                maps.run(node, partial(pool, bundle.pool(node)))
+            without_zaps = with_zaps = partial(pool, bundle.pool(node))
         else:
             layer = bundle.conv(node)
             if not node.fully_connected:
-                moments = (_moments(layer, maps.of(node.input)) for maps in (before, after))
+                moments = (_moments(layer, _wide(maps)) for maps in operands[0])
                 fields = _recalibrated(layer, *moments)
                 tensors |= {f"layers.{node.name}.{field}": fields[field] for field in fields}
-            before.run(node, partial(_convolve, layer, None))
-            after.run(node, partial(_convolve, result.conv(node), predictors.get(node.name)))
-        for maps in (before, after):
-            maps.forget(manifest.layers[index + 1 :])
+            without_zaps = partial(_convolve, layer, None)
+            with_zaps = partial(_convolve, result.conv(node), predictors.get(node.name))
+        before, after = zip(*operands)
+        signed = manifest.activations[node.output].signed
+        walk.store((_run(without_zaps, before, signed), _run(with_zaps, after, signed)))
     return result
 
 
-class _Maps:
-    """The activations of many images that later layers read, in batches and 8 bits each."""
+def _run(operation: Callable[..., Tensor], operands: Iterable[Maps], signed: bool) -> Maps:
+    """Compute a node's output, a batch at a time."""
+    batches = zip(*(_wide(maps) for maps in operands), strict=True)
+    return _narrow((operation(*batch) for batch in batches), signed)
 
-    def __init__(self, manifest: Manifest, images: Iterable[Tensor]) -> None:
-        self.manifest = manifest
-        self.tensors: dict[str, list[Tensor]] = {}
-        self._keep(manifest.input.tensor, images)
 
-    def _keep(self, name: str, batches: Iterable[Tensor]) -> None:
-        dtype = torch.int8 if self.manifest.activations[name].signed else torch.uint8
-        self.tensors[name] = [batch.to(dtype) for batch in batches]
+def _narrow(batches: Iterable[Tensor], signed: bool) -> Maps:
+    """Store batches of a map in 8 bits for each activation."""
+    return [batch.to(torch.int8 if signed else torch.uint8) for batch in batches]
 
-    def of(self, name: str) -> Iterator[Tensor]:
-        """A map's batches, int32 (images, channels, height, width)."""
-        return (batch.to(torch.int32) for batch in self.tensors[name])
 
-    def run(self, node: Node, operation: Callable[..., Tensor]) -> None:
-        """Compute a node's output from what it reads."""
-        operands = zip(*(self.of(name) for name in node.reads), strict=True)
-        self._keep(node.output, (operation(*batch) for batch in operands))
+def _wide(maps: Maps) -> Iterator[Tensor]:
+    """Hand out the batches of a map, int32 (images, channels, height, width)."""
+    return (batch.to(torch.int32) for batch in maps)
 
-    def forget(self, rest: Sequence[Node]) -> None:
-        """Drop what no later layer reads."""
-        for name in dead(rest, self.tensors, self.manifest.output):
-            del self.tensors[name]
+
+def _concat(*parts: Tensor) -> Tensor:
+    return torch.cat(parts, 1)
 
 
 def _convolve(
@@ -103,7 +104,7 @@ def _convolve(
 
 
 def _moments(layer: Conv, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Standard deviation and mean of each channel's sums without residual, float64 (c_o,)."""
+    """Return deviation and mean of each channel's sums without residual, float64 (c_o,)."""
     count = 0
     mean, squares = torch.zeros(2, len(layer.bias), dtype=torch.float64)
     for ifm in batches:
@@ -122,7 +123,7 @@ def _moments(layer: Conv, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 def _recalibrated(
     layer: Conv, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
 ) -> dict[str, Tensor]:
-    """The tensors that change, by the last part of their name in a bundle."""
+    """Return the tensors that change, by the last part of their name in a bundle."""
     (s0, m0), (s1, m1) = before, after
     gain = torch.where((s0 > 0) & (s1 > 0), s0 / s1, 1).clip(1 / _LARGEST_GAIN, _LARGEST_GAIN)
     bias = (layer.bias + m0 / gain - m1).round().clip(-_LARGEST_BIAS, _LARGEST_BIAS)
@@ -137,7 +138,7 @@ def _recalibrated(
 def _scaled(
     prefix: str, multiplier: Tensor, shift: Tensor, factor: np.ndarray
 ) -> dict[str, Tensor]:
-    """A requantisation times a real factor for each channel."""
+    """Multiply a requantisation by a real factor for each channel."""
     scale = np.ldexp(multiplier.double().numpy(), -shift.numpy()) * factor
     numbers = zip(("multiplier", "shift"), arithmetic.split_scale(scale))
     return {f"{prefix}{name}": torch.from_numpy(values) for name, values in numbers}

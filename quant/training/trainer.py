@@ -9,27 +9,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from quant.data.images import ImageSet
 from quant.networks.model import Model, Recipe
 from quant.runtime import processes
 from quant.runtime.precision import Precision, mixed
 from quant.runtime.progress import progress
+from quant.runtime.replica import replica
 from quant.training.augmentation import draw, erase, move
 
 __all__ = ["Trainer", "float_top1", "make_optimiser", "train"]
 
 _NEXT_PROCESS = 1_000_000
-"""From the seed of one process to the next's."""
+"""The difference between the seeds of one process and the next."""
 
 
 class Trainer:
-    """A training that can stop after any epoch and go on later, with the same result.
+    """Trains a network. Training can stop after any epoch and go on later, with the same result.
 
-    What is random in an epoch (order, augmentation, dropout) follows from `seed` and the epoch's
-    number alone, and dropout from which process it is; the initial weights are the caller's.
-    With a precision of bfloat16, products are computed in it; weights stay float32. A training may
-    go on in another precision than it began in, on another machine say.
+    Order, augmentation and dropout of an epoch depend only on `seed` and the epoch's number;
+    dropout also depends on the process. The caller sets the initial weights. With a precision of
+    bfloat16 only products are computed in it; weights stay float32. A training may go on in another
+    precision than it began in, for example on another machine.
     """
 
     def __init__(
@@ -43,9 +45,9 @@ class Trainer:
         precision: Precision = "float32",
     ) -> None:
         self.model = model
-        # The faster order on CPUs.
+        # This memory format is faster on CPUs.
         self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.replica = processes.replica(self.module)
+        self.replica = replica(self.module)
         self.image_set = image_set
         self.recipe = recipe
         self.seed = seed
@@ -58,11 +60,11 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Of one epoch."""
-        return -(-len(self.image_set) // self.recipe.batch)
+        """The number of steps of one epoch."""
+        return ceil_div(len(self.image_set), self.recipe.batch)
 
     def run_epoch(self, label: str = "") -> None:
-        """One pass over the images; with a label, tells how far it is."""
+        """Train for one pass over the images; with a label, show the progress."""
         generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
         torch.manual_seed(self.seed * 1000 + self.epoch + _NEXT_PROCESS * processes.rank())
         device = next(self.module.parameters()).device
@@ -96,13 +98,13 @@ class Trainer:
         self.replica.eval()
 
     def _corners(self, count: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """Where the erased squares of so many images begin: their centres are in the image."""
+        """Draw the first pixels of the erased squares; the squares' centres are in the images."""
         sides = torch.tensor(shape)
         centres = (torch.rand(count, 2, generator=generator) * sides).long()
         return centres - self.recipe.erased // 2
 
     def state(self) -> dict[str, Any]:
-        """All that a later `restore` needs."""
+        """Return everything that a later `restore` needs."""
         return {
             "epoch": self.epoch,
             "seed": self.seed,
@@ -114,7 +116,7 @@ class Trainer:
         }
 
     def restore(self, file: Path) -> None:
-        """Go on from a saved state. Raises UserError where it is of another training."""
+        """Go on from a saved state. Raises UserError if it is the state of another training."""
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
             for name in ("seed", "images", "recipe"):
@@ -136,7 +138,7 @@ class Trainer:
 def train(
     model: Model, module: nn.Module, image_set: ImageSet, recipe: Recipe, *, seed: int, device: str
 ) -> None:
-    """Train `module` in place from its present weights; leaves it in eval mode."""
+    """Train `module` in place from its present weights, and leave it in eval mode."""
     trainer = Trainer(model, module.to(device), image_set, recipe, seed=seed)
     for _ in progress(range(recipe.epochs), recipe.epochs, "training the network"):
         trainer.run_epoch()
@@ -144,7 +146,7 @@ def train(
 
 @torch.no_grad()
 def float_top1(model: Model, module: nn.Module, image_set: ImageSet, *, device: str) -> float:
-    """Top-1 accuracy in percent of a module in eval mode."""
+    """Measure the top-1 accuracy of a module, in percent; the module is left in eval mode."""
     module.to(device).eval()
     correct = 0
     for pixels, labels in image_set[processes.share()].batches(250):
@@ -154,7 +156,7 @@ def float_top1(model: Model, module: nn.Module, image_set: ImageSet, *, device: 
 
 
 def make_optimiser(module: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
-    """What changes a network's parameters as its recipe has it."""
+    """Return the optimiser of a recipe for a module's parameters."""
     decay = recipe.weight_decay
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(module.parameters(), rate, weight_decay=decay)

@@ -1,1 +1,1 @@
-"""Zero-activation predictors: their training and their quantisation."""
+"""Zero-activation predictors: their training, quantisation and files."""

@@ -25,7 +25,7 @@ class FloatZapNetwork(Network):
     bundle : Bundle
     zaps : {layer name: (pattern, Zap in eval mode)}
     sigma : float
-        Threshold on the real score.
+        The threshold of all ZAPs, on the real score.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class FloatZapNetwork(Network):
 
     @torch.no_grad()
     def convolve(self, node: ConvNode, ifm: Tensor, residual: Tensor | None) -> ConvResult:
-        """Run one convolution and decide by the float score where there is a ZAP."""
+        """Run one convolution; if it has a ZAP, skip by its float score."""
         result = super().convolve(node, ifm, residual)
         if node.name not in self.zaps:
             return result

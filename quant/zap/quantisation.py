@@ -1,13 +1,13 @@
-"""From a trained ZAP to the integers of `golden.layers.Predictor`.
+"""Quantisation of a trained ZAP to the integers of `golden.layers.Predictor`.
 
-BatchNorm is folded into the convolutions, sign included. With x = s_x * integer the predictor is
+BatchNorm is folded into the convolutions, its sign included. With x = s_x * integer, the predictor
+is
 
     hidden = relu(w1 * x + b1)        s_hidden = s_x * s_w1 * 2**shift
     score  = w2 * hidden + b2         score_scale = s_hidden * s_w2, score_offset = b2
 
-and because the hidden activation is requantised by a shift alone, s_w1 is what is left to fit the
-hidden range to its eight bits: it is chosen between the finest that covers the largest weight and
-twice that.
+The hidden activation is requantised by a shift alone. To fit its range to eight bits, only s_w1 is
+left to choose: it lies between the finest scale that covers the largest weight and twice that.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Folded", "add_zaps", "fold", "quantise_zap"]
 
 _LARGEST_BIAS1 = 2.0 ** (arithmetic.BIAS1_BITS - 1) - 1
 _SMALLEST_WEIGHT = 1e-6
-"""Stands for the largest weight of a channel that has none."""
+"""Stands for the largest weight of a channel whose weights are all zero."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Folded:
 def add_zaps(
     bundle: Bundle, zaps: Mapping[Site, Zap], image_set: ImageSet, *, bits: int = WEIGHT_BITS
 ) -> Bundle:
-    """The bundle with these predictors, quantised; their ranges are from the images of `image_set`.
+    """Return the bundle with these predictors, quantised for the ranges seen on `image_set`.
 
     `bits` is the width of their weights, at most 8.
     """
@@ -70,9 +70,9 @@ def add_zaps(
 def quantise_zap(
     folded: Folded, hidden_range: np.ndarray, scale: float, bits: int = WEIGHT_BITS
 ) -> dict[str, Tensor]:
-    """A predictor's tensors by the last part of their name in a bundle.
+    """Return a predictor's tensors, by the last part of their name in a bundle.
 
-    `hidden_range`, (channels,), is where its hidden activations may be clipped; `scale` is s_x.
+    Hidden activations are clipped to `hidden_range`, (channels,); `scale` is s_x.
     """
     limit = (1 << bits - 1) - 1
     finest = np.maximum(
@@ -93,7 +93,7 @@ def quantise_zap(
 
 
 def fold(zap: Zap) -> Folded:
-    """The same predictor without BN."""
+    """Return the same predictor without BN."""
     return Folded(*_fold_conv(zap.conv1, zap.bn1), *_fold_conv(zap.conv2, zap.bn2))
 
 
@@ -108,14 +108,14 @@ def _fold_conv(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndar
 
 
 def _finest_scale(weight: np.ndarray, limit: int) -> np.ndarray:
-    """The finest scale of each channel that covers its weights with integers up to `limit`."""
+    """Return each channel's finest scale that covers its weights with integers up to `limit`."""
     return np.maximum(np.abs(weight).max((1, 2)), _SMALLEST_WEIGHT) / limit
 
 
 def _hidden_ranges(
     bundle: Bundle, folded: Mapping[Site, Folded], image_set: ImageSet
 ) -> dict[Site, np.ndarray]:
-    """The range of each channel's hidden activations that eight bits lose least in."""
+    """Return the range of each channel's hidden activations with the least error in eight bits."""
     maxima: dict[Site, Tensor] = {}
     for site, hidden in _hidden(bundle, folded, image_set):
         largest = hidden.amax(1)
@@ -129,7 +129,7 @@ def _hidden_ranges(
 def _hidden(
     bundle: Bundle, folded: Mapping[Site, Folded], image_set: ImageSet
 ) -> Iterator[tuple[Site, Tensor]]:
-    """Real hidden activations of every site, (channels, all others), a batch at a time."""
+    """Compute real hidden activations of every site, (channels, all others), a batch at a time."""
     for pixels, _ in image_set.batches(batch_size(bundle)):
         for step in Network(bundle).steps(quantise_images(bundle, pixels)):
             for site in folded:
@@ -143,6 +143,6 @@ def _hidden(
 
 
 def _scale(bundle: Bundle, site: Site) -> float:
-    """The scale of the site's ofm."""
+    """Return the scale of the site's ofm."""
     layer = next(node for node in bundle.manifest.layers if node.name == site.layer)
     return bundle.manifest.activations[layer.output].scale

@@ -18,6 +18,7 @@ from golden.network import Network, quantise_images
 from quant.data.images import ImageSet
 from quant.runtime import processes
 from quant.runtime.progress import progress
+from quant.runtime.replica import replica
 from quant.zap.predictor import Site, Zap
 
 __all__ = ["BATCH", "train_zaps"]
@@ -71,7 +72,7 @@ def train_zaps(
         for _ in range(epochs)
         for index in torch.randperm(len(image_set), generator=order).split(BATCH)
     ]
-    replicas = {site: processes.replica(zap) for site, zap in zaps.items()}
+    replicas = {site: replica(zap) for site, zap in zaps.items()}
     mine = processes.share()
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0, total_iters=len(steps))
     for index in progress(steps, len(steps), "training the ZAPs"):

@@ -1,6 +1,6 @@
 """Block bench of the MAC array: checks its sums against exact dot products, and its rate.
 
-The bench plays the two buffers: words arrive READ_LATENCY cycles after their addresses.
+The bench plays the two buffers: words arrive BUFFER_READ_LATENCY cycles after their addresses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden import arithmetic
 from hw.contract.config import Config
-from hw.engine.mac_array import READ_LATENCY, TASKS_IN_FLIGHT, latency
+from hw.contract.timing import BUFFER_READ_LATENCY, array_latency
+from hw.engine.mac_array import TASKS_IN_FLIGHT
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import Result, Tag, Task
 from tb.benches.block_common import BlockSettings, collect, now, require_equal, uneven_pauses
@@ -185,7 +186,7 @@ class TB:
         for place in range(self.config.pes):
             ports = (getattr(dut, f"ifm_{what}__{place}") for what in ("address", "data"))
             reads.append((*ports, 0))
-        under_way = [deque([0] * (READ_LATENCY - 1)) for _ in reads]
+        under_way = [deque([0] * (BUFFER_READ_LATENCY - 1)) for _ in reads]
         while True:
             await edge
             for (address, data, memory), words in zip(reads, under_way):
@@ -215,7 +216,7 @@ async def sums_are_exact(dut: Any) -> None:
 async def keeps_its_rate(dut: Any) -> None:
     """Without pauses a task takes `kernel_words` cycles, or one a pixel if there are more pixels.
 
-    Its first result follows its last word by `hw.engine.mac_array.latency`.
+    Its first result follows its last word by `hw.contract.timing.array_latency`.
     """
     settings = BlockSettings.read()
     config = settings.config
@@ -232,5 +233,7 @@ async def keeps_its_rate(dut: Any) -> None:
             assert tb.busy[-1] - begun + 1 == len(tb.busy), f"{words} words: a gap between tasks"
         first = tb.handed_out[:: config.pes]
         apart = max(words, config.pes)
-        expected = [begun + words - 1 + latency(config) + apart * n for n in range(len(tasks))]
+        expected = [
+            begun + words - 1 + array_latency(config) + apart * n for n in range(len(tasks))
+        ]
         require_equal(f"{words} words, cycle of a task's first result", first, expected)

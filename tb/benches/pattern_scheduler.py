@@ -7,7 +7,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.engine.pattern_scheduler import LATENCY
+from hw.contract.timing import SCHEDULER_LATENCY
 from tb.benches.block_common import (
     END,
     BlockSettings,
@@ -94,7 +94,7 @@ async def keeps_its_rate(dut: Any) -> None:
         await begin(dut, layer, channels)
         begun = now()
         await collect(sink, len(expected_items(layer, channels)))
-        cycles, expected = now() - begun, expected_cycles(layer, channels) + LATENCY
+        cycles, expected = now() - begun, expected_cycles(layer, channels) + SCHEDULER_LATENCY
         assert cycles == expected, (
             f"{layer}, {channels} channels: {cycles} cycles, expected {expected}"
         )

@@ -15,8 +15,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden import arithmetic
 from golden.layers import Predictor, scores
+from hw.contract.timing import PREDICTOR_LATENCY
 from hw.layouts.descriptor import PredictorRecord
-from hw.predictor.predictor import LATENCY
 from tb.benches.block_common import (
     END,
     BlockSettings,
@@ -197,5 +197,5 @@ async def keeps_its_rate(dut: Any) -> None:
             ends.append(now())
         await tb.values.drained()
         cycles = [after - before for before, after in pairwise(ends)]
-        expected = (layer.scored.stop + 2) * (layer.width + 2) + LATENCY
+        expected = (layer.scored.stop + 2) * (layer.width + 2) + PREDICTOR_LATENCY
         assert cycles == [expected] * 2, f"{layer}: {cycles} cycles a channel, expected {expected}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from compiler.pool_fusion import pool_after
+from compiler.pool_fusion import fused_pool
 from golden.bundle import Bundle
 from golden.layers import Predictor
 from golden.manifest import ConvNode
@@ -50,7 +50,7 @@ def engine_layers(
     for step in Network(bundle, predictors).steps(quantise_images(bundle, pixels[None])):
         if isinstance(step.node, ConvNode):
             shortcut = step.node.shortcut
-            pool = pool_after(bundle.manifest, step.node) if fuse else None
+            pool = fused_pool(bundle.manifest, step.node) if fuse else None
             layers.append(
                 EngineLayer.prepare(
                     config,

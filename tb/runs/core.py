@@ -16,7 +16,7 @@ from compiler.program import DENSE, Program
 from golden.bundle import Bundle
 from golden.layers import Counters
 from golden.network import Network
-from hw import verilog
+from hw import verilog_output
 from hw.contract.config import Config
 from quant.runtime.progress import Reporter
 from tb.exchange.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
@@ -105,7 +105,7 @@ def simulate(
 
 def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> Build:
     """Build the core beside a memory up to the address `end`, unless that was done before."""
-    source = verilog.write(config, VERILOG)[0]
+    source = verilog_output.write_core(config, VERILOG)[0]
     sources = [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT]
     word_bits = ceil_log2(max(end, _LEAST_MEMORY) // config.bus_bytes)
     return build_design(
@@ -113,7 +113,7 @@ def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) 
         sources,
         "core_in_memory",
         parameters={"DATA_BITS": config.bus_bits, "WORD_BITS": word_bits},
-        defines={"ZAPCORE": verilog.module_name(config)},
+        defines={"ZAPCORE": verilog_output.core_name(config)},
         verilator_args=["--timing"],
         waves=waves,
     )
@@ -121,8 +121,8 @@ def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) 
 
 def build_bare(config: Config, sim: Simulator) -> Build:
     """Build the core alone, for `tb.benches.core_cocotbext`."""
-    source = verilog.write(config, VERILOG)[0]
-    return build_design(sim, [source, LINT], verilog.module_name(config))
+    source = verilog_output.write_core(config, VERILOG)[0]
+    return build_design(sim, [source, LINT], verilog_output.core_name(config))
 
 
 def run(

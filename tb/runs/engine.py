@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler.layer_lowering import Lowered, lower
+from compiler.layer_lowering import LoweredLayer, lower_layer
 from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool
-from hw import verilog
+from hw import verilog_output
 from hw.contract.config import Config
-from hw.layouts.descriptor import COUNTERS, CounterBlock
+from hw.contract.counters import ENGINE_COUNTERS
+from hw.layouts.descriptor import CounterBlock, LayerDescriptor
 from quant.runtime.progress import Reporter, reporting
 from tb.exchange.engine_files import Outcome, Stimulus, read_outcomes, write_stimuli
 from tb.paths import VERILOG
@@ -41,7 +42,7 @@ __all__ = [
     "run_on_each",
 ]
 
-LINT = Path(verilog.__file__).with_name("lint.vlt")
+LINT = Path(verilog_output.__file__).with_name("lint.vlt")
 
 _BATCH = 10
 """Layers of one simulation in `run_batches`."""
@@ -58,7 +59,7 @@ class EngineLayer:
     conv: Conv
     ifm: Tensor
     predictor: Predictor | None
-    lowered: Lowered
+    lowered: LoweredLayer
     expected: ConvResult
     residual: Tensor | None = None
     pool: Pool | None = None
@@ -81,7 +82,7 @@ class EngineLayer:
         """Lower the layer and run golden. Raises UserError if it takes more than one tile."""
         channels, height, width = ifm.shape
         shape = (channels, height, width)
-        lowered = lower(
+        lowered = lower_layer(
             config,
             layer,
             shape,
@@ -110,11 +111,12 @@ class EngineLayer:
         """Everything that the bench sends into the engine."""
         group = self.lowered.config.group
         groups = ceil_div(self.lowered.fields["channels"], group)
+        layout = LayerDescriptor(self.lowered.config)
         residuals = np.empty((0, group), np.uint8)
         if self.residual is not None:
             residuals = self.lowered.pack_residual(self.residual)
         return Stimulus(
-            descriptor=self.lowered.descriptor,
+            descriptor=layout.const(self.lowered.fields).as_bits(),
             ifm=self.lowered.pack_ifm(self.ifm),
             records=self.lowered.records,
             residuals=residuals,
@@ -140,8 +142,8 @@ class Check:
 
 def build(config: Config, sim: Simulator, *, waves: bool = False) -> Build:
     """Emit the engine's Verilog and build it, unless that was done before."""
-    source = verilog.write_engine(config, VERILOG)
-    return build_design(sim, [source, LINT], verilog.engine_name(config), waves=waves)
+    source = verilog_output.write_engine(config, VERILOG)
+    return build_design(sim, [source, LINT], verilog_output.engine_name(config), waves=waves)
 
 
 def run(
@@ -253,7 +255,9 @@ def check(layer: EngineLayer, outcome: Outcome) -> Check:
     actual = layer.lowered.unpack_ofm(outcome.ofm)
     counters = {
         name: int(value)
-        for name, value in ((n, CounterBlock().from_bits(outcome.counters)[n]) for n in COUNTERS)
+        for name, value in (
+            (n, CounterBlock().from_bits(outcome.counters)[n]) for n in ENGINE_COUNTERS
+        )
     }
     different, mismatch = difference(
         layer.conv.name, actual, expected, counters, layer.expected.counters

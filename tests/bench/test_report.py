@@ -29,7 +29,8 @@ from quant.points.results import MeasuredPoint
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module
+from tests.commands import assert_refused
+from tests.quant.tiny_networks import images, tiny_bundle, tiny_module
 
 TRAIN, TEST = images(150), images(60, seed=1)
 ROW = {

@@ -15,7 +15,7 @@ from bench.scalesim import array_shape
 from bench.summary import summarise
 from golden.errors import UserError
 from hw.contract.config import PRESETS
-from hw.contract.registers import CORE_COUNTERS
+from hw.contract.counters import CORE_COUNTERS
 
 FIELDS = (
     *("config", "network", "layer", "macs", "mac_reduction", "cycles_off", "cycles_on"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from compiler.cut_search import estimated_cycles, lower_fastest
-from compiler.layer_lowering import Lowered, cuts, lower
+from compiler.layer_lowering import LoweredLayer, all_cuts, lower_layer
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import MASKS
@@ -44,7 +44,7 @@ def zap(channels: int) -> Predictor:
     )
 
 
-def early(layer: Lowered) -> list[bool]:
+def early(layer: LoweredLayer) -> list[bool]:
     return [tile.early for tile in layer.tiles]
 
 
@@ -62,8 +62,8 @@ def test_no_way_that_fits_is_faster_and_none_as_fast_has_fewer_strips(
 
     chosen = lower_fastest(config, layer, shape, ifm_signed=False, predictor=predictor, pool=pool)
     ways = [
-        lower(config, layer, shape, ifm_signed=False, predictor=predictor, pool=pool, how=how)
-        for of_a_patch in cuts(config, layer, shape, pool, zap=predictor is not None)
+        lower_layer(config, layer, shape, ifm_signed=False, predictor=predictor, pool=pool, cut=how)
+        for of_a_patch in all_cuts(config, layer, shape, pool, zap=predictor is not None)
         for how in of_a_patch
         if how.fits(config)
     ]
@@ -76,17 +76,17 @@ def test_no_way_that_fits_is_faster_and_none_as_fast_has_fewer_strips(
 
 def test_a_layer_that_fits_is_cut_where_that_hides_what_it_loads() -> None:
     layer, shape = conv(3, (64, 64)), (64, 28, 28)
-    assert len(lower(DEFAULT, layer, shape, ifm_signed=False).tiles) == 1
+    assert len(lower_layer(DEFAULT, layer, shape, ifm_signed=False).tiles) == 1
     chosen = lower_fastest(DEFAULT, layer, shape, ifm_signed=False)
     assert len(chosen.tiles) > 1
     assert all(early(chosen)[1:])
-    whole = lower(DEFAULT, layer, shape, ifm_signed=False)
+    whole = lower_layer(DEFAULT, layer, shape, ifm_signed=False)
     assert estimated_cycles(chosen, shape) < 0.99 * estimated_cycles(whole, shape)
 
 
 def test_strips_are_smaller_where_two_of_them_fit_then() -> None:
     layer, shape = conv(3, (64, 64)), (64, 56, 56)
-    assert early(lower(DEFAULT, layer, shape, ifm_signed=False)) == [False, False]
+    assert early(lower_layer(DEFAULT, layer, shape, ifm_signed=False)) == [False, False]
     assert all(early(lower_fastest(DEFAULT, layer, shape, ifm_signed=False))[1:])
 
 

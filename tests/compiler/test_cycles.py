@@ -9,7 +9,7 @@ import pytest
 
 from bench.measure import Measurement, load_measurement
 from bench.summary import model_cycles
-from compiler.cycles import layer_cycles, tile_cycles, tiles
+from compiler.cycles import layer_cycles, tile_cycles
 from compiler.program import DENSE
 from hw.contract.program import descriptor_words
 from tb.random.networks import POINT, random_runs
@@ -26,7 +26,7 @@ def test_tiles_are_read_from_the_image_in_order_and_within_their_limits() -> Non
     for _, run in random_runs(TINY, 5, seed=3):
         program = run.program
         for point in (DENSE, POINT):
-            found = tiles(program, point)
+            found = program.descriptors(point)
             counts = [layer.tiles[point] for layer in program.layers]
             numbers = [number for number, count in enumerate(counts) for _ in range(count)]
             assert [words["layer"] for words in found] == numbers
@@ -37,7 +37,7 @@ def test_tiles_are_read_from_the_image_in_order_and_within_their_limits() -> Non
 
 def test_what_is_skipped_is_not_computed_and_slower_memory_takes_longer() -> None:
     runs = [run for _, run in random_runs(TINY, 8, seed=4)]
-    scored = [words for run in runs for words in tiles(run.program, POINT) if words["zap"]]
+    scored = [words for run in runs for words in run.program.descriptors(POINT) if words["zap"]]
     assert scored
     for words in scored:
         all_kept, none_kept = (tile_cycles(TINY, words, kept) for kept in (1.0, 0.0))
@@ -63,7 +63,7 @@ def test_each_layer_is_within_three_percent_of_what_was_counted(measurement: Mea
 def test_a_layer_is_the_sum_of_its_tiles() -> None:
     for _, run in random_runs(TINY, 5, seed=6):
         whole = layer_cycles(run.program, DENSE)
-        alone = [tile_cycles(TINY, words) for words in tiles(run.program)]
+        alone = [tile_cycles(TINY, words) for words in run.program.descriptors(DENSE)]
         parts = [tile.behind(before) for before, tile in zip([None, *alone], alone, strict=False)]
         assert sum(layer.elapsed for layer in whole.values()) == pytest.approx(
             sum(part.elapsed for part in parts)
@@ -72,7 +72,7 @@ def test_a_layer_is_the_sum_of_its_tiles() -> None:
 
 def test_an_ifm_loaded_early_is_waited_for_only_as_far_as_the_tile_before_is_shorter() -> None:
     runs = [run for _, run in random_runs(STRIPS, 8, seed=2)]
-    found = [words for run in runs for words in tiles(run.program) if words["early"]]
+    found = [words for run in runs for words in run.program.descriptors(DENSE) if words["early"]]
     assert found
     for words in found:
         early, late = (tile_cycles(STRIPS, {**words, "early": flag}) for flag in (1, 0))

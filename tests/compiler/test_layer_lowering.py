@@ -1,6 +1,6 @@
 """Lowering: what the descriptor says the hardware does is the convolution, and nothing is cut.
 
-A model of the address generators in numpy, straight from `hw.layouts.descriptor`, stands in for the
+A model of the address generators in numpy, straight from `hw.contract.program`, stands in for the
 RTL.
 """
 
@@ -14,26 +14,29 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.layer_lowering import Lowered, lower
+from compiler.layer_lowering import LoweredLayer, lower_layer
 from golden import arithmetic
+from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from golden.layers import Conv, Predictor
 from golden.pattern import MASKS
 from hw.contract.config import PRESETS, Config
-from hw.layouts.descriptor import RECORD_BYTES, ChannelRecord, LayerDescriptor, header_words
+from hw.contract.records import RECORD_BYTES, record_words
+from hw.layouts.descriptor import ChannelRecord, LayerDescriptor
 from tb.random.draws import CORNERS
 from tb.random.layers import random_layer
 from tests.hw.small_configs import TINY
 
 
-def descriptor_of(lowered: Lowered) -> Any:
+def descriptor_of(lowered: LoweredLayer) -> Any:
     """The descriptor as the hardware reads it: from its bits."""
-    return LayerDescriptor(lowered.config).from_bits(lowered.descriptor)
+    layout = LayerDescriptor(lowered.config)
+    return layout.from_bits(layout.const(lowered.fields).as_bits())
 
 
-def records_of(lowered: Lowered) -> list[tuple[Any, np.ndarray]]:
+def records_of(lowered: LoweredLayer) -> list[tuple[Any, np.ndarray]]:
     """Each channel's record and weights (kernel_words, V), as the loader takes them apart."""
-    layer, headers = descriptor_of(lowered), header_words(lowered.config)
+    layer, headers = descriptor_of(lowered), record_words(lowered.config)
     channels = lowered.records.reshape(layer.channels, headers + layer.kernel_words, -1)
     return [
         (
@@ -47,7 +50,7 @@ def records_of(lowered: Lowered) -> list[tuple[Any, np.ndarray]]:
     ]
 
 
-def walk(lowered: Lowered, ifm: torch.Tensor, residual: torch.Tensor | None) -> np.ndarray:
+def walk(lowered: LoweredLayer, ifm: torch.Tensor, residual: torch.Tensor | None) -> np.ndarray:
     """The dense ofm (c_o, height, width) by the descriptor's own words, one MAC word at a time."""
     config, layer = lowered.config, descriptor_of(lowered)
     buffer = np.full((config.ifm_words, config.lanes), 0xAA, np.uint8)  # what a layer before left
@@ -56,7 +59,7 @@ def walk(lowered: Lowered, ifm: torch.Tensor, residual: torch.Tensor | None) -> 
     values = buffer.view(np.int8) if layer.ifm_signed else buffer
     records = records_of(lowered)
     residuals = np.zeros(
-        (-(-layer.channels // config.group) * layer.pixels, config.group), np.uint8
+        (ceil_div(layer.channels, config.group) * layer.pixels, config.group), np.uint8
     )
     if residual is not None:
         assert layer.residual
@@ -142,7 +145,7 @@ def test_the_ofm_stream_reads_back_as_the_ofm(channels: int, signed: bool) -> No
     lowered = lower_conv(layer, (8, 3, 5))
     low, high = arithmetic.activation_range(signed)
     ofm = np.random.default_rng(1).integers(low, high + 1, (channels, 3, 5))
-    words = np.zeros((-(-channels // TINY.group), 3, 5, TINY.group), np.uint8)
+    words = np.zeros((ceil_div(channels, TINY.group), 3, 5, TINY.group), np.uint8)
     for channel, plane in enumerate(ofm):
         words[channel // TINY.group, :, :, channel % TINY.group] = plane.astype(np.uint8)
     np.testing.assert_array_equal(lowered.unpack_ofm(words.reshape(-1, TINY.group)), ofm)
@@ -195,8 +198,8 @@ def lower_conv(
     *,
     config: Config = TINY,
     predictor: Predictor | None = None,
-) -> Lowered:
-    return lower(config, layer, ifm_shape, ifm_signed=False, predictor=predictor)
+) -> LoweredLayer:
+    return lower_layer(config, layer, ifm_shape, ifm_signed=False, predictor=predictor)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.manifest import ConcatNode, ShortcutNode
 from hw.contract.config import Config
+from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
@@ -28,7 +29,6 @@ from hw.contract.program import (
     descriptor_words,
     header_words,
 )
-from hw.core.sequencer import STORED_BYTES
 from tb.random.networks import POINT, random_network
 from tests.hw.small_configs import STRIPS, TINY
 
@@ -94,10 +94,10 @@ def test_strips_write_every_row_once_and_share_scratch_memory_of_their_own(
                     at += tile["ofm_words"] * STRIPS.group
                     assert tile["restored"] == spilled
                     spilled = tile["spilled"]
-                    assert max(tile["restored"], spilled) * STRIPS.group <= tile["edge_plane"]
-                    shared = tile["edge_plane"] * place.planes
-                    assert program.base + len(program.image) <= tile["edge_address"]
-                    assert tile["edge_address"] + shared <= first_tensor
+                    assert max(tile["restored"], spilled) * STRIPS.group <= tile["halo_plane"]
+                    shared = tile["halo_plane"] * place.planes
+                    assert program.base + len(program.image) <= tile["halo_address"]
+                    assert tile["halo_address"] + shared <= first_tensor
                     cut += spilled > 0
                 assert at == place.address + place.plane_bytes
                 assert spilled == 0

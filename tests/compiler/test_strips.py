@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from compiler.layer_lowering import Lowered, lower
-from compiler.strips import HALO, Strip, cut, rows_of_both
+from compiler.layer_lowering import LoweredLayer, lower_layer
+from compiler.strips import HALO, Strip, buffered_rows, cut_strips
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import MASKS
@@ -62,7 +62,7 @@ def test_a_strip_has_what_it_needs_and_all_of_them_are_the_layer(seed: int, with
     )
     height = rng.randint(pooled, 40)
     total, _ = pool.output_size(height, pooled)
-    strips = cut(layer, pool, height, rng.randint(1, total), zap=with_zap)
+    strips = cut_strips(layer, pool, height, rng.randint(1, total), zap=with_zap)
 
     assert [row for strip in strips for row in strip.pooled] == list(range(total))
     assert [row for strip in strips for row in strip.own] == list(range(height))
@@ -97,10 +97,10 @@ def test_a_strip_keeps_its_rows_while_the_next_is_loaded_or_that_waits(
     seen = set()
     for ofm_words in (16, 32, 64, 128):
         config = replace(TINY, ifm_words=256, ofm_words=ofm_words)
-        lowered = lower(config, conv(kernel, stride), (4, 48, 8), ifm_signed=False)
+        lowered = lower_layer(config, conv(kernel, stride), (4, 48, 8), ifm_signed=False)
 
-        def words(rows: range, lowered: Lowered = lowered) -> set[int]:
-            first = [lowered.line(row) for row in rows]
+        def words(rows: range, lowered: LoweredLayer = lowered) -> set[int]:
+            first = [lowered.first_word(row) for row in rows]
             return {(at + n) % 256 for at in first for n in range(lowered.row_words)}
 
         assert not lowered.tiles[0].early
@@ -112,9 +112,9 @@ def test_a_strip_keeps_its_rows_while_the_next_is_loaded_or_that_waits(
 
 
 def test_both_strips_rows_are_counted_once() -> None:
-    above, below = cut(conv(), PLAIN, 8, 4, zap=False)
+    above, below = cut_strips(conv(), PLAIN, 8, 4, zap=False)
     assert (list(above.ifm), list(below.load)) == ([*range(-1, 5)], [5, 6, 7, 8])
-    assert rows_of_both(above, below) == 10
+    assert buffered_rows(above, below) == 10
 
 
 def strips_of(
@@ -123,7 +123,7 @@ def strips_of(
     predictor: Predictor | None = None,
     config: Config = TINY,
 ) -> list[Strip]:
-    lowered = lower(config, layer, shape, ifm_signed=False, predictor=predictor)
+    lowered = lower_layer(config, layer, shape, ifm_signed=False, predictor=predictor)
     return [tile.strip for tile in lowered.tiles]
 
 
@@ -161,4 +161,4 @@ def test_a_window_as_large_as_the_map_is_not_cut() -> None:
     with pytest.raises(
         UserError, match=r"layer 'conv7' needs 136 pixels of ofm .*'pool'.*ofm_words = 128"
     ):
-        lower(TINY, conv(), (4, 17, 8), ifm_signed=False, pool=whole)
+        lower_layer(TINY, conv(), (4, 17, 8), ifm_signed=False, pool=whole)

@@ -21,7 +21,8 @@ from quant.points.operating_points import add_operating_point
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import assert_refused, branches_module, images, tiny_bundle, tiny_module
+from tests.commands import assert_refused
+from tests.quant.tiny_networks import branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
 

@@ -27,7 +27,7 @@ OTHER: dict[str, Content] = {"head": "Dear all,", "body": "hello"}
 
 
 def names(folder: Path) -> list[str]:
-    """What is in a folder, temporary names included."""
+    """Names in a folder, temporary ones included."""
     return sorted(os.listdir(folder))
 
 

@@ -1,4 +1,4 @@
-"""Which layers can have a ZAP."""
+"""The layers that can have a ZAP."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ class AxiMemory:
     burst so far. An assertion fails where a burst crosses 4 KiB or a beat is misplaced.
     """
 
-    def __init__(self, dut: Any, data: bytes, beat: int, seed: int = 1) -> None:
-        self.dut = dut
+    def __init__(self, axi: Any, data: bytes, beat: int, seed: int = 1) -> None:
+        self.axi = axi
         self.data = bytearray(data)
         self.errors: set[int] = set()
         self.reads: list[tuple[int, int]] = []
@@ -27,9 +27,9 @@ class AxiMemory:
         self._bytes = beat
 
     def _burst(self, context: Any, channel: str) -> tuple[int, int, int]:
-        dut = self.dut
+        axi = self.axi
         burst, address, length, size, kind = (
-            context.get(getattr(dut, f"m_axi_{channel}{field}"))
+            context.get(getattr(axi, f"{channel}{field}"))
             for field in ("id", "addr", "len", "size", "burst")
         )
         assert (1 << size, kind) == (self._bytes, 1)
@@ -44,7 +44,7 @@ class AxiMemory:
 
     async def serve_reads(self, context: Any) -> None:
         """Answer reads for ever; run it as a background testbench."""
-        dut = self.dut
+        axi = self.axi
         pause_ar, pause_r = self._pauses(), self._pauses()
         beats: deque[tuple[int, int, bool]] = deque()
         while True:
@@ -52,14 +52,14 @@ class AxiMemory:
             if beats and not next(pause_r):
                 burst, address, last = beats.popleft()
                 word = self.data[address : address + self._bytes]
-                context.set(dut.m_axi_rid, burst)
-                context.set(dut.m_axi_rdata, int.from_bytes(word, "little"))
-                context.set(dut.m_axi_rresp, 2 if address in self.errors else 0)
-                context.set(dut.m_axi_rlast, last)
+                context.set(axi.rid, burst)
+                context.set(axi.rdata, int.from_bytes(word, "little"))
+                context.set(axi.rresp, 2 if address in self.errors else 0)
+                context.set(axi.rlast, last)
                 offered = True
-            context.set(dut.m_axi_rvalid, offered)
-            context.set(dut.m_axi_arready, not next(pause_ar))
-            if context.get(dut.m_axi_arvalid) and context.get(dut.m_axi_arready):
+            context.set(axi.rvalid, offered)
+            context.set(axi.arready, not next(pause_ar))
+            if context.get(axi.arvalid) and context.get(axi.arready):
                 burst, first, count = self._burst(context, "ar")
                 self.reads.append((first, count))
                 beats += [
@@ -67,36 +67,36 @@ class AxiMemory:
                     for number in range(count)
                 ]
             if offered:
-                assert context.get(dut.m_axi_rready), "the port reserves before it asks"
+                assert context.get(axi.rready), "the port reserves before it asks"
             await context.tick()
 
     async def serve_writes(self, context: Any) -> None:
         """Answer writes for ever; run it as a background testbench."""
-        dut = self.dut
+        axi = self.axi
         pause_aw, pause_w, pause_b = self._pauses(), self._pauses(), self._pauses()
         bursts: deque[tuple[int, int]] = deque()
         done = 0
         answers: deque[bool] = deque()
         while True:
             answered = bool(answers) and not next(pause_b)
-            context.set(dut.m_axi_bvalid, answered)
+            context.set(axi.bvalid, answered)
             if answered:
-                context.set(dut.m_axi_bresp, 2 if answers.popleft() else 0)
-            context.set(dut.m_axi_awready, not next(pause_aw))
-            context.set(dut.m_axi_wready, bool(bursts) and not next(pause_w))
-            if context.get(dut.m_axi_wvalid) and context.get(dut.m_axi_wready):
+                context.set(axi.bresp, 2 if answers.popleft() else 0)
+            context.set(axi.awready, not next(pause_aw))
+            context.set(axi.wready, bool(bursts) and not next(pause_w))
+            if context.get(axi.wvalid) and context.get(axi.wready):
                 address, count = bursts[0]
                 at = address + done * self._bytes
                 done += 1
-                assert context.get(dut.m_axi_wlast) == (done == count)
-                assert context.get(dut.m_axi_wstrb) == (1 << self._bytes) - 1
-                word = context.get(dut.m_axi_wdata).to_bytes(self._bytes, "little")
+                assert context.get(axi.wlast) == (done == count)
+                assert context.get(axi.wstrb) == (1 << self._bytes) - 1
+                word = context.get(axi.wdata).to_bytes(self._bytes, "little")
                 self.data[at : at + self._bytes] = word
                 if done == count:
                     answers.append(address in self.errors)
                     bursts.popleft()
                     done = 0
-            if context.get(dut.m_axi_awvalid) and context.get(dut.m_axi_awready):
+            if context.get(axi.awvalid) and context.get(axi.awready):
                 _, address, count = self._burst(context, "aw")
                 self.writes.append((address, count))
                 bursts.append((address, count))

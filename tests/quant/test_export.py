@@ -1,4 +1,4 @@
-"""The command line that writes bundles: what it writes, and what it refuses."""
+"""The command that exports bundles writes the same bytes every time, and refuses bad input."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from quant import export
 from quant.data.registry import load
 from quant.networks.registry import MODELS
 from quant.points.evaluation import evaluate
-from tests.quant_cases import assert_refused, randomise_batch_norms
+from tests.commands import assert_refused
+from tests.quant.tiny_networks import randomise_batch_norms
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A digits network that was never trained, as a file."""
+    """Save the weights of a digits network that was never trained."""
     torch.manual_seed(0)
     module = MODELS["digits"].build(10)
     randomise_batch_norms(module)
@@ -35,7 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_deterministic_mode() -> Iterator[None]:
-    """`export` turns on deterministic algorithms; other tests need not have them."""
+    """Turn deterministic algorithms off again, which `export` turns on."""
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -86,7 +87,10 @@ def test_patterns_and_thresholds_per_layer(
 def test_mac_reduction_counts_convolutions_alone(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With pattern B and everything else skipped, half of all but the first layer is saved."""
+    """With pattern B and everything skipped that can be, half of the MACs is saved.
+
+    The first layer has no ZAP and saves nothing.
+    """
     run_export(monkeypatch, weights, tmp_path / "out", "--sigma", "inf")
     bundle = Bundle.load(tmp_path / "out")
     point = bundle.operating_point("default")

@@ -1,37 +1,28 @@
-"""Bundles of networks that nobody trained."""
+"""The command writes bundles of networks that nobody trained."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from golden.bundle import Bundle
-from golden.errors import UserError
-from golden.network import Network, quantise_images
-from quant.data.registry import load
-from quant.pipeline.untrained_bundle import untrained_bundle
+from quant import untrained
+from tests.commands import assert_refused
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return untrained_bundle("resnet20", seed=1)
+def test_it_writes_the_bundle_of_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--model", "resnet20", "--seed", "5", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["untrained", *arguments])
+    untrained.main()
+    provenance = Bundle.load(tmp_path / "out").manifest.provenance
+    assert provenance == {"model": "resnet20", "dataset": "textures-32", "seed": 5}
 
 
-def test_the_same_seed_gives_the_same_bundle(bundle: Bundle) -> None:
-    again = untrained_bundle("resnet20", seed=1)
-    assert again.manifest == bundle.manifest
-    assert all(again.tensors[name].equal(tensor) for name, tensor in bundle.tensors.items())
-
-
-def test_predictors_skip_some_activations_of_their_layers_and_keep_some(bundle: Bundle) -> None:
-    pixels = load("textures-32", None).test.pixels(slice(0, 1))
-    network, predictors = bundle.at("default")
-    steps = Network(network, predictors).steps(quantise_images(bundle, pixels))
-    counters = [step.result.counters for step in steps if step.predictor and step.result]
-    assert len(counters) == 18
-    assert all(c.skipped > 0 for c in counters)
-    assert all(c.kept > 0 for c in counters)
-
-
-def test_a_network_that_takes_no_photographs_is_refused() -> None:
-    with pytest.raises(UserError, match="digits is trained in seconds"):
-        untrained_bundle("digits", seed=1)
+def test_a_directory_that_is_no_bundle_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: list[str | Path] = ["--model", "vgg16", "--out", tmp_path]
+    message = f"{tmp_path}: exists and is not a bundle"
+    assert_refused(untrained.main, options, message, monkeypatch, capsys)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from amaranth.lib.wiring import Component
 
-from hw import verilog
+from hw import verilog_output
 from hw.contract.config import Config
 from hw.engine.mac_array import MacArray
 from hw.engine.pattern_scheduler import PatternScheduler
@@ -44,7 +44,7 @@ def test_block_agrees_with_golden(
     tmp_path: Path,
 ) -> None:
     source = tmp_path / f"{bench}.v"
-    source.write_text(verilog.emit(block(config), bench))
+    source.write_text(verilog_output.emit(block(config), bench))
     built = build_design(sim, [source, LINT], bench)
     values = {"config": config.to_dict(), "seed": SEED, "count": count}
     results = run_bench(

@@ -34,13 +34,8 @@ from tb.runs.bundle_layers import engine_layers
 from tb.runs.engine import EngineLayer, check, require_agreement, run_batches, run_on_each
 from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS, Simulator
-from tests.quant_cases import (
-    assert_refused,
-    branches_module,
-    images,
-    randomise_batch_norms,
-    tiny_bundle,
-)
+from tests.commands import assert_refused
+from tests.quant.tiny_networks import branches_module, images, randomise_batch_norms, tiny_bundle
 
 SMALL = PRESETS["small"]
 SEED = 20

@@ -100,6 +100,7 @@ def test_the_systemrdl_names_the_faults(tmp_path: Path) -> None:
     code = elaborated(systemrdl(), tmp_path)["error"].get_child_by_name("code")
     assert isinstance(code, FieldNode)
     members = code.get_property("encode")
+    assert members is not None
     assert {m.name: (m.value, m.rdl_desc) for m in members} == {
         fault.name.lower(): (fault.value, text) for fault, text in FAULTS.items()
     }

@@ -18,13 +18,13 @@ from compiler.build import compile_bundle
 from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import UserError
+from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_words
-from hw.contract.registers import CORE_COUNTERS
 from hw.core.core import patience
 from tb import sim_full
 from tb.exchange.core_files import Outcome, Run
 from tb.random.networks import POINT, random_image, random_network, random_runs
-from tb.runs import core
+from tb.runs import core, whole_networks
 from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.hw.small_configs import STRIPS, TINY
 
@@ -86,14 +86,14 @@ def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
 
 
 class Drawn:
-    """A random network in the place of a `tb.runs.whole_networks.Example`."""
+    """A random network in the place of a `tb.runs.whole_networks.WholeNetwork`."""
 
     config = "small"
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
 
-    def bundle(self) -> tuple[Bundle, str]:
+    def load(self) -> tuple[Bundle, str]:
         return self._bundle, POINT
 
 
@@ -102,7 +102,7 @@ class Absent:
 
     config = "small"
 
-    def bundle(self) -> tuple[Bundle, str]:
+    def load(self) -> tuple[Bundle, str]:
         raise UserError("build/absent: not found")
 
 
@@ -113,9 +113,11 @@ def test_sim_full_ends_with_what_it_compared_and_with_status_1_if_anything_diffe
     ((bundle, run),) = random_runs(STRIPS, 1, seed=9)
     config = tmp_path / "tiny.json"
     config.write_text(json.dumps(STRIPS.to_dict()))
-    monkeypatch.setattr(sim_full, "NETWORKS", {"absent": Absent(), "drawn": Drawn(bundle)})
+    networks = {"absent": Absent(), "drawn": Drawn(bundle)}
+    monkeypatch.setattr(sim_full, "NETWORKS", networks)
+    monkeypatch.setattr(whole_networks, "NETWORKS", networks)
     monkeypatch.setattr(sim_full, "MEMORY_END", 0)
-    monkeypatch.setattr(sim_full, "image", lambda *_: torch.from_numpy(run.image))
+    monkeypatch.setattr(sim_full, "input_image", lambda *_: torch.from_numpy(run.image))
     monkeypatch.setattr(sys, "argv", ["sim_full", "drawn", "--config", str(config)])
     assert sim_full.main() == 0
     said = r"drawn: \d+ layers, \d+ activations compared, {} differ, \d+ cycles, \d+ cycles/s\n"

@@ -8,7 +8,8 @@ import pytest
 
 from hw.contract.bus import BURST
 from hw.contract.config import Config
-from hw.core.dma import READ_QUEUE, ReadPort, WritePort
+from hw.contract.timing import READ_QUEUE
+from hw.core.dma import ReadPort, WritePort
 from tests.hw.amaranth_testbench import get, pauses, put, simulate
 from tests.hw.axi_memory import AxiMemory
 from tests.hw.small_configs import TINY
@@ -43,7 +44,7 @@ def words_of(config: Config, data: bytes | bytearray, requests: list[dict[str, i
 def test_each_client_gets_its_own_words_in_order(config: Config) -> None:
     rng = random.Random(1)
     dut = ReadPort(config, 3)
-    memory = AxiMemory(dut, rng.randbytes(SIZE), config.bus_bytes)
+    memory = AxiMemory(dut.axi, rng.randbytes(SIZE), config.bus_bytes)
     asked = [draw_requests(config, rng, 16) for _ in range(3)]
 
     def asks(number: int) -> Any:
@@ -67,7 +68,7 @@ def test_each_client_gets_its_own_words_in_order(config: Config) -> None:
 
 def test_a_client_that_takes_nothing_asks_for_no_more_than_its_queue_holds() -> None:
     dut = ReadPort(TINY, 2)
-    memory = AxiMemory(dut, bytes(SIZE), TINY.bus_bytes)
+    memory = AxiMemory(dut.axi, bytes(SIZE), TINY.bus_bytes)
 
     async def check(context: Any) -> None:
         await put(
@@ -83,7 +84,7 @@ def test_a_client_that_takes_nothing_asks_for_no_more_than_its_queue_holds() -> 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_halted_port_asks_no_more_and_comes_to_rest(seed: int) -> None:
     dut = ReadPort(TINY, 2)
-    memory = AxiMemory(dut, bytes(SIZE), TINY.bus_bytes, seed)
+    memory = AxiMemory(dut.axi, bytes(SIZE), TINY.bus_bytes, seed)
     memory.errors.add(4 * BURST * TINY.bus_bytes)
     errors: list[int] = []
 
@@ -112,7 +113,7 @@ def test_what_is_written_arrives_and_nothing_else(config: Config) -> None:
     dut = WritePort(config)
     before = rng.randbytes(SIZE)
     size = config.bus_bytes
-    memory = AxiMemory(dut, before, size)
+    memory = AxiMemory(dut.axi, before, size)
     requests = draw_requests(config, rng, 16)
     data = {request["address"]: rng.randbytes(request["beats"] * size) for request in requests}
     expected = bytearray(before)
@@ -134,7 +135,7 @@ def test_what_is_written_arrives_and_nothing_else(config: Config) -> None:
 
 def test_a_burst_whose_words_are_missing_is_not_begun() -> None:
     dut = WritePort(TINY)
-    memory = AxiMemory(dut, bytes(SIZE), TINY.bus_bytes)
+    memory = AxiMemory(dut.axi, bytes(SIZE), TINY.bus_bytes)
 
     async def check(context: Any) -> None:
         await put(context, dut.requests, [{"address": 0, "beats": 8}], iter([False]))

@@ -5,13 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import VERSION
-from hw.contract.registers import (
-    CORE_COUNTERS,
-    ID,
-    REGISTERS,
-    Fault,
-)
+from hw.contract.registers import ID, REGISTERS, Fault
 from hw.core.register_block import RegisterBlock
 from tests.hw.amaranth_testbench import Testbench, simulate
 
@@ -26,37 +22,37 @@ class Host:
     async def write(self, context: Any, name: str, value: int, strobes: int = 0b1111) -> list[str]:
         """Write a register; the pulses that it caused."""
         dut = self.dut
-        context.set(dut.s_axil_awaddr, REGISTERS[name].offset)
-        context.set(dut.s_axil_wdata, value)
-        context.set(dut.s_axil_wstrb, strobes)
-        first = self._rng.choice([dut.s_axil_awvalid, dut.s_axil_wvalid])
+        context.set(dut.s_axil.awaddr, REGISTERS[name].offset)
+        context.set(dut.s_axil.wdata, value)
+        context.set(dut.s_axil.wstrb, strobes)
+        first = self._rng.choice([dut.s_axil.awvalid, dut.s_axil.wvalid])
         context.set(first, 1)
         await context.tick().repeat(self._rng.randint(1, 3))
-        context.set(dut.s_axil_awvalid, 1)
-        context.set(dut.s_axil_wvalid, 1)
+        context.set(dut.s_axil.awvalid, 1)
+        context.set(dut.s_axil.wvalid, 1)
         start, abort = (
             await context.tick()
             .sample(dut.start, dut.abort)
-            .until(dut.s_axil_awready & dut.s_axil_wready)
+            .until(dut.s_axil.awready & dut.s_axil.wready)
         )
-        context.set(dut.s_axil_awvalid, 0)
-        context.set(dut.s_axil_wvalid, 0)
+        context.set(dut.s_axil.awvalid, 0)
+        context.set(dut.s_axil.wvalid, 0)
         await context.tick().repeat(self._rng.randint(1, 3))
-        context.set(dut.s_axil_bready, 1)
-        await context.tick().until(dut.s_axil_bvalid)
-        context.set(dut.s_axil_bready, 0)
+        context.set(dut.s_axil.bready, 1)
+        await context.tick().until(dut.s_axil.bvalid)
+        context.set(dut.s_axil.bready, 0)
         return [name for name, pulse in (("start", start), ("abort", abort)) if pulse]
 
     async def read(self, context: Any, name: str) -> int:
         dut = self.dut
-        context.set(dut.s_axil_araddr, REGISTERS[name].offset)
-        context.set(dut.s_axil_arvalid, 1)
-        await context.tick().until(dut.s_axil_arready)
-        context.set(dut.s_axil_arvalid, 0)
+        context.set(dut.s_axil.araddr, REGISTERS[name].offset)
+        context.set(dut.s_axil.arvalid, 1)
+        await context.tick().until(dut.s_axil.arready)
+        context.set(dut.s_axil.arvalid, 0)
         await context.tick().repeat(self._rng.randint(1, 3))
-        context.set(dut.s_axil_rready, 1)
-        (value,) = await context.tick().sample(dut.s_axil_rdata).until(dut.s_axil_rvalid)
-        context.set(dut.s_axil_rready, 0)
+        context.set(dut.s_axil.rready, 1)
+        (value,) = await context.tick().sample(dut.s_axil.rdata).until(dut.s_axil.rvalid)
+        context.set(dut.s_axil.rready, 0)
         return value
 
 

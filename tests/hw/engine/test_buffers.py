@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hw.contract.timing import BUFFER_READ_LATENCY
 from hw.engine.buffers import IfmBuffer, WeightBuffer
-from hw.engine.mac_array import READ_LATENCY
 from hw.engine.ofm_banks import OfmBanks
 from tests.hw.amaranth_testbench import Resettable, get, pauses, simulate, to_words
 from tests.hw.small_configs import TINY
@@ -38,9 +38,10 @@ def test_every_pe_reads_its_own_ifm_word_every_cycle(pes: int) -> None:
             for place, address in enumerate(asked[-1]):
                 context.set(dut.address[place], address)
             await context.tick()
-            if cycle + 1 >= READ_LATENCY:
+            if cycle + 1 >= BUFFER_READ_LATENCY:
                 answer = [context.get(dut.word[place]) for place in range(pes)]
-                assert answer == [words[address] for address in asked[cycle + 1 - READ_LATENCY]]
+                addresses = asked[cycle + 1 - BUFFER_READ_LATENCY]
+                assert answer == [words[address] for address in addresses]
 
     simulate(dut, check)
 
@@ -51,7 +52,7 @@ def test_only_the_bytes_of_the_mask_are_written() -> None:
     async def check(context: Any) -> None:
         await fill(context, dut.writes, [0x1122334455667788], mask=0xFF)
         await fill(context, dut.writes, [0xAABBCCDDEEFF0011], mask=0b1000_0110)
-        await context.tick().repeat(READ_LATENCY)
+        await context.tick().repeat(BUFFER_READ_LATENCY)
         assert [context.get(dut.word[place]) for place in range(TINY.pes)] == [
             0xAA22334455FF0088
         ] * TINY.pes
@@ -105,8 +106,8 @@ def test_ifm_words_are_written_while_others_are_read(pes: int, share: float) -> 
                 context.set(dut.address[place], read)
             await context.tick()
             busy = {read.bit_count() % 2 for read in asked[::2]}
-            if len(under_way) >= READ_LATENCY:
-                for place, word in under_way[-READ_LATENCY].items():
+            if len(under_way) >= BUFFER_READ_LATENCY:
+                for place, word in under_way[-BUFFER_READ_LATENCY].items():
                     assert context.get(dut.word[place]) == word
 
     simulate(dut, check)
@@ -128,12 +129,12 @@ def test_weights_are_read_while_others_are_loaded() -> None:
             asked.append(rng.randrange(loaded, TINY.weight_words))
             context.set(dut.address, asked[-1])
             await context.tick()
-            if cycle + 1 >= READ_LATENCY:
-                assert context.get(dut.word) == words[asked[cycle + 1 - READ_LATENCY]]
+            if cycle + 1 >= BUFFER_READ_LATENCY:
+                assert context.get(dut.word) == words[asked[cycle + 1 - BUFFER_READ_LATENCY]]
         context.set(dut.writes.valid, 0)
         for address in (0, loaded - 1):
             context.set(dut.address, address)
-            await context.tick().repeat(READ_LATENCY)
+            await context.tick().repeat(BUFFER_READ_LATENCY)
             assert context.get(dut.word) == later[address]
 
     simulate(dut, check)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hw.contract.counters import ENGINE_COUNTERS
 from hw.engine.engine import LayerEngine
-from hw.layouts.descriptor import COUNTERS
 from tb.exchange.engine_files import Outcome
 from tb.random.layers import random_layer
 from tb.runs.engine import Check, EngineLayer, check
@@ -109,7 +109,7 @@ def test_a_layer_cut_off_by_reset_leaves_no_trace(seed: int, corner: str, next_c
         await context.tick()
         context.set(design.reset, 0)
         was_reset.append(True)
-        assert not any(context.get(host.engine.counters[name]) for name in COUNTERS)
+        assert not any(context.get(host.engine.counters[name]) for name in ENGINE_COUNTERS)
         await host.begin(context, layer)
         assert (await host.finish(context, layer)).mismatch is None
 
@@ -176,7 +176,9 @@ def test_counters_add_up() -> None:
         groups = -(-fields["pixels"] // TINY.pes) * fields["channels"]
         assert context.get(engine.counters.busy) == groups * fields["kernel_words"]
         assert context.get(engine.counters.cycles) == cycles
-        waits = sum(context.get(engine.counters[n]) for n in COUNTERS if n.startswith("wait_"))
+        waits = sum(
+            context.get(engine.counters[n]) for n in ENGINE_COUNTERS if n.startswith("wait_")
+        )
         assert context.get(engine.counters.busy) + waits <= cycles
 
     simulate(engine, ofm, records)

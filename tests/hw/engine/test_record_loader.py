@@ -9,8 +9,9 @@ import pytest
 
 from golden import arithmetic
 from hw.contract.config import Config
+from hw.contract.records import RECORD_BYTES, record_words
 from hw.engine.record_loader import RECORD_SLOTS, RecordLoader
-from hw.layouts.descriptor import RECORD_BYTES, ChannelRecord, header_words
+from hw.layouts.descriptor import ChannelRecord
 from tests.hw.amaranth_testbench import pauses, put, simulate
 from tests.hw.small_configs import TINY
 
@@ -30,7 +31,7 @@ class Stream:
     @property
     def words(self) -> list[int]:
         """The record stream: each header zero-extended to whole words, then the weights."""
-        headers, width = header_words(self.config), 8 * self.config.lanes
+        headers, width = record_words(self.config), 8 * self.config.lanes
         assert headers * self.config.lanes >= RECORD_BYTES
         return [
             word

@@ -9,7 +9,8 @@ import pytest
 
 from golden import arithmetic
 from hw.contract.config import Config
-from hw.engine.requantiser import LATENCY, Requantiser
+from hw.contract.timing import REQUANTISER_LATENCY
+from hw.engine.requantiser import Requantiser
 from hw.engine.residual_banks import READ_LATENCY
 from hw.layouts.pixels import sum_bits
 from tests.hw.amaranth_testbench import simulate
@@ -140,4 +141,4 @@ def test_activations_equal_golden(config: Config, signed: bool) -> None:
             cycle += 1
 
     simulate(dut, send, check)
-    assert left == [cycle + LATENCY for cycle in entered]
+    assert left == [cycle + REQUANTISER_LATENCY for cycle in entered]

@@ -11,10 +11,11 @@ from statistics import median
 import pytest
 
 from golden.errors import UserError
-from hw.fpga import __main__ as fpga
 from hw.fpga import ecp5
 from hw.fpga.ecp5 import DEVICES, Use
 from hw.fpga.floorplan import floorplan
+from hw.fpga.measure import CONSTRAINTS
+from hw.fpga.measure import measure as take_to_device
 from hw.fpga.report import Result, modules_of, refuse_misfit
 from tb.paths import REPOSITORY
 from tests.hw.small_configs import TINY
@@ -241,11 +242,11 @@ def measure(folder: Path, **changes: object) -> Result:
         "name": "ecp5-45",
         "config": TINY,
         "seeds": 4,
-        "constraints": fpga._CONSTRAINTS,
+        "constraints": CONSTRAINTS,
         "folder": folder,
         "jobs": 2,
     }
-    return fpga.measure(**(given | changes))
+    return take_to_device(**(given | changes))
 
 
 @pytest.mark.usefixtures("pretended")
@@ -268,11 +269,11 @@ def test_both_builds_are_counted_and_every_seed_is_placed(
 
 @pytest.mark.usefixtures("pretended")
 def test_a_core_without_a_predictor_is_built_once(tmp_path: Path) -> None:
-    got = fpga.measure(
+    got = take_to_device(
         "ecp5-25",
         replace(TINY, predictor=False),
         seeds=1,
-        constraints=fpga._CONSTRAINTS,
+        constraints=CONSTRAINTS,
         folder=tmp_path / "work",
         jobs=1,
     )

@@ -11,7 +11,7 @@ from amaranth.hdl import Shape, signed, unsigned
 
 from hw.fpga.blocks import Ecp5
 from hw.lib.multiplier import Multiplier
-from hw.verilog import emit
+from hw.verilog_output import emit
 from tb.simulators import toolchain
 from tests.hw.amaranth_testbench import simulate
 

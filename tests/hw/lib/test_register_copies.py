@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.fpga.blocks import Ecp5
 from hw.lib.register_copies import register_copies
-from hw.verilog import emit
+from hw.verilog_output import emit
 from tests.hw.amaranth_testbench import simulate
 
 

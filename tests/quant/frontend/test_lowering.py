@@ -15,7 +15,7 @@ from quant.frontend.graph import ConvLayer, Graph, PoolLayer
 from quant.frontend.lowering import lower
 from quant.networks.cifar_resnet import OptionA
 from quant.networks.registry import MODELS
-from tests.quant_cases import SHAPE, branches_module, randomise_batch_norms, tiny_module
+from tests.quant.tiny_networks import SHAPE, branches_module, randomise_batch_norms, tiny_module
 
 
 def output(graph: Graph, images: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def test_tiny_networks_compute_the_same(build: Callable[[], nn.Module]) -> None:
 
 
 def test_zap_sites_follow_the_rule() -> None:
-    """After ReLU and after add + ReLU; not the first, not the 1x1 shortcut, not the linear ones."""
+    """Sites end in a ReLU; the first layer, 1x1 shortcuts and linear layers are no sites."""
     sites = [layer.name for layer in lower(tiny_module(), SHAPE).zap_sites()]
     assert sites == ["conv2", "conv3", "conv4"]
     resnet = lower(MODELS["resnet20"].build(10).eval(), (3, 32, 32))
@@ -117,7 +117,7 @@ def conv(
 
 
 def test_relu_passes_max_pooling_and_concat_to_the_convolutions() -> None:
-    """And no average pooling, whose sign nobody knows before."""
+    """It does not pass average pooling, whose sign is not known before."""
     graph = lower(branches_module(), SHAPE)
     clamped = [layer.name for layer in graph.layers if isinstance(layer, ConvLayer) and layer.relu]
     assert clamped == ["stem", "left", "narrow", "wide", "last"]

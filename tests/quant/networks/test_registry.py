@@ -1,4 +1,4 @@
-"""The built-in networks have the published shapes, and weights that do not fit are refused."""
+"""The built-in networks have the published shapes and names of weights."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SMALL, LARGE = (3, 32, 32), (3, 224, 224)
 
 
 def unbuilt(name: str, classes: int) -> nn.Module:
-    """In eval mode, without memory for its weights."""
+    """Return a network in eval mode, without memory for its weights."""
     with torch.device("meta"):
         return MODELS[name].build(classes).eval()
 
 
 def macs(graph: Graph, *, fully_connected: bool) -> int:
-    """Of all convolutions, or of all fully connected layers."""
+    """Count the MACs of all convolutions, or of all fully connected layers."""
     total = 0
     for layer in graph.layers:
         if isinstance(layer, ConvLayer) and layer.fully_connected == fully_connected:

@@ -1,4 +1,4 @@
-"""Choosing thresholds and patterns from statistics: against trying every combination."""
+"""Choices from statistics, compared with trying every combination."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CHANNELS = 3
 
 @pytest.fixture(autouse=True)
 def _short_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So few thresholds that every combination can be tried."""
+    """Use so few thresholds that every combination can be tried."""
     monkeypatch.setattr(alternatives, "SIGMAS", GRID)
 
 
 def random_statistics(seed: int) -> Statistics:
-    """Curves that grow with the threshold and have nothing else in common with real ones."""
+    """Make statistics that grow with the threshold and are random otherwise."""
     rng = np.random.default_rng(seed)
     curves = {
         Site(layer, pattern): SiteStatistics(
@@ -46,7 +46,7 @@ def random_statistics(seed: int) -> Statistics:
 
 
 def combinations(every: list[Alternatives]) -> tuple[np.ndarray, np.ndarray]:
-    """Errors and savings of all ways to take one alternative from each list."""
+    """Return errors and savings of all ways to take one alternative from each list."""
     errors, savings = np.zeros(1), np.zeros(1)
     for options in every:
         errors = np.add.outer(errors, options.errors).ravel()
@@ -54,8 +54,8 @@ def combinations(every: list[Alternatives]) -> tuple[np.ndarray, np.ndarray]:
     return errors, savings
 
 
-def says_what_the_curves_say(chosen: Choice, statistics: Statistics) -> bool:
-    """Its figures are those of the layers that it names."""
+def has_the_figures_of_the_statistics(chosen: Choice, statistics: Statistics) -> bool:
+    """Return whether a choice's figures are those of the layers that it names."""
     error = saving = 0.0
     for layer, (pattern, sigma) in chosen.layers.items():
         curve = statistics.sites[Site(layer, pattern)]
@@ -78,7 +78,7 @@ def test_within_an_error_the_most_is_saved(
     chosen = best_within_error(every, error)
     assert chosen.error <= error + 1e-9
     assert chosen.mac_reduction >= best - 1e-3
-    assert says_what_the_curves_say(chosen, statistics)
+    assert has_the_figures_of_the_statistics(chosen, statistics)
 
 
 @pytest.mark.parametrize("thresholds", Granularity)
@@ -94,7 +94,7 @@ def test_a_reduction_is_reached_at_the_least_error(
     chosen = best_with_mac_reduction(every, wanted)
     assert chosen.mac_reduction >= wanted - 1e-9
     assert chosen.error <= best * 1.001 + 1e-9
-    assert says_what_the_curves_say(chosen, statistics)
+    assert has_the_figures_of_the_statistics(chosen, statistics)
 
 
 def test_per_layer_is_never_worse_than_uniform() -> None:

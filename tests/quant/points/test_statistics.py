@@ -1,4 +1,4 @@
-"""Statistics without ZAP say what single layers do with ZAP."""
+"""Statistics collected without ZAP tell what single layers do with ZAP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quant.points.statistics import SIGMAS, Statistics, collect_statistics
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import images, tiny_bundle, tiny_module
+from tests.quant.tiny_networks import images, tiny_bundle, tiny_module
 
 IMAGES = images(130)
 SITES = [

@@ -1,4 +1,4 @@
-"""Quantised layers stay close to the float ones, and odd channels do no harm."""
+"""Quantised layers stay close to the float ones, also with degenerate channels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from golden.network import Network, quantise_images
 from quant.frontend.graph import Graph
 from quant.quantise.calibration import Histogram, activation_scales
 from quant.quantise.integer_network import quantise
-from tests.quant_cases import MODEL, branches_module, images, tiny_bundle, tiny_module
+from tests.quant.tiny_networks import MODEL, branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
 
 
 def relative_errors(graph: Graph, bundle: Bundle) -> dict[str, float]:
-    """Of every layer: RMS of (integers * scale - float ofm), relative to the float ofm's RMS."""
+    """Return the RMS of (integers * scale - float ofm) / RMS of the float ofm, for every layer."""
     pixels = IMAGES.pixels(slice(None))
     steps = Network(bundle).steps(quantise_images(bundle, pixels))
     errors = {}
@@ -61,7 +61,7 @@ def test_signs_of_tensors() -> None:
     ("gain", "bias"), [(0.0, 0.0), (0.0, 0.7), (1e-12, 0.7), (1e-12, -300.0), (1.0, -300.0)]
 )
 def test_dead_and_tiny_channels_survive(gain: float, bias: float) -> None:
-    """A channel whose weights are (next to) nothing, with and without a bias and a residual."""
+    """A channel has weights of zero or nearly zero, with and without a bias and a residual."""
     module = tiny_module()
     with torch.no_grad():
         for name in ("conv2", "conv3", "conv4"):

@@ -1,6 +1,6 @@
-"""Two processes under torchrun give what one does.
+"""Two processes under torchrun give the result of one.
 
-torchrun also runs this file itself, as a program: `main` is what it does.
+torchrun also runs this module as a program, whose `main` is below.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from quant.training.trainer import Trainer, float_top1
 from quant.zap.predictor import Site, Zap
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import randomise_batch_norms
+from tests.quant.tiny_networks import randomise_batch_norms
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = MODELS["digits"]
@@ -43,14 +43,14 @@ SITES = [Site("conv2", MASKS["B"]), Site("conv6", MASKS["D"])]
 
 
 class Double(Model):
-    """In float64."""
+    """A model that computes in float64."""
 
     def normalise(self, pixels: Tensor) -> Tensor:
         return super().normalise(pixels.double())
 
 
 def trained(dataset: Dataset) -> tuple[dict[str, Tensor], float]:
-    """One epoch, its last batch a single image, so that one of two processes has none."""
+    """Train for one epoch. Its last batch is a single image, so one of two processes has none."""
     model = Double(**vars(MODEL))
     torch.manual_seed(1)
     module = model.build(10).double()
@@ -60,7 +60,7 @@ def trained(dataset: Dataset) -> tuple[dict[str, Tensor], float]:
 
 
 def untrained_bundle(dataset: Dataset) -> Bundle:
-    """The digits network with random weights, quantised."""
+    """Return the digits network with random weights, quantised."""
     torch.manual_seed(2)
     module = MODEL.build(10).eval()
     randomise_batch_norms(module)
@@ -71,7 +71,7 @@ def untrained_bundle(dataset: Dataset) -> Bundle:
 
 
 def evaluated(bundle: Bundle, dataset: Dataset) -> Evaluation:
-    """With random predictors on an odd number of images."""
+    """Evaluate with random predictors on an odd number of images."""
     zaps = {site: Zap(bundle.manifest.activations[site.layer].shape[0]).eval() for site in SITES}
     choices = {site.layer: (site.pattern, 0.1) for site in SITES}
     bundle = add_zaps(bundle, zaps, dataset.train.first(64))
@@ -81,7 +81,7 @@ def evaluated(bundle: Bundle, dataset: Dataset) -> Evaluation:
 
 
 def everything() -> dict[str, Any]:
-    """What is compared."""
+    """Return everything that is compared."""
     dataset = load("digits", None)
     weights, top1 = trained(dataset)
     bundle = untrained_bundle(dataset)
@@ -100,7 +100,7 @@ def everything() -> dict[str, Any]:
 
 
 def main() -> None:
-    """`compare DIR` writes what is compared, and what a command does; `fail RANK ...` fails."""
+    """Run `compare DIR`, which writes results and runs a command, or `fail RANK ...`."""
     match sys.argv[1:]:
         case ["compare", directory]:
             result = everything()
@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def torchrun(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Two processes of `-m MODULE ...`."""
+    """Run `-m MODULE ...` in two processes."""
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     arguments: Sequence[str | Path] = [*program, "--nproc-per-node", "2", "-m", *command]
     return subprocess.run(
@@ -126,10 +126,11 @@ def torchrun(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.second
 def test_two_processes_give_what_one_does(tmp_path: Path) -> None:
-    """Exactly where integers are counted; where floats are added, but for rounding.
+    """Results are equal exactly for integers, and up to rounding for floats.
 
-    Adam enlarges that: a gradient that is nothing but rounding moves its weight by whole steps. So
-    training is compared in float64, where a wrong share or weight has nothing to hide behind.
+    Adam enlarges rounding: a gradient that is nothing but rounding noise moves its weight by whole
+    steps. So training is compared in float64, where a wrong share or weight cannot be mistaken for
+    rounding.
     """
     done = torchrun("tests.quant.runtime.test_processes", "compare", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -146,7 +147,10 @@ def test_two_processes_give_what_one_does(tmp_path: Path) -> None:
 @pytest.mark.second
 @pytest.mark.parametrize("ranks", ["1", "01"])
 def test_a_user_error_is_one_line_and_ends_all_processes(ranks: str) -> None:
-    """In one process, which the other waits for, or in both; torchrun adds its own traceback."""
+    """The error is in one process, which the other waits for, or in both.
+
+    torchrun adds its own traceback.
+    """
     done = torchrun("tests.quant.runtime.test_processes", "fail", *ranks)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert errors == ["error: image 7: not readable"]

@@ -16,7 +16,7 @@ from quant.training.fine_tuning import _Network, fine_tune
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import RECIPE, branches_module, images, tiny_bundle, tiny_module
+from tests.quant.tiny_networks import RECIPE, branches_module, images, tiny_bundle, tiny_module
 
 
 @pytest.fixture(scope="module", params=[tiny_module, branches_module])

@@ -16,7 +16,7 @@ from quant.training.recalibration import recalibrate
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import branches_module, images, tiny_bundle, tiny_module
+from tests.quant.tiny_networks import branches_module, images, tiny_bundle, tiny_module
 
 IMAGES = images(96)
 LAYERS = ("conv2", "conv3", "conv4")
@@ -36,7 +36,7 @@ def predictors(bundle: Bundle) -> dict[str, Predictor]:
 
 
 def maps(bundle: Bundle, predictors: dict[str, Predictor]) -> dict[str, torch.Tensor]:
-    """Each layer's ofm, before zeros are predicted in it."""
+    """Return each layer's ofm, before zeros are predicted in it."""
     inputs = quantise_images(bundle, IMAGES.pixels(slice(None)))
     return {
         step.node.name: (step.ofm if step.result is None else step.result.dense).double()
@@ -67,7 +67,7 @@ def test_a_network_with_concats_is_recalibrated_too() -> None:
 
 
 def test_what_was_lost_comes_back(bundle: Bundle, predictors: dict[str, Predictor]) -> None:
-    """At conv3, which comes after the first ZAP and adds a residual that no ZAP has touched."""
+    """Check conv3, which comes after the first ZAP and adds a residual that no ZAP changes."""
     recalibrated = recalibrate(bundle, predictors, IMAGES)
     check(recalibrated, Path("tiny"))
     wanted, lost, found = (

@@ -1,17 +1,12 @@
-"""What the tests of quant share: a tiny network, its bundle, and a way to call a command line."""
+"""Tiny networks and images that many tests share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.bundle import Bundle
-from golden.errors import run_cli
 from quant.data.images import ImageSet
 from quant.frontend.graph import Graph
 from quant.frontend.lowering import lower
@@ -20,7 +15,7 @@ from quant.networks.model import Model, Recipe
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
 
-torch.set_num_threads(1)  # so small tensors that threads would only wait for each other
+torch.set_num_threads(1)  # on tensors so small, threads would only wait for each other
 
 SHAPE = (3, 12, 11)
 RECIPE = Recipe(
@@ -39,7 +34,7 @@ MODEL = Model(
 
 
 class Tiny(nn.Module):
-    """One of everything that quant lowers."""
+    """A network with one layer of each kind that quant lowers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +63,7 @@ class Tiny(nn.Module):
 
 
 class Branches(nn.Module):
-    """Branches that meet in concats, and everything that has no weights as a function."""
+    """A network with branches that meet in concats; layers without weights are functions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,13 +84,13 @@ class Branches(nn.Module):
 
 
 def branches_module() -> Branches:
-    """In eval mode."""
+    """Return the network with branches, in eval mode."""
     torch.manual_seed(0)
     return Branches().eval()
 
 
 def randomise_batch_norms(module: nn.Module) -> None:
-    """Give every BatchNorm statistics and gains as after training, some gains negative."""
+    """Give every BatchNorm statistics and gains as after training; some gains are negative."""
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             assert part.running_mean is not None
@@ -107,7 +102,7 @@ def randomise_batch_norms(module: nn.Module) -> None:
 
 
 def tiny_module(seed: int = 0) -> Tiny:
-    """In eval mode."""
+    """Return the tiny network with random weights and BatchNorm statistics, in eval mode."""
     torch.manual_seed(seed)
     module = Tiny()
     randomise_batch_norms(module)
@@ -115,7 +110,7 @@ def tiny_module(seed: int = 0) -> Tiny:
 
 
 def images(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> ImageSet:
-    """Blurred noise, so that neighbours resemble each other as in pictures; all labels 0."""
+    """Make images of blurred noise, whose neighbours are alike as in pictures; all labels are 0."""
     noise = torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
     blurred = nn.functional.avg_pool2d(noise, 5, 1, padding=2, count_include_pad=False)
     pixels = ((blurred - 0.5) * 3 + 0.5).clamp(0, 1)
@@ -123,26 +118,8 @@ def images(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> Im
 
 
 def tiny_bundle(module: nn.Module, image_set: ImageSet) -> tuple[Graph, Bundle]:
-    """A module of the tiny shape, lowered and quantised."""
+    """Lower and quantise a module that takes images of the tiny shape."""
     graph = lower(module, SHAPE)
     scales = activation_scales(graph, MODEL, [MODEL.normalise(image_set.pixels(slice(None)))])
     classes = [str(n) for n in range(graph.shapes[graph.output][0])]
     return graph, quantise(graph, scales, MODEL, name="tiny", classes=classes)
-
-
-def assert_refused(
-    main: Callable[[], int | None],
-    arguments: Sequence[str | Path],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A command line ends with status 2 and one line on stderr that contains `message`."""
-    monkeypatch.setattr("sys.argv", ["command", *(str(argument) for argument in arguments)])
-    with pytest.raises(SystemExit) as caught:
-        run_cli(main)
-    assert caught.value.code == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 1
-    assert errors[0].startswith("error: ")
-    assert message in errors[0]

@@ -19,18 +19,14 @@ from quant.data.images import DatasetSource, ImageSet
 from quant.data.registry import DATASETS, load
 from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
-from quant.points.accuracy_line import AccuracyLine
-from quant.points.alternatives import Choice, Granularity
-from quant.points.chooser import Budget, Chooser
 from quant.points.evaluation import evaluate
-from quant.points.statistics import SIGMAS, SiteStatistics, Statistics
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
 from quant.training.trainer import train
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import assert_refused
+from tests.commands import assert_refused
 
 MODEL = MODELS["digits"]
 PATTERNS = [MASKS["B"], MASKS["D"]]
@@ -39,7 +35,7 @@ QUICK = ["--statistics-images", "200", "--augment-held-out", "2"]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A digits network, trained as little as tells digits apart, with predictors."""
+    """Save a digits network with predictors, trained just enough to tell digits apart."""
     dataset = load("digits", None)
     torch.manual_seed(0)
     module = MODEL.build(10)
@@ -257,42 +253,3 @@ def test_adapted_networks_are_kept_with_their_points(
         fields = {field for fields in point.adapted.values() for field in fields}
         assert ("weight" in fields) == ("--fine-tune" in adapt)
         assert point.measured == evaluate(*bundle.at(point.name), test).figures(dense)
-
-
-def test_a_line_has_a_corner_at_each_measurement() -> None:
-    line = AccuracyLine([2.0, 1.0, 3.0], [4.0, 1.0, 3.5])  # the last is noise
-    assert [line.drop_at(e) for e in (0, 0.5, 1, 1.5, 3, 6)] == pytest.approx(
-        [0, 0.5, 1, 2.5, 4, 8]
-    )
-    assert [line.error_at(d) for d in (0, 0.5, 1, 2.5, 8)] == pytest.approx([0, 0.5, 1, 1.5, 6])
-    with pytest.raises(UserError, match="show no loss of accuracy"):
-        AccuracyLine([0.1, 0.2], [0.0, -0.1])
-
-
-@pytest.fixture
-def chooser() -> Chooser:
-    """Of one layer with most of the MACs, whose error grows with the square of its saving."""
-    grown = np.linspace(0.01, 1, len(SIGMAS))
-    curves = {Site("conv", MASKS["B"]): SiteStatistics(grown[None] ** 2, grown[None] / 2)}
-    return Chooser(Statistics({"first": 100, "conv": 300}, curves), [MASKS["B"]], Granularity.LAYER)
-
-
-def test_a_loss_that_no_threshold_is_as_small_as_is_refused(chooser: Chooser) -> None:
-    with pytest.raises(UserError, match=r"max-drop 1e-06 is out of reach: .* lose is 0\.0008 p"):
-        chooser.choose(Budget("max-drop", 1e-6), AccuracyLine([0.1], [0.8]))
-
-
-def test_the_line_is_measured_where_the_budgets_are(chooser: Chooser) -> None:
-    probes: list[float] = []
-
-    def drop_of(chosen: Choice) -> float:
-        probes.append(chosen.error)
-        return 8 * chosen.error**2
-
-    budgets = [Budget("max-drop", 0.1), Budget("max-drop", 4)]
-    line = chooser.measure_line(budgets, drop_of)
-    assert len(probes) <= 5
-    for budget in budgets:
-        chosen = chooser.choose(budget, line)
-        assert 8 * chosen.error**2 == pytest.approx(budget.value, rel=0.3)
-        assert line.drop_at(chosen.error) == pytest.approx(budget.value, rel=0.05)

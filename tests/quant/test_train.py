@@ -1,8 +1,7 @@
-"""Training a built-in network: resume, augmentation and what the command line refuses."""
+"""Training a built-in network on the command line: it learns, resumes, and refuses bad options."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,8 @@ from torch import Tensor
 from quant import train
 from quant.data.registry import load
 from quant.networks.registry import MODELS
-from quant.runtime.precision import fastest_precision
-from quant.training.augmentation import augment, erase
 from quant.training.trainer import Trainer, float_top1
-from quant.training.trainer import train as train_network
-from tests.quant_cases import RECIPE, assert_refused
+from tests.commands import assert_refused
 
 MODEL = MODELS["digits"]
 
@@ -67,23 +63,6 @@ def test_training_in_bfloat16_learns_and_keeps_float32_weights(
     module = MODEL.build(10)
     module.load_state_dict(state)
     assert float_top1(MODEL, module, load("digits", None).held_out, device="cpu") > 80
-
-
-@pytest.mark.parametrize("units", [True, False])
-def test_bfloat16_is_taken_where_the_processor_has_matrix_units_for_it(
-    units: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": units})
-    assert fastest_precision("cpu") == ("bfloat16" if units else "float32")
-
-
-def test_recipes_that_erase_squares_and_smooth_labels_learn() -> None:
-    dataset = load("digits", None)
-    torch.manual_seed(1)
-    module = MODEL.build(10)
-    recipe = replace(MODEL.recipe, epochs=4, erased=2, label_smoothing=0.1)
-    train_network(MODEL, module, dataset.train, recipe, seed=1, device="cpu")
-    assert float_top1(MODEL, module, dataset.held_out, device="cpu") > 80
 
 
 @pytest.mark.parametrize(
@@ -142,43 +121,3 @@ def test_another_trainings_checkpoint_is_refused(
         torch.save(content, checkpoint)
     arguments = ["--model", "digits", "--out", str(tmp_path / "weights.pt"), *options]
     assert_refused(train.main, arguments, message, monkeypatch, capsys)
-
-
-def test_augmentation_shifts_and_mirrors() -> None:
-    recipe = replace(RECIPE, shift=2, flip=True)
-    image = torch.rand(1, 3, 6, 5)
-    seen = {"plain": 0, "mirrored": 0}
-    padded = torch.nn.functional.pad(image, (2,) * 4)
-    for seed in range(60):
-        result = augment(image, recipe, torch.Generator().manual_seed(seed))
-        assert result.shape == image.shape
-        crops = [
-            (y, x)
-            for y in range(5)
-            for x in range(5)
-            if torch.equal(padded[:, :, y : y + 6, x : x + 5], result)
-        ]
-        mirrored = [
-            (y, x)
-            for y in range(5)
-            for x in range(5)
-            if torch.equal(padded[:, :, y : y + 6, x : x + 5].flip(3), result)
-        ]
-        assert len(crops) + len(mirrored) == 1
-        seen["plain" if crops else "mirrored"] += 1
-    assert min(seen.values()) > 15
-
-
-def test_no_augmentation_changes_nothing() -> None:
-    images = torch.rand(4, 1, 6, 5)
-    recipe = replace(RECIPE, shift=0, flip=False)
-    assert torch.equal(augment(images, recipe, torch.Generator().manual_seed(0)), images)
-
-
-def test_an_erased_square_may_reach_over_the_edge() -> None:
-    images = torch.rand(2, 3, 6, 5) + 1
-    erased = erase(images, 3, torch.tensor([[1, 2], [-1, 4]]))
-    expected = images.clone()
-    expected[0, :, 1:4, 2:5] = 0
-    expected[1, :, :2, 4:] = 0
-    assert torch.equal(erased, expected)

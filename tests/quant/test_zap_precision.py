@@ -1,4 +1,4 @@
-"""Float ZAPs decide as their module says, and quantised ones nearly as they do."""
+"""The command compares float ZAPs with quantised ones, and refuses other files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from golden.bundle import Bundle
-from golden.network import Network, quantise_images
 from golden.pattern import MASKS
 from quant import zap_precision
 from quant.data.registry import load
@@ -19,51 +18,18 @@ from quant.networks.registry import MODELS
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
 from quant.training.trainer import train
-from quant.zap.float_network import FloatZapNetwork
-from quant.zap.predictor import Site, Zap
-from quant.zap.saved_zaps import load_zaps, save_zaps
+from quant.zap.predictor import Site
+from quant.zap.saved_zaps import save_zaps
 from quant.zap.training import train_zaps
-from tests.quant_cases import assert_refused, images, tiny_bundle, tiny_module
+from tests.commands import assert_refused
+from tests.quant.tiny_networks import images, tiny_bundle, tiny_module
 
 IMAGES = images(64)
-SITE = Site("conv3", MASKS["B"])
 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
     return tiny_bundle(tiny_module(), IMAGES)[1]
-
-
-@pytest.fixture(scope="module")
-def zaps(bundle: Bundle) -> dict[Site, Zap]:
-    return train_zaps(bundle, [SITE, Site("conv3", MASKS["D"])], IMAGES, epochs=5, seed=0)
-
-
-def test_what_is_saved_is_loaded(bundle: Bundle, zaps: dict[Site, Zap], tmp_path: Path) -> None:
-    save_zaps(zaps, tmp_path / "zaps.pt")
-    loaded = load_zaps(bundle, tmp_path / "zaps.pt")
-    assert loaded.keys() == zaps.keys()
-    for site, zap in zaps.items():
-        state = loaded[site].state_dict()
-        assert all(torch.equal(value, state[name]) for name, value in zap.state_dict().items())
-        assert not loaded[site].training
-
-
-def test_a_float_zap_skips_what_its_score_says(bundle: Bundle, zaps: dict[Site, Zap]) -> None:
-    inputs = quantise_images(bundle, IMAGES.pixels(slice(0, 8)))
-    dense = next(s.ofm for s in Network(bundle).steps(inputs) if s.node.name == "conv3")
-    computed = torch.from_numpy(SITE.pattern.mask(*dense.shape[2:]))
-    scale = bundle.manifest.activations["conv3"].scale
-    with torch.no_grad():
-        score = zaps[SITE](dense * computed * scale)
-    sigma = float(score[..., ~computed].median())
-    keep = computed | (score > sigma)
-    network = FloatZapNetwork(bundle, {"conv3": (SITE.pattern, zaps[SITE])}, sigma)
-    step = next(step for step in network.steps(inputs) if step.node.name == "conv3")
-    assert torch.equal(step.ofm, dense * keep)
-    assert step.result is not None
-    assert step.result.counters.skipped == int((~keep).sum())
-    assert step.result.counters.kept > 0
 
 
 def test_the_command_compares_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

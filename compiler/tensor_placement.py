@@ -1,0 +1,117 @@
+"""Gives every tensor of a network its place in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from compiler.memory_layout import Allocator, Place
+from compiler.steps import Step
+from golden.errors import UserError
+from golden.manifest import ConcatNode, Manifest
+from hw.contract.config import Config
+
+__all__ = ["place_tensors", "tensor_layouts"]
+
+
+def tensor_layouts(manifest: Manifest, config: Config) -> dict[str, Place]:
+    """The layout of every tensor in memory. Its address is not decided yet and is 0."""
+    parts: dict[str, tuple[int, ...]] = {}
+    for node in manifest.layers:
+        if isinstance(node, ConcatNode):
+            parts[node.output] = tuple(
+                channels
+                for name in node.inputs
+                for channels in parts.get(name, manifest.activations[name].shape[:1])
+            )
+    return {
+        name: Place(0, activation.shape, config.group, activation.signed, parts.get(name, ()))
+        for name, activation in manifest.activations.items()
+    }
+
+
+def place_tensors(
+    manifest: Manifest,
+    layouts: Mapping[str, Place],
+    steps: Sequence[Step],
+    allocator: Allocator,
+    *,
+    keep: bool,
+) -> dict[str, Place]:
+    """Allocate every tensor, from the step that writes it to the last that reads it.
+
+    Tensors that are concatenated are parts of the tensor that they become: each has its planes
+    there, and no memory of its own. With `keep` no memory is used twice.
+    """
+    parents = _parents(manifest, layouts)
+    wholes = {name: _whole(name, parents) for name in layouts}
+    places = _place_wholes(manifest, layouts, steps, allocator, wholes, keep=keep)
+
+    def place(name: str) -> Place:
+        """The place of a tensor, which may be a part of another."""
+        if name not in places:
+            parent, first = parents[name]
+            address = place(parent).address + first * layouts[parent].plane_bytes
+            places[name] = replace(layouts[name], address=address)
+        return places[name]
+
+    for name in parents:
+        place(name)
+    return places
+
+
+def _place_wholes(
+    manifest: Manifest,
+    layouts: Mapping[str, Place],
+    steps: Sequence[Step],
+    allocator: Allocator,
+    wholes: Mapping[str, str],
+    *,
+    keep: bool,
+) -> dict[str, Place]:
+    """Places of the tensors that are no part of another."""
+    places: dict[str, Place] = {}
+
+    def allocate(name: str) -> None:
+        places[name] = replace(layouts[name], address=allocator.take(layouts[name].size))
+
+    allocate(manifest.input.tensor)
+    held = {manifest.input.tensor}
+    for number, step in enumerate(steps):
+        target = wholes[step.output]
+        if target not in held:
+            allocate(target)
+            held.add(target)
+        later = steps[number + 1 :]
+        needed = {manifest.output, *(name for s in later for name in (s.input, s.output))}
+        needed |= {s.residual for s in later if s.residual}
+        for name in sorted(held - {wholes[name] for name in needed}):
+            if not keep:
+                allocator.free(places[name].address)
+            held.remove(name)
+    return places
+
+
+def _parents(manifest: Manifest, layouts: Mapping[str, Place]) -> dict[str, tuple[str, int]]:
+    """For each tensor that is concatenated, the tensor it becomes part of and its first plane."""
+    parents: dict[str, tuple[str, int]] = {}
+    for node in manifest.layers:
+        if not isinstance(node, ConcatNode):
+            continue
+        plane = 0
+        for name in node.inputs:
+            if name in parents or name == manifest.input.tensor:
+                raise UserError(
+                    f"layer {node.name!r} concatenates {name!r}, which lies elsewhere already; "
+                    "a tensor can be part of one concatenation, and the network's input of none"
+                )
+            parents[name] = node.output, plane
+            plane += layouts[name].planes
+    return parents
+
+
+def _whole(name: str, parents: Mapping[str, tuple[str, int]]) -> str:
+    """The tensor that a tensor is part of in the end; itself if it is part of none."""
+    while name in parents:
+        name, _ = parents[name]
+    return name

@@ -1,0 +1,163 @@
+"""Numbers in the documentation are those of the committed files."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.docs.pages import ROOT, page
+
+_NETWORKS = {
+    "digits": "digits",
+    "ResNet-20": "resnet20",
+    "AlexNet at half width": "alexnet-cifar-half",
+    "VGG-16 at quarter width": "vgg16-cifar-quarter",
+    "ResNet-18, 224": "resnet18",
+    "AlexNet, 224": "alexnet",
+    "VGG-16, 224": "vgg16",
+}
+"""How the beginning of a row names a network -> its name in the results."""
+_CLOCK = 100e6
+
+Summary = dict[str, dict[str, Any]]
+"""Name of a network -> its row in the summary."""
+
+
+def _read(name: str) -> Any:
+    return json.loads((ROOT / "docs/results" / name).read_text())
+
+
+def _network(cell: str) -> str:
+    return next(name for start, name in _NETWORKS.items() if cell.startswith(start))
+
+
+def _number(cell: str) -> float:
+    found = re.search(r"-?[\d,]*\.?\d+", cell)
+    assert found, cell
+    return float(found[0].replace(",", ""))
+
+
+def _same(cell: str, value: float) -> None:
+    """The cell shows the value, rounded to the digits that it has."""
+    decimals = len(cell.partition(".")[2].rstrip("% MHz"))
+    assert abs(_number(cell) - value) <= 0.5001 * 10**-decimals, f"{cell} is not {value}"
+
+
+@pytest.fixture(scope="module")
+def summary() -> Summary:
+    return {row["network"]: row for row in _read("bench/summary.json") if row["layer"] is None}
+
+
+def test_whole_networks(summary: Summary) -> None:
+    rows = page("docs/results.md").table("Whole networks").rows
+    assert len(rows) == len(summary)
+    for name, off, on, gain, rate_off, rate_on in rows:
+        row = summary[_network(name)]
+        _same(off, row["all_layers_off"])
+        _same(on, row["all_layers_on"])
+        _same(gain, row["all_layers_off"] / row["all_layers_on"])
+        _same(rate_off, _CLOCK / row["all_layers_off"])
+        _same(rate_on, _CLOCK / row["all_layers_on"])
+
+
+def test_convolutions(summary: Summary) -> None:
+    first, second = (
+        table for table in page("docs/results.md").tables if table.heading == "Convolutions"
+    )
+    assert len(first.rows) == len(second.rows) == len(summary)
+    for name, multipliers, off, on, skipped, gain, promised, used, efficiency in first.rows:
+        row = summary[_network(name)]
+        assert multipliers == {"small": "16", "default": "128"}[row["config"]]
+        _same(off, row["cycles_off"])
+        _same(on, row["cycles_on"])
+        _same(skipped, 100 * row["mac_reduction"])
+        _same(gain, row["speed_up"])
+        _same(promised, 1 / (1 - row["mac_reduction"]))
+        _same(used, row["utilisation"])
+        _same(efficiency, row["skip_efficiency"])
+    for name, predictor, loads, idle, _ in second.rows:
+        row = summary[_network(name)]
+        _same(predictor, 100 * row["predictor_stall"])
+        _same(loads, 100 * row["load_stall"])
+        _same(idle, row["cycles_idle_lanes"])
+
+
+def test_a_dense_array(summary: Summary) -> None:
+    for name, peer, own in page("docs/results.md").table("A dense systolic array").rows:
+        row = summary[_network(name)]
+        assert peer.startswith(">") == (row["scalesim_cycles"] is None)
+        _same(peer, row["scalesim_at_least"])
+        _same(own, row["cycles_off"])
+
+
+def test_operating_points() -> None:
+    points = {
+        (entry["network"], entry["method"], entry["budget"]): entry
+        for entry in _read("operating_points.json")
+    }
+    table = page("docs/results.md").table("Accuracy")
+    assert len(table.rows) == 6
+    for name, top1, choice, *cells in table.rows:
+        method = "zap-uniform" if choice.startswith("one") else "zap"
+        for budget, cell in zip(table.head[3:], cells, strict=True):
+            entry = points[_network(name), method, f"max-drop {budget}"]
+            skipped, lost = cell.split(" / ")
+            _same(top1, entry["int8_top1"])
+            _same(skipped, 100 * entry["mac_reduction"])
+            _same(lost, entry["drop"])
+
+
+def test_thresholds_of_their_own() -> None:
+    points = {
+        (entry["network"], entry["method"], entry["budget"]): entry
+        for entry in _read("operating_points.json")
+    }
+    methods = {"channel": "zap", "layer": "zap-per-layer", "network, with one mask": "zap-uniform"}
+    networks = ("resnet20", "vgg16-cifar-quarter", "alexnet-cifar-half")
+    table = page("docs/how-it-works/training.md").table("What thresholds of their own bring")
+    method = ""
+    for choice, budget, *cells in table.rows:
+        method = methods[choice] if choice else method
+        for network, cell in zip(networks, cells, strict=True):
+            entry = points[network, method, f"max-drop {budget}"]
+            skipped, lost = cell.split(" / ")
+            _same(skipped, 100 * entry["mac_reduction"])
+            _same(lost, entry["drop"])
+
+
+def test_an_fpga() -> None:
+    rows = page("docs/results.md").table("On an FPGA").rows
+    kinds = ("lut", "ff", "dsp", "bram")
+    for index, (config, file) in enumerate(
+        (("small", "ecp5-25-small"), ("default", "ecp5-85-default"))
+    ):
+        result = _read(f"fpga/{file}.json")
+        (name, *used), (_, *of_device), (_, *of_core) = rows[3 * index : 3 * index + 3]
+        assert name.startswith(f"`{config}`")
+        for number, kind in enumerate(kinds):
+            _same(used[number], result[kind])
+            _same(of_device[number], 100 * result[kind] / result["device_holds"][kind])
+            _same(of_core[number], 100 * result["predictor"][kind] / result[kind])
+        _same(used[4], result["fmax_median_mhz"])
+        _same(used[5], result["fmax_best_mhz"])
+
+
+def test_the_readme(summary: Summary) -> None:
+    (table,) = (table for table in page("README.md").tables if "cycles" in " ".join(table.head))
+    points = {
+        entry["network"]: entry
+        for entry in _read("operating_points.json")
+        if (entry["method"], entry["budget"]) == ("zap", "max-drop 1")
+    }
+    assert len(table.rows) >= 4
+    for name, off, on, gain, skipped, lost in table.rows:
+        row = summary[_network(name)]
+        _same(off, row["all_layers_off"])
+        _same(on, row["all_layers_on"])
+        _same(gain, row["all_layers_off"] / row["all_layers_on"])
+        _same(skipped, 100 * row["mac_reduction"])
+        if row["trained"]:
+            _same(lost, points[row["network"]]["drop"])
+        else:
+            assert lost == "random weights"
