@@ -19,6 +19,7 @@ from amaranth.utils import bits_for, ceil_log2
 
 from golden.pattern import MAX_PERIOD
 from hw.contract.config import Config
+from hw.contract.timing import SCHEDULER_LATENCY
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import PixelOrEnd
 from hw.lib.multiplier import Multiplier
