@@ -204,7 +204,7 @@ def _help(action: argparse.Action) -> str:
         shown = str(action.default)
         if action.option_strings and shown not in text:
             text = f"{text}; default: {shown}" if text else f"default: {shown}"
-    return _cell(text)
+    return re.sub(r"(?<![\w`-])--[a-z][a-z-]*", r"`\g<0>`", _cell(text))
 
 
 def _numbers(texts: Sequence[str]) -> bool:

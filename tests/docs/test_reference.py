@@ -1,5 +1,6 @@
 """The reference's generated texts say all that the code has."""
 
+import re
 from dataclasses import fields
 
 import pytest
@@ -8,7 +9,9 @@ from docs._extensions import reference_text
 from hw.contract.config import PRESETS, Config
 from hw.contract.program import descriptor_words, header_words
 from hw.contract.registers import REGISTERS
-from tests.docs.pages import PAGES
+from tests.docs.pages import PAGES, ROOT, page
+
+COMMANDS = page("docs/reference/commands.md")
 
 
 def test_every_generated_text_has_a_place() -> None:
@@ -57,6 +60,12 @@ def test_commands_are_all_there_with_their_options() -> None:
     for module in modules:
         assert f"## {reference_text.invocation(module)}\n" in text
     assert "| `--max-drop` |" in text
+
+
+def test_make_targets_are_all_there() -> None:
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = {match[1] for code in COMMANDS.code if (match := re.match(r"make ([a-z-]+)", code))}
+    assert sorted(set(targets)) == sorted(named)
 
 
 def test_each_package_has_a_page_for_its_modules() -> None:
