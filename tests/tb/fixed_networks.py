@@ -1,4 +1,4 @@
-"""Four networks on one image each, the same on every machine, and what the core counts on them.
+"""Four networks on one image each, the same on every machine, and the core's counts on them.
 
 AlexNet-CIFAR-half and VGG-16-CIFAR-quarter come from the bundles in `examples/bundles`. The bundles
 of digits and ResNet-20 are not in the repository: they are trained on images that are not there
@@ -42,7 +42,7 @@ from tb.runs import core
 __all__ = ["COUNTED", "FIXED_NETWORKS", "FixedNetwork", "Totals", "count"]
 
 COUNTED = Path(__file__).with_name("fixed_networks.json")
-"""What the core counts on these networks with ZAP; `tests.tb.count_fixed_networks` writes it."""
+"""The counts of these networks with ZAP; `tests.tb.count_fixed_networks` writes this file."""
 
 Totals = dict[str, dict[str, int]]
 """Layer -> counter -> count."""
@@ -50,11 +50,11 @@ Totals = dict[str, dict[str, int]]
 _SEED = 1
 _CLASSES = [str(number) for number in range(10)]
 _MEMORY_END = 8 << 20
-"""Holds each network, so that networks on the same core share a build of the simulator."""
+"""Enough for each network, so that networks on the same core share a build of the simulator."""
 _BLOCK = 4
-"""Pixels of one colour in an image, each way: neighbours are alike, as in a photograph."""
+"""Width and height of the squares of one colour in an image: neighbours are alike, as in photos."""
 _SPREAD = 123
-"""Standard deviation of a random sum, over that of an ofm, for each square root of a product."""
+"""Standard deviation of a sum of n random products, relative to an ofm's, over sqrt(n)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class FixedNetwork:
     config : Config
         The core that it runs on.
     shape : (channels, height, width)
-        Of its images.
+        Shape of its images.
     folder : Path or None
         Its bundle; None where it is made of random integers.
     point : str
@@ -138,7 +138,7 @@ def count(network: FixedNetwork, report: Reporter) -> tuple[Totals, Totals]:
 
 
 def _integer_bundle(network: FixedNetwork) -> Bundle:
-    """The layers of a built-in network with random integers for everything that is learnt."""
+    """Make the layers of a built-in network, with random integers for everything that is learnt."""
     model = MODELS[network.name]
     graph = lower(model.build(len(_CLASSES)).eval(), network.shape)
     scales = dict.fromkeys(graph.shapes, 1.0)
@@ -173,7 +173,7 @@ def _integer_bundle(network: FixedNetwork) -> Bundle:
 
 
 def _draw_tensors(draw: Draw, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Random integers of the same shapes and types; ofms use most of their range.
+    """Draw integers of the same shapes and types, so that ofms use most of their range.
 
     A random sum of n products has a standard deviation of about `_SPREAD` * sqrt(n) times that of
     an activation.
@@ -196,7 +196,7 @@ def _draw_tensors(draw: Draw, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _draw_predictor(draw: Draw, mask: str, ofm: Tensor) -> Predictor:
-    """A random predictor that skips 10 to 90 % of each channel of this ofm."""
+    """Draw a predictor that skips 10 to 90 % of each channel's `I_t` in this ofm."""
     channels = ofm.shape[1]
     predictor = Predictor(
         pattern=MASKS[mask],
