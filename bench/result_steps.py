@@ -39,7 +39,7 @@ class Network:
     fine_tuning: str = ""
     """Budgets and options of fine-tuned operating points, if there are any."""
     trains: bool = True
-    """Whether it is trained here if the file of weights is missing."""
+    """True if it is trained here where the file of weights is missing."""
 
 
 NETWORKS = (

@@ -1,4 +1,4 @@
-"""Re-creates what is under `docs/results/`: training, bundles, operating points, cycles, report.
+"""Makes `docs/results/` again: training, bundles, operating points, cycles, report.
 
     python -m bench.results --data DIR --weights DIR
 

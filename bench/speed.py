@@ -1,4 +1,4 @@
-"""`make bench`: measures how fast the core is, layer by layer, beside bounds and a peer.
+"""`make bench`: measures the core's speed layer by layer, beside bounds and a peer.
 
     python -m bench.speed [NAME ...] [--data DIR] [--scalesim PYTHON] [--out DIR] [--force]
 

@@ -25,6 +25,7 @@ from bench.report.ofms import Decision, draw
 from compiler.program import DENSE
 from golden.bundle import Bundle
 from golden.errors import run_cli
+from golden.files import check_writable_file
 from golden.layers import Predictor
 from golden.network import Network, quantise_images
 from hw.contract.config import PRESETS, Config
@@ -59,6 +60,8 @@ def main() -> int:
     console = Console(width=None if Console().is_terminal else _LOG_WIDTH)
     config = Config.load(arguments.config)
     bundle = Bundle.load(arguments.bundle)
+    picture = arguments.out / f"{bundle.manifest.name}.png"
+    check_writable_file(picture)
     network, predictors = bundle.at(arguments.point)
     pixels, label = held_out_image(bundle, arguments.data, arguments.image)
     image = quantise_images(bundle, pixels[None])[0]
@@ -87,7 +90,7 @@ def main() -> int:
         f"{totals['beats_written'] * config.bus_bytes:,} written",
         highlight=False,
     )
-    picture = _picture(network, predictors, pixels, arguments.out / f"{bundle.manifest.name}.png")
+    _draw_picture(network, predictors, pixels, picture)
     answer = bundle.manifest.classes[simulated.outcomes[-1].output.argmax()]
     print(
         f"image {arguments.image}: a {bundle.manifest.classes[label]}, "
@@ -97,17 +100,17 @@ def main() -> int:
     return print_verdict(every, console)
 
 
-def _picture(
+def _draw_picture(
     network: Bundle, predictors: Mapping[str, Predictor], pixels: Tensor, file: Path
-) -> Path:
-    """Write the picture of the first layer with ZAP; return its path."""
+) -> None:
+    """Draw the first layer with ZAP."""
     steps = Network(network, predictors).steps(quantise_images(network, pixels[None]))
     first = next(
         Decision(step.node.name, step.predictor.pattern, step.result)
         for step in steps
         if step.predictor is not None and step.result is not None
     )
-    return style.save(draw(pixels, [first]), file)
+    style.save(draw(pixels, [first]), file)
 
 
 def _layer_table(measured: Sequence[MeasuredLayer], zap: Evaluation, config: Config) -> Table:

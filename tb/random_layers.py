@@ -1,4 +1,4 @@
-"""`make sim-random`: random layers on the simulated Verilog, compared bit for bit.
+"""`make sim-random`: runs random layers on the simulated engine and compares them bit for bit.
 
     python -m tb.random_layers --n 200 --seed 1 --sim verilator --config small
 

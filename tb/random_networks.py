@@ -1,4 +1,4 @@
-"""`make sim-networks`: random networks on the simulated core, compared bit for bit.
+"""`make sim-networks`: runs random networks on the simulated core and compares them bit for bit.
 
     python -m tb.random_networks --n 50 --seed 1 --sim verilator --config small
 

@@ -1,9 +1,9 @@
-"""`make sim`: a bundle's network, layer by layer, on the simulated Verilog, compared bit for bit.
+"""`make sim`: runs a bundle's layers on the simulated engine and compares them bit for bit.
 
     python -m tb.sim --sim icarus|verilator|both [--bundle DIR] [--config small|default|FILE] ...
 
-Every convolution runs twice, with ZAP and without, and with the pooling that follows it. Ends with
-`N activations compared, D differ`; the status is 1 if anything differs.
+Every convolution runs without ZAP and with it, and with the pooling that follows it. The command
+ends with `N activations compared, D differ`; the status is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> int:
     pixels, _ = held_out_image(bundle, arguments.data, arguments.image)
     dense = engine_layers(bundle, config, pixels, {})
     zap = engine_layers(network, config, pixels, predictors)
-    # A pooled ofm is compared once more as it was before.
+    # Layers with a fused pooling run again without it, so that the ofm before it is compared too.
     whole = engine_layers(network, config, pixels, predictors, fuse=False)
     whole = [layer for layer, fused in zip(whole, zap, strict=True) if fused.pool is not None]
     sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)

@@ -1,10 +1,10 @@
-"""`make sim-core`: a bundle's network on the simulated core, from its memory image to its answer.
+"""`make sim-core`: runs a bundle's network on the simulated core, from memory image to answer.
 
     python -m tb.sim_core --sim icarus|verilator|both [--bundle DIR] [--config small|FILE] ...
 
 The host's driver loads the compiled program and one image, starts the core through its registers
-and waits for its interrupt; then every layer's ofm in memory is compared with golden. Runs without
-ZAP and at an operating point. The status is 1 if anything differs.
+and waits for its interrupt. Then every layer's ofm in memory is compared with golden. The network
+runs without ZAP and at an operating point. The status is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--point", default="default", help="operating point of the bundle")
     parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
     parser.add_argument("--image", type=int, default=0, help="number of the held-out image")
-    parser.add_argument("--latency", type=int, default=40, help="of the memory, in cycles")
+    parser.add_argument("--latency", type=int, default=40, help="the memory's, in cycles")
     parser.add_argument("--waves", action="store_true", help="write a waveform (slow)")
     arguments = parser.parse_args()
 

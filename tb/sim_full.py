@@ -1,4 +1,4 @@
-"""`make sim-full NET=NAME`: whole networks on the simulated core, every layer compared with golden.
+"""`make sim-full NET=NAME`: runs whole networks on the core and compares every layer with golden.
 
     python -m tb.sim_full [NAME ...] [--config default|FILE] [--images N] [--data DIR] ...
 
@@ -33,9 +33,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
     parser.add_argument("--config", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--data", type=Path, help="folder of the networks' datasets")
-    parser.add_argument("--images", type=positive, default=1, help="of each network")
-    parser.add_argument("--image", type=int, default=0, help="number of the first")
-    parser.add_argument("--latency", type=int, default=40, help="of the memory, in cycles")
+    parser.add_argument(
+        "--images", type=positive, default=1, help="number of images for each network"
+    )
+    parser.add_argument("--image", type=int, default=0, help="number of the first image")
+    parser.add_argument("--latency", type=int, default=40, help="the memory's, in cycles")
     arguments = parser.parse_args()
     networks = {name: find_network(name) for name in arguments.names or NETWORKS}
     console = Console()

@@ -1,4 +1,4 @@
-"""Exploring configurations: what fits, what is beaten by none, on one machine or a cluster."""
+"""Exploring configurations: which fit, which no other beats, on one machine or a cluster."""
 
 from __future__ import annotations
 

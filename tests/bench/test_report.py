@@ -1,4 +1,4 @@
-"""The report says what was measured, shows it, and names what it leaves out."""
+"""The report shows everything that was measured and names everything that it leaves out."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def results(folder: Path, *rows: dict) -> Path:
 
 
 def make(monkeypatch: pytest.MonkeyPatch, out: Path, *options: str | Path) -> str:
-    """Run the command; returns the page."""
+    """Run the command; return the page."""
     arguments = [*map(str, options), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["report", *arguments])
     report.main()

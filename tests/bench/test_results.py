@@ -1,4 +1,4 @@
-"""`make results` makes what it can, once, and names what it cannot."""
+"""`make results` runs each step that it can, once, and names the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from golden.errors import UserError
 
 
 def step(name: str, reads: list[Path], makes: Path, code: str = "") -> Step:
-    """Writes its own name, or runs `code`."""
+    """A step that writes its own name, or runs `code`."""
     code = code or f"open({str(makes)!r}, 'a').write({name!r})"
     return Step(name, ["-c", code], reads, [makes])
 

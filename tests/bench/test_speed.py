@@ -1,4 +1,4 @@
-"""The figures of `make bench` from what was counted, their file, and what they refuse."""
+"""The figures of `make bench`: computed from counts, kept in a file, refused in another version."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def counters(elapsed: int, **others: int) -> dict[str, int]:
 
 
 def convolution(name: str) -> MeasuredLayer:
-    """3x3 over 64 channels and 8 x 8 pixels: 4,608 cycles of 128 multipliers, half of I_t kept."""
+    """A 3x3 convolution of 64 channels that takes 4,608 cycles; half of `I_t` is kept."""
     return MeasuredLayer(
         name=name,
         convolution=True,

@@ -1,9 +1,9 @@
-"""Simulates the fixed networks and writes what the core counts on them with ZAP.
+"""Simulates the fixed networks and writes the core's counts on them with ZAP.
 
     python -m tests.tb.count_fixed_networks
 
-Run it only when the RTL is meant to take other cycles: `test_fixed_networks` compares with what it
-writes.
+Run it only when the RTL is meant to take other cycles: `test_fixed_networks` compares with the file
+that it writes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Four networks on one image each, the same on every machine, and what the core counts on them.
+"""Four networks on one image each, the same on every machine, and the core's counts on them.
 
 AlexNet-CIFAR-half and VGG-16-CIFAR-quarter come from the bundles in `examples/bundles`. The bundles
 of digits and ResNet-20 are not in the repository: they are trained on images that are not there
@@ -6,9 +6,10 @@ either, and training in floating point differs between processors in the last bi
 have the layers of the real networks and seeded random integers in place of everything that is
 learnt, so that not a bit depends on a floating-point result. The images are seeded integers too.
 
-Cycles without ZAP depend on the layers' shapes alone, not on weights or images. So counts without
-ZAP must equal those of the real networks in `docs/results/bench/counted`. Counts with ZAP depend on
-which activations are skipped; those of these bundles and images are kept in `COUNTED`.
+Counts without ZAP do not depend on weights or images. They depend on the layers' shapes and a
+little on where the program lies in memory, because bursts end at multiples of 4 KiB. So they must
+equal those of the real networks in `docs/results/bench/counted`. Counts with ZAP depend on which
+activations are skipped; those of these bundles and images are kept in `COUNTED`.
 """
 
 from __future__ import annotations
@@ -41,20 +42,19 @@ from tb.runs import core
 __all__ = ["COUNTED", "FIXED_NETWORKS", "FixedNetwork", "Totals", "count"]
 
 COUNTED = Path(__file__).with_name("fixed_networks.json")
-"""What the core counts on these networks with ZAP; `tests.tb.count_fixed_networks` writes it."""
+"""The counts of these networks with ZAP; `tests.tb.count_fixed_networks` writes this file."""
 
 Totals = dict[str, dict[str, int]]
 """Layer -> counter -> count."""
 
 _SEED = 1
-_POINT = "default"
 _CLASSES = [str(number) for number in range(10)]
 _MEMORY_END = 8 << 20
-"""Holds each network, so that networks on the same core share a build of the simulator."""
+"""Enough for each network, so that networks on the same core share a build of the simulator."""
 _BLOCK = 4
-"""Pixels of one colour in an image, each way: neighbours are alike, as in a photograph."""
+"""Width and height of the squares of one colour in an image: neighbours are alike, as in photos."""
 _SPREAD = 123
-"""Standard deviation of a random sum, over that of an ofm, for each square root of a product."""
+"""Standard deviation of a sum of n random products, relative to an ofm's, over sqrt(n)."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,22 @@ class FixedNetwork:
     config : Config
         The core that it runs on.
     shape : (channels, height, width)
-        Of its images.
+        Shape of its images.
     folder : Path or None
         Its bundle; None where it is made of random integers.
     point : str
         The operating point at which ZAP is counted.
+    points : int
+        Operating points of a network made of random integers. They take memory: with as many as
+        here, the program of ResNet-20 has the real one's layout.
     """
 
     name: str
     config: Config
     shape: tuple[int, int, int]
     folder: Path | None = None
-    point: str = _POINT
+    point: str = "point0"
+    points: int = 1
 
     def bundle(self) -> Bundle:
         """Load the bundle or make it."""
@@ -97,7 +101,7 @@ _BUNDLES = Path("examples/bundles")
 
 FIXED_NETWORKS = (
     FixedNetwork("digits", PRESETS["small"], (1, 16, 16)),
-    FixedNetwork("resnet20", PRESETS["default"], (3, 32, 32)),
+    FixedNetwork("resnet20", PRESETS["default"], (3, 32, 32), points=5),
     FixedNetwork(
         "alexnet-cifar-half",
         PRESETS["default"],
@@ -134,7 +138,7 @@ def count(network: FixedNetwork, report: Reporter) -> tuple[Totals, Totals]:
 
 
 def _integer_bundle(network: FixedNetwork) -> Bundle:
-    """The layers of a built-in network with random integers for everything that is learnt."""
+    """Make the layers of a built-in network, with random integers for everything that is learnt."""
     model = MODELS[network.name]
     graph = lower(model.build(len(_CLASSES)).eval(), network.shape)
     scales = dict.fromkeys(graph.shapes, 1.0)
@@ -144,6 +148,7 @@ def _integer_bundle(network: FixedNetwork) -> Bundle:
 
     tensors = dict(dense.tensors)
     predictors, choices = {}, {}
+    points = [f"point{number}" for number in range(network.points)]
     sites = [layer.name for layer in graph.zap_sites()]
     ofms = {step.node.name: step.ofm for step in Network(dense).steps(network.image(dense)[None])}
     for number, layer in enumerate(sites):
@@ -154,18 +159,21 @@ def _integer_bundle(network: FixedNetwork) -> Bundle:
         for field, value in (("score_scale", 1.0), ("score_offset", 0.0)):
             channels = len(predictor.threshold)
             tensors[f"predictors.{name}.{field}"] = torch.full((channels,), value).double()
-        tensors[f"operating_points.{_POINT}.{layer}.threshold"] = predictor.threshold
+        for point in points:
+            tensors[f"operating_points.{point}.{layer}.threshold"] = predictor.threshold
         predictors[name] = PredictorNode(layer=layer, pattern=str(predictor.pattern))
         choices[layer] = LayerChoice(predictor=name, sigma=0.0)
-    point = OperatingPoint(name=_POINT, layers=choices)
     manifest = dense.manifest.model_copy(
-        update={"predictors": predictors, "operating_points": [point]}
+        update={
+            "predictors": predictors,
+            "operating_points": [OperatingPoint(name=point, layers=choices) for point in points],
+        }
     )
     return Bundle(manifest, tensors)
 
 
 def _draw_tensors(draw: Draw, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Random integers of the same shapes and types; ofms use most of their range.
+    """Draw integers of the same shapes and types, so that ofms use most of their range.
 
     A random sum of n products has a standard deviation of about `_SPREAD` * sqrt(n) times that of
     an activation.
@@ -188,7 +196,7 @@ def _draw_tensors(draw: Draw, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _draw_predictor(draw: Draw, mask: str, ofm: Tensor) -> Predictor:
-    """A random predictor that skips 10 to 90 % of each channel of this ofm."""
+    """Draw a predictor that skips 10 to 90 % of each channel's `I_t` in this ofm."""
     channels = ofm.shape[1]
     predictor = Predictor(
         pattern=MASKS[mask],

@@ -1,7 +1,7 @@
-"""The core takes as many cycles as it did, and every counter of every layer counts the same.
+"""Every counter of every layer, cycles included, stays as it was.
 
-This guards changes that are not meant to touch the RTL's behaviour. `tests.tb.fixed_networks` says
-which networks, on which images, and why.
+This guards changes that are not meant to alter the RTL's behaviour. `tests.tb.fixed_networks`
+describes the networks and images.
 """
 
 from __future__ import annotations

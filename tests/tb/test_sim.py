@@ -1,4 +1,4 @@
-"""The engine on real simulators: a whole network, random layers, and how differences are told."""
+"""The engine on real simulators: a whole network, random layers, and reports of differences."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def layers() -> list[EngineLayer]:
 
 
 def outcome_of(layer: EngineLayer, ofm: np.ndarray, **counters: int) -> Outcome:
-    """What an engine would hand back whose ofm is `ofm`."""
+    """Return the outcome of an engine whose ofm is `ofm`."""
     group = SMALL.group
     channels = -(-len(ofm) // group) * group
     padded = np.zeros((channels, *ofm.shape[1:]), np.int32)
@@ -65,7 +65,7 @@ def outcome_of(layer: EngineLayer, ofm: np.ndarray, **counters: int) -> Outcome:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    """The digits network with random weights, its ZAPs barely trained: bits need no accuracy."""
+    """The digits network with random weights and barely trained ZAPs: bits need no accuracy."""
     model = MODELS["digits"]
     digits = load("digits", None)
     torch.manual_seed(SEED)

@@ -1,4 +1,4 @@
-"""The simulator glue and the stream helpers, on a FIFO small enough to build in seconds."""
+"""Building, running and the stream helpers, on a FIFO that builds in seconds."""
 
 from pathlib import Path
 

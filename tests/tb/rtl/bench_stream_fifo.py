@@ -1,4 +1,4 @@
-"""The cocotb side of tests/tb/test_simulator.py."""
+"""The cocotb bench of tests/tb/test_simulator.py."""
 
 import random
 from typing import Any
@@ -12,13 +12,13 @@ from tb.benches.streams import StreamSink, StreamSource, random_pause
 
 @cocotb.test()
 async def keeps_order(dut: Any) -> None:
-    """Every payload arrives once, in order, whatever pauses on either side."""
-    orders = values()
-    rng = random.Random(orders["seed"])
+    """Every payload arrives once and in order, whichever side pauses."""
+    settings = values()
+    rng = random.Random(settings["seed"])
     width = len(dut.i__payload)
-    sent = [rng.getrandbits(width) for _ in range(orders["beats"])]
-    pause_in, pause_out = orders["pause_in"], orders["pause_out"]
-    longest = orders["longest"]
+    sent = [rng.getrandbits(width) for _ in range(settings["beats"])]
+    pause_in, pause_out = settings["pause_in"], settings["pause_out"]
+    longest = settings["longest"]
     source = StreamSource(
         dut, "i", pause=random_pause(pause_in, 1, longest=longest) if pause_in else None
     )
@@ -32,7 +32,7 @@ async def keeps_order(dut: Any) -> None:
     assert source.accepted == len(sent)
     await RisingEdge(dut.clk)
     assert int(dut.beats.value) == len(sent)
-    # The stream works again after a while in which both ends slept.
+    # The stream works again after both ends slept for a while.
     await ClockCycles(dut.clk, 50)
     source.send(sent[:5])
     source.send(sent[5:9])
@@ -43,7 +43,7 @@ async def keeps_order(dut: Any) -> None:
 
 @cocotb.test()
 async def one_beat_a_cycle(dut: Any) -> None:
-    """Without pauses the two ends cost no cycle."""
+    """Without pauses one beat is transferred in every cycle."""
     source, sink = StreamSource(dut, "i"), StreamSink(dut, "o")
     await start(dut)
     source.send(range(1000))
@@ -56,7 +56,7 @@ async def one_beat_a_cycle(dut: Any) -> None:
 
 @cocotb.test(skip=not values().get("probe"))
 async def reads_probe(dut: Any) -> None:
-    """A signal that is no port of the top module."""
+    """The bench can read a signal that is no port of the top module."""
     await start(dut)
     assert int(dut.level.value) == 0
 

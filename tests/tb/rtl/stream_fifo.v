@@ -1,5 +1,5 @@
-// What tests/tb/test_simulator.py simulates: a FIFO of four between two streams that are spelt as
-// Amaranth spells them, and a counter of the beats that went through it.
+// The design of tests/tb/test_simulator.py: a FIFO of four between two streams, whose ports are
+// named as Amaranth names them, and a counter of the beats that went through it.
 module stream_fifo #(
     parameter WIDTH = 72
 ) (
