@@ -1,6 +1,9 @@
 """The registers as a SystemRDL 2.0 text, which other people's tools read.
 
-PeakRDL makes HTML, IP-XACT, UVM models and more of it: `peakrdl ip-xact zapcore.rdl -o FILE`.
+PeakRDL makes HTML, IP-XACT, UVM models and more from it: `peakrdl ip-xact zapcore.rdl -o FILE`.
+The C header is not made so. PeakRDL's header declares the registers as a packed structure. For a
+processor without unaligned accesses, compilers store to its members byte by byte, and the core
+ignores writes to a part of a register. It also has no descriptions and no codes of faults.
 """
 
 from hw.contract.registers import FAULTS, REGISTERS, Register
@@ -15,11 +18,11 @@ _ACCESS = {
 }
 _CONSTANT = "sw = r; hw = na;"
 _WHOLE = "value"
-"""Name of the field of a register that has none: SystemRDL wants one."""
+"""Name of the only field of a register that has no fields: SystemRDL asks for one."""
 
 
 def systemrdl() -> str:
-    """Return the address map of all registers."""
+    """Return the address map of all registers, as SystemRDL 2.0."""
     faults = [
         f"    {fault.name.lower()} = 8'd{fault.value} {{ desc = {_quoted(text)}; }};"
         for fault, text in FAULTS.items()

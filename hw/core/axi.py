@@ -154,8 +154,9 @@ def _address_channel(channel: str, data_bits: int) -> dict[str, Member]:
         f"{channel}id": Out(ID_BITS),
         f"{channel}addr": Out(ADDRESS_BITS),
         f"{channel}len": Out(8),
-        f"{channel}size": Out(3, init=ceil_log2(data_bits // 8)),
-        f"{channel}burst": Out(2, init=_INCREMENTING),
+        # The stubs of Amaranth still call `init` `reset`.
+        f"{channel}size": Out(3, init=ceil_log2(data_bits // 8)),  # type: ignore[call-arg]
+        f"{channel}burst": Out(2, init=_INCREMENTING),  # type: ignore[call-arg]
         f"{channel}prot": Out(3),
         f"{channel}valid": Out(1),
         f"{channel}ready": In(1),

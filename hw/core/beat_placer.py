@@ -22,6 +22,7 @@ from amaranth.utils import bits_for, ceil_log2
 
 from hw.contract.config import Config
 from hw.layouts.descriptor import TileDescriptor
+from hw.lib.structs import struct_signal
 
 __all__ = ["BeatPlacer", "PlacedBeat"]
 
@@ -113,7 +114,7 @@ class BeatPlacer(wiring.Component):
             bytes_left.eq(Mux(left > config.bus_bytes, config.bus_bytes, left)),
             self.beats.ready.eq(self.busy & room & in_map),
         ]
-        placed = Signal(PlacedBeat(config), reset_less=True)
+        placed = struct_signal(PlacedBeat(config), name="placed", reset_less=True)
         m.d.comb += self.placed.payload.eq(placed)
         with m.If(self.placed.valid & self.placed.ready):
             m.d.sync += self.placed.valid.eq(0)

@@ -1,16 +1,18 @@
-"""The core: runs networks from memory by itself, started and watched through its registers.
+"""The core: runs networks from memory by itself; a host starts and watches it through registers.
 
-Every program ends the same way, be it done, aborted or at fault: no new burst is begun, those under
-way are answered, and everything but the registers is reset. So the next program finds a clean core,
-and the bus never sees a broken transfer.
+Every program ends in the same way, whether it is done, aborted or at fault: no new burst is begun,
+those under way are answered, and everything but the registers is reset. So the next program finds a
+clean core, and the bus never sees a broken transfer.
 
-Words of a program may contradict each other in more ways than anybody would check, and then some
-part waits for what never comes. So a program that moves no data for as long as `patience` is at
-fault, whatever the reason.
+Words of a program may contradict each other in more ways than the core checks. Some part of the
+core then waits for something that never comes. So a program that moves no data for `patience`
+cycles ends with a fault.
 
-A reset reaches thousands of flip-flops. It comes out of a register of the core's own, a cycle late,
-so that neither what asks for it nor how it got here is on the paths to them.
+A reset reaches thousands of flip-flops. It leaves a register of the core, a cycle late, so the
+paths to the flip-flops start there.
 """
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -39,15 +41,16 @@ from hw.core.sequencer import Sequencer
 __all__ = ["Core", "patience"]
 
 _SLOWEST_MEMORY = 1 << 16
-"""Cycles; more than any memory takes to answer."""
+"""More cycles than any memory takes to answer."""
 
 
 def patience(config: Config) -> int:
-    """For how many cycles a running program may move no data before it is taken to hang.
+    """Return the cycles for which a program may move no data before that is a fault.
 
-    That is a power of two above what any layer that fits the buffers takes between two transfers:
-    from the last record's load until G channels are computed, two in work before them, and until
-    the drain has pooled a burst of words, from windows of four times a bank, padding included.
+    It is a power of two. It exceeds the time between two transfers of any layer that fits the
+    buffers: G channels are computed after the last record is loaded, with two more in work before
+    them, and then the drain pools a burst of words, from windows of up to four times a bank,
+    padding included.
     """
     channel = config.ofm_words * config.weight_words
     silence = (config.group + 2) * channel + BURST * 4 * config.ofm_words
@@ -57,7 +60,7 @@ def patience(config: Config) -> int:
 class Core(wiring.Component):
     """The whole accelerator.
 
-    A cycle of reset is enough; no handshake takes place in the cycle after it either.
+    One cycle of reset is enough. In the cycle after the reset there is no handshake yet.
 
     Members
     -------
@@ -66,6 +69,10 @@ class Core(wiring.Component):
     irq : Out(1)
         High while an enabled event is in `interrupt_status`.
     """
+
+    s_axil: Any
+    m_axi: Any
+    irq: Signal
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -77,7 +84,7 @@ class Core(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.domains.core = ClockDomain(local=True, reset_less=True)
         m.d.comb += ClockSignal("core").eq(ClockSignal())

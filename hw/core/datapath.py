@@ -1,20 +1,26 @@
-"""Datapath: runs tiles between memory and the layer engine, and begins to load the next meanwhile.
+"""Datapath: runs tiles between memory and the layer engine, and loads the next one meanwhile.
 
     memory -> read port -+-> records ------------------> engine -> ofm -> write port -> memory
                          +-> residual loader ----------/
-                         +-> edge rows ----------------/
+                         +-> halo rows ----------------/
                          +-> ifm loader -> ifm buffer -/
                          +-> sequencer (descriptors)
 
-Records, residual and edge rows stream in while the array works, and the ofm leaves a group of G
-channels behind it. The ifm is loaded before: while the array is at the tile before where the
-descriptor allows that (`early`), else when that tile is done. Then the first of the records and
-the residual wait in their queues as well. Whatever is under way in the memory ends by itself once
-`halt` is high; then a reset leaves no trace of the tiles.
+Records, residual and halo rows stream in while the array works, and the ofm leaves one group of G
+channels behind the array. The ifm is loaded before its tile: while the array works on the tile
+before, if the descriptor allows that (`early`), else after that tile. The first records and the
+first part of an early tile's residual wait in their queues then.
+
+When `halt` is high, the bursts under way end by themselves. A reset after that leaves no trace of
+the tiles.
 """
 
-from amaranth import Module, Mux, Signal, Value, unsigned
-from amaranth.lib import stream, wiring
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.contract.config import Config
@@ -23,56 +29,77 @@ from hw.core.axi import Axi4Signature, Request
 from hw.core.counter_store import CoreCounters
 from hw.core.dma import ReadPort, WritePort
 from hw.core.ifm_loader import IfmLoader
-from hw.core.memory_requests import EdgeWalk, OfmWalk, RecordWalk
+from hw.core.memory_requests import HaloRequests, OfmRequests, RecordRequests
 from hw.core.residual_loader import ResidualLoader
 from hw.engine.engine import LayerEngine
 from hw.layouts.descriptor import LayerDescriptor, PoolDescriptor, TileDescriptor
 from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
+from hw.lib.structs import struct_signal
 from hw.lib.width_converter import Downsizer, Upsizer
 
 __all__ = ["Datapath"]
 
-_RECORDS, _RESIDUALS, _EDGES, _IFM = range(4)
-"""Clients of the read port: what the array would wait for is served first."""
+_RECORDS, _RESIDUALS, _HALO, _IFM = range(4)
+"""Clients of the read port. The one that the array would wait for first has the lowest number."""
 _PROGRAM = _IFM
-"""The sequencer reads a descriptor when the ifm of the one before is loaded."""
+"""The sequencer reads a descriptor after the ifm of the tile before has been loaded."""
 
 
 class Datapath(wiring.Component):
-    """Runs tiles.
+    """Runs one tile after another.
 
     Members
     -------
     clear : In(1)
-        A program begins: count from here.
+        A program begins: start to count.
     tile : In(TileDescriptor)
         Stable from `start` to `done`.
     start : In(1)
         Ignored until `done`.
     done : Out(1)
-        Every word of the ofm is in memory, nothing is in work; high until the next start.
+        No tile is in work, and every word of the ofm is in memory; high until the next start.
     next : In(TileDescriptor)
         The tile to be started next.
     fetched : In(1)
-        `next` is there, and stable, up to and including the cycle of its start.
+        `next` is valid, and stable up to and including the cycle of its start.
     loaded : Out(1)
         No ifm is being loaded.
     requests : In(stream of Request), beats : Out(stream of beats)
-        The sequencer's own reads, while `loaded`.
+        The sequencer's reads, while `loaded`.
     store : In(stream of Request), stored : In(stream of beats)
-        The sequencer's own writes, between tiles.
+        The sequencer's writes, between tiles.
     written : Out(1)
-        No write is left to be done.
+        Every write has been answered.
     counters : Out(CoreCounters)
-        `CORE_COUNTERS` of the last tile that was done, until the next start.
+        Those of the last tile that is done, until the next start.
     halt : In(1)
-        Begin no new burst.
+        No new burst begins.
     idle : Out(1)
         No burst is under way.
     read_error, write_error : Out(1)
+        The memory answers with an error in this cycle.
     m_axi : Out(Axi4Signature)
     """
+
+    clear: Signal
+    tile: data.View[TileDescriptor]
+    start: Signal
+    done: Signal
+    next: data.View[TileDescriptor]
+    fetched: Signal
+    loaded: Signal
+    requests: stream.Interface
+    beats: stream.Interface
+    store: stream.Interface
+    stored: stream.Interface
+    written: Signal
+    counters: data.View[CoreCounters]
+    halt: Signal
+    idle: Signal
+    read_error: Signal
+    write_error: Signal
+    m_axi: Any
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -100,7 +127,7 @@ class Datapath(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         m.submodules.read = read = ReadPort(config, 4)
@@ -108,14 +135,14 @@ class Datapath(wiring.Component):
         m.submodules.engine = engine = LayerEngine(config)
         m.submodules.ifm = ifm = IfmLoader(config)
         m.submodules.residuals = residuals = ResidualLoader(config)
-        m.submodules.records = records = RecordWalk(config)
-        m.submodules.edges = edges = EdgeWalk(config)
-        m.submodules.ofm = ofm = OfmWalk(config)
+        m.submodules.records = records = RecordRequests(config)
+        m.submodules.halo = halo = HaloRequests(config)
+        m.submodules.ofm = ofm = OfmRequests(config)
         beats_per_word = config.lanes // config.bus_bytes
-        m.submodules.widen = widen = Upsizer(config.bus_bits, beats_per_word)
+        m.submodules.record_words = record_words = Upsizer(config.bus_bits, beats_per_word)
         beats_per_pixel = config.group // config.bus_bytes
-        m.submodules.widen_edges = widen_edges = Upsizer(config.bus_bits, beats_per_pixel)
-        m.submodules.narrow = narrow = Downsizer(config.bus_bits, beats_per_pixel)
+        m.submodules.halo_pixels = halo_pixels = Upsizer(config.bus_bits, beats_per_pixel)
+        m.submodules.ofm_beats = ofm_beats = Downsizer(config.bus_bits, beats_per_pixel)
 
         connect(m, read.axi, flipped(self.m_axi.read))
         connect(m, write.axi, flipped(self.m_axi.write))
@@ -127,80 +154,54 @@ class Datapath(wiring.Component):
             self.read_error.eq(read.error),
             self.write_error.eq(write.error),
         ]
-
-        # Loads.
         connect(m, records.requests, read.requests[_RECORDS])
-        connect(m, read.words[_RECORDS], widen.i)
-        connect(m, widen.o, engine.records)
+        connect(m, read.words[_RECORDS], record_words.i)
+        connect(m, record_words.o, engine.records)
         connect(m, residuals.requests, read.requests[_RESIDUALS])
         connect(m, read.words[_RESIDUALS], residuals.beats)
         connect(m, residuals.words, engine.residuals)
-        connect(m, edges.requests, read.requests[_EDGES])
-        connect(m, read.words[_EDGES], widen_edges.i)
-        connect(m, widen_edges.o, engine.halo)
+        connect(m, halo.requests, read.requests[_HALO])
+        connect(m, read.words[_HALO], halo_pixels.i)
+        connect(m, halo_pixels.o, engine.halo)
         connect(m, ifm.writes, engine.ifm)
-        connect(m, engine.ofm, narrow.i)
+        connect(m, engine.ofm, ofm_beats.i)
 
-        # The ifm while it is loaded, and the ofm while a tile is in work; the sequencer's own in
-        # between.
+        # The sequencer has a client of the read port while no ifm is being loaded, and the write
+        # port while no tile is in work.
         loading, working = ~ifm.done, ~self.done
-        beats = read.words[_PROGRAM]
+        program_beats = read.words[_PROGRAM]
         m.d.comb += [
             self.loaded.eq(ifm.done & ~ifm.start),
-            ifm.beats.payload.eq(beats.payload),
-            ifm.beats.valid.eq(loading & beats.valid),
-            self.beats.payload.eq(beats.payload),
-            self.beats.valid.eq(~loading & beats.valid),
-            beats.ready.eq(Mux(loading, ifm.beats.ready, self.beats.ready)),
+            ifm.beats.payload.eq(program_beats.payload),
+            ifm.beats.valid.eq(loading & program_beats.valid),
+            self.beats.payload.eq(program_beats.payload),
+            self.beats.valid.eq(~loading & program_beats.valid),
+            program_beats.ready.eq(Mux(loading, ifm.beats.ready, self.beats.ready)),
         ]
-        for selected, mine, theirs, port in (
-            (loading, ifm.requests, self.requests, read.requests[_PROGRAM]),
-            (working, ofm.requests, self.store, write.requests),
-            (working, narrow.o, self.stored, write.words),
-        ):
-            m.d.comb += [
-                port.payload.eq(Mux(selected, mine.payload, theirs.payload)),
-                port.valid.eq(Mux(selected, mine.valid, theirs.valid)),
-                mine.ready.eq(selected & port.ready),
-                theirs.ready.eq(~selected & port.ready),
-            ]
+        _share(m, read.requests[_PROGRAM], loading, ifm.requests, self.requests)
+        _share(m, write.requests, working, ofm.requests, self.store)
+        _share(m, write.words, working, ofm_beats.o, self.stored)
 
-        # A tile: its ifm loaded, if that has not begun before; the engine; the last word answered.
+        begin = Signal()
+        m.d.comb += begin.eq(self.start & self.done)
         layer = engine.descriptor
         for name in LayerDescriptor(config).members:
             if name != "pool":
                 m.d.comb += layer[name].eq(self.tile[name])
         for name in PoolDescriptor(config).members:
             m.d.comb += layer.pool[name].eq(self.tile.pool[name])
-        begin = Signal()
-        m.d.comb += begin.eq(self.start & self.done)
-        for part in (edges, ofm):
-            m.d.comb += [part.tile.eq(self.tile), part.start.eq(begin)]
-        early = self.fetched & self.next.early
-        for name, part, free in (
-            ("ifm", ifm, ifm.done),
-            ("records", records, ~records.requests.valid),
-            ("residuals", residuals, residuals.done),
-        ):
-            # Registers, as a whole descriptor hangs on the choice; so a part begins a cycle late,
-            # and two cycles where it is ahead. When the next tile begins, both are the same.
-            tile = Signal(TileDescriptor(config), reset_less=True, name=f"{name}_tile")
-            ahead = Signal(name=f"{name}_ahead")
-            goes_ahead = ahead & ~delayed(m, ahead, 1)
-            m.d.comb += [
-                part.tile.eq(tile),
-                part.start.eq(delayed(m, goes_ahead | (begin & ~ahead), 1)),
-            ]
-            m.d.sync += [
-                tile.eq(Mux(ahead, self.next, self.tile)),
-                ahead.eq(~begin & (ahead | (early & free))),
-            ]
+        for requests in (halo, ofm):
+            m.d.comb += [requests.tile.eq(self.tile), requests.start.eq(begin)]
+        self._load_ahead(m, "ifm", ifm, ifm.done, begin)
+        self._load_ahead(m, "records", records, ~records.requests.valid, begin)
+        self._load_ahead(m, "residuals", residuals, residuals.done, begin)
+
         ends = Signal()
-        with m.FSM() as life:
+        with m.FSM() as tile:
             m.d.comb += [
-                self.done.eq(in_state(life, "REST")),
-                engine.start.eq(in_state(life, "LOADED") & ~engine.busy),
-                ends.eq(in_state(life, "RUN") & ~engine.working & write.done),
+                self.done.eq(in_state(tile, "REST")),
+                engine.start.eq(in_state(tile, "LOADED") & ~engine.busy),
+                ends.eq(in_state(tile, "RUN") & ~engine.working & write.done),
             ]
             with m.State("REST"):
                 with m.If(self.start):
@@ -218,20 +219,62 @@ class Datapath(wiring.Component):
             with m.State("RUN"):
                 with m.If(ends):
                     m.next = "REST"
-
-        # Counters: the engine's own, and what happens from the end of the tile before to its own,
-        # each a cycle late.
-        clears, ended = delayed(m, self.clear | ends, 1), delayed(m, ends, 1)
         for name in ENGINE_COUNTERS:
             m.d.comb += self.counters[name].eq(engine.counters[name])
-        for name, event in (
-            ("elapsed", 1),
-            ("beats_read", read.beat),
-            ("beats_written", write.beat),
-        ):
+        events = {"elapsed": Const(1), "beats_read": read.beat, "beats_written": write.beat}
+        self._count(m, events, ends)
+        return m
+
+    def _load_ahead(
+        self,
+        m: Module,
+        name: str,
+        loader: IfmLoader | RecordRequests | ResidualLoader,
+        free: Value,
+        begin: Value,
+    ) -> None:
+        """Start a loader for the tile that begins, or ahead of it where the tile allows that.
+
+        `free` says that the loader has done its work for the tile before.
+        """
+        early = self.fetched & self.next.early
+        # The choice of the tile is a register, because it switches a whole descriptor. So a loader
+        # starts a cycle late, and two cycles where it is ahead. When the next tile begins, `next`
+        # and `tile` are the same.
+        tile = struct_signal(TileDescriptor(self._config), name=f"{name}_tile", reset_less=True)
+        ahead = Signal(name=f"{name}_ahead")
+        goes_ahead = ahead & ~delayed(m, ahead, 1)
+        m.d.comb += [
+            loader.tile.eq(tile),
+            loader.start.eq(delayed(m, goes_ahead | (begin & ~ahead), 1)),
+        ]
+        m.d.sync += [
+            tile.eq(Mux(ahead, self.next, self.tile)),
+            ahead.eq(~begin & (ahead | (early & free))),
+        ]
+
+    def _count(self, m: Module, events: dict[str, Value], ends: Value) -> None:
+        """Count events from the end of the tile before to the end of a tile, each a cycle late."""
+        clears, ended = delayed(m, self.clear | ends, 1), delayed(m, ends, 1)
+        for name, event in events.items():
             so_far = Signal(COUNTER_BITS, name=f"{name}_so_far")
-            total = so_far + delayed(m, Value.cast(event), 1)
+            total = so_far + delayed(m, event, 1)
             m.d.sync += so_far.eq(Mux(clears, 0, total))
             with m.If(ended):
                 m.d.sync += self.counters[name].eq(total)
-        return m
+
+
+def _share(
+    m: Module,
+    port: stream.Interface,
+    first: Value,
+    one: stream.Interface,
+    other: stream.Interface,
+) -> None:
+    """Connect a port to one of two streams: to `one` where `first` is high, else to `other`."""
+    m.d.comb += [
+        port.payload.eq(Mux(first, one.payload, other.payload)),
+        port.valid.eq(Mux(first, one.valid, other.valid)),
+        one.ready.eq(first & port.ready),
+        other.ready.eq(~first & port.ready),
+    ]

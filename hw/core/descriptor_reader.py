@@ -26,6 +26,7 @@ from hw.contract.program import (
 from hw.layouts.descriptor import TileDescriptor, word_shape
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import register_copies
+from hw.lib.structs import struct_signal
 from hw.lib.width_converter import Downsizer
 
 __all__ = ["DescriptorReader", "ProgramHeader"]
@@ -92,7 +93,7 @@ class DescriptorReader(wiring.Component):
         config = self._config
         m.submodules.words = words = Downsizer(_WORD_BITS, config.bus_bits // _WORD_BITS)
         connect(m, flipped(self.beats), words.i)
-        tile = Signal(TileDescriptor(config), reset_less=True)
+        tile = struct_signal(TileDescriptor(config), name="tile", reset_less=True)
         m.d.comb += [words.o.ready.eq(self.reading), self.tile.eq(tile)]
 
         # One flag of `unit` and one of `eight` are set; together they are the number of the next

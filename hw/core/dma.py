@@ -1,11 +1,15 @@
-"""Between requests for runs of beats and AXI4 bursts, one port each way.
+"""Read port and write port: turn requests for runs of beats into AXI4 bursts.
 
-Both ports reserve before they ask: a read burst is issued only when its queue has room for all of
-it, a write burst only when all of its data is there. So neither ever holds the bus up, and whatever
-is under way ends by itself: `halt` stops new bursts, and `idle` says that none is left.
+A read burst is issued only when its client's queue has space for all of it, and a write burst only
+when all of its data is there. So neither port ever holds the bus up, and the bursts under way end
+by themselves: `halt` stops new bursts, and `idle` says that none is left.
 """
 
-from amaranth import Module, Mux, Signal, unsigned
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -17,25 +21,31 @@ from hw.contract.timing import READ_QUEUE
 from hw.core.axi import Axi4ReadSignature, Axi4WriteSignature, Request
 from hw.lib.pipeline import delayed
 from hw.lib.queue import memory_queue
+from hw.lib.structs import struct_signal
 
 __all__ = ["ReadPort", "WritePort"]
 
 _WRITE_QUEUE = 2 * BURST
 _RESPONSES = 16
-"""Write bursts that may wait for their response."""
+"""Write bursts that may wait for their responses."""
 
 
 class _Burst(data.StructLayout):
+    """A burst: its address, and its length in beats."""
+
     def __init__(self) -> None:
         super().__init__({"address": unsigned(ADDRESS_BITS), "beats": range(BURST + 1)})
 
 
 class _Splitter(wiring.Component):
-    """Cuts requests into bursts at multiples of BURST beats; a request of no beats is none.
+    """Cuts requests into bursts at multiples of BURST beats; a request of no beats gives none.
 
-    A burst every other cycle: one to measure it, one to offer it. It is ready for a request when
-    nothing is left of the one before.
+    A burst takes two cycles: its length is computed in one and it is offered in the next. A request
+    is taken when nothing is left of the one before.
     """
+
+    requests: stream.Interface
+    bursts: stream.Interface
 
     def __init__(self, config: Config) -> None:
         self._beat_bits = ceil_log2(config.bus_bytes)
@@ -46,9 +56,9 @@ class _Splitter(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        run = Signal(Request())
+        run = struct_signal(Request(), name="run")
         idle, last = Signal(init=1), Signal()
         block = run.address[self._beat_bits :][: ceil_log2(BURST)]
         to_edge = BURST - block
@@ -76,25 +86,34 @@ class _Splitter(wiring.Component):
 
 
 class ReadPort(wiring.Component):
-    """Serves clients from one AXI read port; where several ask, the first of them is served.
+    """Serves several clients by one AXI read port.
 
-    None can starve another for long: a client that does not take its beats asks for no more.
+    Where several clients ask, the one with the lowest number is served. It cannot keep the others
+    waiting for long: a client that does not take its beats gets no more bursts.
 
     Members
     -------
     requests : In(stream of Request).array(clients)
     words : Out(stream of beats).array(clients)
-        The beats of a client's requests, in order.
+        The beats of each client's requests, in order.
     halt : In(1)
-        Issue no further burst.
+        No further burst is issued.
     idle : Out(1)
         No burst is under way.
     error : Out(1)
-        A beat arrived with an error response, in this cycle.
+        A beat arrives with an error response in this cycle.
     beat : Out(1)
-        A beat arrived in this cycle.
+        A beat arrives in this cycle.
     axi : Out(Axi4ReadSignature)
     """
+
+    requests: list[stream.Interface]
+    words: list[stream.Interface]
+    halt: Signal
+    idle: Signal
+    error: Signal
+    beat: Signal
+    axi: Any
 
     def __init__(self, config: Config, clients: int) -> None:
         assert clients <= 1 << ID_BITS
@@ -112,7 +131,7 @@ class ReadPort(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         free = ~self.axi.arvalid | self.axi.arready
@@ -140,7 +159,7 @@ class ReadPort(wiring.Component):
                 queue.w_data.eq(self.axi.rdata),
             ]
             fits = reserved + bursts.payload.beats <= READ_QUEUE
-            # What leaves is known late, and counted in the next cycle.
+            # A word that leaves is counted a cycle late, because it is known late in its cycle.
             m.d.sync += [
                 asks[number].eq(bursts.valid & fits & ~mine),
                 reserved.eq(reserved + Mux(mine, bursts.payload.beats, 0) - delayed(m, leaves, 1)),
@@ -166,7 +185,7 @@ class ReadPort(wiring.Component):
 
 
 class WritePort(wiring.Component):
-    """Writes runs of beats.
+    """Writes runs of beats by one AXI write port.
 
     Members
     -------
@@ -174,17 +193,26 @@ class WritePort(wiring.Component):
     words : In(stream of beats)
         The beats of the requests, in order.
     halt : In(1)
-        Begin no further burst.
+        No further burst is begun.
     idle : Out(1)
-        No burst is under way, every response has come.
+        No burst is under way, and every response has arrived.
     done : Out(1)
-        Idle, and nothing has been asked for that is not written.
+        Idle, and every request is written.
     error : Out(1)
-        A burst was answered with an error response, in this cycle.
+        A burst is answered with an error response in this cycle.
     beat : Out(1)
-        A beat left in this cycle.
+        A beat leaves in this cycle.
     axi : Out(Axi4WriteSignature)
     """
+
+    requests: stream.Interface
+    words: stream.Interface
+    halt: Signal
+    idle: Signal
+    done: Signal
+    error: Signal
+    beat: Signal
+    axi: Any
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -201,7 +229,7 @@ class WritePort(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         m.submodules.splitter = splitter = _Splitter(config)
@@ -210,6 +238,7 @@ class WritePort(wiring.Component):
         left = Signal(range(BURST + 1))
         responses = Signal(range(_RESPONSES + 1))
         complete = Signal()
+        level: Value = queue.level  # type: ignore[attr-defined]  # missing in the stubs
         begins = Signal()
         leaves = self.axi.wvalid & self.axi.wready
         answered = self.axi.bvalid & self.axi.bready
@@ -239,7 +268,7 @@ class WritePort(wiring.Component):
             self.done.eq(self.idle & splitter.requests.ready & ~self.requests.valid),
         ]
         m.d.sync += [
-            complete.eq(burst.valid & (queue.level >= burst.payload.beats) & (left == 0) & ~begins),
+            complete.eq(burst.valid & (level >= burst.payload.beats) & (left == 0) & ~begins),
             left.eq(Mux(begins, burst.payload.beats, left - leaves)),
             responses.eq(responses + begins - answered),
         ]

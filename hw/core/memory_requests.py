@@ -1,7 +1,11 @@
-"""Where a tile's records come from and where its ofm goes: requests for whole runs of memory."""
+"""Requests for memory in whole runs: a tile's records, its ofm and its halo rows."""
 
-from amaranth import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -10,11 +14,11 @@ from hw.contract.records import record_words
 from hw.core.axi import Request
 from hw.layouts.descriptor import TileDescriptor
 
-__all__ = ["EdgeWalk", "OfmWalk", "RecordWalk"]
+__all__ = ["HaloRequests", "OfmRequests", "RecordRequests"]
 
 
-class _Walk(wiring.Component):
-    """Emits one tile's requests.
+class _TileRequests(wiring.Component):
+    """Sends the requests of one tile.
 
     Members
     -------
@@ -23,6 +27,10 @@ class _Walk(wiring.Component):
     start : In(1)
     requests : Out(stream of Request)
     """
+
+    tile: data.View[TileDescriptor]
+    start: Signal
+    requests: stream.Interface
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -35,19 +43,19 @@ class _Walk(wiring.Component):
         )
 
 
-class RecordWalk(_Walk):
-    """Of each channel its `ChannelRecord`, then its weights.
+class RecordRequests(_TileRequests):
+    """Requests for the `ChannelRecord` and the weights of each channel, one after the other.
 
-    They lie apart: operating points have records of their own and share the weights.
+    They lie apart in memory: operating points have records of their own and share the weights.
     """
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         tile = self.tile
         lanes = ceil_log2(config.lanes)
         beats = ceil_log2(config.lanes // config.bus_bytes)
-        header = record_words(config)
+        record = record_words(config)
         left = Signal.like(tile.channels)
         weights_next = Signal()
         parameters = Signal.like(tile.parameters)
@@ -56,7 +64,7 @@ class RecordWalk(_Walk):
         m.d.comb += [
             self.requests.valid.eq(left != 0),
             request.address.eq(Mux(weights_next, weights, parameters)),
-            request.beats.eq(Mux(weights_next, tile.kernel_words, header) << beats),
+            request.beats.eq(Mux(weights_next, tile.kernel_words, record) << beats),
         ]
         with m.If(self.requests.valid & self.requests.ready):
             m.d.sync += weights_next.eq(~weights_next)
@@ -66,7 +74,7 @@ class RecordWalk(_Walk):
                     left.eq(left - 1),
                 ]
             with m.Else():
-                m.d.sync += parameters.eq(parameters + (header << lanes))
+                m.d.sync += parameters.eq(parameters + (record << lanes))
         with m.If(self.start):
             m.d.sync += [
                 left.eq(tile.channels),
@@ -77,24 +85,24 @@ class RecordWalk(_Walk):
         return m
 
 
-class _PlaneWalk(_Walk):
-    """Of each group of G channels some runs of words, each a plane further in the next group."""
+class _PlaneRequests(_TileRequests):
+    """Requests for runs of words in each group of G channels; groups are a plane apart."""
 
-    def _runs(self):
-        """(address, plane, words) of each run, as the tile has them."""
+    def _runs(self) -> list[tuple[Any, Value, Value]]:
+        """First address, distance from a group to the next, and words of each run."""
         raise NotImplementedError
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         tile = self.tile
         runs = self._runs()
-        walking = Signal()
+        sending = Signal()
         channel = Signal(len(tile.channels) + 1)
         number = Signal(range(max(len(runs), 2)))  # Verilog has no vector of no bits
         last = number == len(runs) - 1
         request = self.requests.payload
-        m.d.comb += self.requests.valid.eq(walking)
+        m.d.comb += self.requests.valid.eq(sending)
         taken = self.requests.valid & self.requests.ready
         for run, (first, plane, words) in enumerate(runs):
             address = Signal.like(first, name=f"address_{run}")
@@ -113,16 +121,16 @@ class _PlaneWalk(_Walk):
                 following = channel + config.group
                 m.d.sync += channel.eq(following)
                 with m.If(following >= tile.channels):
-                    m.d.sync += walking.eq(0)
+                    m.d.sync += sending.eq(0)
         with m.If(self.start):
-            m.d.sync += [walking.eq(1), channel.eq(0), number.eq(0)]
+            m.d.sync += [sending.eq(1), channel.eq(0), number.eq(0)]
         return m
 
 
-class OfmWalk(_PlaneWalk):
-    """Its part of the ofm, and what the strip below needs of it."""
+class OfmRequests(_PlaneRequests):
+    """Requests to write the tile's part of the ofm, and the halo rows for the strip below."""
 
-    def _runs(self):
+    def _runs(self) -> list[tuple[Any, Value, Value]]:
         tile = self.tile
         return [
             (tile.ofm_address, tile.ofm_plane, tile.ofm_words),
@@ -130,8 +138,11 @@ class OfmWalk(_PlaneWalk):
         ]
 
 
-class EdgeWalk(_PlaneWalk):
-    """What the strip above has spilled; this one spills to the same place, group after group."""
+class HaloRequests(_PlaneRequests):
+    """Requests to read the halo rows that the strip above has written.
 
-    def _runs(self):
+    The tile writes its own halo rows to the same addresses, group after group.
+    """
+
+    def _runs(self) -> list[tuple[Any, Value, Value]]:
         return [(self.tile.halo_address, self.tile.halo_plane, self.tile.restored)]

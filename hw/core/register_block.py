@@ -1,6 +1,10 @@
 """Register block: the hardware of the registers that `hw.contract.registers` describes."""
 
-from amaranth import Cat, Module, Signal
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Cat, Module, Signal, Value, ValueLike
 from amaranth.hdl import unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -17,7 +21,7 @@ FAULT_BITS = REGISTERS["error"].fields["code"].bits
 
 
 class RegisterBlock(wiring.Component):
-    """The AXI4-Lite side; takes a write every other cycle, and a read likewise.
+    """The registers behind an AXI4-Lite port; takes a write, and a read, every other cycle.
 
     Members
     -------
@@ -25,17 +29,34 @@ class RegisterBlock(wiring.Component):
     irq : Out(1)
         High while an enabled event is in `interrupt_status`.
     start, abort : Out(1)
-        For one cycle each.
+        A one is written to the field of `control`; for one cycle.
     program, point : Out
+        The registers of these names.
     busy, layer, error_code, error_word : In
-        What can be read.
+        The values that are read.
     done, error, aborted : In(1)
-        The events, for one cycle each.
+        The event of this name happens in this cycle.
     counter : Out
         Number of the counter that is read.
     total : In(TOTAL_BITS)
         That counter, in the same cycle.
     """
+
+    s_axil: Any
+    irq: Signal
+    start: Signal
+    abort: Signal
+    program: Signal
+    point: Signal
+    busy: Signal
+    layer: Signal
+    error_code: Signal
+    error_word: Signal
+    done: Signal
+    error: Signal
+    aborted: Signal
+    counter: Signal
+    total: Signal
 
     def __init__(self) -> None:
         super().__init__(
@@ -58,12 +79,12 @@ class RegisterBlock(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         enable, status = Signal(len(EVENTS)), Signal(len(EVENTS))
         m.d.comb += self.irq.eq((enable & status).any())
 
-        # Writes: address and data are taken together.
+        # Address and data of a write are taken in the same cycle.
         write = Signal()
         m.d.comb += [
             write.eq(self.s_axil.awvalid & self.s_axil.wvalid & ~self.s_axil.bvalid),
@@ -72,8 +93,8 @@ class RegisterBlock(wiring.Component):
         ]
         m.d.sync += self.s_axil.bvalid.eq(write | (self.s_axil.bvalid & ~self.s_axil.bready))
 
-        def written(name: str):
-            """Whether all of a register is being written; parts of one are not taken."""
+        def written(name: str) -> Value:
+            """Whether a whole register is being written. A write to a part of one has no effect."""
             here = self.s_axil.awaddr[2:] == REGISTERS[name].offset >> 2
             return write & here & self.s_axil.wstrb.all()
 
@@ -93,12 +114,8 @@ class RegisterBlock(wiring.Component):
         events = Cat(self.done, self.error, self.aborted)
         m.d.sync += status.eq((status & ~cleared) | events)
 
-        # Reads.
-        readable = {
-            name: register.constant
-            for name, register in REGISTERS.items()
-            if register.constant is not None
-        } | {
+        # The register that is addressed is read through a multiplexer.
+        readable: dict[str, ValueLike] = {
             "status": self.busy,
             "interrupt_enable": enable,
             "interrupt_status": status,
@@ -107,6 +124,9 @@ class RegisterBlock(wiring.Component):
             "point": self.point,
             "layer": self.layer,
         }
+        for name, register in REGISTERS.items():
+            if register.constant is not None:
+                readable[name] = register.constant
         offset = self.s_axil.araddr
         word = Signal(32)
         m.d.comb += self.counter.eq(offset[3:7])

@@ -1,11 +1,13 @@
 """Residual loader: from a tensor in memory to the stream of `hw.engine.residual_banks`.
 
-It reads the rows that are added, picks every `residual_stride`-th pixel of them, and hands out
+It reads the rows that are added, picks every `residual_stride`-th pixel of each, and hands out
 zeros for planes that the residual does not have (`golden.layers.Shortcut`). One beat a cycle.
 """
 
+from __future__ import annotations
+
 from amaranth import Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.contract.bus import BEATS_BITS
@@ -21,7 +23,7 @@ __all__ = ["ResidualLoader"]
 
 
 class ResidualLoader(wiring.Component):
-    """Loads one tile's residual at a time; none where the tile has no `residual`.
+    """Loads one tile's residual at a time, if the tile has one (`residual`).
 
     Members
     -------
@@ -29,12 +31,19 @@ class ResidualLoader(wiring.Component):
         Stable from `start` until every word has left.
     start : In(1)
     done : Out(1)
-        Every word has left; also before the first start.
+        Every word has left; also high before the first start.
     requests : Out(stream of Request)
     beats : In(stream of beats)
     words : Out(stream of G bytes)
         See `hw.engine.residual_banks`.
     """
+
+    tile: data.View[TileDescriptor]
+    start: Signal
+    done: Signal
+    requests: stream.Interface
+    beats: stream.Interface
+    words: stream.Interface
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -49,15 +58,15 @@ class ResidualLoader(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         asking = self._ask(m)
         picking = self._pick(m)
         m.d.comb += self.done.eq(~asking & ~picking)
         return m
 
-    def _ask(self, m: Module):
-        """Requests, one for each row of each plane; returns whether there are more."""
+    def _ask(self, m: Module) -> Signal:
+        """Send a request for each row of each plane; returns whether there are more."""
         config = self._config
         tile = self.tile
         rows, planes = Countdown(tile.height), Countdown(tile.residual_planes)
@@ -65,7 +74,7 @@ class ResidualLoader(wiring.Component):
         address = Signal.like(tile.residual_address)
         asking = Signal()
         request = self.requests.payload
-        # A row's length takes three cycles to work out.
+        # The length of a row takes three cycles to compute.
         steps, pixels = Signal.like(tile.width), Signal(BEATS_BITS)
         m.d.sync += [
             steps.eq(tile.width - 1),
@@ -97,8 +106,8 @@ class ResidualLoader(wiring.Component):
             ]
         return asking
 
-    def _pick(self, m: Module):
-        """Words: pixels that are added, and zeros; returns whether there are more."""
+    def _pick(self, m: Module) -> Signal:
+        """Hand out the pixels that are added, and zeros; returns whether there are more."""
         config = self._config
         tile = self.tile
         m.submodules.widen = widen = Upsizer(config.bus_bits, config.group // config.bus_bytes)
@@ -109,7 +118,7 @@ class ResidualLoader(wiring.Component):
         rows, cols = Countdown(tile.height), Countdown(tile.width)
         between = Signal.like(tile.residual_stride)
 
-        # What a plane is takes a cycle to find out.
+        # It takes a cycle to find out whether the residual has a plane, and whether it is the last.
         fresh = Signal()
         present, last = Signal(), Signal()
         past = Signal(len(plane) + 1)

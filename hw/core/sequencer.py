@@ -8,6 +8,8 @@ has an address for them.
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -25,6 +27,7 @@ from hw.core.register_block import FAULT_BITS
 from hw.layouts.descriptor import TileDescriptor
 from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
+from hw.lib.structs import struct_signal
 
 __all__ = ["Sequencer"]
 
@@ -53,6 +56,19 @@ class Sequencer(wiring.Component):
     halt, idle : see `hw.core.datapath`
     m_axi : Out(Axi4Signature)
     """
+
+    start: Signal
+    program: Signal
+    point: Signal
+    done: Signal
+    fault: Signal
+    fault_word: Signal
+    layer: Signal
+    counter: Signal
+    total: Signal
+    halt: Signal
+    idle: Signal
+    m_axi: Any
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -83,7 +99,7 @@ class Sequencer(wiring.Component):
         connect(m, datapath.beats, reader.beats)
         connect(m, store.beats, datapath.stored)
 
-        tile = Signal(TileDescriptor(config), reset_less=True)
+        tile = struct_signal(TileDescriptor(config), name="tile", reset_less=True)
         tiles_left = Signal.like(reader.header.tiles)
         address = Signal(ADDRESS_BITS)
         fetched = self._fetch(m, datapath, reader, address, tiles_left)

@@ -18,6 +18,7 @@ from hw.core.beat_placer import PlacedBeat
 from hw.engine.buffers import MaskedWrite
 from hw.layouts.descriptor import TileDescriptor
 from hw.lib.register_copies import register_copies
+from hw.lib.structs import struct_signal
 
 __all__ = ["WordAssembler"]
 
@@ -71,7 +72,7 @@ class WordAssembler(wiring.Component):
         m = Module()
         config = self._config
         placed = self.placed.payload
-        turned = Signal(_TurnedBeat(config), reset_less=True)
+        turned = struct_signal(_TurnedBeat(config), name="turned", reset_less=True)
         joins = self._may_join(self.waiting, self.writes.valid)
         turns = self.placed.valid & self.placed.ready
         m.d.comb += self.placed.ready.eq(~self.waiting | joins)
@@ -93,7 +94,7 @@ class WordAssembler(wiring.Component):
         # lane of the patch's row. The word itself moves, and the mask of the bytes to be written. A
         # pixel of a single beat always moves them. The eight bits of a byte and its bit of the mask
         # are independent, so each of them has its own copies of the flags that decide.
-        write = Signal(MaskedWrite(config), reset_less=True)
+        write = struct_signal(MaskedWrite(config), name="write", reset_less=True)
         repeats = config.lanes // config.bus_bytes
         slices: list[tuple[Value, Value, Value]] = [
             (write.word[bit::8], ~turned.mask, turned.beat[bit::8].replicate(repeats) & turned.mask)

@@ -1,1 +1,1 @@
-"""From the core to an FPGA with open tools: how much of it is taken, and how fast it may run."""
+"""The core on an FPGA, with open tools: the resources it takes, and how fast it runs."""

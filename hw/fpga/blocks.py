@@ -1,4 +1,4 @@
-"""Blocks of the ECP5 that Yosys does not use by itself, or not as they are meant."""
+"""Blocks of the ECP5 that Yosys does not use by itself, or not in the way that the core needs."""
 
 from amaranth import ClockSignal, Const, Instance, Value
 
@@ -8,10 +8,10 @@ __all__ = ["Ecp5"]
 
 
 class Ecp5:
-    """What the core is elaborated for; see `MultiplierPlatform` and `FlipFlopPlatform`."""
+    """Platform for which the core is elaborated: `MultiplierPlatform` and `FlipFlopPlatform`."""
 
     def flip_flop(self, d: Value, q: Value) -> Instance:
-        """One TRELLIS_FF as Yosys makes them, but not one that it knows."""
+        """One TRELLIS_FF, as Yosys makes them; Yosys does not merge or move an instance."""
         return Instance(
             "TRELLIS_FF",
             p_GSR="DISABLED",
@@ -27,7 +27,7 @@ class Ecp5:
         )
 
     def multiply(self, multiplier: Multiplier) -> Instance:
-        """One MULT18X18D (Lattice, ECP5 sysDSP usage guide), factors and product registered."""
+        """One MULT18X18D (Lattice, ECP5 sysDSP usage guide) with its registers."""
         bits = Multiplier.MOST_BITS
         held = "CLK0" if multiplier.holds_factors else "NONE"
         ports: dict[str, Value] = {
@@ -35,7 +35,8 @@ class Ecp5:
             "i_CE0": multiplier.enable,
             "i_RST0": Const(0),
         }
-        # Factors lie at the upper end, with zeros below: no sign has to be brought to many pins.
+        # A factor is at the upper end of its input, with zeros below. So its sign bit drives one
+        # pin, and needs no extension.
         below = 0
         for name, factor in (("A", multiplier.a), ("B", multiplier.b)):
             zeros = bits - len(factor)

@@ -1,13 +1,17 @@
-"""Sites for multipliers, lane after lane, and for the memories that feed them.
+"""Floorplan: sites for the multipliers, lane after lane, and for the memories that feed them.
 
 An ECP5 has its multipliers and block RAMs in a few rows across the whole die, and the array takes
-nearly all of the multipliers. An analytical placer puts blocks where their wires are shortest and
-only then moves each to a free site; in rows that are nearly full the last find one far away, and
-the order of the lanes, in which nothing has to go far, is lost. So it is given: lanes follow each
-other along the rows, back and forth, a lane's multipliers side by side for all PEs, and after them
-those of the predictor; the memories of every eight lanes, and the weight ring's, lie as near to
-theirs as there are sites. All else is the placer's to decide, and of a part with a single row of
-multipliers everything: it does no worse there.
+nearly all of the multipliers. An analytical placer first puts each block where its wires are
+shortest, and then moves it to a free site. In rows that are nearly full, the last blocks find a
+site only far away, and neighbouring lanes are torn apart. So this module chooses the sites:
+
+- The lanes follow each other along the rows, back and forth. The multipliers of a lane lie side by
+  side for all PEs. The predictor's multipliers come last.
+- The memories of every eight lanes, and those of the weight buffer, lie at the free sites that are
+  nearest to the multipliers that they feed.
+
+The placer decides everything else. On a part with a single row of multipliers it decides
+everything, and does no worse.
 """
 
 from __future__ import annotations
@@ -22,15 +26,16 @@ from hw.lib.register_copies import LANES_PER_COPY
 __all__ = ["Grid", "Site", "floorplan"]
 
 _FIRST, _PITCH, _MIDDLE = 4, 9, 2
-"""Columns: of the first tile of blocks, from tile to tile, and of the clock's spine between two."""
+"""Column of the first tile of blocks, columns from tile to tile, and columns that the clock's spine
+takes between two tiles."""
 _MULTIPLIERS = ((0, 0), (1, 1), (4, 4), (5, 5))
 _MEMORIES = ((0, 0), (2, 1), (4, 2), (6, 3))
-"""Of a tile: column, and number in the block's name."""
+"""Blocks of a tile: the column, counted from the tile's first one, and the number in its name."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A place for a block, by the name that nextpnr has for it."""
+    """A place for a block, with its name in nextpnr."""
 
     name: str
     col: int
@@ -39,13 +44,14 @@ class Site:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where a part has its multipliers and block RAMs (Project Trellis's database).
+    """Positions of a part's multipliers and block RAMs (from Project Trellis's database).
 
     Parameters
     ----------
     left, right : int
         Tiles of four blocks in a row, on either side of the spine.
-    multiplier_rows, memory_rows : rows of the die
+    multiplier_rows, memory_rows : tuple of int
+        Rows of the die that have these blocks.
     """
 
     left: int
@@ -55,13 +61,13 @@ class Grid:
 
     @property
     def multipliers(self) -> list[Site]:
-        """Row after row, back and forth."""
+        """Sites of multipliers, row after row, back and forth."""
         rows = [self._row(row, "MULT18_", _MULTIPLIERS) for row in self.multiplier_rows]
         return [site for n, sites in enumerate(rows) for site in sites[:: -1 if n % 2 else 1]]
 
     @property
     def memories(self) -> list[Site]:
-        """Row after row."""
+        """Sites of block RAMs, row after row."""
         return [site for row in self.memory_rows for site in self._row(row, "EBR", _MEMORIES)]
 
     def _row(self, row: int, kind: str, blocks: Iterable[tuple[int, int]]) -> list[Site]:
@@ -77,29 +83,32 @@ class Grid:
 
 
 _MULTIPLIER = re.compile(r".*\.array\.product_(\d+)_(\d+)\.block")
-"""With the numbers of its PE and its lane."""
+"""A multiplier of the array; the groups are the numbers of its PE and its lane."""
 _PREDICTOR_MULTIPLIER = re.compile(r".*\.predictor\.layer(\d)\.product_(\d+)\.block")
-"""With the numbers of its layer and its tap."""
+"""A multiplier of the predictor; the groups are the numbers of its layer and its tap."""
 _IFM_MEMORY = re.compile(r".*\.ifm_buffer\.ram\d+_\d+_(\d+)\.[\d.]+")
-"""With the number of its `LANES_PER_COPY`."""
+"""A memory of the ifm buffer; the group is the number of its lanes' copy (`LANES_PER_COPY`)."""
 _WEIGHT_MEMORY = re.compile(r".*\.weight_buffer\.ram\.\d+\.(\d+)")
-"""With its number among all that hold a weight word."""
+"""A memory of the weight buffer; the group is its number among those that hold a word."""
 
 
 def floorplan(cells: Iterable[str], grid: Grid) -> dict[str, str]:
-    """Sites by the names of the cells, of all those in a flat netlist that one is chosen for.
+    """Choose sites for the multipliers and memories of a flat netlist.
 
-    Cells without a block's name are left alone, and so are blocks for which there is no site left.
+    Returns the names of the sites by the names of the cells; other cells get none. The part has
+    enough sites for all of them (`hw.fpga.report.refuse_misfit`).
     """
     if len(grid.multiplier_rows) == 1:
         return {}
-    multipliers, predictor, memories, weights = {}, {}, [], []
+    multipliers: dict[tuple[int, int], str] = {}
+    predictor: dict[tuple[int, int], str] = {}
+    memories: list[tuple[range, str]] = []
+    weights: list[tuple[int, str]] = []
     for cell in cells:
         if match := _MULTIPLIER.fullmatch(cell):
-            pe, lane = map(int, match.groups())
-            multipliers[lane, pe] = cell
+            multipliers[int(match[2]), int(match[1])] = cell
         elif match := _PREDICTOR_MULTIPLIER.fullmatch(cell):
-            predictor[match.groups()] = cell
+            predictor[int(match[1]), int(match[2])] = cell
         elif match := _IFM_MEMORY.fullmatch(cell):
             first = int(match[1]) * LANES_PER_COPY
             memories.append((range(first, first + LANES_PER_COPY), cell))
@@ -121,5 +130,5 @@ def floorplan(cells: Iterable[str], grid: Grid) -> dict[str, str]:
 
 
 def _distance(others: Sequence[Site], site: Site) -> int:
-    """Of a site from some others, in all."""
+    """Sum of the distances of a site from some others, in columns and rows."""
     return sum(abs(site.col - other.col) + abs(site.row - other.row) for other in others)

@@ -1,4 +1,4 @@
-"""What a build takes of a device, as data and as a table."""
+"""Resources and speed of a build on a device, as data and as a table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hw.fpga.top import CORE
 __all__ = ["Result", "modules_of", "refuse_misfit"]
 
 _DEPTH = 4
-"""Parts of a module's path that have a row of their own: as deep as the array's."""
+"""Longest path of a module that has a row of its own: that of the array has as many parts."""
 _NAMES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "block RAM"}
 
 
 def modules_of(uses: Mapping[str, Use]) -> dict[str, Use]:
-    """The core's modules out of `ecp5.use_of`, those deep inside added to the one around them."""
+    """Return the core's modules of `ecp5.use_of`; those deep inside are added to their parents."""
     rows: dict[str, Use] = {}
     for path, use in uses.items():
         first, *parts = re.sub(r"\$\d+", "", path).split(".")
@@ -31,7 +31,7 @@ def modules_of(uses: Mapping[str, Use]) -> dict[str, Use]:
 
 
 def refuse_misfit(config: Config, name: str, device: Device, use: Use) -> None:
-    """Raise UserError that names what of a device is not enough."""
+    """Raise a UserError that names the resources of which a device has too few."""
     holds = asdict(device.holds)
     over = [
         f"{taken} of {holds[kind]} {_NAMES[kind]}"
@@ -47,7 +47,7 @@ def refuse_misfit(config: Config, name: str, device: Device, use: Use) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One configuration on one device.
+    """Measurements of one configuration on one device.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Result:
     modules : {path: Use}
         See `modules_of`.
     without : Use
-        The core of the same configuration without a predictor.
+        Resources of the core of the same configuration without a predictor.
     """
 
     name: str
@@ -69,16 +69,16 @@ class Result:
 
     @property
     def core(self) -> Use:
-        """Everything but what measuring takes."""
+        """Resources of the core, without those that only serve the measurement."""
         return sum(self.modules.values(), Use())
 
     @property
     def predictor(self) -> Use:
-        """What the core takes more because it predicts."""
+        """Resources that the core takes more than one without a predictor."""
         return self.core - self.without
 
     def to_dict(self) -> dict:
-        """As `build/fpga/DEVICE-CONFIG.json` holds it."""
+        """Return the content of `build/fpga/DEVICE-CONFIG.json`."""
         predictor = asdict(self.predictor)
         return {
             "device": self.name,
@@ -96,7 +96,7 @@ class Result:
         }
 
     def table(self) -> str:
-        """For people."""
+        """Return the table that `make fpga` prints."""
         core, holds = self.core, self.device.holds
         rows: list[Sequence[str]] = [("", *_NAMES.values())]
         rows += [(path, *_counts(use)) for path, use in sorted(self.modules.items())]
@@ -133,6 +133,6 @@ def _counts(use: Use) -> list[str]:
 
 
 def _shares(use: Use, whole: Use) -> list[str]:
-    """Percentages, a dash where there is nothing to take a share of."""
+    """Percentages; a dash where the whole is nothing."""
     pairs = zip(asdict(use).values(), asdict(whole).values())
     return [f"{part / all_:.1%}" if all_ else "-" for part, all_ in pairs]

@@ -1,9 +1,11 @@
-"""A top level that is nothing but the core, for measuring: every port ends in a register.
+"""Top level for measurements: the core alone, with a register at every port.
 
-The core's inputs come out of one long shift register, and its outputs go into a tree of registered
-exclusive-ors; so two pins are enough whatever the bus width, no path runs to or from a pin, and no
-logic can be removed as unused. A system of one's own takes its place on a board.
+One long shift register drives the core's inputs, and a tree of registered exclusive-ors takes its
+outputs. So two pins are enough for a bus of any width, no path runs to or from a pin, and no logic
+is removed because nothing uses it. On a board, the user's own system takes its place.
 """
+
+from __future__ import annotations
 
 from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import wiring
@@ -15,7 +17,7 @@ from hw.core.core import Core
 __all__ = ["CORE", "Top"]
 
 CORE = "core"
-"""Name of the core in `Top`: the rest is what measuring takes."""
+"""Name of the core in `Top`. Everything else there only serves the measurement."""
 
 _LUT_INPUTS = 4
 
@@ -29,11 +31,14 @@ class Top(wiring.Component):
     o : Out(1)
     """
 
+    i: Signal
+    o: Signal
+
     def __init__(self, config: Config) -> None:
         self._config = config
         super().__init__({"i": In(1), "o": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules[CORE] = core = Core(self._config)
         ports: dict[Flow, list[Value]] = {In: [], Out: []}
