@@ -32,13 +32,13 @@ from golden.layers import Predictor
 from hw.contract.config import Config
 from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
+    ADDRESS_END,
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
     MAGIC,
     MOST_SIZE,
     OPCODE_TILE,
     VERSION,
-    address_end,
     descriptor_words,
     header_words,
     pack_words,
@@ -79,9 +79,9 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
     counters = allocator.take(STORED_BYTES * max(tiles.values()))
     halo = allocator.take(max(halo_bytes(layer) for layers in lowered.values() for layer in layers))
     tensors = place_tensors(manifest, layouts, steps, allocator, keep=keep)
-    if allocator.end > address_end():
+    if allocator.end > ADDRESS_END:
         raise UserError(
-            f"the program ends at {allocator.end:#x}; the core reaches {address_end():#x}"
+            f"the program ends at {allocator.end:#x}; the core reaches {ADDRESS_END:#x}"
         )
     memory = _Memory(counters, halo, tensors)
     descriptors = {

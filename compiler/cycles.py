@@ -135,53 +135,28 @@ def layer_cycles(
 def tile_cycles(
     config: Config, words: dict[str, int], kept: Kept = 1.0, latency: int = 40
 ) -> TileCycles:
-    """Cycles of one tile from its descriptor's words."""
-    channels, width, kernel = words["channels"], words["width"], words["kernel_words"]
-    bus = config.bus_bytes
-    # From a task's last word to its activations in the bank.
-    pipeline = array_latency(config) + REQUANTISER_LATENCY
-    beats_per_word, beats_per_group = config.lanes // bus, config.group // bus
+    """Cycles of one tile from its descriptor's words.
 
+    Parameters
+    ----------
+    kept : number, or one for each channel
+        Share of the activations of `I_t` that is computed.
+    latency : int
+        The memory's, in cycles.
+    """
+    beats = _Beats.of(config, words)
     # Records and residual are taken when the engine starts; before that, their queues fill.
-    record_beats = (record_words(config) + kernel) * beats_per_word
-    residual_beats = words["residual"] * words["height"] * beats_per_group
-    residual_beats *= (width - 1) * words["residual_stride"] + 1
-    early = min(channels * record_beats, READ_QUEUE), min(residual_beats, READ_QUEUE)
-    placements, beats, others = _load(config, words, early, min(record_beats / 2, BURST), latency)
-    load = latency + max(placements, beats + others)
+    early = min(words["channels"] * beats.record, READ_QUEUE), min(beats.residual, READ_QUEUE)
+    placements, own, others = _load(config, words, early, min(beats.record / 2, BURST), latency)
+    load = latency + max(placements, own + others)
 
-    # How long the array and each other part of the engine take for each channel.
-    computed, predicted = _positions(words)
-    survivors = np.broadcast_to(np.round(kept * predicted), channels) if words["zap"] else 0
-    task = max(kernel, min(config.pes, computed))
-    first_pass = ceil_div(computed, config.pes) * task
-    second_pass = ceil_div(survivors, config.pes) * task
-    array = first_pass + second_pass + np.zeros(channels)
-    rows = words["height"] - words["first_row"]
-    walk = computed + (rows / 2 if words["zap"] else 0) + 1
-    shared = words["restored"] * beats_per_group
-    group_beats = residual_beats + shared
-    loads = np.full(channels, record_beats + group_beats / config.group)
-    loads[: config.group] -= group_beats / config.group
-    loads[0] -= record_beats
-    smooth = _smoothed(array, computed) if words["zap"] else array
-    needs = [smooth, walk, loads, (smooth + pipeline) / 2]
-    flush = 0.0
-    if words["zap"]:
-        positions = (words["scored_end"] + 2) * (width + 2) + PREDICTOR_LATENCY
-        flush = 2 * (width + 2) + PREDICTOR_LATENCY + pipeline
-        late = second_pass * min(2 / max(rows, 1), 1)
-        meanwhile = min(VALUE_QUEUE, computed) / config.pes * task
-        needs += [positions, smooth + np.maximum(flush - late - meanwhile, 0)]
-        flush = max(flush - float(np.broadcast_to(late, channels)[-1]), 0)
-    channel = np.maximum.reduce([np.broadcast_to(need, channels) for need in needs])
-
+    channel, array, flush = _channels(config, words, beats, kept)
     # A group of G channels leaves while the array computes the next; the last one is waited for.
     leaves, clears = _leaving(config, words)
-    groups = np.add.reduceat(channel, np.arange(0, channels, config.group))
-    compute = float(np.maximum(groups, leaves + clears).sum()) + flush + pipeline
+    groups = np.add.reduceat(channel, np.arange(0, len(channel), config.group))
+    compute = float(np.maximum(groups, leaves + clears).sum()) + flush + _pipeline(config)
     # Nothing begins before the first records are there and the scheduler has its distances.
-    compute += max(record_beats, group_beats, SCHEDULER_LATENCY)
+    compute += max(beats.record, beats.group, SCHEDULER_LATENCY)
     store = leaves + latency + _START
     fetch = _START + latency + _WORDS
     beside = None
@@ -189,8 +164,8 @@ def tile_cycles(
         # A write waits for one of two banks of each pair of PEs; records are read first.
         written = words["ifm_row_words"] * _rows(words) * words["pack_height"]
         conflicts = written << ceil_div(config.pes, 2)
-        left = max(1 - loads.sum() / compute, 0.1)
-        beside = fetch + latency + max(placements, conflicts, beats / left)
+        left = max(1 - beats.of_channels(config, words).sum() / compute, 0.1)
+        beside = fetch + latency + max(placements, conflicts, own / left)
     return TileCycles(
         load=load + _START,
         compute=compute,
@@ -200,6 +175,80 @@ def tile_cycles(
         fetch=fetch,
         clear=max(clears - latency, 0),
     )
+
+
+def _pipeline(config: Config) -> int:
+    """Cycles from a task's last word to its activations in the bank."""
+    return array_latency(config) + REQUANTISER_LATENCY
+
+
+@dataclass(frozen=True)
+class _Beats:
+    """Beats that the engine takes while it computes a tile.
+
+    Parameters
+    ----------
+    record : int
+        Of a channel's record and weights.
+    residual : int
+        Of a group of channels' residual.
+    group : int
+        Of a group of channels' residual and restored rows.
+    """
+
+    record: int
+    residual: int
+    group: int
+
+    @classmethod
+    def of(cls, config: Config, words: dict[str, int]) -> _Beats:
+        """The beats of a tile."""
+        beats_a_word, beats_a_pixel = (n // config.bus_bytes for n in (config.lanes, config.group))
+        columns = (words["width"] - 1) * words["residual_stride"] + 1
+        residual = words["residual"] * words["height"] * beats_a_pixel * columns
+        return cls(
+            record=(record_words(config) + words["kernel_words"]) * beats_a_word,
+            residual=residual,
+            group=residual + words["restored"] * beats_a_pixel,
+        )
+
+    def of_channels(self, config: Config, words: dict[str, int]) -> np.ndarray:
+        """Beats that come while each channel is computed; the first ones are there before."""
+        beats = np.full(words["channels"], self.record + self.group / config.group)
+        beats[: config.group] -= self.group / config.group
+        beats[0] -= self.record
+        return beats
+
+
+def _channels(
+    config: Config, words: dict[str, int], beats: _Beats, kept: Kept
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Cycles of each channel, those in which the array multiplies, and cycles after the last one.
+
+    A channel takes as long as the part of the engine that takes longest for it.
+    """
+    channels, width = words["channels"], words["width"]
+    computed, predicted = _positions(words)
+    survivors = np.broadcast_to(np.round(kept * predicted), channels) if words["zap"] else 0
+    task = max(words["kernel_words"], min(config.pes, computed))
+    first_pass = ceil_div(computed, config.pes) * task
+    second_pass = ceil_div(survivors, config.pes) * task
+    array = first_pass + second_pass + np.zeros(channels)
+    rows = words["height"] - words["first_row"]
+    walk = computed + (rows / 2 if words["zap"] else 0) + 1
+    smooth = _smoothed(array, computed) if words["zap"] else array
+    pipeline = _pipeline(config)
+    needs = [smooth, walk, beats.of_channels(config, words), (smooth + pipeline) / 2]
+    flush = 0.0
+    if words["zap"]:
+        positions = (words["scored_end"] + 2) * (width + 2) + PREDICTOR_LATENCY
+        flush = 2 * (width + 2) + PREDICTOR_LATENCY + pipeline
+        late = second_pass * min(2 / max(rows, 1), 1)
+        meanwhile = min(VALUE_QUEUE, computed) / config.pes * task
+        needs += [positions, smooth + np.maximum(flush - late - meanwhile, 0)]
+        flush = max(flush - float(np.broadcast_to(late, channels)[-1]), 0)
+    channel = np.maximum.reduce([np.broadcast_to(need, channels) for need in needs])
+    return channel, array, flush
 
 
 def _smoothed(array: np.ndarray, computed: int) -> np.ndarray:

@@ -27,7 +27,7 @@ from compiler.strips import Strip, buffered_rows, cut_strips
 from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
-from golden.pattern import FULL, MAX_PERIOD, Pattern
+from golden.pattern import FULL, Pattern
 from hw.contract.config import Config
 
 __all__ = ["Cut", "LoweredLayer", "Tile", "all_cuts", "lower_layer"]
@@ -321,7 +321,7 @@ def _strip_fields(strip: Strip, width: int, row_step: int, pattern: Pattern) -> 
         "base": top * row_step,
         "first_base": first * row_step,
         "period": pattern.period,
-        "pattern": sum(pattern.computes(top + i, 0) << i for i in range(2 * MAX_PERIOD)),
+        "pattern": pattern.repeated(top),
         "first_residue": strip.restored % pattern.period,
     }
 

@@ -113,7 +113,7 @@ class Conv:
         return self.weight.shape[2], self.weight.shape[3]
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the ofm for an ifm of that size, below 1 if no kernel fits."""
+        """(height, width) of the ofm for an ifm of that size; below 1 if no kernel fits."""
         return _windows(self, height, width)
 
     def macs(self, height: int, width: int) -> int:

@@ -17,7 +17,7 @@ from golden.errors import UserError
 __all__ = ["FULL", "MASKS", "MAX_PERIOD", "Pattern"]
 
 MAX_PERIOD = 16
-"""Longest period. A tile's descriptor has room for twice as many bits."""
+"""Longest period. A tile's descriptor has the bits of twice as many positions (`repeated`)."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,9 @@ class Pattern:
         """Say whether position (row, col) is in `I_s`."""
         return bool(self.bits >> (row + col) % self.period & 1)
 
-    @property
-    def repeated(self) -> int:
-        """The bits repeated over 2 * MAX_PERIOD positions: bit i is residue i mod period."""
-        return sum(1 << i for i in range(2 * MAX_PERIOD) if self.computes(i, 0))
+    def repeated(self, first: int = 0) -> int:
+        """The bits of 2 * MAX_PERIOD positions in a row; the lowest is that of residue `first`."""
+        return sum(1 << i for i in range(2 * MAX_PERIOD) if self.computes(first, i))
 
     def mask(self, height: int, width: int) -> np.ndarray:
         """`I_s` as a bool array of shape (height, width)."""

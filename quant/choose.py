@@ -46,7 +46,7 @@ from quant.points.statistics import collect_statistics
 from quant.runtime import processes
 from quant.runtime.command_line import command_line
 from quant.runtime.options import parse_sigma
-from quant.training.augmentation import augmented
+from quant.training.augmentation import augmented_copies
 from quant.training.fine_tuning import fine_tune
 
 _STATISTICS_IMAGES = 1000
@@ -180,11 +180,11 @@ def _images(bundle: Bundle, dataset: Dataset, args: argparse.Namespace) -> Choic
     held_out = _some(dataset.held_out, count, "--held-out")
     generator = torch.Generator().manual_seed(args.seed)
     if args.augment_held_out:
-        held_out = augmented(held_out, _recipe(bundle), generator, args.augment_held_out)
+        held_out = augmented_copies(held_out, _recipe(bundle), generator, args.augment_held_out)
     recalibration = None
     if args.recalibrate:
         few = dataset.train.sample(_RECALIBRATION_IMAGES, args.seed)
-        recalibration = augmented(few, _recipe(bundle), generator)
+        recalibration = augmented_copies(few, _recipe(bundle), generator)
     return ChoiceImages(statistics, held_out, recalibration)
 
 

@@ -22,6 +22,7 @@ from hw.contract.bus import ADDRESS_BITS, BEATS_BITS
 from hw.contract.config import Config
 
 __all__ = [
+    "ADDRESS_END",
     "DESCRIPTOR_BYTES",
     "HEADER_BYTES",
     "MAGIC",
@@ -30,7 +31,6 @@ __all__ = [
     "OPCODE_TILE",
     "VERSION",
     "Word",
-    "address_end",
     "descriptor_words",
     "engine_words",
     "header_words",
@@ -49,6 +49,9 @@ DESCRIPTOR_BYTES = 320
 
 MAX_COL_SHIFT = 2
 """For a stride of 4 columns."""
+
+ADDRESS_END = 1 << ADDRESS_BITS
+"""The first address that a core does not reach."""
 
 MOST_SIZE = 4096
 """Largest height, width or number of channels of a tensor."""
@@ -97,19 +100,14 @@ class Word:
         return self.low <= value <= self.high and value % self.multiple == 0
 
 
-def address_end() -> int:
-    """The first address that a core does not reach."""
-    return 1 << ADDRESS_BITS
-
-
 def _address(config: Config, text: str) -> Word:
     """A word that is the address of something in memory."""
-    return Word(0, address_end() - config.bus_bytes, text, config.bus_bytes)
+    return Word(0, ADDRESS_END - config.bus_bytes, text, config.bus_bytes)
 
 
 def _distance(config: Config, text: str) -> Word:
     """A word that is a distance in memory, in bytes."""
-    return Word(0, address_end() - config.bus_bytes, text, config.bus_bytes)
+    return Word(0, ADDRESS_END - config.bus_bytes, text, config.bus_bytes)
 
 
 def _flag(text: str) -> Word:

@@ -9,15 +9,15 @@ from torch import Tensor
 from quant.data.images import ImageSet
 from quant.networks.model import Recipe
 
-__all__ = ["augment", "augmented", "draw", "erase", "move"]
+__all__ = ["augment", "augmented_copies", "draw_moves", "erase", "move"]
 
 
 def augment(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     """Shift each image of (n, channels, h, w) at random, and mirror it or not."""
-    return move(pixels, draw(len(pixels), recipe, generator), recipe)
+    return move(pixels, draw_moves(len(pixels), recipe, generator), recipe)
 
 
-def draw(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def draw_moves(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
     """Draw moves of so many images, int64 (count, 3): rows, columns, and 1 to mirror."""
     corners = torch.randint(2 * recipe.shift + 1, (count, 2), generator=generator)
     mirrored = torch.zeros(count, 1)
@@ -51,7 +51,7 @@ def erase(images: Tensor, side: int, corners: Tensor) -> Tensor:
     return images.masked_fill(square.unsqueeze(1), 0)
 
 
-def augmented(
+def augmented_copies(
     image_set: ImageSet, recipe: Recipe, generator: torch.Generator, copies: int = 1
 ) -> ImageSet:
     """Return a set with so many copies of each image, each augmented anew."""

@@ -17,7 +17,7 @@ from quant.runtime import processes
 from quant.runtime.precision import Precision, mixed
 from quant.runtime.progress import progress
 from quant.runtime.replica import replica
-from quant.training.augmentation import draw, erase, move
+from quant.training.augmentation import draw_moves, erase, move
 
 __all__ = ["Trainer", "float_top1", "make_optimiser", "train"]
 
@@ -72,7 +72,7 @@ class Trainer:
         mine = processes.share()
         self.replica.train()
         for index in progress(order, self.steps, label) if label else order:
-            moves = draw(len(index), self.recipe, generator)[mine]
+            moves = draw_moves(len(index), self.recipe, generator)[mine]
             index, batch = index[mine], len(index)
             pixels = move(self.image_set.pixels(index), moves, self.recipe)
             images = self.model.normalise(pixels)

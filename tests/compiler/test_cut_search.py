@@ -1,4 +1,4 @@
-"""The cut with which a layer is fastest: no other that fits, and what does not fit is said."""
+"""The cut that is chosen is the fastest that fits; a layer that does not fit is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT = PRESETS["default"]
 
 
 def conv(kernel: int, channels: tuple[int, int], stride: int = 1) -> Conv:
-    """`channels`: of the ifm, and of the ofm."""
+    """A convolution; `channels` are those of the ifm and of the ofm."""
     inputs, outputs = channels
     return Conv(
         name="conv7",

@@ -17,9 +17,9 @@ from tests.hw.small_configs import STRIPS, TINY
 
 COUNTED = Path("docs/results/bench/counted")
 EXACT_WITHIN = 0.03
-"""Of what a layer takes."""
+"""Share of the cycles that a layer took."""
 SHORT = 1000
-"""Cycles: shorter layers are mostly latency, and little of any network."""
+"""Cycles. A shorter layer is mostly latency, and a small part of any network."""
 
 
 def test_tiles_are_read_from_the_image_in_order_and_within_their_limits() -> None:

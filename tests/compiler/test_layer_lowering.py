@@ -1,4 +1,5 @@
-"""Lowering: what the descriptor says the hardware does is the convolution, and nothing is cut.
+"""A lowered layer is the convolution: its descriptor leads the hardware through it, and no
+field overflows.
 
 A model of the address generators in numpy, straight from `hw.contract.program`, stands in for the
 RTL.

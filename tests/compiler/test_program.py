@@ -1,4 +1,4 @@
-"""Programs: what lies where, that nothing overlaps, and what is refused."""
+"""Programs: everything has its place in memory, nothing overlaps, and what cannot be is refused."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_strips_write_every_row_once_and_share_scratch_memory_of_their_own(
 
 
 def first_tiles(program: Program, point: str) -> list[dict[str, int]]:
-    """The first of each layer."""
+    """The first tile of each layer."""
     layers = {tile["layer"]: tile for tile in reversed(descriptors(program, point))}
     return [layers[number] for number in range(len(program.layers))]
 
@@ -159,7 +159,7 @@ def test_kept_tensors_share_nothing_and_freed_ones_save_memory(bundles: list[Bun
 
 
 def concatenating() -> tuple[Bundle, ConcatNode]:
-    """A random network with a concatenation, and that."""
+    """A random network with a concatenation, and the concatenation."""
     rng = random.Random(3)
     while True:
         bundle = random_network(TINY, rng)

@@ -1,4 +1,4 @@
-"""Strips: together they are the layer, each has all that it needs, and as few as fit are chosen."""
+"""Strips make up the layer, each has all that it needs, and there are as few as fit."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def zap() -> Predictor:
 
 
 def within(inner: range, outer: range, height: int) -> bool:
-    """Whether rows are in a range, those outside the map apart."""
+    """Say whether rows are in a range; rows outside the map are not looked at."""
     return max(inner.start, 0) >= outer.start and min(inner.stop, height) <= outer.stop
 
 
@@ -93,7 +93,7 @@ def test_a_strip_has_what_it_needs_and_all_of_them_are_the_layer(seed: int, with
 def test_a_strip_keeps_its_rows_while_the_next_is_loaded_or_that_waits(
     kernel: int, stride: int
 ) -> None:
-    """Words loaded early are none that the strip above reads, wherever in the ring they lie."""
+    """A word that is loaded early is not one that the strip above reads, wherever it lies."""
     seen = set()
     for ofm_words in (16, 32, 64, 128):
         config = replace(TINY, ifm_words=256, ofm_words=ofm_words)

@@ -212,7 +212,7 @@ def test_sums_around_the_float32_limit_are_exact(channels: int) -> None:
 
 
 def test_saturated_accumulators() -> None:
-    """A bias at the rim of 32 bits and a sum that would leave them: no wrapping round."""
+    """A bias at the limit of 32 bits and a sum that exceeds them saturate, and do not wrap."""
     weight = torch.tensor([127, 127, -128, -128], dtype=torch.int8).view(4, 1, 1, 1)
     rim = [2**31 - 1, -(2**31), 2**31 - 1, -(2**31)]
     layer = Conv(

@@ -109,6 +109,7 @@ def test_a_bundle_without_predictors_has_both_systems(
         (["--prune-epsilon", "-1"], "--prune-epsilon '-1' is not an integer of 0 .. 255"),
         (["--prune-epsilon", "0.5"], "--prune-epsilon '0.5' is not an integer of 0 .. 255"),
         (["--prune-epsilon", "0", "--results", "LIST"], "is no list of operating points"),
+        (["--prune-epsilon", "0", "--json", "LIST/rows.json"], "is not a folder"),
     ],
 )
 def test_what_is_refused(
@@ -120,5 +121,5 @@ def test_what_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "list.json").write_text("{}")
-    given = [str(tmp_path / "list.json") if option == "LIST" else option for option in options]
+    given = [option.replace("LIST", str(tmp_path / "list.json")) for option in options]
     assert_refused(evaluate.main, [saved, *given], message, monkeypatch, capsys)

@@ -159,6 +159,15 @@ def test_a_directory_that_is_no_bundle_is_refused_before_any_work(
     assert_refused(export.main, ["--out", tmp_path], message, monkeypatch, capsys)
 
 
+def test_a_file_for_zaps_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: list[str | Path] = ["--save-zaps", tmp_path, "--out", tmp_path / "out"]
+    message = f"{tmp_path}: exists and is not a file"
+    assert_refused(export.main, options, message, monkeypatch, capsys)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

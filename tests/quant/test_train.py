@@ -86,6 +86,15 @@ def test_bad_options_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_for_weights_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    options: list[str | Path] = ["--model", "digits", "--out", tmp_path / "file" / "weights.pt"]
+    assert_refused(train.main, options, "cannot be written", monkeypatch, capsys)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
 def test_images_of_a_size_that_the_network_does_not_take_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

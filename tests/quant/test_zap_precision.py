@@ -62,6 +62,7 @@ def test_the_command_compares_precisions(tmp_path: Path, monkeypatch: pytest.Mon
         (b"no pickle", [], "zaps.pt: holds no ZAPs of this network"),
         ({"other.B": {}}, [], "zaps.pt: holds no ZAPs of this network: 'other'"),
         ({}, ["--pattern", "C"], "zaps.pt: has no ZAPs for pattern C"),
+        ({}, ["--json", "."], ".: exists and is not a file"),
     ],
 )
 def test_other_files_are_refused(

@@ -1,4 +1,4 @@
-"""A configuration is refused at the door, with the name of the file and of the field."""
+"""A wrong configuration is refused with the name of the file and of the field."""
 
 import json
 from dataclasses import fields, replace

@@ -28,7 +28,7 @@ def test_a_channel_cut_off_by_reset_is_forgotten(cut: int, tables: int) -> None:
             "width": WIDTH,
             "scored_end": HEIGHT,
             "period": PATTERN.period,
-            "pattern": PATTERN.repeated,
+            "pattern": PATTERN.repeated(),
         }.items():
             context.set(dut.layer[name], value)
         weights = [1] * 9
