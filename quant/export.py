@@ -6,6 +6,11 @@ Trains the network or loads its weights, quantises it, trains and quantises its 
 predictors (ZAPs), measures the result on the test images and writes the bundle. With no arguments
 it trains the digits network and writes build/digits. The same seed on the same machine writes the
 same bytes.
+
+The network is a built-in one, or the user's own in a Python file or package, whose code is run. The
+images are a built-in dataset, a folder of images or a .npz file. Images without labels do as well:
+then the share of images that are classified as the float network does is measured, in place of
+accuracy.
 """
 
 from __future__ import annotations
@@ -15,42 +20,28 @@ import hashlib
 import sys
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from rich.text import Text
 
 if __package__ in (None, ""):  # run as a script: make the repository's packages importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from golden.bundle import Bundle, check_replaceable
-from golden.pattern import MASKS, Pattern
-from quant.data.registry import DATASETS, Dataset, load
+from golden.errors import UserError
+from golden.pattern import Pattern
 from quant.frontend.lowering import lower
-from quant.networks.model import Model
-from quant.networks.registry import MODELS
+from quant.networks.own_models import safe_name
 from quant.networks.weights import load_weights
-from quant.pipeline.quantised_network import quantised_network
-from quant.points.accounting import Evaluation
-from quant.points.evaluation import evaluate
-from quant.points.operating_points import add_operating_point, with_figures
+from quant.pipeline.convert import DEFAULT_PATTERN, Conversion, Zapping, convert_network
+from quant.pipeline.network_options import NamedNetwork, add_network_options, named_network
 from quant.quantise.integer_network import WEIGHT_BITS
 from quant.runtime import processes
 from quant.runtime.determinism import be_deterministic
 from quant.runtime.options import parse_sigma, per_layer, positive
 from quant.runtime.outputs import check_outputs
-from quant.runtime.threads import set_threads_for
-from quant.training.trainer import float_top1, train
-from quant.zap.predictor import Site
-from quant.zap.quantisation import add_zaps
+from quant.training.trainer import train
 from quant.zap.saved_zaps import save_zaps
-from quant.zap.training import train_zaps
-
-_DEFAULT_PATTERN = MASKS["B"]
-_CALIBRATION_IMAGES = 1024
-_ZAP_EPOCHS = 5
-_ZAP_IMAGES_SEEN = 16_000
-"""A small dataset is gone through more often, until the ZAPs have seen so many images."""
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -60,15 +51,21 @@ def _arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", choices=sorted(MODELS), default="digits", help="the network (default: digits)")
-    add("--weights", type=Path, metavar="FILE", help="a state dict (default: train the network)")
-    add("--dataset", choices=sorted(DATASETS), help="the images (default: the model's own dataset)")
-    add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
+    add_network_options(parser, default="digits")
+    weights = (
+        "a state dict of torch.save or safetensors (default: a built-in network is trained, the "
+        "user's keeps the weights that its code gives it)"
+    )
+    add("--weights", type=Path, metavar="FILE", help=weights)
+    add("--train", action="store_true", help="train the user's network, or go on from --weights")
     pattern = "A, B, C, D or PERIOD:BITS for all layers, LAYER=PATTERN for one layer (default: B)"
     add("--pattern", nargs="+", action="extend", default=[], help=pattern)
     also = "train predictors for these patterns too, besides those of the operating point"
     add("--also-pattern", nargs="+", action="extend", default=[], metavar="PATTERN", help=also)
-    sigma = "threshold for all layers, LAYER=SIGMA for one layer (default: the model's own)"
+    sigma = (
+        "threshold for all layers, LAYER=SIGMA for one layer (default: the built-in network's own; "
+        "0.1 for the user's)"
+    )
     add("--sigma", nargs="+", action="extend", default=[], help=sigma)
     epochs = "epochs of ZAP training (default: 5, more on a small dataset)"
     add("--zap-epochs", type=positive, metavar="N", help=epochs)
@@ -77,6 +74,8 @@ def _arguments() -> argparse.ArgumentParser:
     add("--save-zaps", type=Path, metavar="FILE", help="also write the ZAPs in float to FILE")
     images = "training images that the ZAPs learn from (default: all)"
     add("--zap-images", type=positive, metavar="N", help=images)
+    test = "measure on the first N test images (default: all)"
+    add("--test-images", type=positive, metavar="N", help=test)
     add("--out", type=Path, metavar="DIR", help="the bundle's directory (default: build/MODEL)")
     seed = "of weights, orders and augmentation (default: 1)"
     add("--seed", type=int, default=1, help=seed)
@@ -88,82 +87,99 @@ def _arguments() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the command line: write one bundle, with the operating point `default`."""
     args = _arguments().parse_args()
-    out = args.out or Path("build") / args.model
+    name = safe_name(args.model)
+    out = args.out or Path("build") / name
     check_replaceable(out)
     check_outputs(args.save_zaps)
     processes.check_device(args.device)
-    model = MODELS[args.model]
-    dataset = load(args.dataset or model.dataset, args.data)
-    set_threads_for(dataset.shape)
-    model.check_channels(dataset.shape, dataset.name)
-    torch.manual_seed(args.seed)
     be_deterministic()
-    module = model.build(len(dataset.classes)).eval()
+    network = named_network(args)
+    module, dataset = network.module, network.dataset
     # The module is lowered before any training too, so that one that does not fit fails now.
-    layers = [layer.name for layer in lower(module, dataset.shape).zap_sites()]
-    patterns = per_layer(args.pattern, layers, Pattern.parse, _DEFAULT_PATTERN)
-    sigmas = per_layer(args.sigma, layers, parse_sigma, model.sigma)
-    spare = [Pattern.parse(text) for text in args.also_pattern]
-    sites = [
-        Site(layer, pattern)
-        for layer in layers
-        for pattern in dict.fromkeys([patterns[layer], *spare])
-    ]
-
-    _obtain_weights(module, model, dataset, args)
-    float_accuracy = float_top1(model, module, dataset.test, device=args.device)
-    calibration = dataset.train.sample(_CALIBRATION_IMAGES, args.seed)
-    bundle = quantised_network(
-        module.cpu(), model, calibration, name=args.model, classes=dataset.classes
+    graph = lower(module, dataset.shape)
+    classes = dataset.classes_for(graph.shapes[graph.output][0])
+    layers = [layer.name for layer in graph.zap_sites()]
+    patterns = per_layer(args.pattern, layers, Pattern.parse, DEFAULT_PATTERN)
+    sigmas = per_layer(args.sigma, layers, parse_sigma, network.model.sigma)
+    zapping = Zapping(
+        choices={layer: (patterns[layer], sigmas[layer]) for layer in layers},
+        spare=[Pattern.parse(text) for text in args.also_pattern],
+        images=args.zap_images,
+        epochs=args.zap_epochs,
+        bits=args.zap_bits,
     )
-    images = dataset.train.sample(args.zap_images or len(dataset.train), args.seed)
-    epochs = args.zap_epochs or max(_ZAP_EPOCHS, _ZAP_IMAGES_SEEN // len(images))
-    zaps = train_zaps(bundle, sites, images, epochs=epochs, seed=args.seed, device=args.device)
-    bundle = add_zaps(bundle, zaps, calibration, bits=args.zap_bits)
-    if args.save_zaps is not None:
-        save_zaps(zaps, args.save_zaps)
 
-    choice = {name: (patterns[name], sigmas[name]) for name in layers}
-    bundle = add_operating_point(bundle, "default", choice)
-    dense = evaluate(bundle, {}, dataset.test, "evaluating int8")
-    sparse = evaluate(*bundle.at("default"), dataset.test, "evaluating int8 + ZAP")
-    bundle = with_figures(bundle, "default", {"measured": sparse.figures(dense)})
+    _obtain_weights(network, len(classes), args)
+    conversion = convert_network(
+        module,
+        network.model,
+        dataset,
+        zapping,
+        name=name,
+        classes=classes,
+        test=dataset.test.first(args.test_images),
+        seed=args.seed,
+        device=args.device,
+    )
+    if args.save_zaps is not None:
+        save_zaps(conversion.zaps, args.save_zaps)
     provenance = {
         "model": args.model,
         "dataset": dataset.name,
         "weights_sha256": _digest(args.weights),
         "seed": args.seed,
-        "zap_epochs": epochs,
+        "zap_epochs": conversion.epochs,
         "zap_bits": args.zap_bits,
-        "zap_images": len(images),
-        "float_top1": float_accuracy,
-        "int8_top1": dense.top1,
+        "zap_images": conversion.zap_images,
+        "float_top1": conversion.float_top1,
+        "int8_top1": conversion.dense.top1,
     }
+    if not dataset.labelled:
+        provenance["labels"] = "classes of the float network"
+    bundle = conversion.bundle
     manifest = bundle.manifest.model_copy(update={"provenance": provenance})
     if processes.is_first():
         Bundle(manifest, bundle.tensors).save(out)
-    _report(float_accuracy, dense, sparse)
+    _report(conversion)
     Console().print(f"wrote {out}")
+    if conversion.warning is not None:
+        text = Text(f"warning: {conversion.warning}", style="bold")
+        Console(stderr=True).print(text, soft_wrap=True)
 
 
-def _obtain_weights(
-    module: nn.Module, model: Model, dataset: Dataset, args: argparse.Namespace
-) -> None:
-    """Load the weights if they are given, else train the network."""
+def _obtain_weights(network: NamedNetwork, classes: int, args: argparse.Namespace) -> None:
+    """Load the weights if they are given; train a built-in network, and the user's if asked to."""
+    model, module, dataset = network.model, network.module, network.dataset
     if args.weights is not None:
-        load_weights(module, args.weights, len(dataset.classes))
-    else:
+        load_weights(module, args.weights, classes)
+    if args.train or (network.built_in and args.weights is None):
+        if not dataset.labelled:
+            raise UserError(
+                f"{dataset.name} has no labels to train the network with; give its --weights"
+            )
         train(model, module, dataset.train, model.recipe, seed=args.seed, device=args.device)
+    elif args.weights is None:
+        Console().print(
+            f"weights: those that {args.model} comes with; --weights FILE loads others, --train "
+            "trains them",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _digest(file: Path | None) -> str | None:
     return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _report(float_accuracy: float, dense: Evaluation, sparse: Evaluation) -> None:
+def _report(conversion: Conversion) -> None:
     """Print the accuracies, and one line for each convolution."""
-    accuracy = Table("network", "top-1 %", title=f"accuracy on {dense.images} test images")
-    accuracy.add_row("float", f"{float_accuracy:.2f}")
+    dense, sparse = conversion.dense, conversion.sparse
+    if conversion.labelled:
+        accuracy = Table("network", "top-1 %", title=f"accuracy on {dense.images} test images")
+        accuracy.add_row("float", f"{conversion.float_top1:.2f}")
+    else:
+        title = f"agreement with the float network on {dense.images} test images"
+        accuracy = Table("network", "same class %", title=title)
     accuracy.add_row("int8", f"{dense.top1:.2f}")
     accuracy.add_row("int8 + ZAP", f"{sparse.top1:.2f}")
     layers = Table("layer", title="convolutions with ZAP")

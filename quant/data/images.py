@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["DatasetSource", "ImageSet", "Images"]
+__all__ = ["UNLABELLED", "DatasetSource", "ImageSet", "Images"]
+
+UNLABELLED = -1
+"""The label of an image that has none."""
 
 
 class Images(Protocol):
@@ -79,11 +82,25 @@ class ImageSet:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self[order[:count]]
 
+    def shuffled(self, seed: int) -> ImageSet:
+        """Return the set in a random order that depends on `seed` alone."""
+        return self.sample(len(self), seed)
+
+    @torch.no_grad()
+    def labelled_by(self, logits: Callable[[Tensor], Tensor], size: int) -> ImageSet:
+        """Return the set with the classes that a network gives as its labels.
+
+        `logits` maps pixels of 0 .. 1 to (n, classes); `size` images are classified at a time.
+        """
+        labels = [logits(pixels).flatten(1).argmax(1).cpu() for pixels, _ in self.batches(size)]
+        return ImageSet(self._images, torch.cat([*labels, self.labels[:0]]), self._chosen)
+
 
 @dataclass(frozen=True)
 class DatasetSource:
     """The images that a dataset's files hold."""
 
     classes: list[str]
+    """Their names; none if the images have no labels."""
     train: ImageSet
     test: ImageSet

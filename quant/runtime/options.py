@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from golden.errors import UserError
 
-__all__ = ["parse_integer", "parse_sigma", "per_layer", "positive"]
+__all__ = ["parse_integer", "parse_number", "parse_sigma", "parse_size", "per_layer", "positive"]
 
 _Value = TypeVar("_Value")
 
@@ -41,6 +42,29 @@ def parse_integer(text: str, name: str, low: int, high: int) -> int:
     if not (text.isdecimal() and low <= int(text) <= high):
         raise UserError(f"{name} {text!r} is not an integer of {low} .. {high}")
     return int(text)
+
+
+def parse_number(text: str, name: str) -> float:
+    """Parse a finite number or a fraction such as 1/255; error messages call it `name`.
+
+    Raises UserError.
+    """
+    above, slash, below = text.partition("/")
+    try:
+        value = float(above) / float(below) if slash else float(above)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{name} {text!r} is not a number or a fraction such as 1/255")
+    return value
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Parse --size: N or HxW in pixels, as (height, width). Raises UserError."""
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
+    if match is None:
+        raise UserError(f"--size {text!r} is not N or HxW in pixels, for example 96 or 49x10")
+    return int(match[1]), int(match[2] or match[1])
 
 
 def per_layer(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from golden.errors import UserError
 from quant.data.images import ImageSet
-from quant.data.registry import Dataset, load
+from quant.data.registry import Dataset, load, open_dataset
 
 CLASSES = ("n01", "n02", "n10")
 
@@ -147,3 +147,102 @@ def test_an_unreadable_image_is_named_when_it_is_needed(imagenet: Path, share: f
     file.write_bytes(b"\x89PNG\r\n\x1a\n" + whole)
     with pytest.raises(UserError, match=r"1\.JPEG: not a readable image: "):
         list(dataset.test.batches(4))
+
+
+def opened(folder: Path, size: tuple[int, int] | None = None, channels: int = 3) -> Dataset:
+    return open_dataset(str(folder), None, size).read(channels)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Write ten images of 40x30 for each of three classes, without train and val."""
+    for label, name in enumerate(CLASSES):
+        for number in range(10):
+            paint(tmp_path / name / f"{number}.png", 60 * label + 5 * number)
+    return tmp_path
+
+
+def keep_one(folders: Path) -> None:
+    """Leave one image in each class folder."""
+    for name in CLASSES:
+        empty(folders / name)
+        paint(folders / name / "0.png", 1)
+
+
+def test_class_folders_alone_are_divided_the_same_way_each_time(folders: Path) -> None:
+    dataset = opened(folders)
+    assert (dataset.name, dataset.classes) == (str(folders), list(CLASSES))
+    assert dataset.shape == (3, 30, 40)
+    assert (len(dataset.train), len(dataset.held_out), len(dataset.test)) == (20, 4, 6)
+    parts = (dataset.train, dataset.held_out, dataset.test)
+    found = sorted(int(red) for part in parts for red in part.images[:, 0, 0, 0])
+    assert found == sorted(60 * label + 5 * number for label in range(3) for number in range(10))
+    for part in parts:
+        assert (part.images[:, 0, 0, 0] // 60).tolist() == part.labels.tolist()
+    assert torch.equal(opened(folders).test.images, dataset.test.images)
+
+
+def test_train_and_val_of_any_size(imagenet: Path) -> None:
+    dataset = opened(imagenet, (12, 20))
+    assert dataset.shape == (3, 12, 20)
+    assert (len(dataset.train), len(dataset.held_out), len(dataset.test)) == (24, 6, 6)
+
+
+def test_classes_that_are_numbers_are_in_the_order_of_numbers(folders: Path) -> None:
+    for name, number in zip(CLASSES, ("9", "10", "0")):
+        (folders / name).rename(folders / number)
+    assert opened(folders).classes == ["0", "9", "10"]
+
+
+def test_images_without_class_folders_have_no_labels(tmp_path: Path) -> None:
+    for number in range(20):
+        paint(tmp_path / f"{number}.bmp", number)
+    dataset = opened(tmp_path)
+    assert (dataset.classes, dataset.labelled, len(dataset.test)) == ([], False, 4)
+
+
+def test_grey_images_are_read_for_a_network_of_one_channel(folders: Path) -> None:
+    dataset = opened(folders, channels=1)
+    assert dataset.shape == (1, 30, 40)
+    red, grey = opened(folders).test.images[:, 0], dataset.test.images[:, 0]
+    expected = (0.299 * red + 0.587 * 10 + 0.114 * 20).round()
+    assert (grey - expected).abs().max() <= 1
+
+
+def test_images_are_scaled_to_cover_the_size(tmp_path: Path) -> None:
+    """A white half stays a half, whatever the sides are."""
+    for number, size in enumerate([(80, 40), (40, 80), (16, 16), (33, 47), (20, 10)] * 2):
+        image = Image.new("RGB", size)
+        image.paste((255, 255, 255), (0, 0, size[0] // 2, size[1]))
+        image.save(tmp_path / f"{number}.png")
+    dataset = opened(tmp_path, (10, 20))
+    images = torch.cat([part.images for part in (dataset.train, dataset.held_out, dataset.test)])
+    assert images.shape == (10, 3, 10, 20)
+    assert (images[:, :, :, :8] > 200).all()
+    assert (images[:, :, :, 12:] < 50).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "channels", "message"),
+    [
+        (lambda d: paint(d / "n01" / "x.png", 1, (9, 7)), 3, "is 7x9, "),
+        (lambda d: (d / "n01" / "x.png").write_bytes(b"x"), 3, "x.png: not a readable image"),
+        (lambda d: empty(d / "n01"), 3, "n01: has no images (.jpeg, .jpg, .png, .bmp"),
+        (keep_one, 3, "has 3 images"),
+        (lambda d: empty(d), 3, "has no images (.jpeg"),
+        (lambda d: None, 4, "1 or 3 channels, the network takes 4; give the images as a FILE.npz"),
+    ],
+)
+def test_other_folders_are_refused(
+    folders: Path, change: Callable[[Path], object], channels: int, message: str
+) -> None:
+    change(folders)
+    with pytest.raises(UserError, match=re.escape(message)):
+        opened(folders, channels=channels)
+
+
+def test_images_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
+    for number in range(10):
+        Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / f"{number}.png")
+    with pytest.raises(UserError, match="more than 8 bits a pixel"):
+        _ = opened(tmp_path, channels=1).test.images
