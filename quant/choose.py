@@ -13,6 +13,9 @@ operating point, and only to report.
 All operating points go into one new bundle. With --recalibrate the network's biases and scales are
 adapted to each operating point, with --fine-tune its weights too; the network then loses less. The
 adapted values are kept with the operating point, and the original network stays in the bundle.
+
+Where images have no labels, accuracy is the share of them that are classified as the bundle's
+network without ZAP does.
 """
 
 from __future__ import annotations
@@ -31,11 +34,12 @@ from golden.errors import UserError
 from golden.manifest import Figures
 from golden.pattern import Pattern
 from quant.data.images import ImageSet
-from quant.data.registry import DATASETS, Dataset, load_for_bundle
+from quant.data.registry import Dataset, load_for_bundle
 from quant.frontend.lowering import lower
 from quant.networks.model import Model, Recipe
 from quant.networks.registry import registered_model
 from quant.pipeline.budgeted_points import ChoiceImages, measured_line, network_as_chosen
+from quant.pipeline.network_options import DATASET_HELP
 from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice, Granularity
 from quant.points.chooser import Budget, Chooser
@@ -67,10 +71,8 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
-    add(
-        "--dataset", choices=sorted(DATASETS), default="digits", help="the images (default: digits)"
-    )
-    add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
+    add("--dataset", metavar="NAME", default="digits", help=f"{DATASET_HELP} (default: digits)")
+    add("--data", type=Path, metavar="DIR", help="the built-in dataset's folder or its parent")
     drop = "percentage points of top-1 accuracy that may be lost"
     add("--max-drop", nargs="+", default=[], metavar="PP", help=drop)
     share = "share of the conv MACs that must be skipped, 0 .. 1"
@@ -125,6 +127,8 @@ def main() -> None:
     names = _names(bundle, budgets, args)
     dropout = _dropout(bundle) if args.fine_tune else {}
     dataset = load_for_bundle(bundle, args.dataset, args.data)
+    if args.fine_tune and not dataset.labelled:
+        raise UserError(f"--fine-tune needs labels, {args.dataset} has none: use --recalibrate")
     images = _images(bundle, dataset, args)
 
     statistics = collect_statistics(bundle, images.statistics)

@@ -9,6 +9,9 @@ The last two run other systems than ZAP. Value prediction needs no predictors. F
 runs alone, and together with each of the given operating points and patterns. With none of these
 options, all operating points of the bundle are run. `quant.points.accounting` says how
 multiply-accumulates and loads are counted.
+
+Where images have no labels, accuracy is the share of them that are classified as the bundle's
+network without ZAP does.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from golden.bundle import Bundle
-from quant.data.registry import DATASETS, load_for_bundle
+from quant.data.registry import load_for_bundle
+from quant.pipeline.network_options import DATASET_HELP
 from quant.points.results import check_list, write_points
 from quant.points.sweep import Row, Run, measured_points, plan, sweep
 from quant.runtime import processes
@@ -42,10 +46,8 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
-    add(
-        "--dataset", choices=sorted(DATASETS), default="digits", help="the images (default: digits)"
-    )
-    add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
+    add("--dataset", metavar="NAME", default="digits", help=f"{DATASET_HELP} (default: digits)")
+    add("--data", type=Path, metavar="DIR", help="the built-in dataset's folder or its parent")
     add("--point", nargs="+", default=[], metavar="NAME", help="operating points of the bundle")
     add("--pattern", nargs="+", default=[], help="patterns, each for all layers, with --sigma")
     sigma = "thresholds, each for all layers, for --pattern (default: 0)"

@@ -1,6 +1,7 @@
-"""Train a built-in network from scratch.
+"""Train a network from scratch: a built-in one, or the user's own, whose code is run.
 
     python -m quant.train --model NAME --data DIR --out FILE [--epochs N] [--resume]
+    python -m quant.train --model FILE.py:NAME --dataset FOLDER --out FILE [--epochs N] [--resume]
 
 FILE becomes a state dict, which `quant/export.py --weights FILE` takes. The held-out images are not
 trained on, because thresholds are chosen by them later. FILE.checkpoint is written after every
@@ -17,17 +18,14 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from golden.errors import UserError
-from quant.data.registry import DATASETS, load
 from quant.frontend.lowering import lower
-from quant.networks.registry import MODELS
+from quant.pipeline.network_options import add_network_options, named_network
 from quant.runtime import processes
 from quant.runtime.outputs import check_outputs, write_tensors
 from quant.runtime.precision import PRECISIONS, fastest_precision
-from quant.runtime.threads import set_threads_for
 from quant.training.trainer import Trainer, float_top1
 
 
@@ -38,10 +36,9 @@ def _arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", choices=sorted(MODELS), required=True, help="the network to train")
-    add("--dataset", choices=sorted(DATASETS), help="the images (default: the model's own dataset)")
-    add("--data", type=Path, help="the dataset's folder or its parent")
-    add("--epochs", type=int, help="passes over the training images (default: the model's own)")
+    add_network_options(parser)
+    epochs = "passes over the training images (default: the built-in network's own; 30)"
+    add("--epochs", type=int, help=epochs)
     add("--resume", action="store_true", help="go on from FILE.checkpoint")
     add("--out", type=Path, required=True, metavar="FILE", help="the file to write weights to")
     add("--seed", type=int, default=1, help="of weights, order and augmentation (default: 1)")
@@ -55,24 +52,22 @@ def main() -> None:
     """Run the command line: write one file of weights."""
     args = _arguments().parse_args()
     processes.check_device(args.device)
-    model = MODELS[args.model]
-    recipe = model.recipe
-    if args.epochs is not None:
-        if args.epochs < 1:
-            raise UserError(f"--epochs {args.epochs}: must be at least 1")
-        recipe = replace(recipe, epochs=args.epochs)
+    if args.epochs is not None and args.epochs < 1:
+        raise UserError(f"--epochs {args.epochs}: must be at least 1")
     checkpoint = args.out.with_name(f"{args.out.name}.checkpoint")
     if checkpoint.exists() and not args.resume:
         raise UserError(
             f"{checkpoint}: left by an interrupted training; go on with --resume or remove it"
         )
     check_outputs(args.out, checkpoint)
-    dataset = load(args.dataset or model.dataset, args.data)
-    set_threads_for(dataset.shape)
-    model.check_channels(dataset.shape, dataset.name)
-    torch.manual_seed(args.seed)
-    module = model.build(len(dataset.classes))
-    lower(module.eval(), dataset.shape)  # a network that could not be exported fails now
+    network = named_network(args)
+    model, module, dataset = network.model, network.module, network.dataset
+    if not dataset.labelled:
+        raise UserError(f"{dataset.name} has no labels to train a network with")
+    recipe = model.recipe if args.epochs is None else replace(model.recipe, epochs=args.epochs)
+    # A network that could not be exported fails now.
+    graph = lower(module, dataset.shape)
+    dataset.classes_for(graph.shapes[graph.output][0])
     module.to(args.device)
     precision = fastest_precision(args.device) if args.precision == "auto" else args.precision
     trainer = Trainer(model, module, dataset.train, recipe, seed=args.seed, precision=precision)

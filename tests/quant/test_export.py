@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from golden.bundle import MANIFEST, TENSORS, Bundle
 from golden.pattern import MASKS
-from quant import export
+from quant import evaluate as evaluate_command
+from quant import export, train
 from quant.data.registry import load
 from quant.networks.registry import MODELS
 from quant.points.evaluation import evaluate
 from tests.commands import assert_refused
-from tests.quant.tiny_networks import randomise_batch_norms
+from tests.quant.tiny_networks import images, randomise_batch_norms
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -226,3 +230,125 @@ def test_it_runs_as_a_script_and_ends_with_status_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == "error: sigma 'much' is not a number\n"
     assert not list(tmp_path.iterdir())
+
+
+NETWORK = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes=4):
+        super().__init__(
+            nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, stride=2), nn.ReLU(),
+            nn.Flatten(), nn.Linear(6 * 4 * 4, num_classes))
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go to a folder with a network in net.py and images in images.npz, with and without labels."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NETWORK)
+    pixels = images(60, (1, 10, 10)).images.numpy()
+    np.savez("images.npz", images=pixels, labels=np.arange(60) % 4)
+    np.savez("unlabelled.npz", images=pixels)
+    for number, picture in enumerate(pixels[:, 0]):
+        folder = tmp_path / "folder" / f"class {number % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return tmp_path
+
+
+def run_own(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
+    arguments = ["--model", "net.py:Net", "--zap-epochs", "1", *options]
+    monkeypatch.setattr(sys, "argv", ["export.py", *arguments])
+    export.main()
+
+
+def test_a_network_in_a_file_keeps_its_weights(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_own(monkeypatch, "--dataset", "images.npz", "--std", "1/255", "--test-images", "5")
+    bundle = Bundle.load(own / "build" / "net-Net")
+    assert bundle.manifest.provenance["model"] == "net.py:Net"
+    assert bundle.manifest.input.std == [1 / 255]
+    point = bundle.operating_point("default")
+    assert point.measured is not None
+    assert point.measured.images == 5
+    shown = capsys.readouterr()
+    assert "weights: those that net.py:Net comes with" in shown.out
+    assert "accuracy on 5 test images" in " ".join(shown.out.split())
+
+
+def test_images_without_labels_give_agreement_and_a_loss_is_said_loudly(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_own(monkeypatch, "--dataset", "unlabelled.npz", "--sigma", "inf", "--out", "lossy")
+    shown = capsys.readouterr()
+    assert "agreement with the float network" in " ".join(shown.out.split())
+    warnings = [line for line in shown.err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert "--sigma" in warnings[0]
+    assert "quant.choose" in warnings[0]
+    bundle = Bundle.load(own / "lossy")
+    assert bundle.manifest.provenance["labels"] == "classes of the float network"
+
+
+def test_a_network_in_a_file_is_trained_on_a_folder_of_images(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of quant.train go into the export; evaluate and choose read the folder too."""
+    common = ["--model", "net.py:Net", "--dataset", "folder", "--size", "10"]
+    monkeypatch.setattr(sys, "argv", ["train", *common, "--epochs", "1", "--out", "net.pt"])
+    train.main()
+    run_own(monkeypatch, *common, "--weights", "net.pt", "--train")
+    bundle = Bundle.load(own / "build" / "net-Net")
+    assert bundle.manifest.classes == [f"class {number}" for number in range(4)]
+    for dataset in ("folder", "unlabelled.npz"):
+        rows = own / "rows.json"
+        arguments = ["build/net-Net", "--dataset", dataset, "--json", str(rows)]
+        monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+        evaluate_command.main()
+        dense, default = json.loads(rows.read_text())["rows"]
+        assert (dense["images"], default["images"]) == (12, 12)
+        if dataset == "unlabelled.npz":
+            assert dense["top1"] == 100
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "net.py:Net has no dataset of its own: give its images with --dataset"),
+        (["--dataset", "nowhere"], "dataset 'nowhere': neither a folder, nor a FILE.npz"),
+        (["--dataset", "images.npz", "--size", "8"], "--size is for a folder of images"),
+        (["--dataset", "folder", "--size", "8x"], "--size '8x' is not N or HxW in pixels"),
+        (["--dataset", "folder", "--data", "."], "--data goes with a built-in dataset"),
+        (["--dataset", "images.npz", "--std", "0"], "--std must be positive"),
+        (["--dataset", "images.npz", "--std", "1/x"], "--std '1/x' is not a number or a fraction"),
+        (
+            ["--dataset", "images.npz", "--mean", "0", "0"],
+            "--mean has 2 numbers, the network takes",
+        ),
+        (["--dataset", "images.npz", "--classes", "3"], "has 4 classes, the network has 3"),
+        (["--dataset", "unlabelled.npz", "--train"], "unlabelled.npz has no labels to train"),
+        (["--dataset", "cifar10"], "dataset cifar10 needs --data DIR"),
+        (["--dataset", "digits"], "Net cannot be exported for images of (1, 16, 16)"),
+        (["--model", "net.py:Gone"], "net.py: has no Gone; it has Net"),
+        (
+            ["--model", "digits", "--dataset", "unlabelled.npz"],
+            "unlabelled.npz has no labels; give the number of classes with --classes N",
+        ),
+        (
+            ["--model", "resnet20", "--dataset", "folder", "--grey"],
+            "--grey: resnet20 takes images of 3 channels",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_the_users_network_are_refused(
+    options: list[str | Path],
+    message: str,
+    own: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert_refused(export.main, ["--model", "net.py:Net", *options], message, monkeypatch, capsys)
+    assert not (own / "build").exists()

@@ -1,0 +1,150 @@
+"""A module and arrays of images become a bundle, with and without labels."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from golden.bundle import Bundle, check
+from golden.errors import UserError
+from golden.network import Network, quantise_images
+from quant.pipeline.convert import Conversion, convert
+from quant.points.accounting import Evaluation
+from tests.quant.tiny_networks import images
+
+IMAGES = images(60, (1, 10, 9)).images
+SEED = 3
+
+
+def network(scale: float = 1.0) -> nn.Module:
+    """Return a network in training mode, which takes pixels of 0 .. `scale`."""
+    torch.manual_seed(SEED)
+    first = nn.Conv2d(1, 6, 3, padding=1)
+    with torch.no_grad():
+        first.weight /= scale
+    parts = [first, nn.ReLU(), nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6), nn.ReLU()]
+    return nn.Sequential(*parts, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(6 * 4 * 3, 4))
+
+
+def converted(module: nn.Module, *arguments: Any, **options: Any) -> Bundle:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return convert(module, *arguments, zap_epochs=1, **options)
+
+
+def test_a_module_and_images_become_a_bundle_that_can_be_saved(tmp_path: Any) -> None:
+    module = network()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    labels = np.arange(60) % 4
+    bundle = converted(module, IMAGES.numpy(), labels, name="my net", sigma={"2": 0.05})
+    check(bundle, tmp_path)
+    bundle.save(tmp_path / "bundle")
+    assert bundle.manifest.name == "my-net"
+    assert bundle.manifest.classes == list("0123")
+    (point,) = bundle.manifest.operating_points
+    assert {name: choice.sigma for name, choice in point.layers.items()} == {"2": 0.05}
+    assert point.measured is not None
+    assert point.measured.images == 12
+    assert module.training
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    again = converted(network(), IMAGES, torch.from_numpy(labels), name="my net", sigma={"2": 0.05})
+    assert again.manifest == bundle.manifest
+    assert all(torch.equal(again.tensors[name], bundle.tensors[name]) for name in again.tensors)
+
+
+def test_without_labels_agreement_with_the_module_is_measured() -> None:
+    bundle = converted(network(), IMAGES, test=(IMAGES[:20], None), sigma=float("-inf"))
+    point = bundle.operating_point("default")
+    integers = Network(bundle)(quantise_images(bundle, IMAGES[:20] / 255)).argmax(1)
+    floats = network().eval()(IMAGES[:20] / 255).argmax(1)
+    assert point.measured is not None
+    assert point.measured.top1 == 100 * float((integers == floats).double().mean())
+    assert point.measured.top1 > 80
+    assert point.measured.drop == 0
+
+
+def test_a_network_that_takes_pixels_up_to_255() -> None:
+    plain = converted(network(), IMAGES)
+    bundle = converted(network(scale=255), IMAGES, std=1 / 255)
+    assert bundle.manifest.activations["input"].scale == pytest.approx(1)
+    for name in ("layers.0.weight", "layers.7.weight"):
+        assert torch.equal(bundle.tensors[name], plain.tensors[name])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"images": IMAGES / 255}, "images are float32; give pixels of 0 .. 255 as uint8"),
+        ({"labels": np.arange(60) % 5}, "images has 5 classes, the network has 4"),
+        ({"classes": list("ab"), "labels": np.arange(60) % 2}, "images has 2 classes, the network"),
+        ({"mean": (0.1, 0.2)}, "mean and std: 2 numbers for images of 1 channels"),
+        ({"pattern": "Q"}, "unknown pattern 'Q'"),
+        ({"sigma": {"9": 1.0}}, "no ZAP in a layer '9'; there is in 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments: dict[str, Any], message: str) -> None:
+    arguments = {"images": IMAGES, **arguments}
+    with pytest.raises(UserError, match=re.escape(message)):
+        convert(network(), **arguments)
+
+
+@pytest.fixture
+def conversion() -> Callable[[float, float, bool], Conversion]:
+    """Return a function of the accuracies of int8 and of ZAP, and of whether there are labels."""
+    bundle = converted(network(), IMAGES)
+
+    def make(dense: float, sparse: float, labelled: bool) -> Conversion:
+        plain = Conversion(bundle, {}, 1, 1, labelled, 100, Evaluation(), Evaluation())
+        of_thousand = [Evaluation(1000, round(10 * top1)) for top1 in (dense, sparse)]
+        return replace(plain, dense=of_thousand[0], sparse=of_thousand[1])
+
+    return make
+
+
+def test_an_operating_point_that_loses_much_is_warned_of(
+    conversion: Callable[[float, float, bool], Conversion],
+) -> None:
+    for dense, sparse, labelled, loud in (
+        (90, 87, True, False),
+        (90, 86.9, True, True),
+        (99, 96, False, False),
+        (96, 94.9, False, True),
+    ):
+        text = conversion(dense, sparse, labelled).warning
+        assert (text is not None) == loud
+        if text is not None:
+            assert "--sigma" in text
+            assert "quant.choose" in text
+
+
+class Bright(nn.Module):
+    """Tells bright images from dark ones by the sum of blurred pixels, which skipping halves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blur1 = nn.Conv2d(1, 2, 3, padding=1)
+        self.blur2 = nn.Conv2d(2, 2, 1)
+        self.fc = nn.Linear(2, 2)
+        with torch.no_grad():
+            for part, weight in ((self.blur1, 1 / 9), (self.blur2, 1 / 2)):
+                part.weight.fill_(weight)
+                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+            self.fc.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+            self.fc.bias.copy_(torch.tensor([1.2, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.blur2(self.blur1(x).relu()).relu().mean((2, 3)))
+
+
+def test_a_program_is_warned_of_it_too() -> None:
+    bright = torch.full((20, 1, 10, 10), 230, dtype=torch.uint8)
+    with pytest.warns(UserWarning, match=r"operating point default .*--sigma"):
+        convert(Bright(), bright, sigma=float("inf"), zap_epochs=1)
