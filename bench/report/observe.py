@@ -16,7 +16,8 @@ from golden.errors import UserError
 from golden.manifest import ConvNode
 from golden.network import Network, Step, quantise_images
 from quant.data.images import ImageSet
-from quant.data.registry import DATASETS, load_for_bundle
+from quant.data.registry import load_for_bundle
+from quant.networks.own_models import safe_name
 from quant.points.statistics import Statistics, collect_statistics
 from quant.runtime.progress import progress
 
@@ -85,7 +86,7 @@ class Observation:
     @property
     def slug(self) -> str:
         """Network and dataset, for file names."""
-        return f"{self.name}-{self.dataset}"
+        return f"{self.name}-{safe_name(self.dataset)}"
 
 
 def observe(path: Path, data: Path | None, point: str | None, images: int) -> Observation:
@@ -96,8 +97,6 @@ def observe(path: Path, data: Path | None, point: str | None, images: int) -> Ob
     """
     bundle = Bundle.load(path)
     name = str(bundle.manifest.provenance.get("dataset"))
-    if name not in DATASETS:
-        raise UserError(f"its dataset {name!r} is none of {', '.join(DATASETS)}")
     if point is None and not bundle.manifest.operating_points:
         raise UserError("it has no operating point; choose some with quant.choose")
     chosen = point or bundle.manifest.operating_points[0].name

@@ -28,6 +28,7 @@ __all__ = [
     "Dataset",
     "OpenDataset",
     "divided_dataset",
+    "images_for_bundle",
     "load",
     "load_for_bundle",
     "open_dataset",
@@ -146,25 +147,32 @@ def divided_dataset(name: str, source: DatasetSource) -> Dataset:
     return Dataset(name, source.classes, train, held_out, source.test)
 
 
-def load_for_bundle(bundle: Bundle, name: str, directory: Path | None) -> Dataset:
-    """Read a dataset to run a bundle's network on, and set the number of threads for its images.
+def images_for_bundle(bundle: Bundle, name: str, directory: Path | None) -> Dataset:
+    """Read a dataset to run a bundle's network on, with the labels that it has.
 
-    `name` is as for `open_dataset`. Images of a folder get the size of the network's input. Where
-    images have no labels, held-out and test images get the classes that the network without ZAP
-    gives; accuracy is then agreement with it.
-
-    Raises UserError if it cannot be read, or if its images or classes do not fit the network.
+    `name` is as for `open_dataset`. Images of a folder get the size of the network's input. Raises
+    UserError if it cannot be read, or if its images do not fit the network.
     """
-    channels, *size = bundle.manifest.activations[bundle.manifest.input.tensor].shape
-    height, width = size
+    channels, height, width = bundle.manifest.activations[bundle.manifest.input.tensor].shape
     of_folder = (height, width) if name not in DATASETS and Path(name).is_dir() else None
     dataset = open_dataset(name, directory, of_folder).read(channels)
-    set_threads_for(dataset.shape)
     if dataset.shape != (channels, height, width):
         raise UserError(
             f"{dataset.name} has images of {dataset.shape}, the network takes "
             f"{(channels, height, width)}"
         )
+    return dataset
+
+
+def load_for_bundle(bundle: Bundle, name: str, directory: Path | None) -> Dataset:
+    """Read a dataset as `images_for_bundle` does, and set the number of threads for its images.
+
+    Where images have no labels, held-out and test images get the classes that the network without
+    ZAP gives; accuracy is then agreement with it. Raises UserError as `images_for_bundle` does, and
+    if the dataset has other classes than the network.
+    """
+    dataset = images_for_bundle(bundle, name, directory)
+    set_threads_for(dataset.shape)
     dataset.classes_for(len(bundle.manifest.classes))
     if dataset.labelled:
         return dataset

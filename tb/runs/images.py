@@ -8,8 +8,8 @@ from torch import Tensor
 
 from golden.bundle import Bundle
 from golden.errors import UserError
-from golden.network import quantise_images
-from quant.data.registry import DATASETS, load
+from golden.network import Network, quantise_images
+from quant.data.registry import DATASETS, images_for_bundle, load
 
 __all__ = ["held_out_image", "input_image"]
 
@@ -17,29 +17,34 @@ __all__ = ["held_out_image", "input_image"]
 def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tensor, int]:
     """Return an image that the bundle was not trained on, and its label.
 
-    `data` is the folder of the bundle's dataset. Pixels are float (channels, height, width) of
-    0 .. 1. Raises UserError where the bundle names no dataset, or `data` does not have it.
+    `data` is the folder of the bundle's dataset, if that is a built-in one. Pixels are float
+    (channels, height, width) of 0 .. 1. An image that has no label gets the class that the network
+    gives without ZAP. Raises UserError where the bundle names no dataset that can be read.
     """
-    dataset = str(bundle.manifest.provenance.get("dataset"))
-    if dataset not in DATASETS:
-        raise UserError(f"the bundle's dataset {dataset!r} is none of {', '.join(DATASETS)}")
-    test = load(dataset, data).test
+    name = str(bundle.manifest.provenance.get("dataset"))
+    dataset = images_for_bundle(bundle, name, data)
+    test = dataset.test
     if not 0 <= index < len(test):
-        raise UserError(f"image {index}: {dataset} has held-out images 0 to {len(test) - 1}")
-    return test.pixels(slice(index, index + 1))[0], int(test.labels[index])
+        raise UserError(f"image {index}: {name} has held-out images 0 to {len(test) - 1}")
+    pixels, label = test.pixels(slice(index, index + 1)), int(test.labels[index])
+    if not dataset.labelled:
+        label = int(Network(bundle)(quantise_images(bundle, pixels)).argmax())
+    return pixels[0], label
 
 
 def input_image(bundle: Bundle, data: Path | None, index: int) -> Tensor:
     """Return a quantised image for a network, int32 (channels, height, width).
 
     It is a held-out image of the bundle's dataset. Where that needs a folder and `data` is None, a
-    random texture takes its place: the comparison with golden is as strict on it.
+    random texture takes its place, if there are textures of the size: the comparison with golden is
+    as strict on it.
     """
+    channels, _, size = bundle.manifest.activations[bundle.manifest.input.tensor].shape
+    textures = f"textures-{size}"
     try:
         pixels, _ = held_out_image(bundle, data, index)
     except UserError:
-        if data is not None:
+        if data is not None or textures not in DATASETS or channels != 3:
             raise
-        size = bundle.manifest.activations[bundle.manifest.input.tensor].shape[-1]
-        pixels = load(f"textures-{size}", None).test.pixels(slice(index, index + 1))[0]
+        pixels = load(textures, None).test.pixels(slice(index, index + 1))[0]
     return quantise_images(bundle, pixels[None])[0]
