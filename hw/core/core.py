@@ -88,6 +88,7 @@ class Core(wiring.Component):
         m = Module()
         m.domains.core = ClockDomain(local=True, reset_less=True)
         m.d.comb += ClockSignal("core").eq(ClockSignal())
+        # `cold` is the reset from outside, a cycle late. `reset` ends every program as well.
         cold = Signal()
         reset = Signal()
         registers = RegisterBlock()
