@@ -77,7 +77,7 @@ def test_the_largest_maps_are_bit_exact() -> None:
 
 @pytest.mark.sim
 def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
-    """They are cocotbext-axi's memory and register master, which pause at random on each channel."""
+    """They are the memory and register master of cocotbext-axi; every channel pauses at random."""
     pairs = [(bundle, replace(run, stall=0.3)) for bundle, run in random_runs(STRIPS, 2, seed=5)]
     built = core.build_bare(STRIPS, "icarus")
     outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_cocotbext")
