@@ -1,8 +1,8 @@
 """The schema of a bundle's `manifest.json`: a network as a graph of quantised layers.
 
-pydantic checks the types and ranges of single fields. `golden.bundle` checks the rest: that tensors
-exist, and that shapes follow from the graph. The schema version changes whenever an older reader
-would misread a newer bundle.
+pydantic checks the types and ranges of single fields. `golden.bundle_check` checks the rest: that
+tensors exist, and that shapes follow from the graph. The schema version changes whenever an older
+reader would misread a newer bundle.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from golden.arithmetic import MULTIPLIER_BITS, SHIFT_MAX, SHIFT_MIN
 
 __all__ = [
+    "MANIFEST",
     "SCHEMA_VERSION",
+    "TENSORS",
     "Activation",
     "ConcatNode",
     "ConvNode",
@@ -28,6 +30,10 @@ __all__ = [
     "PredictorNode",
     "ShortcutNode",
 ]
+
+MANIFEST = "manifest.json"
+TENSORS = "tensors.safetensors"
+"""The two files of a bundle."""
 
 SCHEMA_VERSION: Final = 2
 

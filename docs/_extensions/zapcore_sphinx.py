@@ -24,6 +24,7 @@ class Generated(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # the text follows the code, not this page
         text = reference_text.GENERATED[self.arguments[0]]()
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
@@ -34,6 +35,7 @@ class Api(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
         parts = [
             f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n```"
             for module in reference_text.modules(self.arguments[0])

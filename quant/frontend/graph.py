@@ -7,6 +7,7 @@ that feeds them. A tensor has the name of the layer that writes it; the network'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -44,6 +45,8 @@ class ConvLayer:
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
         The tensor that is added before the ReLU.
+    ceiling : float
+        With `relu`, what the ofm is limited to: 6 for a ReLU6.
     dropout : float
         The share of the layer's input that training sets to zero.
     """
@@ -55,6 +58,7 @@ class ConvLayer:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     relu: bool = False
+    ceiling: float = math.inf
     residual: Residual | None = None
     fully_connected: bool = False
     dropout: float = 0
@@ -92,12 +96,16 @@ Layer = ConvLayer | PoolLayer | ConcatLayer
 class Graph:
     """A whole float network.
 
-    `shapes` holds (channels, height, width) of every tensor; `output` names the logits.
+    `shapes` holds (channels, height, width) of every tensor; `output` names the logits. The host
+    computes `on_host` from them. A layer's ofm is the tensor `stands_for[layer]` of the imported
+    network (`quant.frontend.operations`), where there is one.
     """
 
     layers: list[Layer] = field(default_factory=list)
     shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     output: str = INPUT
+    on_host: list[str] = field(default_factory=list)
+    stands_for: dict[str, str | None] = field(default_factory=dict)
 
     def layer(self, name: str) -> Layer:
         """Return the layer that writes tensor `name`."""
@@ -154,7 +162,7 @@ class Graph:
                 if layer.residual is not None:
                     _add(ofm, layer.residual, tensors[layer.residual.input])
                 if layer.relu:
-                    ofm = ofm.relu_()
+                    ofm = ofm.clamp_(0, layer.ceiling)
             tensors[layer.name] = ofm
             yield layer, ofm
 

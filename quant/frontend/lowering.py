@@ -1,371 +1,322 @@
-"""Lowering of a traceable `nn.Module` to a `Graph`.
+"""Lowering: from a PyTorch module to the `Graph` of layers that the hardware has.
 
-torch.fx gives the operations in order. They are lowered as follows:
-
-- BatchNorm is folded into the convolution before it.
-- A ReLU or a residual addition is merged into the convolution whose result it uses. A ReLU may also
-  be moved through max pooling and concat, which it commutes with.
-- Identity vanishes. Dropout is recorded in the layer that reads its result.
-- A linear layer becomes a convolution whose kernel covers its whole input.
+The module is imported (`quant.frontend.torch_export`) and simplified (`quant.frontend.passes`).
+What is left becomes layers: a convolution takes in the ReLU and the residual add behind it, and a
+linear layer is a convolution that covers its whole input. Where an addition or a ReLU follows no
+convolution of its own, a 1x1 convolution that copies its input is put there for it.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import prod
-from typing import Any, Literal, cast
+import math
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from golden.arithmetic import ceil_div
-from quant.frontend.graph import INPUT, ConcatLayer, ConvLayer, Graph, Layer, PoolLayer, Residual
-from quant.frontend.trace import IMAGES, read_once, trace, unsupported
-from quant.networks.cifar_resnet import OptionA
+from golden.errors import UserError
+from quant.frontend.check import check_equal
+from quant.frontend.graph import ConcatLayer, ConvLayer, Graph, Layer, PoolLayer, Residual
+from quant.frontend.operations import (
+    INPUT,
+    Add,
+    Clamp,
+    Concat,
+    Convolution,
+    Dropout,
+    Flatten,
+    Linear,
+    Network,
+    Operation,
+    Pool,
+    ShortcutView,
+)
+from quant.frontend.passes import simplify
+from quant.frontend.torch_export import import_module
 
-__all__ = ["lower"]
+__all__ = ["lower", "lower_checked"]
 
 
 def lower(module: nn.Module, shape: tuple[int, int, int]) -> Graph:
-    """Return the graph of a module in eval mode for images of `shape`, (channels, height, width).
+    """The graph of a module in eval mode for images of `shape`, (channels, height, width).
 
-    Raises UserError that names the path of a module for which the hardware has no layer.
+    Raises UserError naming the path of a module that the hardware has no layer for.
     """
-    return _Lowering(trace(module, shape), shape).run()
+    network = import_module(module, shape)
+    simplify(network)
+    return _Lowering(network).run()
+
+
+def lower_checked(module: nn.Module, images: Tensor) -> Graph:
+    """The graph of a module, compared with it on normalised images (n, channels, height, width).
+
+    Raises UserError as `lower` does, and where the graph computes something else: then it names the
+    first layer that differs.
+    """
+    shape = tuple(images.shape[1:])
+    graph = lower(module, shape)  # type: ignore[arg-type]
+    check_equal(module, graph, images)
+    return graph
 
 
 @dataclass
 class _Value:
-    """The lowered form of an fx node's result.
+    """What a tensor of the network has become.
 
-    `open` is the convolution that made it, as long as the next operation may be merged into that
-    convolution. A ReLU may be merged into all convolutions of `clamps` together. `view` is set if
-    the value is a tensor seen through an option A shortcut.
+    `open` is the convolution that made it, as long as that may still take in what follows. `view`
+    is set where the value is a tensor seen through a parameter-free shortcut.
     """
 
     tensor: str
     open: ConvLayer | None = None
-    clamps: tuple[ConvLayer, ...] = ()
     flat: bool = False
     view: Residual | None = None
     dropout: float = 0
 
 
 class _Lowering:
-    """Lowers the traced operations in order; `values` holds the result of each."""
+    """Walks the operations once; `values` grows by one each."""
 
-    def __init__(self, traced: fx.GraphModule, shape: tuple[int, int, int]) -> None:
-        self.traced = traced
-        self.graph = Graph(shapes={INPUT: shape})
-        self.values: dict[fx.Node, _Value] = {}
-        self.concats: dict[str, fx.Node] = {}
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.graph = Graph(shapes={INPUT: network.input_shape}, on_host=network.on_host)
+        self.values = {INPUT: _Value(INPUT)}
+        self.copies: dict[str, str] = {}
+        """Tensor -> its copy of another type, for concats."""
 
     def run(self) -> Graph:
-        for node in self.traced.graph.nodes:
-            if node.op == "placeholder":
-                self.values[node] = _Value(INPUT)
-            elif node.op == "output":
-                self.graph.output = self._operand(node).tensor
-            elif not node.meta["number"]:  # a size matters only through the shapes it leads to
-                self.values[node] = self._lower(node)
-        self._check_concats()
+        for operation in self.network.operations:
+            self.values[operation.name] = self._lower(operation)
+        output = self.values[self.network.output]
+        if output.tensor == INPUT:
+            raise UserError("the network has no layer")
+        self.graph.output = output.tensor
         return self.graph
 
-    def _lower(self, node: fx.Node) -> _Value:
-        if node.op == "call_module" or node.target in _AS_MODULES:
-            module = self._module(node)
-            for kind, method in _MODULES.items():
-                if isinstance(module, kind):
-                    return method(self, node, module)
-            raise unsupported(node, f"{type(module).__name__} has no counterpart in hardware")
-        function = _FUNCTIONS.get(node.target)
-        if function is None:
-            raise unsupported(node, f"{node.target} has no counterpart in hardware")
-        return function(self, node, None)
+    def _lower(self, operation: Operation) -> _Value:
+        match operation:
+            case Convolution():
+                return self._convolution(operation)
+            case Linear():
+                return self._linear(operation)
+            case Clamp():
+                return self._clamp(operation)
+            case Add():
+                return self._add(operation)
+            case Pool():
+                return self._pool(operation)
+            case Concat():
+                return self._concat(operation)
+            case Flatten():
+                return self._flatten(operation)
+            case Dropout():
+                value = self._value(operation)
+                return _Value(value.tensor, flat=value.flat, dropout=operation.share)
+            case ShortcutView():
+                tensor = self._value(operation).tensor
+                view = Residual(tensor, operation.stride, operation.channel_offset)
+                return _Value(tensor, view=view)
+        raise refusal(operation, f"{type(operation).__name__} has no counterpart in hardware")
 
-    def _module(self, node: fx.Node) -> nn.Module:
-        """Return the module that a node calls, or a module that does the same as its function."""
-        if node.op == "call_module":
-            return self.traced.get_submodule(str(node.target))
-        arguments = self._arguments(node)
-        del arguments["input"]
-        # A stride that was not given is an empty list.
-        return _AS_MODULES[node.target](**{k: v for k, v in arguments.items() if v != []})
+    def _value(self, operation: Operation, index: int = 0) -> _Value:
+        return self.values[operation.inputs[index]]
 
-    def _arguments(self, node: fx.Node) -> dict[str, Any]:
-        """Return all arguments of a call of a PyTorch function, by name."""
-        arguments = node.normalized_arguments(self.traced, normalize_to_only_use_kwargs=True)
-        assert arguments is not None
-        return dict(arguments.kwargs)
+    def _open(self, operation: Operation, index: int = 0) -> ConvLayer | None:
+        """The convolution behind an input, if nobody else sees its result as it is now."""
+        name = operation.inputs[index]
+        return self.values[name].open if self.network.read_once(name) else None
 
-    def _operand(self, node: fx.Node, index: int = 0) -> _Value:
-        operand = node.args[index] if index < len(node.args) else None
-        if not isinstance(operand, fx.Node) or operand not in self.values:
-            raise unsupported(node, "its operand is no tensor")
-        return self.values[operand]
-
-    def _plain(self, node: fx.Node) -> str:
-        """Return the name of the operand's tensor, which must not be an option A view."""
-        value = self._operand(node)
-        if value.view is not None:
-            raise unsupported(node, "an option A shortcut can only be added to a convolution")
-        return value.tensor
-
-    def _open(self, node: fx.Node, index: int = 0) -> ConvLayer | None:
-        """Return the convolution behind the operand, if no other operation reads its result."""
-        operand = cast(fx.Node, node.args[index])
-        return self.values[operand].open if read_once(operand) else None
-
-    def _clamps(self, operand: fx.Node) -> tuple[ConvLayer, ...]:
-        """Return the convolutions that make all of an operand, if no other operation reads it."""
-        return self.values[operand].clamps if read_once(operand) else ()
-
-    def _name(self, node: fx.Node) -> str:
-        """Return the module's path, with a number from its second use on."""
-        path, number = str(node.target) if node.op == "call_module" else node.name, 1
-        name = path
-        while name in self.graph.shapes:
-            number += 1
-            name = f"{path}:{number}"
-        return name
-
-    def _append(self, layer: Layer, shape: tuple[int, int, int]) -> _Value:
-        """Append a layer whose ofm has shape (channels, height, width)."""
+    def _append(self, layer: Layer, operation: Operation, shape: tuple[int, ...]) -> _Value:
+        """Add a layer that makes an ofm of `shape`, a map or a vector of channels."""
+        channels, height, width = (*shape, 1, 1)[:3]
+        layer.name = layer.name if layer.name not in self.graph.shapes else self._fresh(layer.name)
         self.graph.layers.append(layer)
-        self.graph.shapes[layer.name] = shape
+        self.graph.shapes[layer.name] = (channels, height, width)
+        self.graph.stands_for[layer.name] = operation.stands_for
+        value = _Value(layer.name, flat=len(shape) == 1)
         if isinstance(layer, ConvLayer):
-            return _Value(layer.name, layer, (layer,))
-        return _Value(layer.name)
-
-    def conv(self, node: fx.Node, module: nn.Conv2d) -> _Value:
-        if module.groups != 1 or module.dilation != (1, 1):
-            raise unsupported(node, "grouped and dilated convolutions have no hardware")
-        if isinstance(module.padding, str) or module.padding_mode != "zeros":
-            raise unsupported(node, "padding must be given in numbers and be with zeros")
-        layer = ConvLayer(
-            name=self._name(node),
-            input=self._plain(node),
-            weight=module.weight.detach().clone(),
-            bias=_bias(module),
-            stride=_pair(module.stride),
-            padding=_pair(module.padding),
-            dropout=self._operand(node).dropout,
-        )
-        return self._append(layer, node.meta["shape"][1:])
-
-    def linear(self, node: fx.Node, module: nn.Linear) -> _Value:
-        tensor = self._plain(node)
-        channels, height, width = self.graph.shapes[tensor]
-        if not self._operand(node).flat and (height, width) != (1, 1):
-            raise unsupported(node, "a linear layer needs a flattened input")
-        layer = ConvLayer(
-            name=self._name(node),
-            input=tensor,
-            weight=module.weight.detach().reshape(-1, channels, height, width).clone(),
-            bias=_bias(module),
-            fully_connected=True,
-            dropout=self._operand(node).dropout,
-        )
-        value = self._append(layer, (module.out_features, 1, 1))
-        value.flat = True
+            value.open = layer
         return value
 
-    def batch_norm(self, node: fx.Node, module: nn.BatchNorm2d) -> _Value:
-        layer = self._open(node)
-        if layer is None or layer.relu or layer.residual is not None:
-            raise unsupported(node, "BatchNorm must directly follow a convolution of its own")
-        if module.running_mean is None or module.running_var is None:
-            raise unsupported(node, "BatchNorm must have running statistics")
-        scale = (module.running_var + module.eps).rsqrt()
-        offset = torch.zeros_like(scale)
-        if module.affine:
-            scale, offset = scale * module.weight.detach(), module.bias.detach()
-        layer.weight = layer.weight * scale.view(-1, 1, 1, 1)
-        layer.bias = (layer.bias - module.running_mean) * scale + offset
-        return self._operand(node)
+    def _fresh(self, name: str) -> str:
+        number = 2
+        while f"{name}:{number}" in self.graph.shapes:
+            number += 1
+        return f"{name}:{number}"
 
-    def relu(self, node: fx.Node, module: nn.Module | None) -> _Value:
-        tensor = self._plain(node)
-        layers = self._clamps(cast(fx.Node, node.args[0]))
-        for layer in layers:
-            layer.relu = True
-        if not layers and (tensor == INPUT or self.graph.signed(tensor)):
-            raise unsupported(node, "ReLU must follow a convolution whose result nobody else uses")
-        return self._operand(node)
+    def _convolution(self, operation: Convolution) -> _Value:
+        value = self._value(operation)
+        top, bottom, left, right = operation.padding
+        if top != bottom or left != right:
+            raise refusal(operation, "padding that differs between two sides has no hardware")
+        layer = ConvLayer(
+            name=operation.name,
+            input=value.tensor,
+            weight=_dense(operation),
+            bias=operation.bias.clone(),
+            stride=operation.stride,
+            padding=(top, left),
+            dropout=value.dropout,
+        )
+        return self._append(layer, operation, operation.shape)
 
-    def add(self, node: fx.Node, module: None) -> _Value:
-        """Merge into the more costly of the possible convolutions, so that its ZAP skips more."""
-        if node.kwargs.get("alpha", 1) != 1:
-            raise unsupported(node, "its alpha is not 1")
-        operands = self._operand(node, 0), self._operand(node, 1)
+    def _linear(self, operation: Linear) -> _Value:
+        value = self._value(operation)
+        channels, height, width = self.graph.shapes[value.tensor]
+        if not value.flat and (height, width) != (1, 1):
+            raise refusal(operation, "a linear layer needs a flattened input")
+        layer = ConvLayer(
+            name=operation.name,
+            input=value.tensor,
+            weight=operation.weight.reshape(-1, channels, height, width).clone(),
+            bias=operation.bias.clone(),
+            fully_connected=True,
+            dropout=value.dropout,
+        )
+        return self._append(layer, operation, operation.shape)
+
+    def _clamp(self, operation: Clamp) -> _Value:
+        if operation.low != 0:
+            raise refusal(operation, f"a limit of {operation.low} has no hardware; a ReLU's is 0")
+        layer = self._open(operation)
+        if layer is None or layer.relu:
+            value = self._copy(operation, 0)
+            layer = value.open
+            assert layer is not None
+        else:
+            value = self._value(operation)
+        layer.relu = True
+        layer.ceiling = operation.high
+        self.graph.stands_for[layer.name] = operation.stands_for
+        return _Value(layer.name, flat=value.flat)
+
+    def _add(self, operation: Operation) -> _Value:
+        """Fused into the dearer of the operands that can take it in: a ZAP then skips more."""
         candidates = []
-        for index, other in enumerate(reversed(operands)):
-            layer = self._open(node, index)
+        for index in (0, 1):
+            layer = self._open(operation, index)
+            other = self._value(operation, 1 - index)
             free = layer is not None and not layer.relu and layer.residual is None
             if layer is not None and free and other.tensor != layer.name:
-                candidates.append((layer.macs_per_activation, index, layer, other))
-        if not candidates:
-            raise unsupported(node, "one operand must be a convolution that nothing else uses")
-        _, index, layer, other = max(candidates, key=operator.itemgetter(0, 1))
+                candidates.append((layer.macs_per_activation, -index, layer, other))
+        if candidates:
+            _, index, layer, other = max(candidates, key=lambda candidate: candidate[:2])
+            flat = self._value(operation, -index).flat
+        else:
+            plain = 0 if self._value(operation).view is None else 1
+            value, other = self._copy(operation, plain), self._value(operation, 1 - plain)
+            assert value.open is not None
+            layer, flat = value.open, value.flat
         layer.residual = other.view or Residual(other.tensor)
-        step, offset = layer.residual.stride, layer.residual.channel_offset
-        c, h, w = self.graph.shapes[layer.residual.input]
-        if (ceil_div(h, step), ceil_div(w, step)) != self.graph.shapes[layer.name][1:]:
-            raise unsupported(node, "its operands differ in size")
-        if other.view is None and c + offset != self.graph.shapes[layer.name][0]:
-            raise unsupported(node, "its operands differ in channels")
-        # The other operand may be made after this layer, so the layer is moved to the end.
+        # The other operand may have been made later: the sum is complete only here.
         self.graph.layers.remove(layer)
         self.graph.layers.append(layer)
-        return operands[index]
+        self.graph.stands_for[layer.name] = operation.stands_for
+        return _Value(layer.name, layer, flat=flat)
 
-    def option_a(self, node: fx.Node, module: OptionA) -> _Value:
-        tensor = self._plain(node)
-        return _Value(tensor, view=Residual(tensor, module.stride, module.channel_offset))
+    def _copy(self, operation: Operation, index: int) -> _Value:
+        """A 1x1 convolution that copies an input of `operation`, and takes in what follows."""
+        value = self._value(operation, index)
+        if value.view is not None:
+            raise refusal(operation, "a shortcut without parameters can only be added once")
+        channels, height, width = self.graph.shapes[value.tensor]
+        if value.flat and (height, width) != (1, 1):
+            raise refusal(operation, "a flattened map must go to a linear layer")
+        layer = _identity(operation.name, value.tensor, channels)
+        copied = self._append(layer, operation, (channels, height, width))
+        copied.flat = value.flat
+        return copied
 
-    def concat(self, node: fx.Node, module: None) -> _Value:
-        arguments = self._arguments(node)
-        operands, dimension = cast(list[fx.Node], arguments["tensors"]), arguments["dim"]
-        if dimension not in (1, 1 - len(node.meta["shape"])):
-            raise unsupported(node, "only channels can be concatenated")
-        values = [self.values[operand] for operand in operands]
+    def _pool(self, operation: Pool) -> _Value:
+        value = self._value(operation)
+        top, bottom, left, right = operation.padding
+        if top != bottom or left != right:
+            raise refusal(operation, "padding that differs between two sides has no hardware")
+        if value.tensor == INPUT:
+            raise refusal(operation, "only results of convolutions can be pooled")
+        layer = PoolLayer(
+            op=operation.kind,
+            name=operation.name,
+            input=value.tensor,
+            kernel=operation.kernel,
+            stride=operation.stride,
+            padding=(top, left),
+        )
+        return self._append(layer, operation, operation.shape)
+
+    def _concat(self, operation: Concat) -> _Value:
+        values = [self.values[name] for name in operation.inputs]
         names = [value.tensor for value in values]
         if INPUT in names or any(value.view is not None for value in values):
-            raise unsupported(node, "only results of convolutions can be concatenated")
+            raise refusal(operation, "only results of convolutions can be concatenated")
         (_, height, width), *others = (self.graph.shapes[name] for name in names)
         if any(shape[1:] != (height, width) for shape in others):
-            raise unsupported(node, "its operands differ in height or width")
-        layer = ConcatLayer(self._name(node), names)
-        self.concats[layer.name] = node
+            raise refusal(operation, "its operands differ in height or width")
+        if values[0].flat and (height, width) != (1, 1):
+            raise refusal(operation, "flattened maps cannot be concatenated")
+        names = self._of_one_type(operation, names)
         channels = sum(self.graph.shapes[name][0] for name in names)
-        value = self._append(layer, (channels, height, width))
-        value.flat = values[0].flat
-        clamps = [self._clamps(operand) for operand in operands]
-        if all(clamps):
-            value.clamps = tuple(layer for part in clamps for layer in part)
-        return value
-
-    def _check_concats(self) -> None:
-        """Check that each concat's operands are all signed or all unsigned: they share a scale."""
-        for name, node in self.concats.items():
-            clamped = {layer.relu: layer.name for layer in self.graph.origins(name)}
-            if len(clamped) > 1:
-                reason = f"{clamped[False]} may be negative and {clamped[True]} may not"
-                raise unsupported(node, f"its operands cannot share one scale: {reason}")
-
-    def flatten(self, node: fx.Node, module: nn.Flatten | None) -> _Value:
-        """Lower flattening, and reshaping that does the same."""
-        tensor = self._plain(node)
-        if node.meta["shape"] != (IMAGES, prod(self.graph.shapes[tensor])):
-            raise unsupported(node, "only flattening each image into a vector has hardware")
-        return replace(self.nothing(node, module), flat=True)
-
-    def dropout(self, node: fx.Node, module: nn.Dropout | None) -> _Value:
-        if module is not None:
-            share = module.p
-        else:
-            arguments = self._arguments(node)
-            if arguments["training"]:
-                raise unsupported(node, "it drops in eval mode too: give it training=self.training")
-            share = arguments["p"]
-        return replace(self.nothing(node, module), dropout=share)
-
-    def max_pool(self, node: fx.Node, module: nn.MaxPool2d) -> _Value:
-        if module.ceil_mode or _pair(module.dilation) != (1, 1) or module.return_indices:
-            raise unsupported(node, "ceil_mode, dilation and return_indices have no hardware")
-        value = self._pool(node, "max_pool", module.kernel_size, module.stride, module.padding)
-        value.clamps = self._clamps(cast(fx.Node, node.args[0]))
-        return value
-
-    def avg_pool(self, node: fx.Node, module: nn.AvgPool2d) -> _Value:
-        counts_all = module.count_include_pad or _pair(module.padding) == (0, 0)
-        if module.ceil_mode or not counts_all or module.divisor_override is not None:
-            raise unsupported(node, "ceil_mode, divisor_override or not counting padding")
-        return self._pool(node, "average_pool", module.kernel_size, module.stride, module.padding)
-
-    def adaptive_avg_pool(self, node: fx.Node, module: nn.AdaptiveAvgPool2d) -> _Value:
-        _, height, width = self.graph.shapes[self._plain(node)]
-        out_h, out_w = node.meta["shape"][2:]
-        if (height, width) == (out_h, out_w):
-            return self.nothing(node, module)
-        if height % out_h or width % out_w:
-            raise unsupported(node, f"{height}x{width} does not divide into {out_h}x{out_w}")
-        window = (height // out_h, width // out_w)
-        return self._pool(node, "average_pool", window, window, (0, 0))
-
-    def _pool(
-        self,
-        node: fx.Node,
-        op: Literal["max_pool", "average_pool"],
-        kernel: Any,
-        stride: Any,
-        padding: Any,
-    ) -> _Value:
-        layer = PoolLayer(
-            op=op,
-            name=self._name(node),
-            input=self._plain(node),
-            kernel=_pair(kernel),
-            stride=_pair(stride),
-            padding=_pair(padding),
+        value = self._append(
+            ConcatLayer(operation.name, names), operation, (channels, height, width)
         )
-        if layer.input == INPUT:
-            raise unsupported(node, "only results of convolutions can be pooled")
-        return self._append(layer, node.meta["shape"][1:])
+        value.flat = values[0].flat
+        return value
 
-    def nothing(self, node: fx.Node, module: nn.Module | None) -> _Value:
-        value = self._operand(node)
-        clamps = self._clamps(cast(fx.Node, node.args[0]))
-        return replace(value, open=self._open(node), clamps=clamps)
+    def _of_one_type(self, operation: Operation, names: list[str]) -> list[str]:
+        """The operands of a concat, those copied that could not be stored as the others are.
 
+        A concat puts numbers side by side as they are, so its operands have one scale and are all
+        signed or all unsigned; and a ReLU6 needs a range of its own.
+        """
+        signed = {name: self.graph.signed(name) for name in names}
+        ceilings = {name: {o.ceiling for o in self.graph.origins(name)} for name in names}
+        mixed_ceilings = len(set.union(*ceilings.values())) > 1
+        result = []
+        for name in names:
+            unsigned_among_signed = any(signed.values()) and not signed[name]
+            limited = mixed_ceilings and ceilings[name] != {math.inf}
+            if not (unsigned_among_signed or limited):
+                result.append(name)
+                continue
+            if name not in self.copies:
+                layer = _identity(f"{name}:copy", name, self.graph.shapes[name][0])
+                layer.relu = not any(signed.values())
+                self._append(layer, operation, self.graph.shapes[name])
+                self.graph.stands_for[layer.name] = self.graph.stands_for[name]
+                self.copies[name] = layer.name
+            result.append(self.copies[name])
+        return result
 
-_MODULES: dict[type[nn.Module], Callable[[_Lowering, fx.Node, Any], _Value]] = {
-    nn.Conv2d: _Lowering.conv,
-    nn.Linear: _Lowering.linear,
-    nn.BatchNorm2d: _Lowering.batch_norm,
-    nn.ReLU: _Lowering.relu,
-    nn.MaxPool2d: _Lowering.max_pool,
-    nn.AvgPool2d: _Lowering.avg_pool,
-    nn.AdaptiveAvgPool2d: _Lowering.adaptive_avg_pool,
-    nn.Flatten: _Lowering.flatten,
-    nn.Dropout: _Lowering.dropout,
-    nn.Dropout2d: _Lowering.nothing,
-    nn.Identity: _Lowering.nothing,
-    OptionA: _Lowering.option_a,
-}
-_AS_MODULES: dict[Any, type[nn.Module]] = {
-    F.max_pool2d: nn.MaxPool2d,
-    F.avg_pool2d: nn.AvgPool2d,
-    F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-}
-"""Function -> the module that does the same; the function takes the module's arguments too."""
-_FUNCTIONS: dict[Any, Callable[[_Lowering, fx.Node, Any], _Value]] = {
-    operator.add: _Lowering.add,
-    operator.iadd: _Lowering.add,
-    torch.add: _Lowering.add,
-    torch.relu: _Lowering.relu,
-    F.relu: _Lowering.relu,
-    "relu": _Lowering.relu,
-    "relu_": _Lowering.relu,
-    torch.flatten: _Lowering.flatten,
-    "flatten": _Lowering.flatten,
-    torch.reshape: _Lowering.flatten,
-    "reshape": _Lowering.flatten,
-    "view": _Lowering.flatten,
-    torch.cat: _Lowering.concat,
-    torch.concat: _Lowering.concat,
-    F.dropout: _Lowering.dropout,
-}
+    def _flatten(self, operation: Flatten) -> _Value:
+        value = self._value(operation)
+        height, width = self.graph.shapes[value.tensor][1:]
+        flat = len(operation.shape) == 1
+        if not flat and (math.prod(operation.shape[1:]) != 1 or (height, width) != (1, 1)):
+            raise refusal(operation, "only flattening each image into a vector has hardware")
+        open_layer = self._open(operation)
+        return _Value(value.tensor, open_layer, flat=flat, dropout=value.dropout)
 
 
-def _bias(module: nn.Conv2d | nn.Linear) -> Tensor:
-    if module.bias is None:
-        return module.weight.new_zeros(module.weight.shape[0])
-    return module.bias.detach().clone()
+def _identity(name: str, tensor: str, channels: int) -> ConvLayer:
+    """A 1x1 convolution that copies a tensor."""
+    weight = torch.eye(channels).view(channels, channels, 1, 1)
+    return ConvLayer(name=name, input=tensor, weight=weight, bias=torch.zeros(channels))
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def refusal(operation: Operation, reason: str) -> UserError:
+    """An error that names where an operation comes from."""
+    return UserError(f"{operation.where}: cannot be lowered: {reason}")
+
+
+def _dense(operation: Convolution) -> Tensor:
+    """The weights with every group's zeros, and a dilated kernel's, written out."""
+    c_o, c_g, k_h, k_w = operation.weight.shape
+    d_h, d_w = operation.dilation
+    height, width = d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1
+    weight = operation.weight.new_zeros(c_o, c_g * operation.groups, height, width)
+    per_group = c_o // operation.groups
+    for group in range(operation.groups):
+        outputs = slice(group * per_group, (group + 1) * per_group)
+        inputs = slice(group * c_g, (group + 1) * c_g)
+        weight[outputs, inputs, ::d_h, ::d_w] = operation.weight[outputs]
+    return weight

@@ -6,7 +6,7 @@ from torch import nn
 
 from golden.bundle import Bundle
 from quant.data.images import ImageSet
-from quant.frontend.lowering import lower
+from quant.frontend.lowering import lower_checked
 from quant.networks.model import Model
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
@@ -32,8 +32,10 @@ def quantised_network(
     name : str
         The network's name in the bundle.
     classes : list of str
+
+    Raises UserError where the network cannot be lowered, or computes something else when it is.
     """
-    graph = lower(module, calibration.shape)
     batches = [model.normalise(pixels) for pixels, _ in calibration.batches(_BATCH)]
+    graph = lower_checked(module, batches[0])
     scales = activation_scales(graph, model, batches)
     return quantise(graph, scales, model, name=name, classes=classes)

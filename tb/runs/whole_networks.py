@@ -13,6 +13,7 @@ from pathlib import Path
 
 from golden.bundle import MANIFEST, Bundle
 from golden.errors import UserError
+from tb.paths import REPOSITORY
 
 __all__ = ["MEMORY_END", "NETWORKS", "WholeNetwork", "find_network"]
 
@@ -114,11 +115,15 @@ def _make_untrained(model: str, folder: Path) -> None:
         "--seed",
         str(_SEED),
         "--out",
-        str(folder),
+        str(folder.absolute()),
     ]
     error = "it failed, see above"
     with subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+        text=True,
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

@@ -4,46 +4,63 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-_PROGRAM = """
-import sys
-import {module}
-for name in sorted(sys.modules):
-    print(name)
-"""
+ROOT = Path(__file__).parents[2]
+MODULES = [
+    f"{file.relative_to(ROOT).with_suffix('')}".replace("/", ".")
+    for package in ("compiler", "hw/contract")
+    for file in sorted((ROOT / package).glob("[!_]*.py"))
+]
 
 
-@pytest.mark.parametrize("module", ["compiler.driver", "compiler.build", "compiler.program_files"])
-def test_of_the_hardware_only_the_contract_is_imported(module: str) -> None:
-    """In an interpreter of its own, because this one has loaded the hardware for other tests."""
+def loaded_by(modules: str) -> list[str]:
+    """The modules that importing some loads, in an interpreter of its own.
+
+    The interpreter of this test has loaded the hardware for other tests.
+    """
     process = subprocess.run(
-        [sys.executable, "-c", _PROGRAM.format(module=module)],
+        [sys.executable, "-c", f"import {modules}, sys; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
+        cwd=ROOT,
     )
     loaded = process.stdout.split()
-    assert module in loaded
-    assert "hw.contract.config" in loaded
-    assert not [name for name in loaded if name.startswith("amaranth")]
-    allowed = ("hw", "hw.contract")
-    assert not [
+    assert set(modules.split(", ")) <= set(loaded)
+    return loaded
+
+
+def needs_hardware(loaded: list[str]) -> list[str]:
+    """The modules of Amaranth and of the RTL among those that were loaded."""
+    return [
         name
         for name in loaded
-        if name.partition(".")[0] == "hw"
-        and name not in allowed
+        if name.startswith(("amaranth", "hw."))
+        and name != "hw.contract"
         and not name.startswith("hw.contract.")
     ]
 
 
+@pytest.mark.parametrize("module", ["compiler.driver", "compiler.build", "compiler.program_files"])
+def test_of_the_hardware_only_the_contract_is_imported(module: str) -> None:
+    loaded = loaded_by(module)
+    assert "hw.contract.config" in loaded
+    assert needs_hardware(loaded) == []
+
+
+def test_no_module_of_the_compiler_or_the_contract_needs_the_hardware() -> None:
+    assert {"compiler.cycles", "hw.contract.registers", "hw.contract.timing"} <= set(MODULES)
+    assert needs_hardware(loaded_by(", ".join(MODULES))) == []
+
+
+def test_the_hardware_itself_would_be_noticed() -> None:
+    found = needs_hardware(loaded_by("hw.layouts.descriptor"))
+    assert {"amaranth", "hw.layouts.descriptor"} <= set(found)
+
+
 def test_the_driver_needs_no_torch() -> None:
     """A host that runs programs may be a small one."""
-    process = subprocess.run(
-        [sys.executable, "-c", _PROGRAM.format(module="compiler.driver")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "torch" not in process.stdout.split()
+    assert "torch" not in loaded_by("compiler.driver")

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from examples import demo
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.pattern import Pattern
@@ -49,7 +50,7 @@ def layers() -> list[EngineLayer]:
 def outcome_of(layer: EngineLayer, ofm: np.ndarray, **counters: int) -> Outcome:
     """Return the outcome of an engine whose ofm is `ofm`."""
     group = SMALL.group
-    channels = -(-len(ofm) // group) * group
+    channels = ceil_div(len(ofm), group) * group
     padded = np.zeros((channels, *ofm.shape[1:]), np.int32)
     padded[: len(ofm)] = ofm
     words = padded.reshape(-1, group, *ofm.shape[1:]).transpose(0, 2, 3, 1).reshape(-1, group)

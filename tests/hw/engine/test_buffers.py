@@ -1,4 +1,4 @@
-"""The memories on chip: ifm buffer and weight ring answer in time, ofm banks leave zeros behind."""
+"""Ifm buffer and weight ring give their words in time, and ofm banks leave zeros behind."""
 
 import random
 from dataclasses import replace
@@ -141,14 +141,14 @@ def test_weights_are_read_while_others_are_loaded() -> None:
 
 
 def one_row(pixels: int) -> dict[str, Any]:
-    """What the banks read of the descriptor of a layer with an ofm of one row."""
+    """The fields of a descriptor that the banks read, for a layer with an ofm of one row."""
     size = {"height": 1, "width": pixels}
     window = {"kernel_height": 1, "kernel_width": 1, "stride_height": 1, "stride_width": 1}
     return {**size, "pixels": pixels, "pool": {**size, **window}}
 
 
 class Banks:
-    """Drives `OfmBanks`: writes a few activations into one bank after another."""
+    """Drives `OfmBanks`: writes activations into one bank after another."""
 
     def __init__(self, seed: int, *, pixels: int) -> None:
         self.dut = OfmBanks(TINY)
@@ -170,7 +170,7 @@ class Banks:
         return draw.integers(1, 256, shape) * (draw.random(shape) < share)
 
     async def write(self, context: Any, bank: int, group: np.ndarray) -> None:
-        """Store what is not zero, in any order, then let the bank leave."""
+        """Store the activations that are not zero, in random order, then let the bank leave."""
         places = list(np.argwhere(group))
         self.rng.shuffle(places)
         for index, lane in places:
@@ -255,7 +255,7 @@ def test_a_layer_begins_with_bank_0_after_an_odd_number_of_groups() -> None:
 
 
 def test_reset_clears_what_had_not_left() -> None:
-    """A layer that was cut off leaves no trace; clearing takes a cycle for each word."""
+    """The next layer sees nothing of one that was cut off. Clearing takes a cycle for each word."""
     banks = Banks(3, pixels=TINY.ofm_words)
     dut = banks.dut
     design = Resettable(dut)

@@ -1,4 +1,4 @@
-"""The grouper compacts pixels into groups of P, channel by channel."""
+"""The compactor gathers pixels into vectors of P, channel by channel."""
 
 import random
 from dataclasses import replace
@@ -15,7 +15,7 @@ Pixel = dict[str, int]
 
 
 def items_of(channels: list[list[Pixel]]) -> list[dict[str, Any]]:
-    """The stream: every channel's pixels, then an item without one."""
+    """The stream of items: every channel's pixels, and an end mark after each."""
     items: list[dict[str, Any]] = []
     for pixels in channels:
         items += [{"pixel": pixel, "end": 0} for pixel in pixels]
@@ -23,24 +23,24 @@ def items_of(channels: list[list[Pixel]]) -> list[dict[str, Any]]:
     return items
 
 
-def groups_of(channels: list[list[Pixel]], pes: int) -> list[tuple[list[Pixel], bool]]:
-    """(pixels, whether the channel ends): full groups, then what is left over, if only the end."""
-    groups = []
+def vectors_of(channels: list[list[Pixel]], pes: int) -> list[tuple[list[Pixel], bool]]:
+    """(pixels, whether the channel ends): the full vectors, then the rest, which may be empty."""
+    vectors = []
     for pixels in channels:
         whole = len(pixels) // pes * pes
-        groups += [(pixels[at : at + pes], False) for at in range(0, whole, pes)]
-        groups.append((pixels[whole:], True))
-    return groups
+        vectors += [(pixels[at : at + pes], False) for at in range(0, whole, pes)]
+        vectors.append((pixels[whole:], True))
+    return vectors
 
 
-def read(group: Any) -> tuple[list[Pixel], bool]:
-    assert group.mask & (group.mask + 1) == 0, "places are filled from the lowest up"
-    filled = [group.pixels[place] for place in range(group.mask.bit_count())]
-    return [{"index": p.index, "base": p.base} for p in filled], bool(group.end)
+def read(vector: Any) -> tuple[list[Pixel], bool]:
+    assert vector.mask & (vector.mask + 1) == 0, "places are filled from the lowest up"
+    filled = [vector.pixels[place] for place in range(vector.mask.bit_count())]
+    return [{"index": p.index, "base": p.base} for p in filled], bool(vector.end)
 
 
 @pytest.mark.parametrize("pes", [1, 2, 4, 8])
-def test_groups_hold_every_pixel_in_order_under_any_pauses(pes: int) -> None:
+def test_vectors_hold_every_pixel_in_order_under_any_pauses(pes: int) -> None:
     rng = random.Random(pes)
     channels = [
         [
@@ -49,7 +49,7 @@ def test_groups_hold_every_pixel_in_order_under_any_pauses(pes: int) -> None:
         ]
         for length in [0, 0, 1, pes, pes + 1, 2 * pes, *(rng.randint(0, 30) for _ in range(30))]
     ]
-    expected = groups_of(channels, pes)
+    expected = vectors_of(channels, pes)
     dut = Compactor(replace(TINY, pes=pes))
 
     async def send(context: Any) -> None:
@@ -57,7 +57,7 @@ def test_groups_hold_every_pixel_in_order_under_any_pauses(pes: int) -> None:
 
     async def check(context: Any) -> None:
         received = await get(context, dut.vectors, len(expected), pauses(2))
-        assert [read(group) for group in received] == expected
+        assert [read(vector) for vector in received] == expected
         context.set(dut.vectors.ready, 1)
         for _ in range(5):
             _, _, valid = await context.tick().sample(dut.vectors.valid)
@@ -67,7 +67,7 @@ def test_groups_hold_every_pixel_in_order_under_any_pauses(pes: int) -> None:
 
 
 @pytest.mark.parametrize("pes", [1, 2, 4, 8])
-def test_without_compaction_a_group_holds_what_is_left_of_p_neighbours(pes: int) -> None:
+def test_without_compaction_a_vector_holds_what_is_left_of_p_neighbours(pes: int) -> None:
     rng = random.Random(pes)
     channels = [
         [{"index": index, "base": 3 * index} for index in range(size) if rng.random() < share]
@@ -84,13 +84,13 @@ def test_without_compaction_a_group_holds_what_is_left_of_p_neighbours(pes: int)
 
     async def check(context: Any) -> None:
         received = await get(context, dut.vectors, len(expected), pauses(2))
-        assert [read(group) for group in received] == expected
+        assert [read(vector) for vector in received] == expected
 
     simulate(dut, send, check)
 
 
 @pytest.mark.parametrize("pes", [1, 2, 8])
-def test_a_pixel_is_taken_every_cycle_if_groups_are(pes: int) -> None:
+def test_a_pixel_is_taken_every_cycle_if_vectors_are(pes: int) -> None:
     dut = Compactor(replace(TINY, pes=pes))
 
     async def send(context: Any) -> None:

@@ -1,4 +1,4 @@
-"""The whole engine in Amaranth's simulator: what the host may do at the wrong time, and reset.
+"""The engine in Amaranth's simulator: resets, counters, and starts at the wrong time.
 
 Layers by the hundred run on the Verilog (`tests/tb/test_sim.py`).
 """
@@ -66,8 +66,8 @@ class Host:
 @pytest.mark.parametrize(
     ("corner", "next_corner"),
     [
-        ("none skipped", "all skipped"),  # would show what a bank still holds
-        ("none skipped", "any"),  # and what the predictor's line buffers do
+        ("none skipped", "all skipped"),  # shows what a bank still holds
+        ("none skipped", "any"),  # and what the predictor's line buffers hold
         ("residual", "residual"),
     ],
 )

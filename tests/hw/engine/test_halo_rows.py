@@ -1,4 +1,4 @@
-"""Ofm banks of a strip: they take over from the strip above, and hand on to the one below."""
+"""Ofm banks of a strip take rows over from the strip above, and hand rows on to the strip below."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AVERAGE = Pool(name="average", kernel=(2, 2), stride=(2, 2), average=(1 << 15, 1
 
 @dataclass(frozen=True)
 class Strip:
-    """A strip's rows; of those that are restored every second pixel is computed already."""
+    """A strip's rows. Of the restored ones every second pixel was computed by the strip above."""
 
     height: int
     restored: int
@@ -63,7 +63,7 @@ class Strip:
         }
 
     def draw(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Each group's activations, (pixels, G); channels past the last have none."""
+        """Each group's activations, (pixels, G); those of channels past the last are zero."""
         groups = -(-self.channels // TINY.group)
         values = rng.integers(0, 256, (groups, self.height * WIDTH, TINY.group))
         values *= rng.random(values.shape) < 0.4
@@ -71,12 +71,12 @@ class Strip:
         return list(values)
 
     def above(self, group: np.ndarray) -> np.ndarray:
-        """What the strip above has computed of a group, (restored pixels, G)."""
+        """The activations of a group that the strip above has computed, (restored pixels, G)."""
         computed = np.arange(self.restored * WIDTH) % 2 == 0
         return group[: self.restored * WIDTH] * computed[:, None]
 
     def below(self, group: np.ndarray) -> np.ndarray:
-        """What is computed without knowing that, (pixels, G)."""
+        """The activations in the rows below those, (pixels, G)."""
         return group * (np.arange(len(group)) >= self.restored * WIDTH)[:, None]
 
     def scored(self, group: np.ndarray) -> np.ndarray:
@@ -141,7 +141,7 @@ def test_strip_after_strip_takes_over_and_hands_on(seed: int) -> None:
                 assert words == expected, f"{strip}, group {number}"
 
     async def write(context: Any, number: int, group: np.ndarray) -> None:
-        """Store what is not zero of a group, in any order."""
+        """Store the activations of a group that are not zero, in random order."""
         places = list(np.argwhere(group))
         rng.shuffle(places)
         for index, lane in places:
@@ -154,7 +154,7 @@ def test_strip_after_strip_takes_over_and_hands_on(seed: int) -> None:
         context.set(dut.write, 0)
 
     async def compute(context: Any) -> None:
-        """As the engine does: no result before its bank is clear, no drain before all are there."""
+        """Act as the engine does: write only to clear banks, and drain only complete ones."""
         await context.tick().until(dut.ready)
         for strip, groups in drawn:
             context.set(dut.layer, strip.fields)

@@ -1,4 +1,4 @@
-"""Ofm banks with pooling: what leaves is golden's pooled map, and the banks are clear behind it."""
+"""Ofm banks with pooling hand out golden's pooled map, and are clear afterwards."""
 
 import random
 from typing import Any
@@ -14,7 +14,7 @@ from tests.hw.small_configs import TINY
 
 
 async def fill(context: Any, dut: OfmBanks, bank: int, group: np.ndarray) -> None:
-    """Store one group's activations (channels, pixels), but for zeros, and let the bank leave."""
+    """Store a group's activations (channels, pixels) that are not zero, and let the bank leave."""
     for lane, index in np.argwhere(group):
         context.set(dut.write, 1)
         context.set(dut.write_bank, bank)

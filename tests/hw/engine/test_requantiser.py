@@ -53,7 +53,7 @@ class Case:
 
 
 def corners(config: Config) -> list[Case]:
-    """Saturation both ways, halves, no multiplier and all of it; with and without a residual."""
+    """Saturation both ways, halves, the least and the largest multiplier; also with a residual."""
     low, high = arithmetic.signed_range(sum_bits(config))
     least, most = arithmetic.signed_range(arithmetic.ACC_BITS)
     alone = product((low, -1, 0, 1, high), (least, -1, 0, 1, 2, most), MULTIPLIERS, SHIFTS)

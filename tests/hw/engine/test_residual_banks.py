@@ -1,4 +1,4 @@
-"""Residual banks: one group is read while the next is loaded, and none before it is freed."""
+"""Residual banks: a group is read while the next is loaded, and kept until it is freed."""
 
 import random
 from typing import Any
@@ -12,7 +12,7 @@ from tests.hw.small_configs import TINY
 
 
 class Layer:
-    """A residual as its stream brings it: bytes (groups, pixels, G)."""
+    """A residual in the order of its stream: bytes (groups, pixels, G)."""
 
     def __init__(self, seed: int, *, channels: int, pixels: int, signed: bool = False) -> None:
         groups = -(-channels // TINY.group)

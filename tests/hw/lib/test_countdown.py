@@ -1,4 +1,4 @@
-"""Countdowns: the flag is up at the last step of every round, and at no other."""
+"""A countdown marks the last step of every round, and no other."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.hw.amaranth_testbench import simulate
 
 
 class Walk(wiring.Component):
-    """A countdown by itself."""
+    """A component that is a countdown and nothing else."""
 
     def __init__(self) -> None:
         super().__init__({"steps": In(3), "begin": In(1), "advance": In(1), "last": Out(1)})

@@ -1,4 +1,4 @@
-"""Multipliers: plain arithmetic, and the same out of a device's block."""
+"""A device's own multiplier block gives the same products as plain arithmetic."""
 
 import os
 import random
@@ -22,7 +22,7 @@ USED = [
     (signed(16), unsigned(16), False),
     (signed(18), signed(18), True),
 ]
-"""Shapes of the factors, and whether they are registered."""
+"""Shapes of the factors, and whether there are registers for them."""
 
 
 def drawn(rng: random.Random, shape: Shape) -> int:

@@ -1,4 +1,4 @@
-"""Copies of a flag: registers that a design may have several of, and synthesis may not merge."""
+"""Register copies: each user has its register, and synthesis does not merge them."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.hw.amaranth_testbench import simulate
 
 
 class Copied(wiring.Component):
-    """A flag for so many users."""
+    """A flag with copies for `users` users, `together` of whom share one."""
 
     def __init__(self, users: int, together: int) -> None:
         self._users, self._together = users, together

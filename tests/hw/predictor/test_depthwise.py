@@ -1,4 +1,4 @@
-"""The predictor's convolution, whatever its products come from, and the shift behind it."""
+"""The predictor's convolution with every kind of multiplier, and the shift that follows it."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 5, 4
 @pytest.mark.parametrize("tables", [0, 1, 3])
 @pytest.mark.parametrize("dsps", [0, 2, 6])
 def test_sums_are_exact_whatever_their_products_come_from(dsps: int, tables: int) -> None:
-    """Weights and values of both extremes, and marks beside the sums."""
+    """Weights and values at both limits; each sum comes with its position's mark."""
     draw = np.random.default_rng(dsps + tables)
     dut = Depthwise(TINY, dsps=dsps, tables=tables)
 

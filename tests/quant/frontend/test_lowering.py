@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.errors import UserError
+from quant.frontend.check import check_equal
 from quant.frontend.graph import ConvLayer, Graph, PoolLayer
-from quant.frontend.lowering import lower
-from quant.networks.cifar_resnet import OptionA
+from quant.frontend.lowering import lower, lower_checked
 from quant.networks.registry import MODELS
 from tests.quant.tiny_networks import SHAPE, branches_module, randomise_batch_norms, tiny_module
 
@@ -122,9 +122,11 @@ def test_relu_passes_max_pooling_and_concat_to_the_convolutions() -> None:
     clamped = [layer.name for layer in graph.layers if isinstance(layer, ConvLayer) and layer.relu]
     assert clamped == ["stem", "left", "narrow", "wide", "last"]
     assert [layer.name for layer in graph.zap_sites()] == ["left", "narrow", "wide", "last"]
-    module = Lambda(lambda p, x: F.relu(F.avg_pool2d(p["c"](x), 2)), c=conv())
-    with pytest.raises(UserError, match="relu: cannot be lowered: ReLU must follow"):
-        lower(module, SHAPE)
+    module = Lambda(lambda p, x: F.relu(F.avg_pool2d(p["c"](x), 2)), c=conv()).eval()
+    copied = lower(module, SHAPE).layers[-1]
+    assert isinstance(copied, ConvLayer)
+    assert copied.relu
+    assert torch.equal(copied.weight[:, :, 0, 0], torch.eye(4))
 
 
 def test_convolutions_that_meet_in_a_concat_have_one_scale() -> None:
@@ -160,45 +162,147 @@ def mixed_signs(parts: nn.ModuleDict, x: Tensor) -> Tensor:
     return torch.cat([F.relu(parts["a"](x)), parts["b"](x)], 1)
 
 
+def mixed_limits(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    return torch.cat([F.relu6(9 * parts["a"](x)), F.relu(parts["b"](x))], 1)
+
+
 def flat_sizes(parts: nn.ModuleDict, x: Tensor) -> Tensor:
     return torch.cat([parts["a"](x).flatten(1), parts["b"](x).flatten(1)], 1)
+
+
+def shuffled(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    first, second = F.relu(parts["a"](x)).chunk(2, 1)
+    return torch.cat([parts["b"](second), first[:, 1:]], 1)
+
+
+def option_a(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    y = F.relu(parts["a"](x))
+    shortcut = F.pad(y[:, :, ::2, ::2], (0, 0, 0, 0, 1, 3))
+    return F.relu(parts["b"](y) + shortcut)
+
+
+def normalised_inside(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    mean = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
+    return parts["a"]((x - mean) / torch.tensor([0.2, 0.3, 0.4]).view(1, 3, 1, 1))
+
+
+def shared(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    """A sum of two tensors that others read too, and a ReLU behind it."""
+    y, z = parts["a"](x), parts["b"](x)
+    return torch.cat([F.relu(y + z), F.relu(y), F.relu(z)], 1)
+
+
+def pre_activation(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    y = parts["a"](x)
+    y = y + parts["b"](F.relu(parts["norm"](y)))
+    return F.relu(parts["norm2"](y)).mean((2, 3))
+
+
+def reused(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    y = parts["a"](x)
+    for _ in range(3):
+        y = F.relu_(parts["b"](y)).add_(y)
+    return y
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(conv(c_o=6, groups=3), nn.ReLU(), conv(6, 6, groups=6)),
+        nn.Sequential(conv(dilation=2), nn.ReLU6()),
+        nn.Sequential(conv(dilation=(2, 1), padding="same")),
+        nn.Sequential(nn.BatchNorm2d(3), conv(padding=1)),
+        nn.Sequential(conv(), nn.ReLU(), nn.BatchNorm2d(4), conv(4, padding=1)),
+        nn.Sequential(conv(), nn.Hardtanh(0, 2), nn.MaxPool2d(3), nn.ReLU()),
+        nn.Sequential(nn.ReLU(), conv()),
+        nn.Sequential(conv(kernel=1, padding=2), nn.ReLU(), nn.Flatten(), nn.BatchNorm1d(960)),
+        Lambda(shuffled, a=conv(), b=conv(2, padding=1)),
+        Lambda(option_a, a=conv(padding=1), b=conv(4, 8, stride=2, padding=1)),
+        Lambda(normalised_inside, a=conv(padding=1)),
+        Lambda(shared, a=conv(), b=conv()),
+        Lambda(
+            pre_activation,
+            a=conv(),
+            b=conv(4, padding=1),
+            norm=nn.BatchNorm2d(4),
+            norm2=nn.BatchNorm2d(4),
+        ),
+        Lambda(mixed_signs, a=conv(), b=conv()),
+        Lambda(mixed_limits, a=conv(), b=conv()),
+        Lambda(reused, a=conv(), b=conv(4, padding=1)),
+        Lambda(lambda p, x: p["c"](x) * 2 + 1, c=conv()),
+        Lambda(lambda p, x: 1 - p["c"](x) / 3, c=conv()),
+        Lambda(lambda p, x: p["c"](x) + p["c"](x), c=conv()),
+        Lambda(lambda p, x: F.avg_pool2d(p["c"](x), 2).relu(), c=conv()),
+        Lambda(lambda p, x: p["c"](F.pad(x, (1, 1, 2, 2))), c=conv()),
+        Lambda(lambda p, x: p["c"](x)[:, 1:3], c=conv()),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_other_networks_compute_the_same(module: nn.Module) -> None:
+    torch.manual_seed(2)
+    randomise_batch_norms(module)
+    lower_checked(module.eval(), torch.randn(3, *SHAPE))
+
+
+def test_a_difference_names_the_first_layer_that_differs() -> None:
+    module = nn.Sequential(conv(), nn.ReLU(), conv(4), nn.ReLU(), conv(4)).eval()
+    graph = lower(module, SHAPE)
+    images = torch.randn(2, *SHAPE)
+    check_equal(module, graph, images)
+    broken = graph.layer("2")
+    assert isinstance(broken, ConvLayer)
+    broken.bias[0] += 1
+    with pytest.raises(UserError, match=r"^2: the lowered network differs from the module by"):
+        check_equal(module, graph, images)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid()])
+def test_the_last_operation_may_be_the_hosts(last: nn.Module) -> None:
+    module = nn.Sequential(conv(), nn.ReLU(), nn.Flatten(), nn.Linear(360, 3), last).eval()
+    graph = lower_checked(module, torch.randn(2, *SHAPE))
+    assert graph.output == "3"
+    names = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+    assert graph.on_host == [names[type(last).__name__]]
 
 
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Sequential(conv(), nn.Sigmoid()), "^1: cannot be lowered: Sigmoid"),
-        (nn.Sequential(nn.Sequential(conv(), nn.GELU())), r"^0\.1: cannot be lowered: GELU"),
-        (nn.Sequential(conv(c_o=6, groups=3)), "^0: cannot be lowered: grouped"),
-        (nn.Sequential(conv(dilation=2)), "^0: cannot be lowered: grouped and dilated"),
-        (nn.Sequential(nn.BatchNorm2d(3)), "^0: cannot be lowered: BatchNorm must"),
-        (nn.Sequential(conv(), nn.ReLU(), nn.BatchNorm2d(4)), "^2: cannot be lowered: BatchNorm"),
-        (nn.Sequential(conv(), nn.MaxPool2d(3, ceil_mode=True)), "^1: cannot be lowered: ceil"),
+        (nn.Sequential(conv(), nn.Sigmoid(), conv(4)), "^1: cannot be lowered: sigmoid can only"),
+        (nn.Sequential(nn.Sequential(conv(), nn.GELU())), r"^0\.1: .* gelu: .*; use ReLU"),
+        (nn.Sequential(conv(), nn.LeakyReLU()), "^1: .* leaky_relu: .*; use ReLU"),
+        (
+            nn.Sequential(conv(), nn.MaxPool2d(3, ceil_mode=True)),
+            "^1: .* differs between two sides",
+        ),
         (nn.Sequential(conv(), nn.AdaptiveAvgPool2d(3)), "10x9 does not divide into 3x3"),
-        (nn.Sequential(nn.ReLU()), "^0: cannot be lowered: ReLU must follow"),
         (nn.Sequential(conv(), nn.Linear(9, 2)), "^1: cannot be lowered: a linear layer needs"),
-        (nn.Sequential(OptionA(2, 1), conv(5)), "^1: cannot be lowered: an option A shortcut"),
-        (Lambda(lambda p, x: torch.tanh(p["c"](x)), c=conv()), "tanh: cannot be lowered"),
-        (Lambda(lambda p, x: p["c"](x) + 1, c=conv()), "add: cannot be lowered: its operand is no"),
-        (Lambda(lambda p, x: x + x, c=conv()), "add: cannot be lowered: one operand must be"),
-        (Lambda(lambda p, x: p["c"](x) if x.sum() else x, c=conv()), "cannot be traced"),
-        (Lambda(lambda p, x: p["c"](x), c=conv(7)), "does not take images of"),
-        (Lambda(lambda p, x: p["c"](x)[: len(x)], c=conv()), "cannot be traced by torch.fx: 'len'"),
+        (nn.Sequential(conv(), nn.ReLU(), nn.Threshold(1, 0)), "^2: .* no counterpart in hardware"),
+        (nn.Sequential(conv(padding=1, padding_mode="reflect")), "^0: .* only padding with zeros"),
+        (Lambda(lambda p, x: torch.tanh(p["c"](x)), c=conv()), "tanh: .*; use ReLU"),
+        (nn.Sequential(nn.Dropout()), "the network has no layer"),
+        (Lambda(lambda p, x: p["c"](x) if x.sum() else x, c=conv()), "Lambda cannot be exported"),
+        (Lambda(lambda p, x: p["c"](x), c=conv(7)), "cannot be exported for images of .*: Given"),
         (Lambda(lambda p, x: F.dropout(p["c"](x)), c=conv()), "dropout: .* it drops in eval mode"),
         (Lambda(lambda p, x: p["c"](x).view(1, -1), c=conv()), "view: .* only flattening each"),
         (Lambda(lambda p, x: torch.flatten(p["c"](x)), c=conv()), "flatten: .* only flattening"),
-        (Lambda(lambda p, x: p["c"](x).chunk(2, 1)[0], c=conv()), "^chunk: cannot be lowered"),
         (Lambda(lambda p, x: p["c"](F.max_pool2d(x, 2)), c=conv()), "can be pooled"),
-        (Lambda(lambda p, x: torch.add(p["a"](x), p["a"](x), alpha=2), a=conv()), "alpha is not 1"),
+        (Lambda(lambda p, x: torch.add(p["a"](x), p["a"](x), alpha=2), a=conv()), "alpha must be"),
+        (
+            Lambda(lambda p, x: p["c"](x)[:, :, 1:], c=conv()),
+            "slice_1: .* cut off have no hardware",
+        ),
+        (Lambda(lambda p, x: (p["c"](x), x), c=conv()), "returns 2 tensors; wrap it"),
+        (
+            Lambda(lambda p, x: p["c"](x) * p["c"](x).mean((2, 3), keepdim=True), c=conv()),
+            "mul: .* a product of two tensors",
+        ),
         (
             Lambda(lambda p, x: torch.cat([p["c"](x), x], 1), c=conv(kernel=1)),
             "cat: .* only results",
         ),
         (Lambda(lambda p, x: torch.cat([p["c"](x), p["c"](x)]), c=conv()), "cat: .* only channels"),
-        (
-            nn.Sequential(conv(), Lambda(mixed_signs, a=conv(4), b=conv(4))),
-            r"^1: cat: .* share one scale: 1\.parts\.b may be negative and 1\.parts\.a may not",
-        ),
         (Lambda(flat_sizes, a=conv(), b=conv(kernel=1)), "cat: .* differ in height or width"),
     ],
 )

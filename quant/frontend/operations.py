@@ -1,0 +1,360 @@
+"""The small graph that every front end ends in: the operations of a network, in order, in float.
+
+An `Operation` reads tensors by name and writes one tensor, which has the operation's name. The
+network's images are the tensor `INPUT`. Shapes leave out the images: a map is (channels, height,
+width), a vector is (length,). Every operation can be run, so a pass that rewrites a network is
+tested by running it before and after (`quant.frontend.passes`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "INPUT",
+    "Add",
+    "Affine",
+    "Clamp",
+    "Concat",
+    "Convolution",
+    "Dropout",
+    "Flatten",
+    "Linear",
+    "Network",
+    "OnHost",
+    "Operation",
+    "Pad",
+    "Pool",
+    "Shape",
+    "ShortcutView",
+    "Slice",
+    "pair",
+]
+
+INPUT = "input"
+Shape = tuple[int, ...]
+
+
+@dataclass(kw_only=True)
+class Operation:
+    """One operation.
+
+    Parameters
+    ----------
+    name : str
+        The tensor that it writes.
+    inputs : list of str
+        The tensors that it reads.
+    shape : tuple of int
+        The shape of what it writes, without the images.
+    where : str
+        The module or node that it comes from, for messages.
+    stands_for : str or None
+        The tensor of the imported network that has the same values; None where none has. Passes
+        keep it right, so that a difference can be traced to its layer.
+    """
+
+    name: str
+    inputs: list[str]
+    shape: Shape
+    where: str
+    stands_for: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.stands_for is None:
+            self.stands_for = self.name
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        """The operation on its inputs, each (images, *shape)."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class Convolution(Operation):
+    """A 2D convolution.
+
+    Parameters
+    ----------
+    weight : float (c_o, c_i / groups, k_h, k_w)
+    bias : float (c_o,)
+    stride, dilation : (vertical, horizontal)
+    padding : (top, bottom, left, right)
+    """
+
+    weight: Tensor
+    bias: Tensor
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        top, bottom, left, right = self.padding
+        padded = F.pad(tensors[0], (left, right, top, bottom))
+        weight, bias = self.weight.to(padded), self.bias.to(padded)
+        return F.conv2d(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
+
+
+@dataclass(kw_only=True)
+class Linear(Operation):
+    """A fully connected layer: `weight` is float (c_o, c_i), `bias` float (c_o,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return F.linear(tensors[0], self.weight.to(tensors[0]), self.bias.to(tensors[0]))
+
+
+@dataclass(kw_only=True)
+class Affine(Operation):
+    """Each channel times `gain` plus `offset`, both float (channels,): BatchNorm, or arithmetic."""
+
+    gain: Tensor
+    offset: Tensor
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        axes = (-1,) + (1,) * (len(self.shape) - 1)
+        gain, offset = (v.to(tensors[0]).view(axes) for v in (self.gain, self.offset))
+        return tensors[0] * gain + offset
+
+
+@dataclass(kw_only=True)
+class Clamp(Operation):
+    """Everything is limited to `low` .. `high`: a ReLU from 0 to infinity, a ReLU6 from 0 to 6."""
+
+    low: float = 0
+    high: float = math.inf
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return tensors[0].clamp(self.low, self.high)
+
+
+@dataclass(kw_only=True)
+class Add(Operation):
+    """The sum of two tensors of one shape."""
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return tensors[0] + tensors[1]
+
+
+@dataclass(kw_only=True)
+class Pool(Operation):
+    """Max or average pooling.
+
+    Parameters
+    ----------
+    kernel, stride : (vertical, horizontal)
+    padding : (top, bottom, left, right)
+        An average counts padding as zeros; a maximum never takes it.
+    flat : bool
+        The result is a vector of channels instead of a map.
+    """
+
+    kind: Literal["max_pool", "average_pool"]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    flat: bool = False
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        top, bottom, left, right = self.padding
+        largest = self.kind == "max_pool"
+        padded = F.pad(tensors[0], (left, right, top, bottom), value=-math.inf if largest else 0)
+        pool = F.max_pool2d if largest else F.avg_pool2d
+        pooled = pool(padded, self.kernel, self.stride)
+        return pooled.flatten(1) if self.flat else pooled
+
+
+@dataclass(kw_only=True)
+class Concat(Operation):
+    """The channels of several tensors, one tensor after the other."""
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return torch.cat(tensors, 1)
+
+
+@dataclass(kw_only=True)
+class Flatten(Operation):
+    """A map as a vector, or any tensor under another shape of the same length and order."""
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return tensors[0].reshape(-1, *self.shape)
+
+
+@dataclass(kw_only=True)
+class Dropout(Operation):
+    """Nothing at inference; training sets the share `share` of the tensor to zero."""
+
+    share: float
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return tensors[0]
+
+
+@dataclass(kw_only=True)
+class Pad(Operation):
+    """Zeros around a map: `amounts` are (top, bottom, left, right, channels before, after)."""
+
+    amounts: tuple[int, int, int, int, int, int]
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        top, bottom, left, right, before, after = self.amounts
+        return F.pad(tensors[0], (left, right, top, bottom, before, after))
+
+
+@dataclass(kw_only=True)
+class Slice(Operation):
+    """Every `step`-th element from `start` up to `stop` along `axis`: 0 is channels, 1 rows."""
+
+    axis: int
+    start: int
+    stop: int
+    step: int = 1
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        index = [slice(None)] * tensors[0].ndim
+        index[self.axis + 1] = slice(self.start, self.stop, self.step)
+        return tensors[0][tuple(index)]
+
+
+@dataclass(kw_only=True)
+class ShortcutView(Operation):
+    """Every `stride`-th row and column of a map, between channels of zeros.
+
+    Its first channel is number `channel_offset` of the result (He et al., option A).
+    """
+
+    stride: int
+    channel_offset: int
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        picked = tensors[0][:, :, :: self.stride, :: self.stride]
+        after = self.shape[0] - self.channel_offset - picked.shape[1]
+        return F.pad(picked, (0, 0, 0, 0, self.channel_offset, after))
+
+
+@dataclass(kw_only=True)
+class OnHost(Operation):
+    """What the host computes from the network's results: softmax and its like."""
+
+    kind: str
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return tensors[0]
+
+
+@dataclass
+class Network:
+    """A whole network: its operations in an order in which they can run.
+
+    Parameters
+    ----------
+    input_shape : (channels, height, width)
+    operations : list of Operation
+    output : str
+        The tensor that the network returns.
+    on_host : list of str
+        What the host is to compute from that: "softmax", say.
+    """
+
+    input_shape: tuple[int, int, int]
+    operations: list[Operation] = field(default_factory=list)
+    output: str = INPUT
+    on_host: list[str] = field(default_factory=list)
+
+    def operation(self, name: str) -> Operation:
+        """The operation that writes tensor `name`."""
+        return next(operation for operation in self.operations if operation.name == name)
+
+    def maker(self, operation: Operation) -> Operation | None:
+        """The operation that writes the first input of `operation`; None for the images."""
+        name = operation.inputs[0]
+        return None if name == INPUT else self.operation(name)
+
+    def shape(self, name: str) -> Shape:
+        """The shape of tensor `name`, without the images."""
+        return self.input_shape if name == INPUT else self.operation(name).shape
+
+    def readers(self, name: str) -> list[Operation]:
+        """The operations that read tensor `name`, once for each time that they do."""
+        return [o for o in self.operations for tensor in o.inputs if tensor == name]
+
+    def read_once(self, name: str) -> bool:
+        """Whether one operation alone, and not the caller of the network, sees tensor `name`."""
+        return len(self.readers(name)) == 1 and name != self.output
+
+    def new_name(self, name: str) -> str:
+        """`name`, numbered where a tensor has it already."""
+        taken = {operation.name for operation in self.operations} | {INPUT}
+        candidate, number = name, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{name}:{number}"
+        return candidate
+
+    def insert_before(self, operation: Operation, new: Operation) -> None:
+        """Put `new` before `operation`, which reads it in the place of the first input of `new`."""
+        self.operations.insert(self._index(operation), new)
+        old = new.inputs[0]
+        operation.inputs = [new.name if name == old else name for name in operation.inputs]
+
+    def replace(self, old: Operation, new: Operation) -> None:
+        """Put `new` where `old` is; whoever read `old` reads `new`."""
+        self.operations[self._index(old)] = new
+        self._rename(old.name, new.name)
+
+    def remove(self, operation: Operation) -> None:
+        """Take an operation out; whoever read it reads its first input."""
+        del self.operations[self._index(operation)]
+        self._rename(operation.name, operation.inputs[0])
+
+    def drop_unread(self) -> None:
+        """Take out the operations whose tensors nobody reads."""
+        wanted = {self.output}
+        kept: list[Operation] = []
+        for operation in reversed(self.operations):
+            if operation.name in wanted:
+                wanted.update(operation.inputs)
+                kept.append(operation)
+        self.operations = kept[::-1]
+
+    @torch.no_grad()
+    def run(self, images: Tensor) -> Iterator[tuple[Operation, Tensor]]:
+        """Every operation with what it writes, for images (images, channels, height, width)."""
+        tensors = {INPUT: images}
+        for operation in self.operations:
+            result = operation.run(*(tensors[name] for name in operation.inputs))
+            tensors[operation.name] = result
+            yield operation, result
+
+    def result(self, images: Tensor) -> Tensor:
+        """What the network returns for images (images, channels, height, width)."""
+        tensors = {operation.name: value for operation, value in self.run(images)}
+        return tensors.get(self.output, images)
+
+    def _index(self, operation: Operation) -> int:
+        return next(i for i, other in enumerate(self.operations) if other is operation)
+
+    def _rename(self, old: str, new: str) -> None:
+        if old == new:
+            return
+        for operation in self.operations:
+            operation.inputs = [new if name == old else name for name in operation.inputs]
+        if self.output == old:
+            self.output = new
+
+
+def pair(value: int | Sequence[int]) -> tuple[int, int]:
+    """One number for both directions, or one for each, as (vertical, horizontal)."""
+    if isinstance(value, int):
+        return value, value
+    vertical, *rest = value
+    return vertical, rest[0] if rest else vertical
