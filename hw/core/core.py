@@ -152,7 +152,7 @@ class Core(wiring.Component):
 
 
 def _any_transfer(port: Any) -> Value:
-    """Whether data or a response moves on an AXI4 port in this cycle.
+    """High while data or a response moves on an AXI4 port.
 
     The core is always ready for a read's data and a write's response.
     """

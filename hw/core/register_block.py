@@ -94,7 +94,7 @@ class RegisterBlock(wiring.Component):
         m.d.sync += self.s_axil.bvalid.eq(write | (self.s_axil.bvalid & ~self.s_axil.bready))
 
         def written(name: str) -> Value:
-            """Whether a whole register is being written. A write to a part of one has no effect."""
+            """High while a whole register is written. A write to a part of one has no effect."""
             here = self.s_axil.awaddr[2:] == REGISTERS[name].offset >> 2
             return write & here & self.s_axil.wstrb.all()
 
