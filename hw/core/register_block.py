@@ -115,7 +115,11 @@ class RegisterBlock(wiring.Component):
         m.d.sync += status.eq((status & ~cleared) | events)
 
         # The register that is addressed is read through a multiplexer.
-        readable: dict[str, ValueLike] = {
+        readable: dict[str, ValueLike] = {}
+        for name, register in REGISTERS.items():
+            if register.constant is not None:
+                readable[name] = register.constant
+        readable |= {
             "status": self.busy,
             "interrupt_enable": enable,
             "interrupt_status": status,
@@ -124,9 +128,6 @@ class RegisterBlock(wiring.Component):
             "point": self.point,
             "layer": self.layer,
         }
-        for name, register in REGISTERS.items():
-            if register.constant is not None:
-                readable[name] = register.constant
         offset = self.s_axil.araddr
         word = Signal(32)
         m.d.comb += self.counter.eq(offset[3:7])
