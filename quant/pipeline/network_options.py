@@ -24,7 +24,7 @@ DATASET_HELP = (
     "labels; or a FILE.npz with images and perhaps labels"
 )
 _MODEL_HELP = (
-    f"the network: {', '.join(MODELS)}; or FILE.py:NAME or package.module:NAME, where NAME is a "
+    f"{', '.join(MODELS)}; or FILE.py:NAME or package.module:NAME, where NAME is a "
     "module, or a class or a function that makes one. This runs the code of FILE.py"
 )
 
@@ -43,8 +43,9 @@ class NamedNetwork:
 def add_network_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add the options that `named_network` reads; --model is required if there is no default."""
     add = parser.add_argument
-    shown = _MODEL_HELP if default is None else f"{_MODEL_HELP} (default: {default})"
-    add("--model", metavar="NAME", default=default, required=default is None, help=shown)
+    named = "the network" if default is None else f"the network (default: {default})"
+    network = f"{named}: {_MODEL_HELP}"
+    add("--model", metavar="NAME", default=default, required=default is None, help=network)
     images = f"{DATASET_HELP} (default: the built-in network's own dataset)"
     add("--dataset", metavar="NAME", help=images)
     add("--data", type=Path, metavar="DIR", help="the built-in dataset's folder or its parent")

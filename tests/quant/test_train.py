@@ -103,7 +103,7 @@ def test_images_of_a_size_that_the_network_does_not_take_are_refused(
         (tmp_path / split / "class" / "never read.JPEG").touch()
     options: list[str | Path] = ["--dataset", "imagenet", "--data", tmp_path]
     options += ["--model", "vgg16-cifar", "--out", tmp_path / "weights.pt"]
-    message = "CifarVgg16 does not take images of (3, 224, 224)"
+    message = "CifarVgg16 cannot be exported for images of (3, 224, 224)"
     assert_refused(train.main, options, message, monkeypatch, capsys)
 
 
