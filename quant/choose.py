@@ -205,7 +205,7 @@ def _recipe(bundle: Bundle) -> Recipe:
 def _dropout(bundle: Bundle) -> dict[str, float]:
     """Return the share of its input that training sets to zero, for each layer with dropout."""
     manifest = bundle.manifest
-    module = _model(bundle).build(len(manifest.classes))
+    module = _model(bundle).build(len(manifest.classes)).eval()
     return lower(module, manifest.activations[manifest.input.tensor].shape).dropout()
 
 
