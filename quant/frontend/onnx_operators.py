@@ -20,7 +20,6 @@ from quant.frontend.operations import (
     Concat,
     Convolution,
     Dropout,
-    Flatten,
     Linear,
     OnHost,
     Pad,
@@ -35,8 +34,10 @@ from quant.frontend.refusals import (
     OTHER_SIZE,
     PADS_WITH_NUMBERS,
     PRODUCT,
+    TRANSPOSE,
     WHOLE_IMAGES,
 )
+from quant.frontend.reshapes import transposed, under_shape
 
 __all__ = ["reason", "window_padding"]
 
@@ -248,33 +249,20 @@ def _reshape(at: NodeImport, node: NodeProto) -> Result:
     images = at.whole_shape(node.input[0])[0]
     if at.whole_shape(node.output[0])[0] != images:
         raise at.refusal(node, "only flattening each image into a vector has hardware")
-    return _under_shape(at, node)
-
-
-def _under_shape(at: NodeImport, node: NodeProto) -> Result:
-    """The input under the shape of the result, whatever shapes it had in between."""
-    common = at.common(node, node.input[0])
-    (source,) = common["inputs"]
-    if source != INPUT and isinstance(at.network.operation(source), Flatten):
-        (source,) = at.network.operation(source).inputs
-    if at.network.shape(source) == common["shape"]:
-        return source
-    return Flatten(**{**common, "inputs": [source]})
+    return under_shape(at.network, at.common(node, node.input[0]))
 
 
 @handles("Transpose")
 def _transpose(at: NodeImport, node: NodeProto) -> Result:
-    """Put the images' channels first, or move axes of length 1, which is a reshape."""
     source = node.input[0]
-    sizes = at.whole_shape(source)
-    order = list(at.attribute(node, "perm", list(range(len(sizes)))[::-1]))
+    rank = len(at.whole_shape(source))
+    order = list(at.attribute(node, "perm", list(range(rank))[::-1]))
     if source in at.untransposed and order == [0, 3, 1, 2]:
         return INPUT
-    moved = [axis for axis in order if sizes[axis] != 1]
-    if order[0] != 0 or moved != sorted(moved):
-        reason = "only a Transpose of the images themselves, to put channels first, has hardware"
-        raise at.refusal(node, reason)
-    return _under_shape(at, node)
+    result = transposed(at.network, at.common(node, source), order) if order[0] == 0 else None
+    if result is None:
+        raise at.refusal(node, TRANSPOSE)
+    return result
 
 
 @handles("Identity")

@@ -14,6 +14,7 @@ __all__ = [
     "OTHER_SIZE",
     "PADS_WITH_NUMBERS",
     "PRODUCT",
+    "TRANSPOSE",
     "TWO_AXES_MEAN",
     "UNCOUNTED_PADDING",
     "WHOLE_IMAGES",
@@ -30,6 +31,7 @@ OTHER_SIZE = "its operands differ in size"
 WHOLE_IMAGES = "only operations on each image by itself have hardware"
 NOT_FLATTENED = "a linear layer needs a flattened input"
 DILATED_POOL = "a dilated pooling has no hardware"
+TRANSPOSE = "only a channel shuffle, and putting the channels of the images first, can transpose"
 UNCOUNTED_PADDING = "an average that does not count its padding has no hardware"
 CEIL_AVERAGE = "an average whose last window reaches beyond the map (ceil_mode) has no hardware"
 TWO_AXES_MEAN = "only a mean over height and width has hardware"

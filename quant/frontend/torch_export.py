@@ -30,13 +30,13 @@ from quant.frontend.operations import (
     Concat,
     Convolution,
     Dropout,
-    Flatten,
     Linear,
     Network,
     OnHost,
     Operation,
     Pad,
     Pool,
+    Shuffle,
     Slice,
     pair,
 )
@@ -52,11 +52,13 @@ from quant.frontend.refusals import (
     OTHER_SIZE,
     PADS_WITH_NUMBERS,
     PRODUCT,
+    TRANSPOSE,
     TWO_AXES_MEAN,
     UNCOUNTED_PADDING,
     WHOLE_IMAGES,
     refusal,
 )
+from quant.frontend.reshapes import transposed, under_shape
 
 __all__ = ["import_module"]
 
@@ -513,9 +515,28 @@ def _reshape(at: _Import, node: fx.Node) -> _Result:
     before, after = at.whole_shape(node.args[0]), at.whole_shape(node)
     if after[:1] != before[:1]:
         raise at.refusal(node, "only flattening each image into a vector has hardware")
-    if before == after:
-        return at.tensor(node, node.args[0])
-    return Flatten(**at.common(node, node.args[0]))
+    return under_shape(at.network, at.common(node, node.args[0]))
+
+
+@_handles(_aten.channel_shuffle.default, _aten.native_channel_shuffle.default)
+def _channel_shuffle(at: _Import, node: fx.Node) -> _Result:
+    arguments = at.arguments(node)
+    return Shuffle(**at.common(node, node.args[0]), groups=arguments["groups"])
+
+
+@_handles(_aten.permute.default, _aten.transpose.int)
+def _transpose(at: _Import, node: fx.Node) -> _Result:
+    arguments = at.arguments(node)
+    axes = list(range(len(at.whole_shape(node))))
+    if node.target == _aten.permute.default:
+        order = [axes[axis] for axis in arguments["dims"]]
+    else:
+        order, (first, second) = list(axes), (arguments["dim0"], arguments["dim1"])
+        order[first], order[second] = axes[second], axes[first]
+    result = transposed(at.network, at.common(node, node.args[0]), order) if order[0] == 0 else None
+    if result is None:
+        raise at.refusal(node, TRANSPOSE)
+    return result
 
 
 @_handles(_aten.clone.default, _aten.alias.default, _aten.detach.default, _aten.contiguous.default)
