@@ -34,6 +34,7 @@ __all__ = [
     "Pool",
     "Shape",
     "ShortcutView",
+    "Shuffle",
     "Slice",
     "pair",
 ]
@@ -223,6 +224,20 @@ class Slice(Operation):
         index = [slice(None)] * tensors[0].ndim
         index[self.axis + 1] = slice(self.start, self.stop, self.step)
         return tensors[0][tuple(index)]
+
+
+@dataclass(kw_only=True)
+class Shuffle(Operation):
+    """The channels of a map in another order: of each of `groups` the first, and so on."""
+
+    groups: int
+
+    def order(self) -> Tensor:
+        """The input's channel that each channel of the result is: (channels,)."""
+        return torch.arange(self.shape[0]).view(self.groups, -1).T.flatten()
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return tensors[0][:, self.order()]
 
 
 @dataclass(kw_only=True)
