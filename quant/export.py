@@ -7,10 +7,10 @@ predictors (ZAPs), measures the result on the test images and writes the bundle.
 it trains the digits network and writes build/digits. The same seed on the same machine writes the
 same bytes.
 
-The network is a built-in one, or the user's own in a Python file or package, whose code is run. The
-images are a built-in dataset, a folder of images or a .npz file. Images without labels do as well:
-then the share of images that are classified as the float network does is measured, in place of
-accuracy.
+The network is a built-in one, or the user's own: in a Python file or package, whose code is run, or
+in an ONNX file. The images are a built-in dataset, a folder of images or a .npz file. Images
+without labels do as well: then the share of images that are classified as the float network does is
+measured, in place of accuracy.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if __package__ in (None, ""):  # run as a script: make the repository's packages
 from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError
 from golden.pattern import Pattern
+from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower
 from quant.networks.own_models import safe_name
 from quant.networks.weights import load_weights
@@ -150,6 +151,10 @@ def main() -> None:
 def _obtain_weights(network: NamedNetwork, classes: int, args: argparse.Namespace) -> None:
     """Load the weights if they are given; train a built-in network, and the user's if asked to."""
     model, module, dataset = network.model, network.module, network.dataset
+    if isinstance(module, ImportedModule):
+        if args.weights is not None or args.train:
+            raise UserError(f"{args.model} has its weights: leave out --weights and --train")
+        return
     if args.weights is not None:
         load_weights(module, args.weights, classes)
     if args.train or (network.built_in and args.weights is None):

@@ -21,6 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from golden.errors import UserError
+from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower
 from quant.pipeline.network_options import add_network_options, named_network
 from quant.runtime import processes
@@ -64,6 +65,8 @@ def main() -> None:
     model, module, dataset = network.model, network.module, network.dataset
     if not dataset.labelled:
         raise UserError(f"{dataset.name} has no labels to train a network with")
+    if isinstance(module, ImportedModule):
+        raise UserError(f"{args.model}: an ONNX file has its weights and is not trained here")
     recipe = model.recipe if args.epochs is None else replace(model.recipe, epochs=args.epochs)
     # A network that could not be exported fails now.
     graph = lower(module, dataset.shape)

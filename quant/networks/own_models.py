@@ -59,8 +59,8 @@ def build_own(text: str, classes: int | None) -> nn.Module:
     source, colon, name = text.rpartition(":")
     if not colon or not source or not name.isidentifier():
         raise UserError(
-            f"model {text!r}: neither FILE.py:NAME, nor package.module:NAME, nor one of "
-            f"{', '.join(sorted(MODELS))}"
+            f"model {text!r}: neither FILE.py:NAME, nor package.module:NAME, nor FILE.onnx, nor "
+            f"one of {', '.join(sorted(MODELS))}"
         )
     namespace = _import(text, source)
     if not hasattr(namespace, name):
@@ -97,6 +97,8 @@ def input_channels(module: nn.Module) -> int:
 
 def safe_name(text: str) -> str:
     """Return the name of a model as it can stand in a path: `nets/mine.py:Net` -> `mine-Net`."""
+    if text.endswith(".onnx"):
+        text = Path(text).stem
     source, _, name = text.rpartition(":")
     if source.endswith(".py"):
         source = Path(source).stem

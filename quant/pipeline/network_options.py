@@ -11,6 +11,7 @@ from torch import nn
 
 from golden.errors import UserError
 from quant.data.registry import DATASETS, Dataset, OpenDataset, open_dataset
+from quant.frontend.onnx_import import import_onnx
 from quant.networks.model import Model
 from quant.networks.own_models import build_own, input_channels, own_model
 from quant.networks.registry import MODELS
@@ -25,8 +26,10 @@ DATASET_HELP = (
 )
 _MODEL_HELP = (
     f"{', '.join(MODELS)}; or FILE.py:NAME or package.module:NAME, where NAME is a "
-    "module, or a class or a function that makes one. This runs the code of FILE.py"
+    "module, or a class or a function that makes one. This runs the code of FILE.py. Or FILE.onnx"
 )
+
+_ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,20 @@ def _own_network(
     """Build the user's network."""
     torch.manual_seed(args.seed)
     if args.dataset is None:
-        build_own(args.model, args.classes or 1)  # a name that is wrong is said first
+        if not args.model.endswith(_ONNX):  # a name that is wrong is said first
+            build_own(args.model, args.classes or 1)
         raise UserError(f"{args.model} has no dataset of its own: give its images with --dataset")
     opened = open_dataset(args.dataset, args.data, size)
-    module = build_own(args.model, _class_count(args, opened))
-    channels = input_channels(module)
+    if args.model.endswith(_ONNX):
+        dataset = opened.read(1 if args.grey else 3)
+        channels = dataset.shape[0]
+        module: nn.Module = import_onnx(Path(args.model), dataset.shape)
+    else:
+        module = build_own(args.model, _class_count(args, opened))
+        channels = input_channels(module)
+        dataset = opened.read(channels)
     if args.grey and channels != 1:
         raise UserError(f"--grey: {args.model} takes images of {channels} channels")
-    dataset = opened.read(channels)
     set_threads_for(dataset.shape)
     model = own_model(
         module,

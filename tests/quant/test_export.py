@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnx.parser
 import pytest
 import torch
 from PIL import Image
@@ -312,6 +315,33 @@ def test_a_network_in_a_file_is_trained_on_a_folder_of_images(
         assert (dense["images"], default["images"]) == (12, 12)
         if dataset == "unlabelled.npz":
             assert dense["top1"] == 100
+
+
+def test_a_network_in_an_onnx_file(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = np.random.default_rng(0)
+    weights = {"w1": (6, 1, 3, 3), "w2": (6, 6, 3, 3), "fc": (6, 4)}
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 1, H, W] x) => (float[N, 4] y) {
+            a = Conv<pads=[1, 1, 1, 1]>(x, w1)  b = Relu(a)  c = Conv(b, w2)  d = Relu(c)
+            e = GlobalAveragePool(d)  f = Flatten(e)  y = Gemm(f, fc)
+        }"""
+    model = onnx.parser.parse_model(text)
+    for name, shape in weights.items():
+        values = draw.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    onnx.save(model, "small.onnx")
+    run_own(monkeypatch, "--model", "small.onnx", "--dataset", "images.npz")
+    bundle = Bundle.load(own / "build" / "small")
+    assert bundle.manifest.provenance["model"] == "small.onnx"
+    assert len(bundle.operating_point("default").layers) == 1
+    capsys.readouterr()
+    for command in (export.main, train.main):
+        options: list[str | Path] = ["--model", "small.onnx", "--dataset", "images.npz"]
+        options += ["--train"] if command is export.main else ["--out", "weights.pt"]
+        assert_refused(command, options, "has its weights", monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_package_of_the_working_folder_is_found(
         ("gives_none", ":gives_none: gives a NoneType, not a torch.nn.Module"),
         ("Plain", ":Plain: gives a Plain, not a torch.nn.Module"),
         ("needs_two", ":needs_two: needs depth; name a function without such parameters"),
-        ("a b", "neither FILE.py:NAME, nor package.module:NAME, nor one of alexnet, "),
+        ("a b", "neither FILE.py:NAME, nor package.module:NAME, nor FILE.onnx, nor one of"),
     ],
 )
 def test_what_is_no_network_is_refused(name: str, message: str, nets: str) -> None:
@@ -145,6 +145,7 @@ def test_files_and_packages_that_cannot_be_read_are_named(tmp_path: Path) -> Non
         ("/some where/my nets.py:Net", "my-nets-Net"),
         ("torchvision.models:resnet18", "models-resnet18"),
         ("../.hidden.py:Net", "hidden-Net"),
+        ("nets/small.onnx", "small"),
     ],
 )
 def test_names_of_models_are_safe_in_paths(text: str, name: str) -> None:
