@@ -25,6 +25,9 @@ class ImportedModule(nn.Module):
         """What the runtime computes for each operation of `network()`, by name."""
         raise NotImplementedError
 
+    def check(self, images: Tensor) -> None:
+        """Raise UserError where `forward` is not what the file means; most formats leave no doubt."""
+
 
 def import_network(module: nn.Module, shape: tuple[int, int, int]) -> Network:
     """The operations of a module in eval mode on images of `shape`, (channels, height, width).

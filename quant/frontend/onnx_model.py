@@ -30,6 +30,9 @@ _IMAGES = 2
 """How many images a model is imported with where it takes any number: more than one, so that an
 image is told from a vector."""
 
+_ROUNDING = 0.25
+"""Largest difference of a QDQ model's results that is taken for rounding, as a share."""
+
 
 class OnnxModel(ImportedModule):
     """The network of an ONNX file.
@@ -62,6 +65,7 @@ class OnnxModel(ImportedModule):
         self._sources = imported.sources
         self._logits = imported.logits()
         self._model = _with_nodes(model, imported)
+        self._quantised = model if imported.quantised else None
         self._session: InferenceSession | None = None
         self.eval()
 
@@ -85,13 +89,31 @@ class OnnxModel(ImportedModule):
         session = self._start([self._sources[name] for name in operations])
         return dict(zip(operations, self._run(session, images)))
 
+    def check(self, images: Tensor) -> None:
+        """Raise UserError where a QDQ model is no mere rounding of the float graph behind it.
+
+        Limits that the quantisation of an activation stands for, but for those of a ReLU and a
+        ReLU6, would be lost with it.
+        """
+        if self._quantised is None:
+            return
+        session = self._start([self._logits], self._quantised)
+        (rounded,) = self._run(session, images)
+        expected = self(images).to(rounded)
+        share = float((rounded - expected).norm() / expected.norm().clamp(min=1e-12))
+        if share > _ROUNDING:
+            raise UserError(
+                f"{self.file}: its results differ by {100 * share:.0f} % from those of the float"
+                " network behind it: import the model from before its quantisation"
+            )
+
     def __getstate__(self) -> dict[str, Any]:
         """The state without the session, which can be neither copied nor pickled."""
         return {**self.__dict__, "_session": None}
 
-    def _start(self, outputs: list[str]) -> InferenceSession:
+    def _start(self, outputs: list[str], source: ModelProto | None = None) -> InferenceSession:
         model = ModelProto()
-        model.CopyFrom(self._model)
+        model.CopyFrom(source or self._model)
         del model.graph.output[:]
         model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
         try:

@@ -87,6 +87,8 @@ class NodeImport:
         """Operation -> the tensor of the float model that it stands for."""
         self.float_nodes: list[NodeProto] = []
         """The model's nodes without the quantisation of activations."""
+        self.quantised = False
+        """Whether there was any."""
 
     def run(self) -> Network:
         """Import all nodes."""
