@@ -26,7 +26,7 @@ class ImportedModule(nn.Module):
         raise NotImplementedError
 
     def check(self, images: Tensor) -> None:
-        """Raise UserError where `forward` is not what the file means; most formats leave no doubt."""
+        """Raise UserError where `forward` is not what the file means, if that can be told."""
 
 
 def import_network(module: nn.Module, shape: tuple[int, int, int]) -> Network:

@@ -14,7 +14,7 @@ from onnxruntime import InferenceSession
 from torch import Tensor
 
 from golden.errors import UserError
-from quant.frontend import onnx_pools, onnx_quantised  # noqa: F401  (they register handlers)
+from quant.frontend import onnx_pools, onnx_quantised, onnx_shapes  # noqa: F401  (they register handlers)
 from quant.frontend.graph import Graph
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower_network

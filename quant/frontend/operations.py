@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,7 @@ __all__ = [
     "Shuffle",
     "Slice",
     "pair",
+    "per_channel",
 ]
 
 INPUT = "input"
@@ -373,3 +374,20 @@ def pair(value: int | Sequence[int]) -> tuple[int, int]:
         return value, value
     vertical, *rest = value
     return vertical, rest[0] if rest else vertical
+
+
+def per_channel(value: Any, shape: Shape) -> Tensor:
+    """A number, or a tensor that is constant over each channel, as float64 (channels,).
+
+    `value` is an operand of arithmetic with a tensor of `shape`. Raises ValueError with the reason
+    where it is no constant of each channel.
+    """
+    channels, *rest = shape
+    tensor = torch.as_tensor(value, dtype=torch.float64)
+    try:
+        whole = tensor.broadcast_to((1, channels, *rest)).reshape(channels, -1)
+    except RuntimeError:
+        raise ValueError("its constant does not fit the tensor") from None
+    if not bool((whole == whole[:, :1]).all()):
+        raise ValueError("its constant differs within a channel")
+    return whole[:, 0].clone()
