@@ -22,7 +22,7 @@ class ImportedModule(nn.Module):
         raise NotImplementedError
 
     def tensors(self, images: Tensor) -> dict[str, Tensor]:
-        """What the runtime computes for each operation of `network()`, by name."""
+        """Return what the runtime computes for each operation of `network()`, by name."""
         raise NotImplementedError
 
     def check(self, images: Tensor) -> None:

@@ -27,7 +27,7 @@ __all__ = ["OnnxModel"]
 
 _FIRST_OPSET = 9
 _IMAGES = 2
-"""How many images a model is imported with where it takes any number: more than one, so that an
+"""The images that a model is imported with where it takes any number: more than one, so that an
 image is told from a vector."""
 
 _ROUNDING = 0.25
@@ -84,7 +84,7 @@ class OnnxModel(ImportedModule):
         return self._run(self._session, images)[0].to(images.device)
 
     def tensors(self, images: Tensor) -> dict[str, Tensor]:
-        """What onnxruntime computes for each operation of `network()`, by name."""
+        """Return what onnxruntime computes for each operation of `network()`, by name."""
         operations = [o.name for o in self._network.operations if o.name in self._sources]
         session = self._start([self._sources[name] for name in operations])
         return dict(zip(operations, self._run(session, images)))
@@ -175,7 +175,7 @@ def _input(file: Path, model: ModelProto) -> tuple[str, list[int | None]]:
 
 
 def _transposes(model: ModelProto, input_name: str) -> bool:
-    """Whether the graph begins by putting the channels of its images first."""
+    """Return whether the graph begins by putting the channels of its images first."""
     passed = {input_name}
     for node in model.graph.node:
         if node.input and node.input[0] in passed:

@@ -1,4 +1,4 @@
-"""What the operators of ONNX become: one handler each, for all opsets from 9 on."""
+"""Imports the operators of ONNX that compute: one handler each, for all opsets from 9 on."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _dequantise(at: NodeImport, node: NodeProto) -> Result:
 
 
 def _may_lack_relu(network: Network, name: str) -> bool:
-    """Whether a layer's result reaches tensor `name` without a ReLU."""
+    """Return whether a layer's result reaches tensor `name` without a ReLU."""
     if name == INPUT:
         return False
     operation = network.operation(name)

@@ -1,4 +1,4 @@
-"""What the operators of ONNX become that move, join, cut out or pass on values."""
+"""Imports the operators of ONNX that move, join, cut out or pass on values."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ class ShortcutView(Operation):
 
 @dataclass(kw_only=True)
 class OnHost(Operation):
-    """What the host computes from the network's results: softmax and its like."""
+    """An operation on the network's results that is the host's: softmax and its like."""
 
     kind: str
 
@@ -304,7 +304,7 @@ class Network:
         return [o for o in self.operations for tensor in o.inputs if tensor == name]
 
     def read_once(self, name: str) -> bool:
-        """Whether one operation alone, and not the caller of the network, sees tensor `name`."""
+        """Return whether one operation alone, and not the caller of the network, sees tensor `name`."""
         return len(self.readers(name)) == 1 and name != self.output
 
     def new_name(self, name: str) -> str:
@@ -352,7 +352,7 @@ class Network:
             yield operation, result
 
     def result(self, images: Tensor) -> Tensor:
-        """What the network returns for images (images, channels, height, width)."""
+        """Return what the network returns for images (images, channels, height, width)."""
         tensors = {operation.name: value for operation, value in self.run(images)}
         return tensors.get(self.output, images)
 

@@ -64,8 +64,8 @@ from quant.frontend.reshapes import transposed, under_shape
 __all__ = ["import_module"]
 
 _IMAGES = 2
-"""How many images the module is exported with: more than one, so that an image is told from a
-vector."""
+"""The number of images that the module is exported with: more than one, so that an image is told
+from a vector."""
 _aten = torch.ops.aten
 
 
@@ -201,7 +201,7 @@ class _Import:
         return self.network.new_name(path)
 
     def common(self, node: fx.Node, *operands: Any) -> dict[str, Any]:
-        """What every operation has."""
+        """Return what every operation has."""
         return {
             "name": self.name(node),
             "inputs": [self.tensor(node, operand) for operand in operands],
