@@ -28,7 +28,7 @@ class Block:
 
     @property
     def commands(self) -> list[list[str]]:
-        """Return what is typed, split into words: lines after `$` in a console, every line of bash."""
+        """Return the typed words: of lines after `$` in a console, and of every line of bash."""
         if self.language not in ("bash", "console"):
             return []
         lines = self.text.splitlines()
