@@ -304,7 +304,7 @@ class Network:
         return [o for o in self.operations for tensor in o.inputs if tensor == name]
 
     def read_once(self, name: str) -> bool:
-        """Return whether one operation alone, and not the caller of the network, sees tensor `name`."""
+        """Return whether one operation alone, and not the network's caller, sees tensor `name`."""
         return len(self.readers(name)) == 1 and name != self.output
 
     def new_name(self, name: str) -> str:
