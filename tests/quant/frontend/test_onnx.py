@@ -602,3 +602,27 @@ def test_light_models_of_the_onnx_package(name: str) -> None:
 def test_light_models_that_are_refused(name: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         import_onnx(LIGHT / f"light_{name}.onnx")
+
+
+def test_functions_of_a_file_are_followed(tmp_path: Path) -> None:
+    """PyTorch's newer exporter writes such files."""
+    file = build(tmp_path / "m.onnx", [*HEAD, "c = Conv(h, w, b)", "y = Relu(c)"])
+    model = onnx.load(file)
+    nodes = [onnx.parser.parse_node("out = Relu(a)")]
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("own", "Limit", ["a"], ["out"], nodes, opsets))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.node[-1].domain, model.graph.node[-1].op_type = "own", "Limit"
+    onnx.save(model, file)
+    assert checked(file).lower().zap_sites()
+
+
+def test_weights_may_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
+    file = build(tmp_path / "m.onnx", [*HEAD, "y = Conv(h, w, b)"])
+    model = onnx.load(file)
+    onnx.save(model, file, save_as_external_data=True, location="weights", size_threshold=0)
+    assert (tmp_path / "weights").exists()
+    checked(file)
+    (tmp_path / "weights").unlink()
+    with pytest.raises(UserError, match=r"m\.onnx"):
+        import_onnx(file)
