@@ -22,8 +22,11 @@ class ImportedModule(nn.Module):
         raise NotImplementedError
 
     def tensors(self, images: Tensor) -> dict[str, Tensor]:
-        """What the runtime computes for each operation of `network()`, by name."""
+        """Return what the runtime computes for each operation of `network()`, by name."""
         raise NotImplementedError
+
+    def check(self, images: Tensor) -> None:
+        """Raise UserError where `forward` is not what the file means, if that can be told."""
 
 
 def import_network(module: nn.Module, shape: tuple[int, int, int]) -> Network:

@@ -69,7 +69,7 @@ def lower_checked(module: nn.Module, images: Tensor) -> Graph:
 
 @dataclass
 class _Value:
-    """What a tensor of the network has become.
+    """The layer, or view of one, that a tensor of the network has become.
 
     `open` is the convolution that made it, as long as that may still take in what follows. `view`
     is set where the value is a tensor seen through a parameter-free shortcut.

@@ -14,7 +14,7 @@ from onnxruntime import InferenceSession
 from torch import Tensor
 
 from golden.errors import UserError
-from quant.frontend import onnx_pools, onnx_quantised  # noqa: F401  (they register handlers)
+from quant.frontend import onnx_pools, onnx_quantised, onnx_shapes  # noqa: F401  (they register handlers)
 from quant.frontend.graph import Graph
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower_network
@@ -27,8 +27,11 @@ __all__ = ["OnnxModel"]
 
 _FIRST_OPSET = 9
 _IMAGES = 2
-"""How many images a model is imported with where it takes any number: more than one, so that an
+"""The images that a model is imported with where it takes any number: more than one, so that an
 image is told from a vector."""
+
+_ROUNDING = 0.25
+"""Largest difference of a QDQ model's results that is taken for rounding, as a share."""
 
 
 class OnnxModel(ImportedModule):
@@ -62,6 +65,7 @@ class OnnxModel(ImportedModule):
         self._sources = imported.sources
         self._logits = imported.logits()
         self._model = _with_nodes(model, imported)
+        self._quantised = model if imported.quantised else None
         self._session: InferenceSession | None = None
         self.eval()
 
@@ -80,18 +84,36 @@ class OnnxModel(ImportedModule):
         return self._run(self._session, images)[0].to(images.device)
 
     def tensors(self, images: Tensor) -> dict[str, Tensor]:
-        """What onnxruntime computes for each operation of `network()`, by name."""
+        """Return what onnxruntime computes for each operation of `network()`, by name."""
         operations = [o.name for o in self._network.operations if o.name in self._sources]
         session = self._start([self._sources[name] for name in operations])
         return dict(zip(operations, self._run(session, images)))
+
+    def check(self, images: Tensor) -> None:
+        """Raise UserError where a QDQ model is no mere rounding of the float graph behind it.
+
+        Limits that the quantisation of an activation stands for, but for those of a ReLU and a
+        ReLU6, would be lost with it.
+        """
+        if self._quantised is None:
+            return
+        session = self._start([self._logits], self._quantised)
+        (rounded,) = self._run(session, images)
+        expected = self(images).to(rounded)
+        share = float((rounded - expected).norm() / expected.norm().clamp(min=1e-12))
+        if share > _ROUNDING:
+            raise UserError(
+                f"{self.file}: its results differ by {100 * share:.0f} % from those of the float"
+                " network behind it: import the model from before its quantisation"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the session, which can be neither copied nor pickled."""
         return {**self.__dict__, "_session": None}
 
-    def _start(self, outputs: list[str]) -> InferenceSession:
+    def _start(self, outputs: list[str], source: ModelProto | None = None) -> InferenceSession:
         model = ModelProto()
-        model.CopyFrom(self._model)
+        model.CopyFrom(source or self._model)
         del model.graph.output[:]
         model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
         try:
@@ -153,7 +175,7 @@ def _input(file: Path, model: ModelProto) -> tuple[str, list[int | None]]:
 
 
 def _transposes(model: ModelProto, input_name: str) -> bool:
-    """Whether the graph begins by putting the channels of its images first."""
+    """Return whether the graph begins by putting the channels of its images first."""
     passed = {input_name}
     for node in model.graph.node:
         if node.input and node.input[0] in passed:

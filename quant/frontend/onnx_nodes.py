@@ -30,8 +30,8 @@ _SMALL = 1024
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
 
 Result = Operation | str | None
-"""What a handler returns: a new operation, the tensor that the node's result is, or nothing where
-it has recorded the results itself."""
+"""A handler returns a new operation, the tensor that the node's result is, or nothing where it has
+recorded the results itself."""
 Handler = Callable[["NodeImport", NodeProto], Result]
 HANDLERS: dict[str, Handler] = {}
 
@@ -87,6 +87,8 @@ class NodeImport:
         """Operation -> the tensor of the float model that it stands for."""
         self.float_nodes: list[NodeProto] = []
         """The model's nodes without the quantisation of activations."""
+        self.quantised = False
+        """True where there was any."""
 
     def run(self) -> Network:
         """Import all nodes."""
@@ -214,7 +216,7 @@ class NodeImport:
         return self.network.new_name(name or node.op_type)
 
     def common(self, node: NodeProto, *operands: str) -> dict[str, Any]:
-        """What every operation has."""
+        """Return what every operation has."""
         images, *shape = self.whole_shape(node.output[0])
         if images != self.images:
             raise self.refusal(node, WHOLE_IMAGES)
@@ -242,7 +244,7 @@ class NodeImport:
         return tuple(d.dim_value for d in dims)
 
     def is_tensor(self, name: str) -> bool:
-        """Whether an ONNX tensor is computed from the images."""
+        """Return whether an ONNX tensor is computed from the images."""
         return name in self.values
 
     def tensor(self, node: NodeProto, operand: str) -> str:

@@ -1,4 +1,4 @@
-"""What the pooling operators of ONNX become."""
+"""Imports the pooling operators of ONNX."""
 
 from __future__ import annotations
 

@@ -13,7 +13,16 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from quant.frontend.onnx_nodes import NodeImport, Result, handles
-from quant.frontend.operations import INPUT, Add, Affine, Clamp, Convolution, Linear
+from quant.frontend.operations import (
+    INPUT,
+    Add,
+    Affine,
+    Clamp,
+    Convolution,
+    Linear,
+    Network,
+    OnHost,
+)
 
 __all__: list[str] = []
 
@@ -29,13 +38,9 @@ _LIMITS: dict[int, tuple[int, int]] = {
 @handles("QuantizeLinear")
 def _quantise(at: NodeImport, node: NodeProto) -> Result:
     source, result = node.input[0], node.output[0]
-    value = at.values.get(source, INPUT)
-    # A result that may be negative, as far as the float graph says.
-    open_below = value != INPUT and isinstance(
-        at.network.operation(value), Convolution | Linear | Affine | Add
-    )
     low, high = _range(at, node)
-    if not open_below or low != 0:
+    at.quantised = True
+    if low != 0 or not _may_lack_relu(at.network, at.values.get(source, INPUT)):
         at.float_nodes.append(helper.make_node("Identity", [source], [result]))
         return at.same(node)
     limit = _RELU6 if math.isclose(high, _RELU6, rel_tol=1e-5) else math.inf
@@ -47,6 +52,20 @@ def _quantise(at: NodeImport, node: NodeProto) -> Result:
 def _dequantise(at: NodeImport, node: NodeProto) -> Result:
     at.float_nodes.append(helper.make_node("Identity", [node.input[0]], [node.output[0]]))
     return at.same(node)
+
+
+def _may_lack_relu(network: Network, name: str) -> bool:
+    """Return whether a layer's result reaches tensor `name` without a ReLU."""
+    if name == INPUT:
+        return False
+    operation = network.operation(name)
+    if isinstance(operation, Convolution | Linear | Affine | Add):
+        return True
+    if isinstance(operation, Clamp):
+        return operation.low < 0
+    if isinstance(operation, OnHost):
+        return False
+    return any(_may_lack_relu(network, tensor) for tensor in operation.inputs)
 
 
 def _range(at: NodeImport, node: NodeProto) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
@@ -39,6 +39,7 @@ from quant.frontend.operations import (
     Shuffle,
     Slice,
     pair,
+    per_channel,
 )
 from quant.frontend.refusals import (
     CEIL_AVERAGE,
@@ -63,8 +64,8 @@ from quant.frontend.reshapes import transposed, under_shape
 __all__ = ["import_module"]
 
 _IMAGES = 2
-"""How many images the module is exported with: more than one, so that an image is told from a
-vector."""
+"""The number of images that the module is exported with: more than one, so that an image is told
+from a vector."""
 _aten = torch.ops.aten
 
 
@@ -200,7 +201,7 @@ class _Import:
         return self.network.new_name(path)
 
     def common(self, node: fx.Node, *operands: Any) -> dict[str, Any]:
-        """What every operation has."""
+        """Return what every operation has."""
         return {
             "name": self.name(node),
             "inputs": [self.tensor(node, operand) for operand in operands],
@@ -393,19 +394,11 @@ def _neg(at: _Import, node: fx.Node) -> _Result:
 def _affine(at: _Import, node: fx.Node, operand: Any, gain: Any, offset: Any) -> Affine:
     """Arithmetic with constants, each a number or a tensor that is constant over each channel."""
     common = at.common(node, operand)
-    channels, *rest = common["shape"]
-
-    def by_channel(value: Any) -> Tensor:
-        tensor = torch.as_tensor(value, dtype=torch.float64)
-        try:
-            whole = tensor.broadcast_to((1, channels, *rest)).reshape(channels, -1)
-        except RuntimeError:
-            raise at.refusal(node, "its constant does not fit the tensor") from None
-        if not bool((whole == whole[:, :1]).all()):
-            raise at.refusal(node, "its constant differs within a channel")
-        return whole[:, 0].clone()
-
-    return Affine(**common, gain=by_channel(gain), offset=by_channel(offset))
+    try:
+        gain, offset = (per_channel(value, common["shape"]) for value in (gain, offset))
+    except ValueError as error:
+        raise at.refusal(node, str(error)) from None
+    return Affine(**common, gain=gain, offset=offset)
 
 
 def _scaled(value: Any, factor: float) -> Any:

@@ -47,7 +47,7 @@ def hoist_clamps(network: Network) -> None:
 
 
 def never_negative(network: Network, name: str) -> bool:
-    """Whether nothing in tensor `name` can be negative."""
+    """Return whether nothing in tensor `name` can be negative."""
     if name == INPUT:
         return False
     operation = network.operation(name)

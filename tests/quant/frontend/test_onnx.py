@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from torch import nn
 
 from golden.errors import UserError
@@ -357,6 +358,64 @@ def test_the_float_graph_behind_a_qdq_model(
     assert 0 < float(error) < 0.05
 
 
+class _Calibration(CalibrationDataReader):
+    def __init__(self) -> None:
+        self.batches = iter([{"x": torch.randn(4, *SHAPE).numpy()} for _ in range(4)])
+
+    def get_next(self) -> Any:
+        return next(self.batches, None)
+
+
+class _Limited(nn.Sequential):
+    """ReLU6 and ReLU, which onnxruntime's quantiser replaces by ranges."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(SHAPE[0], 8, 3, padding=1),
+            nn.ReLU6(),
+            nn.Conv2d(8, 8, 3, groups=8, padding=1),
+            nn.ReLU6(),
+            nn.Conv2d(8, 12, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(12, 7),
+        )
+        for parameter in self.parameters():
+            parameter.data *= 10
+
+
+@pytest.mark.parametrize("kind", [QuantType.QInt8, QuantType.QUInt8])
+@pytest.mark.parametrize("build_module", [tiny_module, branches_module, _Limited])
+def test_models_that_onnxruntime_quantises(
+    build_module: Callable[[], nn.Module], kind: QuantType, tmp_path: Path
+) -> None:
+    """Every ReLU of the module comes back."""
+    torch.manual_seed(3)
+    module = build_module().eval()
+    before = export(module, SHAPE, tmp_path / "float.onnx", 17)
+    after = tmp_path / "quantised.onnx"
+    quantize_static(
+        before, after, _Calibration(), activation_type=kind, weight_type=QuantType.QInt8
+    )
+    model = import_onnx(after)
+    graph = lower_checked(model, torch.randn(3, *SHAPE))
+    limits = [
+        [(layer.relu, layer.ceiling) for layer in g.layers if isinstance(layer, ConvLayer)]
+        for g in (graph, lower(module, SHAPE))
+    ]
+    assert limits[0] == limits[1]
+
+
+def test_limits_that_quantisation_stands_for_are_not_lost(tmp_path: Path) -> None:
+    lines = ["hq = QuantizeLinear(h0, s1, z1)", "hd = DequantizeLinear(hq, s1, z1)"]
+    limits = {"s1": np.float32(0.2 / 255), "z1": np.uint8(128)}
+    file = build(tmp_path / "m.onnx", QDQ_HEAD + lines + QDQ_TAIL, 13, {**QUANTISED, **limits})
+    model = import_onnx(file)
+    with pytest.raises(UserError, match="import the model from before its quantisation"):
+        lower_checked(model, torch.randn(2, *model.shape))
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "gate": (["s = Sigmoid(h)", "y = Mul(h, s)"], r"y \(Mul\).*product of two tensors"),
     "quotient": (["y = Div(h, h0)"], "quotient of two tensors"),
@@ -543,3 +602,27 @@ def test_light_models_of_the_onnx_package(name: str) -> None:
 def test_light_models_that_are_refused(name: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         import_onnx(LIGHT / f"light_{name}.onnx")
+
+
+def test_functions_of_a_file_are_followed(tmp_path: Path) -> None:
+    """PyTorch's newer exporter writes such files."""
+    file = build(tmp_path / "m.onnx", [*HEAD, "c = Conv(h, w, b)", "y = Relu(c)"])
+    model = onnx.load(file)
+    nodes = [onnx.parser.parse_node("out = Relu(a)")]
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("own", "Limit", ["a"], ["out"], nodes, opsets))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.node[-1].domain, model.graph.node[-1].op_type = "own", "Limit"
+    onnx.save(model, file)
+    assert checked(file).lower().zap_sites()
+
+
+def test_weights_may_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
+    file = build(tmp_path / "m.onnx", [*HEAD, "y = Conv(h, w, b)"])
+    model = onnx.load(file)
+    onnx.save(model, file, save_as_external_data=True, location="weights", size_threshold=0)
+    assert (tmp_path / "weights").exists()
+    checked(file)
+    (tmp_path / "weights").unlink()
+    with pytest.raises(UserError, match=r"m\.onnx"):
+        import_onnx(file)

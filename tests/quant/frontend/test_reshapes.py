@@ -87,3 +87,24 @@ def test_axes_of_length_1_can_go_anywhere() -> None:
 def test_other_transposes_are_refused(function: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(UserError, match="only a channel shuffle"):
         import_network(Between(function).eval(), SHAPE)
+
+
+class ShuffleUnit(nn.Module):
+    """The basic unit of ShuffleNetV2: half of the channels pass, and all are shuffled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.first = nn.Conv2d(4, 4, 1)
+        self.depthwise = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.last = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        passed, used = self.stem(x).relu().chunk(2, dim=1)
+        used = self.last(self.depthwise(self.first(used).relu())).relu()
+        return shuffled(2)(torch.cat((passed, used), 1))
+
+
+def test_a_unit_of_shufflenet_v2() -> None:
+    torch.manual_seed(1)
+    lower_checked(nn.Sequential(ShuffleUnit(), nn.Conv2d(8, 3, 3)).eval(), torch.randn(3, *SHAPE))
