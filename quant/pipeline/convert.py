@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 from torch import nn
 
 from golden.bundle import Bundle
@@ -258,7 +259,8 @@ def convert(
 
 def _per_channel(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
     """Return one number for each channel."""
-    values = tuple(value) if isinstance(value, Sequence) else (float(value),) * channels
+    values = tuple(float(number) for number in np.atleast_1d(value))
+    values = values * channels if len(values) == 1 else values
     if len(values) != channels:
         raise UserError(f"mean and std: {len(values)} numbers for images of {channels} channels")
     return values

@@ -217,6 +217,30 @@ def test_a_reduction_out_of_reach_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_images_without_labels_are_judged_by_the_network_itself(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = str(tmp_path / "digits.npz")
+    np.savez(file, images=load("digits", None).train.first(800).images.numpy())
+    options = ["--dataset", file, "--sigma", "inf", "-1000", "--pattern", "D"]
+    bundle = run(monkeypatch, source, tmp_path / "out", *options)
+    everything, nothing = bundle.manifest.operating_points
+    assert nothing.measured is not None
+    assert everything.measured is not None
+    assert nothing.measured.images == 160
+    assert (nothing.measured.top1, nothing.measured.drop) == (100, 0)
+    assert everything.measured.top1 is not None
+    assert everything.measured.top1 < 100
+    capsys.readouterr()
+    tuned: list[str | Path] = [source, "--dataset", file, "--max-drop", "1", "--fine-tune", "1"]
+    message = "--fine-tune needs labels"
+    tuned += ["--out", tmp_path / "tuned"]
+    assert_refused(choose.main, tuned, message, monkeypatch, capsys)
+
+
 def test_files_that_are_something_else_are_refused_and_kept(
     source: Path,
     tmp_path: Path,
