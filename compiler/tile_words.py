@@ -24,6 +24,7 @@ def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
     """The rows of the ifm that a strip loads, and their way into the buffer."""
     channels = ifm.slot_count
     _, height, width = ifm.shape
+    _, _, left, _ = layer.conv.padding
     above = [row for row in strip.load if row < 0]
     loaded = [row for row in strip.load if 0 <= row < height]
     pixel_words = ceil_div(channels, layer.config.lanes)
@@ -39,8 +40,8 @@ def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
         "ifm_channels": channels,
         "pad_top": len(above),
         "pad_bottom": len(strip.load) - len(above) - len(loaded),
-        "pad_left": layer.conv.padding[1],
-        "pad_right": max(last_col + 1 - layer.conv.padding[1] - width, 0),
+        "pad_left": left,
+        "pad_right": max(last_col + 1 - left - width, 0),
         "ifm_first_word": layer.first_word(strip.load.start) % layer.config.ifm_words,
         "ifm_row_words": layer.row_words,
         "ifm_pixel_words": pixel_words,

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from golden.padding import NO_PADDING, Padding, average_pool2d, conv2d, max_pool2d
 from golden.zap_sites import select_zap_sites
 
 __all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
@@ -40,7 +40,8 @@ class ConvLayer:
     ----------
     weight : float (c_o, c_i, k_h, k_w)
     bias : float (c_o,)
-    stride, padding : (vertical, horizontal)
+    stride : (vertical, horizontal)
+    padding : (top, bottom, left, right)
     relu : bool
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
@@ -56,7 +57,7 @@ class ConvLayer:
     weight: Tensor
     bias: Tensor
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    padding: Padding = NO_PADDING
     relu: bool = False
     ceiling: float = math.inf
     residual: Residual | None = None
@@ -71,14 +72,17 @@ class ConvLayer:
 
 @dataclass
 class PoolLayer:
-    """Max pooling, or average pooling that counts the zeros of its padding."""
+    """Max pooling, or average pooling that counts the zeros of its padding.
+
+    `padding` is (top, bottom, left, right).
+    """
 
     op: Literal["max_pool", "average_pool"]
     name: str
     input: str
     kernel: tuple[int, int]
     stride: tuple[int, int]
-    padding: tuple[int, int] = (0, 0)
+    padding: Padding = NO_PADDING
 
 
 @dataclass
@@ -154,11 +158,11 @@ class Graph:
             if isinstance(layer, ConcatLayer):
                 ofm = torch.cat([tensors[name] for name in layer.inputs], 1)
             elif isinstance(layer, PoolLayer):
-                pool = F.max_pool2d if layer.op == "max_pool" else F.avg_pool2d
+                pool = max_pool2d if layer.op == "max_pool" else average_pool2d
                 ofm = pool(tensors[layer.input], layer.kernel, layer.stride, layer.padding)
             else:
                 ifm = tensors[layer.input]
-                ofm = F.conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
+                ofm = conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
                 if layer.residual is not None:
                     _add(ofm, layer.residual, tensors[layer.residual.input])
                 if layer.relu:

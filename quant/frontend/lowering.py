@@ -146,16 +146,13 @@ class _Lowering:
 
     def _convolution(self, operation: Convolution) -> _Value:
         value = self._value(operation)
-        top, bottom, left, right = operation.padding
-        if top != bottom or left != right:
-            raise refusal(operation, "padding that differs between two sides has no hardware")
         layer = ConvLayer(
             name=operation.name,
             input=value.tensor,
             weight=_dense(operation),
             bias=operation.bias.clone(),
             stride=operation.stride,
-            padding=(top, left),
+            padding=operation.padding,
             dropout=value.dropout,
         )
         return self._append(layer, operation, operation.shape)
@@ -229,9 +226,6 @@ class _Lowering:
 
     def _pool(self, operation: Pool) -> _Value:
         value = self._value(operation)
-        top, bottom, left, right = operation.padding
-        if top != bottom or left != right:
-            raise refusal(operation, "padding that differs between two sides has no hardware")
         if value.tensor == INPUT:
             raise refusal(operation, "only results of convolutions can be pooled")
         layer = PoolLayer(
@@ -240,7 +234,7 @@ class _Lowering:
             input=value.tensor,
             kernel=operation.kernel,
             stride=operation.stride,
-            padding=(top, left),
+            padding=operation.padding,
         )
         return self._append(layer, operation, operation.shape)
 
