@@ -43,6 +43,7 @@ __all__ = [
     "load_measurement",
     "measure",
     "measured_layers",
+    "measurement_file",
     "save_measurement",
     "simulate",
 ]
@@ -223,10 +224,15 @@ def measured_layers(
     return found
 
 
+def measurement_file(folder: Path, network: str, config: Config) -> Path:
+    """Return the file of a network's measurement on a configuration."""
+    return folder / f"{network}-{config.name}.json"
+
+
 def save_measurement(measurement: Measurement, folder: Path) -> Path:
     """Write a measurement into a folder; return its file."""
     document = {"version": _VERSION, **asdict(measurement)}
-    file = folder / f"{measurement.network}-{measurement.config.name}.json"
+    file = measurement_file(folder, measurement.network, measurement.config)
     return write_file(file, json.dumps(document) + "\n")
 
 

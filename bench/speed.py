@@ -21,7 +21,7 @@ from rich.table import Table
 
 from bench import scalesim
 from bench.charts import chart_files, draw_charts
-from bench.measure import load_measurement, measure, save_measurement
+from bench.measure import load_measurement, measure, measurement_file, save_measurement
 from bench.summary import model_cycles, summarise
 from golden.errors import run_cli
 from golden.files import check_writable_file, write_file
@@ -50,14 +50,20 @@ def main() -> None:
     add("--force", action="store_true", help="simulate again")
     arguments = parser.parse_args()
     networks = {name: find_network(name) for name in arguments.names or NETWORKS}
+    configs = {
+        name: Config.load(arguments.config or network.config) for name, network in networks.items()
+    }
     summary, table = arguments.out / "summary.json", arguments.out / "summary.txt"
     counted = arguments.out / "counted"
-    for file in (summary, table, *chart_files(list(networks), arguments.out), counted / "FILE"):
+    for file in (
+        *(measurement_file(counted, name, config) for name, config in configs.items()),
+        *(summary, table, *chart_files(list(networks), arguments.out)),
+    ):
         check_writable_file(file)
     rows = []
     for name, network in networks.items():
-        config = Config.load(arguments.config or network.config)
-        file = _BUILD / f"{name}-{config.name}.json"
+        config = configs[name]
+        file = measurement_file(_BUILD, name, config)
         if arguments.force or not file.exists():
             with reporting() as report:
                 data, idle = arguments.data, not arguments.no_idle_lanes

@@ -88,6 +88,7 @@ class Core(wiring.Component):
         m = Module()
         m.domains.core = ClockDomain(local=True, reset_less=True)
         m.d.comb += ClockSignal("core").eq(ClockSignal())
+        # `cold` is the reset from outside, a cycle late. `reset` ends every program as well.
         cold = Signal()
         reset = Signal()
         registers = RegisterBlock()
@@ -151,7 +152,7 @@ class Core(wiring.Component):
 
 
 def _any_transfer(port: Any) -> Value:
-    """Whether data or a response moves on an AXI4 port in this cycle.
+    """High while data or a response moves on an AXI4 port.
 
     The core is always ready for a read's data and a write's response.
     """

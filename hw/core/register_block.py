@@ -94,7 +94,7 @@ class RegisterBlock(wiring.Component):
         m.d.sync += self.s_axil.bvalid.eq(write | (self.s_axil.bvalid & ~self.s_axil.bready))
 
         def written(name: str) -> Value:
-            """Whether a whole register is being written. A write to a part of one has no effect."""
+            """High while a whole register is written. A write to a part of one has no effect."""
             here = self.s_axil.awaddr[2:] == REGISTERS[name].offset >> 2
             return write & here & self.s_axil.wstrb.all()
 
@@ -115,7 +115,11 @@ class RegisterBlock(wiring.Component):
         m.d.sync += status.eq((status & ~cleared) | events)
 
         # The register that is addressed is read through a multiplexer.
-        readable: dict[str, ValueLike] = {
+        readable: dict[str, ValueLike] = {}
+        for name, register in REGISTERS.items():
+            if register.constant is not None:
+                readable[name] = register.constant
+        readable |= {
             "status": self.busy,
             "interrupt_enable": enable,
             "interrupt_status": status,
@@ -124,9 +128,6 @@ class RegisterBlock(wiring.Component):
             "point": self.point,
             "layer": self.layer,
         }
-        for name, register in REGISTERS.items():
-            if register.constant is not None:
-                readable[name] = register.constant
         offset = self.s_axil.araddr
         word = Signal(32)
         m.d.comb += self.counter.eq(offset[3:7])

@@ -120,7 +120,7 @@ class WordAssembler(wiring.Component):
         return m
 
     def _may_join(self, waiting: Value, valid: Value) -> Value:
-        """Whether the turned beat joins its word: the word before is not there, or leaves."""
+        """High if the turned beat joins its word: the word before has left, or leaves now."""
         return waiting & (~valid | self.writes.ready)
 
     def _turn(self, m: Module) -> ValueLike:

@@ -70,7 +70,7 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def ports_of(source: str, module: str) -> dict[str, tuple[str, int]]:
-    """Name to (direction, bits) of a module's ports, read from its Verilog text."""
+    """Direction and width of a module's ports by their names, as its Verilog text has them."""
     body = source[source.index(f"\nmodule {module}(") :]
     body = body[: body.index("\nendmodule")]
     declared = re.findall(r"^  (in|out)put (?:reg )?(?:\[(\d+):0\] )?(\w+)", body, re.MULTILINE)
@@ -80,7 +80,7 @@ def ports_of(source: str, module: str) -> dict[str, tuple[str, int]]:
 @pytest.mark.sim
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 def test_verilator_has_nothing_to_say(config: Config, tmp_path: Path) -> None:
-    """Beyond the waivers of hw/lint.vlt, with every warning on."""
+    """All warnings are on, but for the waivers of hw/lint.vlt."""
     source = verilog_output.write_core(config, tmp_path)[0]
     done = lint(source, verilog_output.core_name(config))
     assert done.returncode == 0, done.stderr
@@ -119,7 +119,7 @@ def test_the_json_describes_the_verilog(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_ports_of_both_presets_are_these(name: str) -> None:
-    """Whoever has put a core into a system relies on them; both presets have a bus of 64 bits."""
+    """Systems that contain a core rely on them. Both presets have a bus of 64 bits."""
     config = PRESETS[name]
     ports = verilog_output.describe(config, Core(config))["ports"]
     assert [f"{p['direction']} {p['bits']} {p['name']}" for p in ports] == [
@@ -128,7 +128,7 @@ def test_the_ports_of_both_presets_are_these(name: str) -> None:
 
 
 def assert_tiles(rows: list[dict[str, Any]], bits: int) -> None:
-    """Fields cover that many bits without gap or overlap."""
+    """Check that fields cover that many bits without gap or overlap."""
     at = 0
     for row in sorted(rows, key=lambda row: row["bit"]):
         assert row["bit"] == at, row["name"]
@@ -137,7 +137,7 @@ def assert_tiles(rows: list[dict[str, Any]], bits: int) -> None:
 
 
 def test_the_same_configuration_gives_the_same_bytes(tmp_path: Path) -> None:
-    """In processes of their own: nothing depends on the order of a set or on an address."""
+    """They are written by two processes, so nothing depends on a set's order or an address."""
     texts = []
     for seed in ("1", "2"):
         out = tmp_path / seed

@@ -1,4 +1,4 @@
-"""The core in its memory on real simulators: random networks, and faults that leave no trace."""
+"""The core in a memory on real simulators: random networks, and faults that leave no trace."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.hw.small_configs import STRIPS, TINY
 
 EVERYWHERE = (0, 0xFFFF_FFFF)
-"""A range of all addresses."""
+"""The range of all addresses."""
 
 
 MEMORY = 2 << 20
-"""Bytes that a program may write to that contradicts itself."""
+"""Bytes of memory for a program that contradicts itself; it may write to any of them."""
 
 
 def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
@@ -56,7 +56,7 @@ def test_random_networks_are_bit_exact(simulator: Simulator, count: int, seed: i
 
 @pytest.mark.sim
 def test_the_largest_maps_are_bit_exact() -> None:
-    """Given memories for five of their rows, the least with ZAP, and for a kernel of one pixel."""
+    """The core has memories for five of their rows, the least with ZAP, and for 1x1 kernels."""
     config = replace(TINY, name="large", ifm_words=1 << 16, ofm_words=1 << 15, weight_words=1 << 12)
     config = replace(config, row_pixels=4096)
     rng = random.Random(1)
@@ -77,7 +77,7 @@ def test_the_largest_maps_are_bit_exact() -> None:
 
 @pytest.mark.sim
 def test_models_of_another_hand_find_nothing_wrong_with_the_ports() -> None:
-    """cocotbext-axi's memory and register master, pausing at random on every channel."""
+    """They are the memory and register master of cocotbext-axi; every channel pauses at random."""
     pairs = [(bundle, replace(run, stall=0.3)) for bundle, run in random_runs(STRIPS, 2, seed=5)]
     built = core.build_bare(STRIPS, "icarus")
     outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_cocotbext")
@@ -98,7 +98,7 @@ class Drawn:
 
 
 class Absent:
-    """A network that is not there."""
+    """A network whose bundle does not exist."""
 
     config = "small"
 
@@ -146,7 +146,7 @@ def test_sim_full_refuses_a_network_that_it_does_not_know(monkeypatch: pytest.Mo
 
 
 def edited(program: Program, address: int, value: int) -> Program:
-    """The program with another word in its image."""
+    """A copy of the program with another word in its image."""
     at = address - program.base
     text = (value & 0xFFFFFFFF).to_bytes(4, "little")
     return replace(program, image=program.image[:at] + text + program.image[at + 4 :])
@@ -159,7 +159,7 @@ def first_descriptor(program: Program, point: str) -> int:
 
 
 def bad_programs(program: Program) -> list[tuple[Program, str]]:
-    """Programs with one word outside its limits, and what the core says of each."""
+    """Programs with one word outside its limits, and the fault that the core reports for each."""
     header = program.points.index(POINT) * HEADER_BYTES
     cases = []
     for table, at, kind in (
@@ -180,7 +180,7 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
 
 
 def contradictory(program: Program, point: str, rng: random.Random) -> tuple[Program, str]:
-    """The program with some words of a descriptor changed within their limits, and which they are.
+    """Change some words of a descriptor within their limits; returns the program and the changes.
 
     Addresses and distances in memory stay.
     """
@@ -219,7 +219,7 @@ def test_a_program_that_exceeds_the_core_is_refused_and_the_next_one_runs(
 @pytest.mark.sim
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_a_bad_tile_is_refused_when_its_turn_comes(simulator: Simulator) -> None:
-    """It was fetched while the tile before it was in work; what came before it is finished."""
+    """It was fetched while the tile before was in work, and that tile is finished."""
     ((_, run),) = random_runs(STRIPS, 1, seed=7)
     program = run.program
     layers = [layer for layer in program.layers for _ in range(layer.tiles[run.point])]
@@ -284,7 +284,7 @@ def test_a_memory_that_does_not_answer_is_a_fault_as_soon_as_it_does() -> None:
 def test_whatever_happens_to_a_run_leaves_no_trace_in_the_next(
     simulator: Simulator, count: int, seed: int
 ) -> None:
-    """Abort, reset, a second start, and errors of the memory, at any time of a run."""
+    """A run is aborted, reset, started again or gets an error from memory, at any time."""
     rng = random.Random(seed)
     pairs = random_runs(STRIPS, count, seed=seed)
     built = core.build(STRIPS, simulator)

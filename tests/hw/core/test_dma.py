@@ -1,4 +1,4 @@
-"""The AXI ports: every byte arrives where it should, in bursts that AXI allows, and halts clean."""
+"""Read and write port: every byte arrives, in bursts that AXI allows, and a halted port stops."""
 
 import random
 from dataclasses import replace
@@ -19,7 +19,7 @@ SIZE = 1 << 16
 
 
 def draw_requests(config: Config, rng: random.Random, count: int) -> list[dict[str, int]]:
-    """Runs that do not overlap, of one beat, of many, up to the end of a page."""
+    """Runs of one beat and of many, up to the end of a page, that do not overlap."""
     requests = []
     size = config.bus_bytes
     for number in range(count):

@@ -1,7 +1,6 @@
-"""Ifm and residual loaders: from tensors as they lie in memory to what the engine wants to see.
+"""Ifm and residual loaders: they turn tensors in memory into the words that the engine reads.
 
-The words that `compiler.layer_lowering` packs for a host that fills the buffers itself are the
-reference.
+The reference is the words that `compiler.layer_lowering` packs for a host that fills the buffers.
 """
 
 import random
@@ -31,7 +30,7 @@ def place(tensor: Tensor, config: Config, address: int = 0) -> Place:
 
 
 def beats_at(data: bytes, requests: list[Any], beat: int) -> list[int]:
-    """The words of memory, of `beat` bytes, that requests ask for."""
+    """The words of memory, of `beat` bytes each, that requests ask for."""
     return [
         int.from_bytes(data[at : at + beat], "little")
         for request in requests
@@ -45,7 +44,7 @@ def beats_at(data: bytes, requests: list[Any], beat: int) -> list[int]:
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config) -> None:
-    """Padding, channels past the last and patches of pixels included."""
+    """This includes padding, channels past the last one, and patches of pixels."""
     rng = random.Random(f"loaders {corner} {config.name}")
     layer = random_layer(config, rng, corner, corner)
     while layer.lowered.ifm_words > 200:
@@ -84,7 +83,7 @@ def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_residual_arrives_as_it_is_added(seed: int) -> None:
-    """Also where it is picked from a larger map, or has fewer channels."""
+    """It may be picked from a larger map, or have fewer channels."""
     rng = random.Random(seed)
     while True:
         layer = random_layer(TINY, rng, "residual", "residual")

@@ -13,14 +13,14 @@ from tests.hw.amaranth_testbench import Testbench, simulate
 
 
 class Host:
-    """A register port's other end; each half of a write may come late."""
+    """The host at the register port; address or data of a write may come late."""
 
     def __init__(self, seed: int = 1) -> None:
         self.dut = RegisterBlock()
         self._rng = random.Random(seed)
 
     async def write(self, context: Any, name: str, value: int, strobes: int = 0b1111) -> list[str]:
-        """Write a register; the pulses that it caused."""
+        """Write a register; returns the pulses that the write causes."""
         dut = self.dut
         context.set(dut.s_axil.awaddr, REGISTERS[name].offset)
         context.set(dut.s_axil.wdata, value)

@@ -12,6 +12,7 @@ from hw.contract.config import Config
 from hw.contract.records import RECORD_BYTES, record_words
 from hw.engine.record_loader import RECORD_SLOTS, RecordLoader
 from hw.layouts.descriptor import ChannelRecord
+from hw.lib.structs import struct_bits, struct_from_bits
 from tests.hw.amaranth_testbench import pauses, put, simulate
 from tests.hw.small_configs import TINY
 
@@ -93,7 +94,7 @@ class Model:
             found = context.get(self.dut.record), context.get(self.dut.predictor_record)
             parts = ("requantiser", "predictor")
             for record, part, channel in zip(found, parts, asked, strict=True):
-                stored = ChannelRecord().from_bits(stream.records[channel])
+                stored = struct_from_bits(ChannelRecord(), stream.records[channel])
                 assert record == stored[part], f"{part} of channel {channel}"
 
 
@@ -171,8 +172,8 @@ def test_records_have_room_for_every_field_at_its_limits(end: int) -> None:
         "shortcut_multiplier": ((1 << arithmetic.MULTIPLIER_BITS) - 1, 0)[end],
         "shortcut_shift": (arithmetic.SHIFT_MAX, arithmetic.SHIFT_MIN)[end],
     }
-    bits = ChannelRecord().const({"requantiser": record, "predictor": predictor}).as_bits()
-    stored = ChannelRecord().from_bits(bits)
+    bits = struct_bits(ChannelRecord(), {"requantiser": record, "predictor": predictor})
+    stored = struct_from_bits(ChannelRecord(), bits)
     assert {name: stored.requantiser[name] for name in record} == record
     for name, value in predictor.items():
         field = stored.predictor[name]

@@ -1,4 +1,4 @@
-"""`make fpga`: what is counted, what is refused, and what is left behind."""
+"""`make fpga` counts resources, refuses what it cannot do, and leaves nothing behind then."""
 
 import json
 import stat
@@ -36,7 +36,7 @@ CELLS = {
     f"{PREDICTOR}.row_CCU2C_S0": "CCU2C",
     f"{PREDICTOR}.jumps.0.0": "TRELLIS_DPR16X4",
 }
-"""Names of a flat netlist with the types of its cells."""
+"""Types of the cells of a flat netlist, by their names."""
 
 
 NETLIST = {name: {"type": kind} for name, kind in CELLS.items()}
@@ -225,7 +225,7 @@ json.dump({"fmax": {"clk": {"achieved": mhz}}}, open(options["--report"], "w"))
 
 @pytest.fixture
 def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of programs that answer as the tools do, in place of the tools."""
+    """A folder of programs that stand in for the tools, and answer as they do."""
     folder = tmp_path / "bin"
     folder.mkdir()
     header = f"#!{sys.executable}\nCELLS = {CELLS!r}\n"

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from amaranth import Module
+from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,11 @@ from tests.hw.amaranth_testbench import simulate
 
 class Walk(wiring.Component):
     """A component that is a countdown and nothing else."""
+
+    steps: Signal
+    begin: Signal
+    advance: Signal
+    last: Signal
 
     def __init__(self) -> None:
         super().__init__({"steps": In(3), "begin": In(1), "advance": In(1), "last": Out(1)})

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from amaranth import Module
+from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,9 @@ from tests.hw.amaranth_testbench import simulate
 
 class Copied(wiring.Component):
     """A flag with copies for `users` users, `together` of whom share one."""
+
+    flag: Signal
+    seen: Signal
 
     def __init__(self, users: int, together: int) -> None:
         self._users, self._together = users, together
