@@ -120,22 +120,39 @@ class Graph:
         return not all(layer.relu for layer in self.origins(name))
 
     def origins(self, name: str) -> list[ConvLayer]:
-        """Return the convolutions whose results are in tensor `name`, pooled or joined."""
+        """Return the convolutions whose results are in tensor `name`, pooled or concatenated."""
         layer = self.layer(name)
         if isinstance(layer, ConvLayer):
             return [layer]
         inputs = [layer.input] if isinstance(layer, PoolLayer) else layer.inputs
         return [origin for tensor in inputs for origin in self.origins(tensor)]
 
-    def scale_groups(self) -> dict[str, str]:
-        """Group the convolutions that share one scale because their results meet in a concat.
+    def scale_sources(self, name: str) -> list[ConvLayer | PoolLayer]:
+        """Return the layers that requantise the numbers in tensor `name`.
 
-        Returns a dict: convolution -> the convolution that stands for its group.
+        They are convolutions and average poolings. Max poolings and concats hand on integers.
         """
-        groups = {layer.name: layer.name for layer in self.layers if isinstance(layer, ConvLayer)}
+        layer = self.layer(name)
+        if isinstance(layer, ConvLayer) or (
+            isinstance(layer, PoolLayer) and layer.op == "average_pool"
+        ):
+            return [layer]
+        inputs = [layer.input] if isinstance(layer, PoolLayer) else layer.inputs
+        return [source for tensor in inputs for source in self.scale_sources(tensor)]
+
+    def scale_groups(self) -> dict[str, str]:
+        """Group the layers that share one scale because their results meet in a concat.
+
+        Returns a dict: each layer that requantises -> the layer that stands for its group.
+        """
+        groups = {
+            layer.name: layer.name
+            for layer in self.layers
+            if [source.name for source in self.scale_sources(layer.name)] == [layer.name]
+        }
         for concat in self.layers:
             if isinstance(concat, ConcatLayer):
-                joined = {groups[origin.name] for origin in self.origins(concat.name)}
+                joined = {groups[source.name] for source in self.scale_sources(concat.name)}
                 first = min(joined)
                 groups = {name: first if of in joined else of for name, of in groups.items()}
         return groups

@@ -6,16 +6,21 @@ squared error is then searched: a smaller range clips more values, a larger one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from golden.arithmetic import S8, U8
-from quant.frontend.graph import INPUT, ConvLayer, Graph
+from golden.arithmetic import MULTIPLIER_BITS, S8, SHIFT_MIN, U8
+from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer
 from quant.networks.model import Model
 
-__all__ = ["Histogram", "activation_scales"]
+__all__ = ["LARGEST_RATIO", "Histogram", "activation_scales"]
+
+LARGEST_RATIO = 2.0 ** (MULTIPLIER_BITS - SHIFT_MIN - 1)
+"""The largest ratio of scales for a residual or an average, a factor of two below what multiplier
+and shift can express."""
 
 _BINS = 2048
 _CANDIDATES = 80
@@ -61,32 +66,57 @@ def activation_scales(graph: Graph, model: Model, batches: Iterable[Tensor]) -> 
 
     `batches` are normalised images; they are used twice. The input's range covers every possible
     pixel. The logits' range covers the largest value seen, because a clipped winner could tie. A
-    pool has the range of its input. Convolutions that meet in a concat share one range, and the
-    concat has it too.
+    max pool has the range of its input. Layers whose results meet in a concat share one range, and
+    the concat has it too. The range of a layer with a ceiling (ReLU6) is no larger than that, so
+    that saturation at the largest integer is the ceiling.
     """
     batches = list(batches)
     groups = graph.scale_groups()
-    logits = {groups[layer.name] for layer in graph.origins(graph.output)}
     maxima: dict[str, Tensor] = {}
     for images in batches:
         for layer, ofm in graph.run(images):
-            if isinstance(layer, ConvLayer):
+            if layer.name in groups:
                 seen = maxima.get(groups[layer.name], torch.zeros(1))
                 maxima[groups[layer.name]] = torch.maximum(seen, ofm.abs().max().view(1))
+    logits = {groups[layer.name] for layer in graph.scale_sources(graph.output)}
     histograms = {name: Histogram(maximum) for name, maximum in maxima.items()}
     for images in batches:
         for layer, ofm in graph.run(images):
-            if isinstance(layer, ConvLayer) and groups[layer.name] not in logits:
+            if layer.name in groups and groups[layer.name] not in logits:
                 histograms[groups[layer.name]].add(ofm.reshape(1, -1))
 
+    smallest, largest = _limits(graph, groups, histograms)
     scales = {INPUT: input_scale(model)}
     for layer in graph.layers:
         levels = S8[1] if graph.signed(layer.name) else U8[1]
-        group = groups[graph.origins(layer.name)[0].name]
+        group = groups[graph.scale_sources(layer.name)[0].name]
         histogram = histograms[group]
-        reach = histogram.maximum if group in logits else histogram.best_range(levels)
-        scales[layer.name] = float(reach) / levels
+        reach = float(histogram.maximum if group in logits else histogram.best_range(levels))
+        scales[layer.name] = max(min(reach, largest[group]), smallest[group]) / levels
     return scales
+
+
+def _limits(
+    graph: Graph, groups: dict[str, str], histograms: dict[str, Histogram]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the smallest and the largest range that each group of layers may have.
+
+    An average pooling cannot multiply by more than `LARGEST_RATIO`, as it would have to where its
+    results are nearly zero beside its input.
+    """
+    smallest = dict.fromkeys(histograms, _SMALLEST_MAXIMUM)
+    largest = dict.fromkeys(histograms, math.inf)
+    for layer in graph.layers:
+        if isinstance(layer, ConvLayer):
+            group = groups[layer.name]
+            largest[group] = min(largest[group], layer.ceiling)
+        elif layer.name in groups and isinstance(layer, PoolLayer):
+            group = groups[layer.name]
+            source = groups[graph.scale_sources(layer.input)[0].name]
+            area = layer.kernel[0] * layer.kernel[1]
+            needed = float(histograms[source].maximum) / (area * LARGEST_RATIO)
+            smallest[group] = max(smallest[group], needed)
+    return smallest, largest
 
 
 def input_is_signed(model: Model) -> bool:

@@ -21,7 +21,7 @@ from golden.manifest import (
 )
 from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer
 from quant.networks.model import Model
-from quant.quantise.calibration import input_is_signed
+from quant.quantise.calibration import LARGEST_RATIO, input_is_signed
 
 __all__ = ["WEIGHT_BITS", "WEIGHT_MAX", "quantise", "quantise_weight"]
 
@@ -30,9 +30,6 @@ WEIGHT_MAX = (1 << WEIGHT_BITS - 1) - 1
 """Weights are symmetric: -128 is not used."""
 _LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
 """The largest bias, a factor of two below the accumulator's limit."""
-_LARGEST_RATIO = 2.0 ** (arithmetic.MULTIPLIER_BITS - arithmetic.SHIFT_MIN - 1)
-"""The largest ratio of scales for a residual, a factor of two below what multiplier and shift can
-express."""
 
 
 def quantise(
@@ -55,7 +52,7 @@ def quantise(
                 for field, tensor in _conv_tensors(layer, scales).items()
             }
         elif isinstance(layer, PoolLayer):
-            nodes.append(_pool_node(layer))
+            nodes.append(_pool_node(layer, scales))
         else:
             nodes.append(ConcatNode(name=layer.name, inputs=layer.inputs, output=layer.name))
     manifest = Manifest(
@@ -98,12 +95,12 @@ def _conv_node(layer: ConvLayer) -> ConvNode:
     )
 
 
-def _pool_node(layer: PoolLayer) -> PoolNode:
+def _pool_node(layer: PoolLayer, scales: dict[str, float]) -> PoolNode:
     multiplier = shift = None
     if layer.op == "average_pool":
-        multipliers, shifts = arithmetic.split_scale(
-            np.array(1 / (layer.kernel[0] * layer.kernel[1]))
-        )
+        area = layer.kernel[0] * layer.kernel[1]
+        ratio = scales[layer.input] / scales[layer.name]
+        multipliers, shifts = arithmetic.split_scale(np.array(ratio / area))
         multiplier, shift = int(multipliers), int(shifts)
     return PoolNode(
         op=layer.op,
@@ -130,7 +127,7 @@ def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tenso
     smallest = np.maximum(np.abs(bias) / _LARGEST_BIAS, output_scale / _LARGEST_BIAS)
     if layer.residual is not None:
         residual_scale = scales[layer.residual.input]
-        smallest = np.maximum(smallest, residual_scale / _LARGEST_RATIO)
+        smallest = np.maximum(smallest, residual_scale / LARGEST_RATIO)
     weight_scale = np.abs(weight).max((1, 2, 3)) / WEIGHT_MAX
     weight_scale = np.maximum(weight_scale, smallest / input_scale)
 

@@ -129,11 +129,16 @@ def test_relu_passes_max_pooling_and_concat_to_the_convolutions() -> None:
     assert torch.equal(copied.weight[:, :, 0, 0], torch.eye(4))
 
 
-def test_convolutions_that_meet_in_a_concat_have_one_scale() -> None:
+def test_layers_that_meet_in_a_concat_have_one_scale() -> None:
     groups = lower(branches_module(), SHAPE).scale_groups()
     assert groups["left"] == groups["stem"]
     assert groups["narrow"] == groups["wide"]
-    assert len(set(groups.values())) == 4
+    convolutions = {groups[name] for name in ("stem", "left", "narrow", "wide", "last", "fc")}
+    assert len(convolutions) == 4
+    averages = groups.keys() - {"stem", "left", "narrow", "wide", "last", "fc"}
+    assert len(averages) == 2
+    assert all(groups[name] == name for name in averages)
+    assert len(set(groups.values())) == 6
 
 
 @pytest.mark.parametrize(
