@@ -13,7 +13,6 @@ N ?= 200
 SEED ?= 1
 IMAGES ?= 1
 PART ?= ecp5-85
-OUT ?= build/verilog
 PYTEST_ARGS ?=
 # An index to take torch from instead of pip's own: on Linux, PyPI's torch is the CUDA build.
 TORCH_INDEX ?=
@@ -75,18 +74,14 @@ bench: setup build/digits/manifest.json $(if $(filter 1,$(SCALESIM)),build/scale
 bench-explore: setup build/digits/manifest.json ## find configurations for a network by the cycle model (NET=NAME PART=ecp5-85 DATA=DIR)
 	$(RUN) -m bench.explore '$(if $(NET),$(NET),resnet20)' --part '$(PART)' $(if $(DATA),--data '$(DATA)')
 
-program: CONFIG ?= default
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE=) into build/program
-	$(RUN) -m compiler '$(BUNDLE)' --config '$(CONFIG)'
+	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
-verilog: CONFIG ?= default
 verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
-	$(RUN) -m hw.verilog --config '$(CONFIG)' --out '$(OUT)'
+	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
-fpga: DEVICE ?= ecp5-85
-fpga: CONFIG ?= default
 fpga: $(STAMP) ## synthesise, place and route (DEVICE=ecp5-25|ecp5-45|ecp5-85 CONFIG=small|default|FILE SEEDS=2 LPF=FILE)
-	$(RUN) -m hw.fpga --device '$(DEVICE)' --config '$(CONFIG)' \
+	$(RUN) -m hw.fpga $(if $(DEVICE),--device '$(DEVICE)') $(if $(CONFIG),--config '$(CONFIG)') \
 		$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(LPF),--constraints '$(LPF)')
 
 report: $(STAMP) $(MADE) ## write build/report/index.html from results and bundles (BUNDLE="DIR ..." DATA=DIR)

@@ -80,9 +80,10 @@ class CounterStore(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.totals = totals = memory.Memory(
+        totals: memory.Memory = memory.Memory(
             shape=unsigned(TOTAL_BITS), depth=1 << ceil_log2(len(CORE_COUNTERS)), init=[]
         )
+        m.submodules.totals = totals
         shown, before = totals.read_port(domain="comb"), totals.read_port(domain="comb")
         after = totals.write_port()
         m.submodules.pack = pack = Upsizer(_HALF_BITS, self._config.bus_bits // _HALF_BITS)

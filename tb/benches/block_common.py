@@ -20,6 +20,7 @@ from golden.pattern import FULL, MASKS, MAX_PERIOD, Pattern
 from hw.contract.config import Config
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import PixelOrEnd
+from hw.lib.structs import struct_bits, struct_from_bits
 from tb.benches.common import PERIOD, values
 from tb.benches.streams import StreamSink, random_pause
 
@@ -181,7 +182,7 @@ class Map:
             "pattern": sum(bit << i for i, bit in enumerate(bits)),
             "first_residue": self.first_row % pattern.period,
         }
-        return LayerDescriptor(self.config).const({**fields, **further}).as_bits()
+        return struct_bits(LayerDescriptor(self.config), {**fields, **further})
 
 
 def uneven_pauses(seed: int) -> Iterator[bool]:
@@ -209,7 +210,7 @@ async def collect(sink: StreamSink, count: int) -> list[int]:
 def work_items(config: Config, payloads: Sequence[int]) -> list[Any]:
     """Return work items as (index, base) or END."""
     layout = PixelOrEnd(config)
-    items = [layout.from_bits(payload) for payload in payloads]
+    items = [struct_from_bits(layout, payload) for payload in payloads]
     return [END if item.end else (item.pixel.index, item.pixel.base) for item in items]
 
 

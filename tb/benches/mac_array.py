@@ -21,6 +21,7 @@ from hw.contract.timing import BUFFER_READ_LATENCY, array_latency
 from hw.engine.mac_array import TASKS_IN_FLIGHT
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import Result, Tag, Task
+from hw.lib.structs import struct_bits, struct_from_bits
 from tb.benches.block_common import BlockSettings, collect, now, require_equal, uneven_pauses
 from tb.benches.common import start
 from tb.benches.streams import StreamSink, StreamSource
@@ -59,7 +60,7 @@ class Kernel:
             "kernel_words": self.words,
             "ifm_signed": int(self.signed),
         }
-        return LayerDescriptor(self.config).const(fields).as_bits()
+        return struct_bits(LayerDescriptor(self.config), fields)
 
     @property
     def offsets(self) -> np.ndarray:
@@ -166,11 +167,11 @@ class TB:
         await ClockCycles(self.dut.clk, 2)
         self.busy, self.handed_out = [], []
         layout = Task(self.config)
-        self.tasks.send(layout.const(task).as_bits() for task in tasks)
+        self.tasks.send(struct_bits(layout, task) for task in tasks)
         for number, task in enumerate(tasks):
             expected = expected_results(memories, kernel, task)
             received = [
-                Result(self.config).from_bits(payload)
+                struct_from_bits(Result(self.config), payload)
                 for payload in await collect(self.results, len(expected))
             ]
             require_equal(

@@ -17,6 +17,7 @@ from golden import arithmetic
 from golden.layers import Predictor, scores
 from hw.contract.timing import PREDICTOR_LATENCY
 from hw.layouts.descriptor import PredictorRecord
+from hw.lib.structs import struct_bits
 from tb.benches.block_common import (
     END,
     BlockSettings,
@@ -78,7 +79,7 @@ class Channel:
 
     @property
     def payload(self) -> int:
-        return PredictorRecord().const(self.record).as_bits()
+        return struct_bits(PredictorRecord(), self.record)
 
     @property
     def values(self) -> list[int]:

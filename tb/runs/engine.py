@@ -20,6 +20,7 @@ from hw import verilog_output
 from hw.contract.config import Config
 from hw.contract.counters import ENGINE_COUNTERS
 from hw.layouts.descriptor import CounterBlock, LayerDescriptor
+from hw.lib.structs import struct_bits, struct_from_bits
 from quant.runtime.progress import Reporter, reporting
 from tb.exchange.engine_files import Outcome, Stimulus, read_outcomes, write_stimuli
 from tb.paths import VERILOG
@@ -116,7 +117,7 @@ class EngineLayer:
         if self.residual is not None:
             residuals = self.lowered.pack_residual(self.residual)
         return Stimulus(
-            descriptor=layout.const(self.lowered.fields).as_bits(),
+            descriptor=struct_bits(layout, self.lowered.fields),
             ifm=self.lowered.pack_ifm(self.ifm),
             records=self.lowered.records,
             residuals=residuals,
@@ -253,12 +254,8 @@ def check(layer: EngineLayer, outcome: Outcome) -> Check:
     """Compare an outcome with golden, bit for bit."""
     expected = layer.output.numpy()
     actual = layer.lowered.unpack_ofm(outcome.ofm)
-    counters = {
-        name: int(value)
-        for name, value in (
-            (n, CounterBlock().from_bits(outcome.counters)[n]) for n in ENGINE_COUNTERS
-        )
-    }
+    block = struct_from_bits(CounterBlock(), outcome.counters)
+    counters = {name: int(block[name]) for name in ENGINE_COUNTERS}
     different, mismatch = difference(
         layer.conv.name, actual, expected, counters, layer.expected.counters
     )

@@ -24,15 +24,16 @@ from golden.pattern import MASKS
 from hw.contract.config import PRESETS, Config
 from hw.contract.records import RECORD_BYTES, record_words
 from hw.layouts.descriptor import ChannelRecord, LayerDescriptor
+from hw.lib.structs import StructConst, struct_bits, struct_from_bits
 from tb.random.draws import CORNERS
 from tb.random.layers import random_layer
 from tests.hw.small_configs import TINY
 
 
-def descriptor_of(lowered: LoweredLayer) -> Any:
+def descriptor_of(lowered: LoweredLayer) -> StructConst:
     """The descriptor as the hardware reads it: from its bits."""
     layout = LayerDescriptor(lowered.config)
-    return layout.from_bits(layout.const(lowered.fields).as_bits())
+    return struct_from_bits(layout, struct_bits(layout, lowered.fields))
 
 
 def records_of(lowered: LoweredLayer) -> list[tuple[Any, np.ndarray]]:
@@ -250,7 +251,8 @@ def test_a_layer_that_just_fits_is_one_tile(
     layer: Conv, ifm_shape: tuple[int, int, int], predictor: Predictor | None, field: str
 ) -> None:
     fields = lower_conv(layer, ifm_shape, predictor=predictor).fields
-    descriptor = LayerDescriptor(TINY).const(fields)
+    layout = LayerDescriptor(TINY)
+    descriptor = struct_from_bits(layout, struct_bits(layout, fields))
     assert {name: descriptor[name] for name in fields} == fields, f"a field overflows at {field}"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
+from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetSignal, Signal
 from amaranth.sim import Simulator
 
 __all__ = ["Resettable", "Testbench", "get", "pauses", "put", "simulate", "to_words"]
@@ -23,13 +23,13 @@ class Resettable(Elaboratable):
     """A component whose reset is a signal that a testbench drives."""
 
     def __init__(self, component: Elaboratable) -> None:
-        self._component = component
+        self._component: Any = component  # the stubs want a type of theirs
         self.reset = Signal()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.domains.sync = sync = ClockDomain()
-        m.d.comb += sync.rst.eq(self.reset)
+        m.domains.sync = ClockDomain()
+        m.d.comb += ResetSignal().eq(self.reset)
         m.submodules.component = self._component
         return m
 

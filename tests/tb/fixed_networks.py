@@ -72,8 +72,9 @@ class FixedNetwork:
     point : str
         The operating point at which ZAP is counted.
     points : int
-        Operating points of a network made of random integers. They take memory: with as many as
-        here, the program of ResNet-20 has the real one's layout.
+        Operating points of a network made of random integers. Each takes memory, and where tensors
+        lie decides a few cycles of their loads. With five, the counters of ResNet-20 without ZAP
+        are those that were measured with its trained weights.
     """
 
     name: str

@@ -18,6 +18,7 @@ from golden.errors import UserError
 from golden.pattern import Pattern
 from hw.contract.config import PRESETS
 from hw.layouts.descriptor import CounterBlock
+from hw.lib.structs import struct_bits
 from quant.data.registry import load
 from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
@@ -61,7 +62,7 @@ def outcome_of(layer: EngineLayer, ofm: np.ndarray, **counters: int) -> Outcome:
         "skipped": golden.skipped,
         **counters,
     }
-    return Outcome(words.astype(np.uint8), CounterBlock().const(counted).as_bits())
+    return Outcome(words.astype(np.uint8), struct_bits(CounterBlock(), counted))
 
 
 @pytest.fixture(scope="module")

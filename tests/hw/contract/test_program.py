@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from amaranth.lib import data
 
 from hw.contract.bus import ADDRESS_BITS
 from hw.contract.config import PRESETS, Config
@@ -27,6 +29,7 @@ from hw.layouts.descriptor import (
     LayerDescriptor,
     TileDescriptor,
 )
+from hw.lib.structs import struct_bits, struct_from_bits
 from tests.hw.small_configs import TINY
 
 CONFIGS = [TINY, replace(TINY, predictor=False), *PRESETS.values()]
@@ -64,16 +67,17 @@ def test_every_word_fits_into_32_bits_and_all_into_their_place(config: Config) -
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_the_core_keeps_every_word_that_it_accepts(config: Config) -> None:
     """At either limit a word comes back from the layouts as it was put in."""
-    for layout, words in (
+    tables: list[tuple[data.Layout, dict[str, Word]]] = [
         (LayerDescriptor(config), engine_words(config)),
         (TileDescriptor(config), descriptor_words(config)),
-    ):
+    ]
+    for layout, words in tables:
         for limit in ("low", "high"):
             values = {name: getattr(word, limit) for name, word in words.items()}
             plain = {name: value for name, value in values.items() if "." not in name}
             pool = {name[5:]: value for name, value in values.items() if name.startswith("pool.")}
             assert len(plain) + len(pool) == len(words)
-            kept = layout.from_bits(layout.const({**plain, "pool": pool}).as_bits())
+            kept = struct_from_bits(layout, struct_bits(layout, {**plain, "pool": pool}))
             assert {name: kept[name] for name in plain} == plain
             assert {name: kept.pool[name] for name in pool} == pool
 
@@ -97,7 +101,8 @@ def test_the_layout_of_a_record_is_that_of_its_table() -> None:
     offset = 0
     for name, field in record_fields():
         part, _, own = name.partition(".")
-        place = layout[part].shape[own]
+        record: Any = layout[part].shape
+        place = record[own]
         assert layout[part].offset + place.offset == offset, name
         assert place.width == field.bits * field.count, name
         offset += place.width

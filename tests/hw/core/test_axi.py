@@ -1,5 +1,7 @@
 """Signatures of the bus ports: equal where they are the same, and named as AXI names them."""
 
+from typing import Any
+
 import pytest
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -26,26 +28,27 @@ def test_signatures_of_different_kinds_are_not_equal() -> None:
 
 @pytest.mark.parametrize(("bits", "size"), [(32, 2), (64, 3), (128, 4)])
 def test_a_burst_is_of_whole_beats_and_incrementing(bits: int, size: int) -> None:
-    port = Axi4Signature(data_bits=bits).create()
+    port: Any = Axi4Signature(data_bits=bits).create()
     for channel, half in (("ar", port.read), ("aw", port.write)):
         assert getattr(half, f"{channel}size").init == size
         assert getattr(half, f"{channel}burst").init == 1
     assert len(port.write.wstrb) == bits // 8
 
 
+def flows(signature: wiring.Signature) -> dict[str, Any]:
+    """The direction of each port, by its name in the specification."""
+    members: Any = signature.flatten(signature.create())
+    return {path[-1]: member.flow for path, member, _ in members}
+
+
 def test_a_manager_drives_requests_and_a_subordinate_answers() -> None:
-    manager = {
-        path[-1]: member.flow
-        for path, member, _ in Axi4Signature(data_bits=32).flatten(
-            Axi4Signature(data_bits=32).create()
-        )
-    }
+    manager = flows(Axi4Signature(data_bits=32))
     assert [name for name, flow in manager.items() if flow == In] == [
         *("arready", "rid", "rdata", "rresp", "rlast", "rvalid"),
         *("awready", "wready", "bid", "bresp", "bvalid"),
     ]
     lite = wiring.Signature({"port": In(Axi4LiteSignature())})
-    subordinate = {path[-1]: member.flow for path, member, _ in lite.flatten(lite.create())}
+    subordinate = flows(lite)
     assert [name for name, flow in subordinate.items() if flow == Out] == [
         *("awready", "wready", "bresp", "bvalid", "arready", "rdata", "rresp", "rvalid")
     ]
