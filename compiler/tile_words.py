@@ -25,8 +25,9 @@ def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
     channels = ifm.slot_count
     _, height, width = ifm.shape
     _, _, left, _ = layer.conv.padding
-    above = [row for row in strip.load if row < 0]
     loaded = [row for row in strip.load if 0 <= row < height]
+    # Where nothing but padding is loaded, a core takes all of it as rows below.
+    above = [row for row in strip.load if row < 0] if loaded else []
     pixel_words = ceil_div(channels, layer.config.lanes)
     words_a_row = layer.row_words // pixel_words
     # The last column, padding counted, of the patch in a row's last word.

@@ -9,9 +9,11 @@ convolution of its own, a 1x1 convolution that copies its input is put there for
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.errors import UserError
@@ -57,6 +59,10 @@ def lower_checked(module: nn.Module, images: Tensor) -> Graph:
     graph = lower(module, shape)  # type: ignore[arg-type]
     check_equal(module, graph, images)
     return graph
+
+
+_PLANE = 4
+"""A core adds a residual from a multiple of its `group` of channels on, which is 4 or more."""
 
 
 @dataclass
@@ -113,9 +119,7 @@ class _Lowering:
                 value = self._value(operation)
                 return _Value(value.tensor, flat=value.flat, dropout=operation.share)
             case ShortcutView():
-                tensor = self._value(operation).tensor
-                view = Residual(tensor, operation.stride, operation.channel_offset)
-                return _Value(tensor, view=view)
+                return self._shortcut_view(operation)
         raise refusal(operation, f"{type(operation).__name__} has no counterpart in hardware")
 
     def _value(self, operation: Operation, index: int = 0) -> _Value:
@@ -129,6 +133,7 @@ class _Lowering:
     def _append(self, layer: Layer, operation: Operation, shape: tuple[int, ...]) -> _Value:
         """Add a layer that makes an ofm of `shape`, a map or a vector of channels."""
         channels, height, width = (*shape, 1, 1)[:3]
+        layer.name = _acceptable(layer.name)
         layer.name = layer.name if layer.name not in self.graph.shapes else self._fresh(layer.name)
         self.graph.layers.append(layer)
         self.graph.shapes[layer.name] = (channels, height, width)
@@ -156,6 +161,20 @@ class _Lowering:
             dropout=value.dropout,
         )
         return self._append(layer, operation, operation.shape)
+
+    def _shortcut_view(self, operation: ShortcutView) -> _Value:
+        """A view that an addition reads; a convolution where its channels begin within a plane."""
+        tensor = self._value(operation).tensor
+        if operation.channel_offset % _PLANE == 0:
+            view = Residual(tensor, operation.stride, operation.channel_offset)
+            return _Value(tensor, view=view)
+        channels = self.graph.shapes[tensor][0]
+        layer = _identity(operation.name, tensor, channels)
+        after = operation.shape[0] - operation.channel_offset - channels
+        layer.weight = F.pad(layer.weight, (0, 0, 0, 0, 0, 0, operation.channel_offset, after))
+        layer.bias = torch.zeros(operation.shape[0])
+        layer.stride = operation.stride, operation.stride
+        return _Value(self._append(layer, operation, operation.shape).tensor)
 
     def _linear(self, operation: Linear) -> _Value:
         value = self._value(operation)
@@ -289,6 +308,12 @@ class _Lowering:
             raise refusal(operation, "only flattening each image into a vector has hardware")
         open_layer = self._open(operation)
         return _Value(value.tensor, open_layer, flat=flat, dropout=value.dropout)
+
+
+def _acceptable(name: str) -> str:
+    """The name with an underscore for every character that a bundle's names cannot have."""
+    name = re.sub(r"[^A-Za-z0-9_.:-]", "_", name)
+    return name if name[:1].isalnum() or name[:1] == "_" else f"_{name}"
 
 
 def _identity(name: str, tensor: str, channels: int) -> ConvLayer:

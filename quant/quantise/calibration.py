@@ -12,15 +12,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from golden.arithmetic import MULTIPLIER_BITS, S8, SHIFT_MIN, U8
-from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer
+from golden.arithmetic import S8, U8
+from quant.frontend.graph import INPUT, ConvLayer, Graph
 from quant.networks.model import Model
 
-__all__ = ["LARGEST_RATIO", "Histogram", "activation_scales"]
-
-LARGEST_RATIO = 2.0 ** (MULTIPLIER_BITS - SHIFT_MIN - 1)
-"""The largest ratio of scales for a residual or an average, a factor of two below what multiplier
-and shift can express."""
+__all__ = ["Histogram", "activation_scales"]
 
 _BINS = 2048
 _CANDIDATES = 80
@@ -85,38 +81,19 @@ def activation_scales(graph: Graph, model: Model, batches: Iterable[Tensor]) -> 
             if layer.name in groups and groups[layer.name] not in logits:
                 histograms[groups[layer.name]].add(ofm.reshape(1, -1))
 
-    smallest, largest = _limits(graph, groups, histograms)
+    ceilings = dict.fromkeys(histograms, math.inf)
+    for layer in graph.layers:
+        if isinstance(layer, ConvLayer):
+            group = groups[layer.name]
+            ceilings[group] = min(ceilings[group], max(layer.ceiling, _SMALLEST_MAXIMUM))
     scales = {INPUT: input_scale(model)}
     for layer in graph.layers:
         levels = S8[1] if graph.signed(layer.name) else U8[1]
         group = groups[graph.scale_sources(layer.name)[0].name]
         histogram = histograms[group]
-        reach = float(histogram.maximum if group in logits else histogram.best_range(levels))
-        scales[layer.name] = max(min(reach, largest[group]), smallest[group]) / levels
+        reach = histogram.maximum if group in logits else histogram.best_range(levels)
+        scales[layer.name] = min(float(reach), ceilings[group]) / levels
     return scales
-
-
-def _limits(
-    graph: Graph, groups: dict[str, str], histograms: dict[str, Histogram]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the smallest and the largest range that each group of layers may have.
-
-    An average pooling cannot multiply by more than `LARGEST_RATIO`, as it would have to where its
-    results are nearly zero beside its input.
-    """
-    smallest = dict.fromkeys(histograms, _SMALLEST_MAXIMUM)
-    largest = dict.fromkeys(histograms, math.inf)
-    for layer in graph.layers:
-        if isinstance(layer, ConvLayer):
-            group = groups[layer.name]
-            largest[group] = min(largest[group], layer.ceiling)
-        elif layer.name in groups and isinstance(layer, PoolLayer):
-            group = groups[layer.name]
-            source = groups[graph.scale_sources(layer.input)[0].name]
-            area = layer.kernel[0] * layer.kernel[1]
-            needed = float(histograms[source].maximum) / (area * LARGEST_RATIO)
-            smallest[group] = max(smallest[group], needed)
-    return smallest, largest
 
 
 def input_is_signed(model: Model) -> bool:

@@ -21,7 +21,7 @@ from golden.manifest import (
 )
 from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer
 from quant.networks.model import Model
-from quant.quantise.calibration import LARGEST_RATIO, input_is_signed
+from quant.quantise.calibration import input_is_signed
 
 __all__ = ["WEIGHT_BITS", "WEIGHT_MAX", "quantise", "quantise_weight"]
 
@@ -30,6 +30,8 @@ WEIGHT_MAX = (1 << WEIGHT_BITS - 1) - 1
 """Weights are symmetric: -128 is not used."""
 _LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
 """The largest bias, a factor of two below the accumulator's limit."""
+_LARGEST_RATIO = 2.0 ** (arithmetic.MULTIPLIER_BITS - arithmetic.SHIFT_MIN - 1)
+"""The largest ratio of scales, a factor of two below what multiplier and shift can express."""
 
 
 def quantise(
@@ -100,7 +102,7 @@ def _pool_node(layer: PoolLayer, scales: dict[str, float]) -> PoolNode:
     if layer.op == "average_pool":
         area = layer.kernel[0] * layer.kernel[1]
         ratio = scales[layer.input] / scales[layer.name]
-        multipliers, shifts = arithmetic.split_scale(np.array(ratio / area))
+        multipliers, shifts = _requantisation(np.array(ratio / area))
         multiplier, shift = int(multipliers), int(shifts)
     return PoolNode(
         op=layer.op,
@@ -115,6 +117,15 @@ def _pool_node(layer: PoolLayer, scales: dict[str, float]) -> PoolNode:
     )
 
 
+def _requantisation(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return multiplier and shift of ratios of a sum's scale to its ofm's.
+
+    Where an ofm was always zero, its scale is so fine that the ratio is too large. The largest
+    ratio does the same then: any sum but zero saturates.
+    """
+    return arithmetic.split_scale(np.minimum(ratio, _LARGEST_RATIO))
+
+
 def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tensor]:
     """Return the tensors that the node needs, by the names of their fields.
 
@@ -127,12 +138,12 @@ def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tenso
     smallest = np.maximum(np.abs(bias) / _LARGEST_BIAS, output_scale / _LARGEST_BIAS)
     if layer.residual is not None:
         residual_scale = scales[layer.residual.input]
-        smallest = np.maximum(smallest, residual_scale / LARGEST_RATIO)
+        smallest = np.maximum(smallest, residual_scale / _LARGEST_RATIO)
     weight_scale = np.abs(weight).max((1, 2, 3)) / WEIGHT_MAX
     weight_scale = np.maximum(weight_scale, smallest / input_scale)
 
     sum_scale = input_scale * weight_scale
-    multiplier, shift = arithmetic.split_scale(sum_scale / output_scale)
+    multiplier, shift = _requantisation(sum_scale / output_scale)
     tensors = {
         "weight": quantise_weight(weight, weight_scale),
         "bias": torch.from_numpy(np.rint(bias / sum_scale).astype(np.int32)),

@@ -210,8 +210,8 @@ def test_saturation_is_the_ceiling_of_a_clamped_relu(ceiling: float) -> None:
         nn.Linear(6 * 5 * 4, 5),
     ).eval()
     with torch.no_grad():
-        module[0].weight *= 4
-        module[2].weight *= 8
+        for name, factor in (("0.weight", 4), ("2.weight", 8)):
+            module.get_parameter(name).mul_(factor)
     graph, bundle = tiny_bundle(module, IMAGES)
     check(bundle, Path("clamped"))
     assert max(relative_errors(graph, bundle).values()) < 0.04
