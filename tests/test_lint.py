@@ -1,4 +1,4 @@
-"""What `make lint` says, as tests: CI runs `make test` alone."""
+"""The checks of `make lint` as tests, and rules of the code that no tool knows."""
 
 import ast
 import subprocess
@@ -40,6 +40,20 @@ def sources() -> list[Path]:
 def module_of(file: Path) -> str:
     parts = file.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@pytest.mark.parametrize("word", ["Of", "What", "How", "Which", "Whether", "So"])
+def test_no_docstring_begins_with_a_fragment(word: str) -> None:
+    """A docstring begins with what a thing does or is: a subject, or a verb."""
+    found = [
+        f"{file}: {docstring.splitlines()[0]}"
+        for file in sources()
+        for node in ast.walk(ast.parse((ROOT / file).read_text()))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and (docstring := ast.get_docstring(node)) is not None
+        and docstring.split()[0].strip("`,:") == word
+    ]
+    assert found == []
 
 
 def test_nothing_is_imported_from_a_command() -> None:

@@ -81,7 +81,7 @@ def commands() -> str:
 
 
 def invocation(module: str) -> str:
-    """What is typed to run a command."""
+    """Return what is typed to run a command."""
     if module == "quant.export":
         return "python quant/export.py"
     return f"python -m {module.removesuffix('.__main__')}"

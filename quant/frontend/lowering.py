@@ -1,6 +1,7 @@
-"""Lowering: from a PyTorch module to the `Graph` of layers that the hardware has.
+"""Lowering: from a module to the `Graph` of layers that the hardware has.
 
-The module is imported (`quant.frontend.torch_export`) and simplified (`quant.frontend.passes`).
+The module is imported (by `quant.frontend.torch_export`, or `quant.frontend.onnx_import` for an
+ONNX file) and simplified (`quant.frontend.passes`).
 What is left becomes layers: a convolution takes in the ReLU and the residual add behind it, and a
 linear layer is a convolution that covers its whole input. Where an addition or a ReLU follows no
 convolution of its own, a 1x1 convolution that copies its input is put there for it.
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from golden.errors import UserError
 from quant.frontend.check import check_equal
 from quant.frontend.graph import ConcatLayer, ConvLayer, Graph, Layer, PoolLayer, Residual
+from quant.frontend.imported import import_network
 from quant.frontend.operations import (
     INPUT,
     Add,
@@ -34,9 +36,8 @@ from quant.frontend.operations import (
     ShortcutView,
 )
 from quant.frontend.passes import simplify
-from quant.frontend.torch_export import import_module
 
-__all__ = ["lower", "lower_checked"]
+__all__ = ["lower", "lower_checked", "lower_network"]
 
 
 def lower(module: nn.Module, shape: tuple[int, int, int]) -> Graph:
@@ -44,7 +45,14 @@ def lower(module: nn.Module, shape: tuple[int, int, int]) -> Graph:
 
     Raises UserError naming the path of a module that the hardware has no layer for.
     """
-    network = import_module(module, shape)
+    return lower_network(import_network(module, shape))
+
+
+def lower_network(network: Network) -> Graph:
+    """The graph of an imported network, which is rewritten on the way.
+
+    Raises UserError naming the place of an operation that the hardware has no layer for.
+    """
     simplify(network)
     return _Lowering(network).run()
 
@@ -67,7 +75,7 @@ _PLANE = 4
 
 @dataclass
 class _Value:
-    """What a tensor of the network has become.
+    """The layer, or view of one, that a tensor of the network has become.
 
     `open` is the convolution that made it, as long as that may still take in what follows. `view`
     is set where the value is a tensor seen through a parameter-free shortcut.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +34,10 @@ __all__ = [
     "Pool",
     "Shape",
     "ShortcutView",
+    "Shuffle",
     "Slice",
     "pair",
+    "per_channel",
 ]
 
 INPUT = "input"
@@ -226,6 +228,20 @@ class Slice(Operation):
 
 
 @dataclass(kw_only=True)
+class Shuffle(Operation):
+    """The channels of a map in another order: of each of `groups` the first, and so on."""
+
+    groups: int
+
+    def order(self) -> Tensor:
+        """The input's channel that each channel of the result is: (channels,)."""
+        return torch.arange(self.shape[0]).view(self.groups, -1).T.flatten()
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return tensors[0][:, self.order()]
+
+
+@dataclass(kw_only=True)
 class ShortcutView(Operation):
     """Every `stride`-th row and column of a map, between channels of zeros.
 
@@ -243,7 +259,7 @@ class ShortcutView(Operation):
 
 @dataclass(kw_only=True)
 class OnHost(Operation):
-    """What the host computes from the network's results: softmax and its like."""
+    """An operation on the network's results that is the host's: softmax and its like."""
 
     kind: str
 
@@ -288,7 +304,7 @@ class Network:
         return [o for o in self.operations for tensor in o.inputs if tensor == name]
 
     def read_once(self, name: str) -> bool:
-        """Whether one operation alone, and not the caller of the network, sees tensor `name`."""
+        """Return whether one operation alone, and not the network's caller, sees tensor `name`."""
         return len(self.readers(name)) == 1 and name != self.output
 
     def new_name(self, name: str) -> str:
@@ -336,7 +352,7 @@ class Network:
             yield operation, result
 
     def result(self, images: Tensor) -> Tensor:
-        """What the network returns for images (images, channels, height, width)."""
+        """Return what the network returns for images (images, channels, height, width)."""
         tensors = {operation.name: value for operation, value in self.run(images)}
         return tensors.get(self.output, images)
 
@@ -358,3 +374,20 @@ def pair(value: int | Sequence[int]) -> tuple[int, int]:
         return value, value
     vertical, *rest = value
     return vertical, rest[0] if rest else vertical
+
+
+def per_channel(value: Any, shape: Shape) -> Tensor:
+    """A number, or a tensor that is constant over each channel, as float64 (channels,).
+
+    `value` is an operand of arithmetic with a tensor of `shape`. Raises ValueError with the reason
+    where it is no constant of each channel.
+    """
+    channels, *rest = shape
+    tensor = torch.as_tensor(value, dtype=torch.float64)
+    try:
+        whole = tensor.broadcast_to((1, channels, *rest)).reshape(channels, -1)
+    except RuntimeError:
+        raise ValueError("its constant does not fit the tensor") from None
+    if not bool((whole == whole[:, :1]).all()):
+        raise ValueError("its constant differs within a channel")
+    return whole[:, 0].clone()

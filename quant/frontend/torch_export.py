@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
@@ -30,22 +30,42 @@ from quant.frontend.operations import (
     Concat,
     Convolution,
     Dropout,
-    Flatten,
     Linear,
     Network,
     OnHost,
     Operation,
     Pad,
     Pool,
+    Shuffle,
     Slice,
     pair,
+    per_channel,
 )
+from quant.frontend.refusals import (
+    CEIL_AVERAGE,
+    CONSTANT_NUMERATOR,
+    CONSTANT_OPERAND,
+    DILATED_POOL,
+    DIVISOR,
+    NO_COUNTERPART,
+    NO_ZEROS,
+    NOT_FLATTENED,
+    OTHER_SIZE,
+    PADS_WITH_NUMBERS,
+    PRODUCT,
+    TRANSPOSE,
+    TWO_AXES_MEAN,
+    UNCOUNTED_PADDING,
+    WHOLE_IMAGES,
+    refusal,
+)
+from quant.frontend.reshapes import transposed, under_shape
 
 __all__ = ["import_module"]
 
 _IMAGES = 2
-"""How many images the module is exported with: more than one, so that an image is told from a
-vector."""
+"""The number of images that the module is exported with: more than one, so that an image is told
+from a vector."""
 _aten = torch.ops.aten
 
 
@@ -165,7 +185,7 @@ class _Import:
 
     def refusal(self, node: fx.Node, reason: str) -> UserError:
         """An error that names the module, or the function and the module that calls it."""
-        return UserError(f"{self.where(node)}: cannot be lowered: {reason}")
+        return refusal(self.where(node), reason)
 
     def where(self, node: fx.Node) -> str:
         """The path of the module that does what `node` does, or the node and its module."""
@@ -181,7 +201,7 @@ class _Import:
         return self.network.new_name(path)
 
     def common(self, node: fx.Node, *operands: Any) -> dict[str, Any]:
-        """What every operation has."""
+        """Return what every operation has."""
         return {
             "name": self.name(node),
             "inputs": [self.tensor(node, operand) for operand in operands],
@@ -193,7 +213,7 @@ class _Import:
         """The shape of a node's result, without the images."""
         images, *shape = self.whole_shape(node)
         if images != _IMAGES:
-            raise self.refusal(node, "only operations on each image by itself have hardware")
+            raise self.refusal(node, WHOLE_IMAGES)
         return tuple(shape)
 
     def whole_shape(self, node: Any) -> tuple[int, ...]:
@@ -204,7 +224,7 @@ class _Import:
     def tensor(self, node: fx.Node, operand: Any) -> str:
         """The name of the tensor that an operand is."""
         if not isinstance(operand, fx.Node) or operand not in self.values:
-            raise self.refusal(node, "one of its operands is a constant where a tensor is needed")
+            raise self.refusal(node, CONSTANT_OPERAND)
         return self.values[operand]
 
     def constant(self, node: fx.Node, operand: Any) -> Any:
@@ -286,7 +306,7 @@ def _linear(at: _Import, node: fx.Node) -> _Result:
     weight = at.constant(node, arguments["weight"])
     bias = at.constant(node, arguments["bias"])
     if len(at.whole_shape(arguments["input"])) != 2:
-        raise at.refusal(node, "a linear layer needs a flattened input")
+        raise at.refusal(node, NOT_FLATTENED)
     return Linear(
         **at.common(node, arguments["input"]),
         weight=weight,
@@ -340,7 +360,7 @@ def _add(at: _Import, node: fx.Node) -> _Result:
         if sign != 1:
             raise at.refusal(node, "only a plain sum of two tensors has hardware: alpha must be 1")
         if at.whole_shape(left) != at.whole_shape(right):
-            raise at.refusal(node, "its operands differ in size")
+            raise at.refusal(node, OTHER_SIZE)
         return Add(**at.common(node, left, right))
     if left in at.values:
         return _affine(at, node, left, 1, _scaled(at.constant(node, right), sign))
@@ -356,12 +376,11 @@ def _reversed_sub(at: _Import, node: fx.Node) -> _Result:
 def _mul(at: _Import, node: fx.Node) -> _Result:
     left, right = node.args[0], node.args[1]
     if left in at.values and right in at.values:
-        word = "product" if node.target == _aten.mul.Tensor else "quotient"
-        raise at.refusal(node, f"a {word} of two tensors (a gate or attention) has no hardware")
+        raise at.refusal(node, PRODUCT if node.target == _aten.mul.Tensor else DIVISOR)
     divides = node.target in (_aten.div.Tensor, _aten.div.Scalar)
     if left not in at.values:
         if divides:
-            raise at.refusal(node, "a constant divided by a tensor has no hardware")
+            raise at.refusal(node, CONSTANT_NUMERATOR)
         left, right = right, left
     factor = at.constant(node, right)
     return _affine(at, node, left, 1 / factor if divides else factor, 0)
@@ -375,19 +394,11 @@ def _neg(at: _Import, node: fx.Node) -> _Result:
 def _affine(at: _Import, node: fx.Node, operand: Any, gain: Any, offset: Any) -> Affine:
     """Arithmetic with constants, each a number or a tensor that is constant over each channel."""
     common = at.common(node, operand)
-    channels, *rest = common["shape"]
-
-    def by_channel(value: Any) -> Tensor:
-        tensor = torch.as_tensor(value, dtype=torch.float64)
-        try:
-            whole = tensor.broadcast_to((1, channels, *rest)).reshape(channels, -1)
-        except RuntimeError:
-            raise at.refusal(node, "its constant does not fit the tensor") from None
-        if not bool((whole == whole[:, :1]).all()):
-            raise at.refusal(node, "its constant differs within a channel")
-        return whole[:, 0].clone()
-
-    return Affine(**common, gain=by_channel(gain), offset=by_channel(offset))
+    try:
+        gain, offset = (per_channel(value, common["shape"]) for value in (gain, offset))
+    except ValueError as error:
+        raise at.refusal(node, str(error)) from None
+    return Affine(**common, gain=gain, offset=offset)
 
 
 def _scaled(value: Any, factor: float) -> Any:
@@ -398,7 +409,7 @@ def _scaled(value: Any, factor: float) -> Any:
 def _max_pool(at: _Import, node: fx.Node) -> _Result:
     arguments = at.arguments(node)
     if pair(arguments["dilation"]) != (1, 1):
-        raise at.refusal(node, "a dilated pooling has no hardware")
+        raise at.refusal(node, DILATED_POOL)
     return _pool(at, node, "max_pool", arguments)
 
 
@@ -409,7 +420,7 @@ def _average_pool(at: _Import, node: fx.Node) -> _Result:
     if arguments["divisor_override"] is not None:
         raise at.refusal(node, "divisor_override has no hardware")
     if pads and not arguments["count_include_pad"]:
-        raise at.refusal(node, "an average that does not count its padding has no hardware")
+        raise at.refusal(node, UNCOUNTED_PADDING)
     return _pool(at, node, "average_pool", arguments)
 
 
@@ -424,8 +435,7 @@ def _pool(at: _Import, node: fx.Node, kind: Any, arguments: dict[str, Any]) -> P
         # The last window may begin inside the map and end beyond it (ceil_mode).
         sides += [p, max((out - 1) * s + k - size - p, p)]
         if sides[-1] > p and kind == "average_pool":
-            raise at.refusal(node, "an average whose last window reaches beyond the map (ceil_mode)"
-                             " has no hardware")  # fmt: skip
+            raise at.refusal(node, CEIL_AVERAGE)
     return Pool(
         **common,
         kind=kind,
@@ -451,7 +461,7 @@ def _mean(at: _Import, node: fx.Node) -> _Result:
     whole = at.whole_shape(node.args[0])
     axes = {axis % len(whole) for axis in arguments["dim"] or ()}
     if len(whole) != 4 or axes != {2, 3}:
-        raise at.refusal(node, "only a mean over height and width has hardware")
+        raise at.refusal(node, TWO_AXES_MEAN)
     channels, height, width = whole[1:]
     common = at.common(node, node.args[0])
     return Pool(
@@ -498,9 +508,28 @@ def _reshape(at: _Import, node: fx.Node) -> _Result:
     before, after = at.whole_shape(node.args[0]), at.whole_shape(node)
     if after[:1] != before[:1]:
         raise at.refusal(node, "only flattening each image into a vector has hardware")
-    if before == after:
-        return at.tensor(node, node.args[0])
-    return Flatten(**at.common(node, node.args[0]))
+    return under_shape(at.network, at.common(node, node.args[0]))
+
+
+@_handles(_aten.channel_shuffle.default, _aten.native_channel_shuffle.default)
+def _channel_shuffle(at: _Import, node: fx.Node) -> _Result:
+    arguments = at.arguments(node)
+    return Shuffle(**at.common(node, node.args[0]), groups=arguments["groups"])
+
+
+@_handles(_aten.permute.default, _aten.transpose.int)
+def _transpose(at: _Import, node: fx.Node) -> _Result:
+    arguments = at.arguments(node)
+    axes = list(range(len(at.whole_shape(node))))
+    if node.target == _aten.permute.default:
+        order = [axes[axis] for axis in arguments["dims"]]
+    else:
+        order, (first, second) = list(axes), (arguments["dim0"], arguments["dim1"])
+        order[first], order[second] = axes[second], axes[first]
+    result = transposed(at.network, at.common(node, node.args[0]), order) if order[0] == 0 else None
+    if result is None:
+        raise at.refusal(node, TRANSPOSE)
+    return result
 
 
 @_handles(_aten.clone.default, _aten.alias.default, _aten.detach.default, _aten.contiguous.default)
@@ -521,11 +550,11 @@ def _active_dropout(at: _Import, node: fx.Node) -> _Result:
 def _pad(at: _Import, node: fx.Node) -> _Result:
     arguments = at.arguments(node)
     if arguments.get("mode", "constant") != "constant" or arguments["value"] not in (None, 0):
-        raise at.refusal(node, "only padding with zeros has hardware")
+        raise at.refusal(node, PADS_WITH_NUMBERS)
     amounts = list(arguments["pad"]) + [0] * (8 - len(arguments["pad"]))
     left, right, top, bottom, before, after, *images = amounts
     if any(images):
-        raise at.refusal(node, "only operations on each image by itself have hardware")
+        raise at.refusal(node, WHOLE_IMAGES)
     common = at.common(node, node.args[0])
     return Pad(**common, amounts=(top, bottom, left, right, before, after))
 
@@ -546,7 +575,7 @@ def _sliced(
     if (first, last, step) == (0, whole[axis], 1):
         return at.tensor(node, node.args[0])
     if axis == 0:
-        raise at.refusal(node, "only operations on each image by itself have hardware")
+        raise at.refusal(node, WHOLE_IMAGES)
     common = at.common(node, node.args[0])
     return Slice(**common, axis=axis - 1, start=first, stop=last, step=step)
 
@@ -557,7 +586,7 @@ def _split(at: _Import, node: fx.Node) -> _Result:
     whole = at.whole_shape(node.args[0])
     axis = arguments["dim"] % len(whole)
     if axis == 0:
-        raise at.refusal(node, "only operations on each image by itself have hardware")
+        raise at.refusal(node, WHOLE_IMAGES)
     shapes = [tuple(value.shape) for value in node.meta["val"]]
     start, parts = 0, []
     for shape in shapes:
@@ -584,16 +613,15 @@ def _on_host(at: _Import, node: fx.Node) -> _Result:
     return OnHost(**at.common(node, node.args[0]), kind=at.origin(node).rstrip("_0123456789"))
 
 
-_NO_ZEROS = "its results are hardly ever exactly zero, so there are no zeros to skip; use ReLU"
 _REASONS = {
     **dict.fromkeys(
         ("gelu", "silu", "leaky_relu", "prelu", "_prelu_kernel", "hardswish", "elu", "selu"),
-        _NO_ZEROS,
+        NO_ZEROS,
     ),
-    **dict.fromkeys(("mish", "softplus", "tanh", "hardsigmoid", "celu"), _NO_ZEROS),
+    **dict.fromkeys(("mish", "softplus", "tanh", "hardsigmoid", "celu"), NO_ZEROS),
     **dict.fromkeys(
         ("matmul", "bmm", "scaled_dot_product_attention", "mm"),
-        "a product of two tensors (a gate or attention) has no hardware",
+        PRODUCT,
     ),
 }
 
@@ -601,4 +629,4 @@ _REASONS = {
 def _reason(node: fx.Node) -> str:
     target = str(getattr(node.target, "_schema", None) and node.target._schema.name)  # type: ignore[union-attr]
     function = target.removeprefix("aten::")
-    return f"{function}: {_REASONS.get(function, 'it has no counterpart in hardware')}"
+    return f"{function}: {_REASONS.get(function, NO_COUNTERPART)}"

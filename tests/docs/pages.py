@@ -28,7 +28,7 @@ class Block:
 
     @property
     def commands(self) -> list[list[str]]:
-        """What is typed, split into words: lines after `$` in a console, every line of bash."""
+        """Return the typed words: of lines after `$` in a console, and of every line of bash."""
         if self.language not in ("bash", "console"):
             return []
         lines = self.text.splitlines()
@@ -84,7 +84,7 @@ class Page:
 
     @property
     def code(self) -> list[str]:
-        """What stands between backticks."""
+        """Return what stands between backticks."""
         return [token.content for token in self._inline() if token.type == "code_inline"]
 
     @property

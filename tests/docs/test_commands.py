@@ -129,7 +129,7 @@ def _module(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def _commands_of(words: list[str], folder: Path) -> list[list[str]]:
-    """What Python is told to do by a command of a tutorial: make's part is asked of make."""
+    """Return what a command of a tutorial tells Python to do: make's part is asked of make."""
     if words[0] == "python":
         return [words[1:]]
     if words[0] != "make" or words[1] in _SLOW:

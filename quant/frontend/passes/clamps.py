@@ -13,6 +13,7 @@ from quant.frontend.operations import (
     Network,
     Operation,
     Pool,
+    Shuffle,
     Slice,
 )
 
@@ -20,7 +21,7 @@ __all__ = ["hoist_clamps", "never_negative"]
 
 
 def hoist_clamps(network: Network) -> None:
-    """Move clamps before max pooling, concat, flattening, slicing and dropout; drop idle ones.
+    """Move clamps before max pooling, concat, dropout and what selects; drop idle ones.
 
     They commute: the largest of limited numbers is the limited largest. A clamp stays where
     something else reads what is before it.
@@ -46,13 +47,13 @@ def hoist_clamps(network: Network) -> None:
 
 
 def never_negative(network: Network, name: str) -> bool:
-    """Whether nothing in tensor `name` can be negative."""
+    """Return whether nothing in tensor `name` can be negative."""
     if name == INPUT:
         return False
     operation = network.operation(name)
     if isinstance(operation, Clamp):
         return operation.low >= 0
-    if isinstance(operation, Pool | Concat | Flatten | Slice | Dropout):
+    if isinstance(operation, Pool | Concat | Flatten | Shuffle | Slice | Dropout):
         return all(never_negative(network, tensor) for tensor in operation.inputs)
     return False
 
@@ -66,7 +67,7 @@ def _is_idle(network: Network, clamp: Clamp) -> bool:
 def _commutes(operation: Operation) -> bool:
     if isinstance(operation, Pool):
         return operation.kind == "max_pool"
-    return isinstance(operation, Concat | Flatten | Slice | Dropout)
+    return isinstance(operation, Concat | Flatten | Shuffle | Slice | Dropout)
 
 
 def _move_before(network: Network, clamp: Clamp, maker: Operation) -> list[Clamp]:

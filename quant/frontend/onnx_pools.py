@@ -1,0 +1,72 @@
+"""Imports the pooling operators of ONNX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnx import NodeProto
+
+from quant.frontend.onnx_nodes import NodeImport, Result, handles
+from quant.frontend.onnx_operators import window_padding
+from quant.frontend.operations import Pool
+from quant.frontend.refusals import CEIL_AVERAGE, DILATED_POOL, TWO_AXES_MEAN, UNCOUNTED_PADDING
+
+__all__: list[str] = []
+
+
+@handles("MaxPool", "AveragePool")
+def _pool(at: NodeImport, node: NodeProto) -> Result:
+    kernel = at.attribute(node, "kernel_shape", None)
+    if len(kernel) != 2:
+        raise at.refusal(node, "only pooling over height and width has hardware")
+    stride = at.attribute(node, "strides", [1, 1])
+    if any(step != 1 for step in at.attribute(node, "dilations", [1, 1])):
+        raise at.refusal(node, DILATED_POOL)
+    average = node.op_type == "AveragePool"
+    padding = window_padding(at, node, kernel, stride, (1, 1))
+    if average and any(padding) and not at.attribute(node, "count_include_pad", 0):
+        raise at.refusal(node, UNCOUNTED_PADDING)
+    common = at.common(node, node.input[0])
+    sides: list[int] = []
+    for axis, size in enumerate(at.whole_shape(node.input[0])[2:]):
+        before, after = padding[2 * axis : 2 * axis + 2]
+        # The last window may begin inside the map and end beyond it (ceil_mode).
+        covered = (common["shape"][axis + 1] - 1) * stride[axis] + kernel[axis]
+        if average and covered - size - before > after:
+            raise at.refusal(node, CEIL_AVERAGE)
+        sides += [before, max(covered - size - before, after)]
+    top, bottom, left, right = sides
+    return Pool(
+        **common,
+        kind="average_pool" if average else "max_pool",
+        kernel=(kernel[0], kernel[1]),
+        stride=(stride[0], stride[1]),
+        padding=(top, bottom, left, right),
+    )
+
+
+@handles("GlobalMaxPool", "GlobalAveragePool")
+def _global_pool(at: NodeImport, node: NodeProto) -> Result:
+    return _over_map(at, node, node.op_type == "GlobalMaxPool", keeps_axes=True)
+
+
+@handles("ReduceMean", "ReduceMax")
+def _reduce(at: NodeImport, node: NodeProto) -> Result:
+    rank = len(at.whole_shape(node.input[0]))
+    axes = at.integers(node, "axes", 1) or []
+    if rank != 4 or {axis % rank for axis in axes} != {2, 3}:
+        raise at.refusal(node, TWO_AXES_MEAN)
+    keeps_axes = bool(at.attribute(node, "keepdims", 1))
+    return _over_map(at, node, node.op_type == "ReduceMax", keeps_axes=keeps_axes)
+
+
+def _over_map(at: NodeImport, node: NodeProto, largest: bool, *, keeps_axes: bool) -> Pool:
+    height, width = at.whole_shape(node.input[0])[2:]
+    kind: Any = "max_pool" if largest else "average_pool"
+    return Pool(
+        **at.common(node, node.input[0]),
+        kind=kind,
+        kernel=(height, width),
+        stride=(height, width),
+        flat=not keeps_axes,
+    )

@@ -1,0 +1,43 @@
+"""Reasons for which an operation cannot be lowered, in words that every front end shares."""
+
+from golden.errors import UserError
+
+__all__ = [
+    "CEIL_AVERAGE",
+    "CONSTANT_NUMERATOR",
+    "CONSTANT_OPERAND",
+    "DILATED_POOL",
+    "DIVISOR",
+    "NOT_FLATTENED",
+    "NO_COUNTERPART",
+    "NO_ZEROS",
+    "OTHER_SIZE",
+    "PADS_WITH_NUMBERS",
+    "PRODUCT",
+    "TRANSPOSE",
+    "TWO_AXES_MEAN",
+    "UNCOUNTED_PADDING",
+    "WHOLE_IMAGES",
+    "refusal",
+]
+
+NO_COUNTERPART = "it has no counterpart in hardware"
+NO_ZEROS = "its results are hardly ever exactly zero, so there are no zeros to skip; use ReLU"
+PRODUCT = "a product of two tensors (a gate or attention) has no hardware"
+DIVISOR = "a quotient of two tensors (a gate or attention) has no hardware"
+CONSTANT_NUMERATOR = "a constant divided by a tensor has no hardware"
+CONSTANT_OPERAND = "one of its operands is a constant where a tensor is needed"
+OTHER_SIZE = "its operands differ in size"
+WHOLE_IMAGES = "only operations on each image by itself have hardware"
+NOT_FLATTENED = "a linear layer needs a flattened input"
+DILATED_POOL = "a dilated pooling has no hardware"
+TRANSPOSE = "only a channel shuffle, and putting the channels of the images first, can transpose"
+UNCOUNTED_PADDING = "an average that does not count its padding has no hardware"
+CEIL_AVERAGE = "an average whose last window reaches beyond the map (ceil_mode) has no hardware"
+TWO_AXES_MEAN = "only a mean over height and width has hardware"
+PADS_WITH_NUMBERS = "only padding with zeros has hardware"
+
+
+def refusal(where: str, reason: str) -> UserError:
+    """An error that names the module or node that cannot be lowered, and why it cannot."""
+    return UserError(f"{where}: cannot be lowered: {reason}")
