@@ -25,6 +25,7 @@ from golden.files import write_file
 from golden.layers import ConvResult
 from golden.manifest import ConvNode
 from golden.network import Network
+from golden.padding import NO_PADDING
 from hw.contract.config import Config
 from quant.runtime.progress import Reporter
 from tb.exchange.core_files import Run
@@ -193,7 +194,7 @@ def measured_layers(
     found = []
     for number, layer in enumerate(program.layers):
         step = steps[layer.name]
-        kernel, stride, padding, kept = (1, 1), (1, 1), (0, 0), []
+        kernel, stride, padding, kept = (1, 1), (1, 1), NO_PADDING, []
         convolution = isinstance(step.node, ConvNode)
         if isinstance(step.node, ConvNode):
             conv = network.conv(step.node)
@@ -202,6 +203,7 @@ def measured_layers(
             if step.predictor is not None and step.result is not None:
                 kept = _kept(step.result).tolist()
         channels, height, width = step.ifm.shape[1:]
+        top, bottom, left, right = padding
         whole = step.ofm if isinstance(step.node, ConvNode) else step.ifm
         ofm_channels, ofm_height, ofm_width = whole.shape[1:]
         found.append(
@@ -209,7 +211,7 @@ def measured_layers(
                 name=layer.name,
                 convolution=convolution,
                 macs=layer.macs,
-                ifm=(channels, height + 2 * padding[0], width + 2 * padding[1]),
+                ifm=(channels, height + top + bottom, width + left + right),
                 kernel=kernel,
                 stride=stride,
                 ofm=(ofm_channels, ofm_height, ofm_width),

@@ -212,9 +212,24 @@ def _descriptors(
                 **halo_words(layer, memory.halo),
                 "counters": counters,
             }
+            _check_words(config, step.name, words)
             descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)
             counters += STORED_BYTES
     return bytes(descriptors)
+
+
+def _check_words(config: Config, layer: str, values: Mapping[str, int]) -> None:
+    """Raise UserError where a core would refuse a word of a tile's descriptor.
+
+    Extreme shapes alone come so far, such as a padding of thousands of rows: what most layers need
+    too much of is refused before, by the name of the configuration's field.
+    """
+    for name, word in descriptor_words(config).items():
+        if not word.accepts(values[name]):
+            raise UserError(
+                f"layer {layer!r} needs {name} = {values[name]} ({word.text}); a core of "
+                f"configuration {config.name!r} takes {word.low} .. {word.high}"
+            )
 
 
 def _headers(config: Config, base: int, descriptors: Mapping[str, bytes]) -> bytes:

@@ -130,9 +130,9 @@ class LoweredLayer:
     def pack_ifm(self, ifm: Tensor) -> np.ndarray:
         """The ifm buffer, uint8 (words, V), of an ifm (c_i, height, width), in one tile."""
         (tile,) = self.tiles
-        vertical, horizontal = self.conv.padding
+        top, bottom, left, right = self.conv.padding
         values = ifm.numpy().astype(np.uint8)
-        padded = np.pad(values, ((0, 0), (vertical, vertical), (horizontal, horizontal)))
+        padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))
         rows = tile.strip.ifm
         pixels = padded[:, : rows.stop - rows.start : rows.step].transpose(1, 2, 0)
         words = pack_patches(pixels, self.patch, self.config.lanes)
@@ -342,7 +342,7 @@ def _pool_fields(
         "stride_height": window.stride[0],
         "stride_width": window.stride[1],
         "top": top,
-        "left": -window.padding[1],
+        "left": -window.padding[2],
         "first_line": top * width % config.ofm_words,
         "line_step": window.stride[0] * width % config.ofm_words,
         "multiplier": multiplier,

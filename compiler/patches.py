@@ -66,7 +66,7 @@ def column_shift(conv: Conv, patch: Patch) -> int:
 def row_words(config: Config, conv: Conv, ifm_shape: tuple[int, int, int], patch: Patch) -> int:
     """Words of one row of the ifm in the buffer, padding included."""
     channels, _, width = ifm_shape
-    columns = ceil_div(width + 2 * conv.padding[1], 1 << column_shift(conv, patch))
+    columns = ceil_div(width + sum(conv.padding[2:]), 1 << column_shift(conv, patch))
     return columns * ceil_div(channels, config.lanes)
 
 

@@ -24,8 +24,10 @@ def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
     """The rows of the ifm that a strip loads, and their way into the buffer."""
     channels = ifm.slot_count
     _, height, width = ifm.shape
-    above = [row for row in strip.load if row < 0]
+    _, _, left, _ = layer.conv.padding
     loaded = [row for row in strip.load if 0 <= row < height]
+    # Where nothing but padding is loaded, a core takes all of it as rows below.
+    above = [row for row in strip.load if row < 0] if loaded else []
     pixel_words = ceil_div(channels, layer.config.lanes)
     words_a_row = layer.row_words // pixel_words
     # The last column, padding counted, of the patch in a row's last word.
@@ -39,8 +41,8 @@ def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
         "ifm_channels": channels,
         "pad_top": len(above),
         "pad_bottom": len(strip.load) - len(above) - len(loaded),
-        "pad_left": layer.conv.padding[1],
-        "pad_right": max(last_col + 1 - layer.conv.padding[1] - width, 0),
+        "pad_left": left,
+        "pad_right": max(last_col + 1 - left - width, 0),
         "ifm_first_word": layer.first_word(strip.load.start) % layer.config.ifm_words,
         "ifm_row_words": layer.row_words,
         "ifm_pixel_words": pixel_words,

@@ -25,7 +25,7 @@ from golden.files import FolderKind
 from golden.layers import Conv, Pool, Predictor, Shortcut
 from golden.manifest import (
     MANIFEST,
-    SCHEMA_VERSION,
+    READABLE_VERSIONS,
     TENSORS,
     ConvNode,
     Manifest,
@@ -181,7 +181,7 @@ def _is_bundle(path: Path) -> bool:
     except SafetensorError:
         return False
     document = json.loads((path / MANIFEST).read_text())
-    if isinstance(document, dict) and document.get("schema_version") == SCHEMA_VERSION:
+    if isinstance(document, dict) and document.get("schema_version") in READABLE_VERSIONS:
         Manifest.model_validate(document)
         return True
     required = {name for name, field in Manifest.model_fields.items() if field.is_required()}
@@ -203,9 +203,10 @@ def _read_manifest(file: Path) -> Manifest:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{file}: not readable as JSON: {error}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
         raise UserError(
-            f"{file}: schema_version is {version!r}, this program reads {SCHEMA_VERSION}; "
+            f"{file}: schema_version is {version!r}, this program reads {known}; "
             "export the bundle again"
         )
     try:

@@ -147,8 +147,6 @@ class _Checker:
         size = self.bundle.conv(node).output_size(height, width)
         where = f"layers.{node.name}"
         self._require(min(size) >= 1, where, "the kernel does not fit into its padded input")
-        fits = all(pad < k for pad, k in zip(node.padding, weight.shape[2:], strict=True))
-        self._require(fits, where, "padding must be smaller than the kernel")
         if node.shortcut is not None:
             c, h, w = self.manifest.activations[node.shortcut.input].shape
             step = node.shortcut.stride
@@ -167,8 +165,13 @@ class _Checker:
         self._require(source.signed == target.signed, where, "changes the sign of its tensor")
         size = self.bundle.pool(node).output_size(height, width)
         self._require(min(size) >= 1, where, "the window does not fit into its padded input")
-        fits = all(2 * pad <= k for pad, k in zip(node.padding, node.kernel, strict=True))
-        self._require(fits, where, "padding must be at most half the window")
+        top, _, left, _ = node.padding
+        sides = zip((top, left), (height, width), node.kernel, node.stride, size, strict=True)
+        fits = all(
+            before < k and (count - 1) * step < before + extent
+            for before, extent, k, step, count in sides
+        )
+        self._require(fits, where, "a window lies wholly in the padding")
         return channels, size[0], size[1]
 
     def _concat(self, node: ConcatNode, where: str) -> tuple[int, int, int]:

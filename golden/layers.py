@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from golden import arithmetic
+from golden.padding import NO_PADDING, Padding, average_pool2d, conv2d, max_pool2d, windows
 from golden.pattern import FULL, Pattern
 
 __all__ = [
@@ -90,7 +91,8 @@ class Conv:
     multiplier, shift : int32 (c_o,)
         Requantisation, MULTIPLIER_BITS unsigned and SHIFT_MIN .. SHIFT_MAX.
     stride : (vertical, horizontal)
-    padding : (vertical, horizontal), zeros on both sides
+    padding : (top, bottom, left, right)
+        Rows and columns of zeros; they may be more than the kernel has.
     signed_output : bool
         The ofm is s8 and may be negative; else it is u8, which is the ReLU.
     shortcut : Shortcut or None
@@ -103,7 +105,7 @@ class Conv:
     multiplier: Tensor
     shift: Tensor
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    padding: Padding = NO_PADDING
     signed_output: bool = False
     shortcut: Shortcut | None = None
 
@@ -114,7 +116,7 @@ class Conv:
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the ofm for an ifm of that size; below 1 if no kernel fits."""
-        return _windows(self, height, width)
+        return windows((height, width), self.kernel, self.stride, self.padding)
 
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulates of one whole ofm for an ifm of that size, padding included."""
@@ -127,20 +129,20 @@ class Pool:
     """Max or average pooling.
 
     Average pooling sums the window, padding zeros included, and requantises with (multiplier,
-    shift); max pooling ignores padding and has neither.
+    shift); max pooling ignores padding and has neither. `padding` is (top, bottom, left, right).
     """
 
     name: str
     kernel: tuple[int, int]
     stride: tuple[int, int]
-    padding: tuple[int, int] = (0, 0)
+    padding: Padding = NO_PADDING
     average: tuple[int, int] | None = None
     signed: bool = False
     """Its tensors are s8, not u8."""
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the ofm for an ifm of that size; below 1 where no window fits."""
-        return _windows(self, height, width)
+        return windows((height, width), self.kernel, self.stride, self.padding)
 
 
 @dataclass(frozen=True)
@@ -255,26 +257,10 @@ def pool(layer: Pool, ifm: Tensor) -> Tensor:
     """Run one pooling layer on (images, channels, h, w)."""
     window = ifm.to(torch.float32)
     if layer.average is None:
-        return F.max_pool2d(window, layer.kernel, layer.stride, layer.padding).to(torch.int32)
-    total = F.avg_pool2d(
-        window,
-        layer.kernel,
-        layer.stride,
-        layer.padding,
-        count_include_pad=True,
-        divisor_override=1,
-    ).to(torch.int64)
+        return max_pool2d(window, layer.kernel, layer.stride, layer.padding).to(torch.int32)
+    total = average_pool2d(window, layer.kernel, layer.stride, layer.padding, divisor=1)
     limits = arithmetic.activation_range(layer.signed)
-    return arithmetic.requantise(total, *layer.average, limits).to(torch.int32)
-
-
-def _windows(layer: Conv | Pool, height: int, width: int) -> tuple[int, int]:
-    """The number of windows (vertically, horizontally) that fit into a padded map of that size."""
-    out_h, out_w = (
-        (size + 2 * layer.padding[axis] - layer.kernel[axis]) // layer.stride[axis] + 1
-        for axis, size in enumerate((height, width))
-    )
-    return out_h, out_w
+    return arithmetic.requantise(total.to(torch.int64), *layer.average, limits).to(torch.int32)
 
 
 def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
@@ -301,7 +287,7 @@ def _conv(layer: Conv, ifm: Tensor, weight: Tensor, dtype: torch.dtype) -> Tenso
     """The layer's convolution on some of its input channels, without bias."""
     # NNPACK may choose a Winograd algorithm, whose intermediates are not integers.
     with torch.backends.nnpack.flags(enabled=False):
-        return F.conv2d(
+        return conv2d(
             ifm.to(dtype).contiguous(memory_format=torch.channels_last),
             weight.to(dtype),
             None,

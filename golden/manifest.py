@@ -2,19 +2,20 @@
 
 pydantic checks the types and ranges of single fields. `golden.bundle_check` checks the rest: that
 tensors exist, and that shapes follow from the graph. The schema version changes whenever an older
-reader would misread a newer bundle.
+reader would misread or refuse a newer bundle.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from golden.arithmetic import MULTIPLIER_BITS, SHIFT_MAX, SHIFT_MIN
 
 __all__ = [
     "MANIFEST",
+    "READABLE_VERSIONS",
     "SCHEMA_VERSION",
     "TENSORS",
     "Activation",
@@ -35,12 +36,31 @@ MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 """The two files of a bundle."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+"""The version that is written."""
+
+READABLE_VERSIONS: Final = (2, 3)
+"""The versions that are read. In version 2 a padding is two numbers, (rows, columns)."""
+
+
+def _on_four_sides(padding: Any) -> Any:
+    """Expand the padding of a bundle of version 2: opposite sides have the same."""
+    if isinstance(padding, list | tuple) and len(padding) == 2:
+        rows, columns = padding
+        return rows, rows, columns, columns
+    return padding
+
+
+def _written_version(version: Any) -> Any:
+    """The version under which a manifest that was read is written again."""
+    return SCHEMA_VERSION if version in READABLE_VERSIONS else version
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
 Positive = Annotated[int, Field(ge=1)]
 Pair = tuple[Positive, Positive]
-Padding = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+Side = Annotated[int, Field(ge=0)]
+Padding = Annotated[tuple[Side, Side, Side, Side], BeforeValidator(_on_four_sides)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -91,7 +111,8 @@ class ConvNode(_Strict):
     input: Name
     output: Name
     stride: Pair = (1, 1)
-    padding: Padding = (0, 0)
+    padding: Padding = (0, 0, 0, 0)
+    """(top, bottom, left, right)."""
     shortcut: ShortcutNode | None = None
     fully_connected: bool = False
     """Counts as no convolution in MAC figures."""
@@ -111,7 +132,8 @@ class PoolNode(_Strict):
     output: Name
     kernel: Pair
     stride: Pair
-    padding: Padding = (0, 0)
+    padding: Padding = (0, 0, 0, 0)
+    """(top, bottom, left, right)."""
     multiplier: Annotated[int, Field(ge=0, lt=1 << MULTIPLIER_BITS)] | None = None
     shift: Annotated[int, Field(ge=SHIFT_MIN, le=SHIFT_MAX)] | None = None
 
@@ -197,7 +219,7 @@ class OperatingPoint(_Strict):
 class Manifest(_Strict):
     """Everything of a bundle except its tensors."""
 
-    schema_version: Literal[2]
+    schema_version: Annotated[Literal[3], BeforeValidator(_written_version)]
     name: Name
     input: Input
     output: Name

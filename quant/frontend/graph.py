@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from golden.padding import NO_PADDING, Padding, average_pool2d, conv2d, max_pool2d
 from golden.zap_sites import select_zap_sites
 
 __all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
@@ -40,7 +40,8 @@ class ConvLayer:
     ----------
     weight : float (c_o, c_i, k_h, k_w)
     bias : float (c_o,)
-    stride, padding : (vertical, horizontal)
+    stride : (vertical, horizontal)
+    padding : (top, bottom, left, right)
     relu : bool
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
@@ -56,7 +57,7 @@ class ConvLayer:
     weight: Tensor
     bias: Tensor
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    padding: Padding = NO_PADDING
     relu: bool = False
     ceiling: float = math.inf
     residual: Residual | None = None
@@ -71,14 +72,17 @@ class ConvLayer:
 
 @dataclass
 class PoolLayer:
-    """Max pooling, or average pooling that counts the zeros of its padding."""
+    """Max pooling, or average pooling that counts the zeros of its padding.
+
+    `padding` is (top, bottom, left, right).
+    """
 
     op: Literal["max_pool", "average_pool"]
     name: str
     input: str
     kernel: tuple[int, int]
     stride: tuple[int, int]
-    padding: tuple[int, int] = (0, 0)
+    padding: Padding = NO_PADDING
 
 
 @dataclass
@@ -116,22 +120,39 @@ class Graph:
         return not all(layer.relu for layer in self.origins(name))
 
     def origins(self, name: str) -> list[ConvLayer]:
-        """Return the convolutions whose results are in tensor `name`, pooled or joined."""
+        """Return the convolutions whose results are in tensor `name`, pooled or concatenated."""
         layer = self.layer(name)
         if isinstance(layer, ConvLayer):
             return [layer]
         inputs = [layer.input] if isinstance(layer, PoolLayer) else layer.inputs
         return [origin for tensor in inputs for origin in self.origins(tensor)]
 
-    def scale_groups(self) -> dict[str, str]:
-        """Group the convolutions that share one scale because their results meet in a concat.
+    def scale_sources(self, name: str) -> list[ConvLayer | PoolLayer]:
+        """Return the layers that requantise the numbers in tensor `name`.
 
-        Returns a dict: convolution -> the convolution that stands for its group.
+        They are convolutions and average poolings. Max poolings and concats hand on integers.
         """
-        groups = {layer.name: layer.name for layer in self.layers if isinstance(layer, ConvLayer)}
+        layer = self.layer(name)
+        if isinstance(layer, ConvLayer) or (
+            isinstance(layer, PoolLayer) and layer.op == "average_pool"
+        ):
+            return [layer]
+        inputs = [layer.input] if isinstance(layer, PoolLayer) else layer.inputs
+        return [source for tensor in inputs for source in self.scale_sources(tensor)]
+
+    def scale_groups(self) -> dict[str, str]:
+        """Group the layers that share one scale because their results meet in a concat.
+
+        Returns a dict: each layer that requantises -> the layer that stands for its group.
+        """
+        groups = {
+            layer.name: layer.name
+            for layer in self.layers
+            if [source.name for source in self.scale_sources(layer.name)] == [layer.name]
+        }
         for concat in self.layers:
             if isinstance(concat, ConcatLayer):
-                joined = {groups[origin.name] for origin in self.origins(concat.name)}
+                joined = {groups[source.name] for source in self.scale_sources(concat.name)}
                 first = min(joined)
                 groups = {name: first if of in joined else of for name, of in groups.items()}
         return groups
@@ -154,11 +175,11 @@ class Graph:
             if isinstance(layer, ConcatLayer):
                 ofm = torch.cat([tensors[name] for name in layer.inputs], 1)
             elif isinstance(layer, PoolLayer):
-                pool = F.max_pool2d if layer.op == "max_pool" else F.avg_pool2d
+                pool = max_pool2d if layer.op == "max_pool" else average_pool2d
                 ofm = pool(tensors[layer.input], layer.kernel, layer.stride, layer.padding)
             else:
                 ifm = tensors[layer.input]
-                ofm = F.conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
+                ofm = conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
                 if layer.residual is not None:
                     _add(ofm, layer.residual, tensors[layer.residual.input])
                 if layer.relu:

@@ -10,9 +10,11 @@ convolution of its own, a 1x1 convolution that copies its input is put there for
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.errors import UserError
@@ -65,6 +67,10 @@ def lower_checked(module: nn.Module, images: Tensor) -> Graph:
     graph = lower(module, shape)  # type: ignore[arg-type]
     check_equal(module, graph, images)
     return graph
+
+
+_PLANE = 4
+"""A core adds a residual from a multiple of its `group` of channels on, which is 4 or more."""
 
 
 @dataclass
@@ -121,9 +127,7 @@ class _Lowering:
                 value = self._value(operation)
                 return _Value(value.tensor, flat=value.flat, dropout=operation.share)
             case ShortcutView():
-                tensor = self._value(operation).tensor
-                view = Residual(tensor, operation.stride, operation.channel_offset)
-                return _Value(tensor, view=view)
+                return self._shortcut_view(operation)
         raise refusal(operation, f"{type(operation).__name__} has no counterpart in hardware")
 
     def _value(self, operation: Operation, index: int = 0) -> _Value:
@@ -137,6 +141,7 @@ class _Lowering:
     def _append(self, layer: Layer, operation: Operation, shape: tuple[int, ...]) -> _Value:
         """Add a layer that makes an ofm of `shape`, a map or a vector of channels."""
         channels, height, width = (*shape, 1, 1)[:3]
+        layer.name = _acceptable(layer.name)
         layer.name = layer.name if layer.name not in self.graph.shapes else self._fresh(layer.name)
         self.graph.layers.append(layer)
         self.graph.shapes[layer.name] = (channels, height, width)
@@ -154,19 +159,30 @@ class _Lowering:
 
     def _convolution(self, operation: Convolution) -> _Value:
         value = self._value(operation)
-        top, bottom, left, right = operation.padding
-        if top != bottom or left != right:
-            raise refusal(operation, "padding that differs between two sides has no hardware")
         layer = ConvLayer(
             name=operation.name,
             input=value.tensor,
             weight=_dense(operation),
             bias=operation.bias.clone(),
             stride=operation.stride,
-            padding=(top, left),
+            padding=operation.padding,
             dropout=value.dropout,
         )
         return self._append(layer, operation, operation.shape)
+
+    def _shortcut_view(self, operation: ShortcutView) -> _Value:
+        """A view that an addition reads; a convolution where its channels begin within a plane."""
+        tensor = self._value(operation).tensor
+        if operation.channel_offset % _PLANE == 0:
+            view = Residual(tensor, operation.stride, operation.channel_offset)
+            return _Value(tensor, view=view)
+        channels = self.graph.shapes[tensor][0]
+        layer = _identity(operation.name, tensor, channels)
+        after = operation.shape[0] - operation.channel_offset - channels
+        layer.weight = F.pad(layer.weight, (0, 0, 0, 0, 0, 0, operation.channel_offset, after))
+        layer.bias = torch.zeros(operation.shape[0])
+        layer.stride = operation.stride, operation.stride
+        return _Value(self._append(layer, operation, operation.shape).tensor)
 
     def _linear(self, operation: Linear) -> _Value:
         value = self._value(operation)
@@ -237,9 +253,6 @@ class _Lowering:
 
     def _pool(self, operation: Pool) -> _Value:
         value = self._value(operation)
-        top, bottom, left, right = operation.padding
-        if top != bottom or left != right:
-            raise refusal(operation, "padding that differs between two sides has no hardware")
         if value.tensor == INPUT:
             raise refusal(operation, "only results of convolutions can be pooled")
         layer = PoolLayer(
@@ -248,7 +261,7 @@ class _Lowering:
             input=value.tensor,
             kernel=operation.kernel,
             stride=operation.stride,
-            padding=(top, left),
+            padding=operation.padding,
         )
         return self._append(layer, operation, operation.shape)
 
@@ -303,6 +316,12 @@ class _Lowering:
             raise refusal(operation, "only flattening each image into a vector has hardware")
         open_layer = self._open(operation)
         return _Value(value.tensor, open_layer, flat=flat, dropout=value.dropout)
+
+
+def _acceptable(name: str) -> str:
+    """The name with an underscore for every character that a bundle's names cannot have."""
+    name = re.sub(r"[^A-Za-z0-9_.:-]", "_", name)
+    return name if name[:1].isalnum() or name[:1] == "_" else f"_{name}"
 
 
 def _identity(name: str, tensor: str, channels: int) -> ConvLayer:

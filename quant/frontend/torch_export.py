@@ -485,7 +485,7 @@ def _even_windows(
     return Pool(**common, kind=kind, kernel=window, stride=window)
 
 
-@_handles(_aten.cat.default)
+@_handles(_aten.cat.default, _aten.concat.default, _aten.concatenate.default)
 def _concat(at: _Import, node: fx.Node) -> _Result:
     arguments = at.arguments(node)
     tensors = arguments["tensors"]

@@ -6,6 +6,7 @@ squared error is then searched: a smaller range clips more values, a larger one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -61,31 +62,37 @@ def activation_scales(graph: Graph, model: Model, batches: Iterable[Tensor]) -> 
 
     `batches` are normalised images; they are used twice. The input's range covers every possible
     pixel. The logits' range covers the largest value seen, because a clipped winner could tie. A
-    pool has the range of its input. Convolutions that meet in a concat share one range, and the
-    concat has it too.
+    max pool has the range of its input. Layers whose results meet in a concat share one range, and
+    the concat has it too. The range of a layer with a ceiling (ReLU6) is no larger than that, so
+    that saturation at the largest integer is the ceiling.
     """
     batches = list(batches)
     groups = graph.scale_groups()
-    logits = {groups[layer.name] for layer in graph.origins(graph.output)}
     maxima: dict[str, Tensor] = {}
     for images in batches:
         for layer, ofm in graph.run(images):
-            if isinstance(layer, ConvLayer):
+            if layer.name in groups:
                 seen = maxima.get(groups[layer.name], torch.zeros(1))
                 maxima[groups[layer.name]] = torch.maximum(seen, ofm.abs().max().view(1))
+    logits = {groups[layer.name] for layer in graph.scale_sources(graph.output)}
     histograms = {name: Histogram(maximum) for name, maximum in maxima.items()}
     for images in batches:
         for layer, ofm in graph.run(images):
-            if isinstance(layer, ConvLayer) and groups[layer.name] not in logits:
+            if layer.name in groups and groups[layer.name] not in logits:
                 histograms[groups[layer.name]].add(ofm.reshape(1, -1))
 
+    ceilings = dict.fromkeys(histograms, math.inf)
+    for layer in graph.layers:
+        if isinstance(layer, ConvLayer):
+            group = groups[layer.name]
+            ceilings[group] = min(ceilings[group], max(layer.ceiling, _SMALLEST_MAXIMUM))
     scales = {INPUT: input_scale(model)}
     for layer in graph.layers:
         levels = S8[1] if graph.signed(layer.name) else U8[1]
-        group = groups[graph.origins(layer.name)[0].name]
+        group = groups[graph.scale_sources(layer.name)[0].name]
         histogram = histograms[group]
         reach = histogram.maximum if group in logits else histogram.best_range(levels)
-        scales[layer.name] = float(reach) / levels
+        scales[layer.name] = min(float(reach), ceilings[group]) / levels
     return scales
 
 

@@ -31,8 +31,7 @@ WEIGHT_MAX = (1 << WEIGHT_BITS - 1) - 1
 _LARGEST_BIAS = 2.0 ** (arithmetic.ACC_BITS - 2)
 """The largest bias, a factor of two below the accumulator's limit."""
 _LARGEST_RATIO = 2.0 ** (arithmetic.MULTIPLIER_BITS - arithmetic.SHIFT_MIN - 1)
-"""The largest ratio of scales for a residual, a factor of two below what multiplier and shift can
-express."""
+"""The largest ratio of scales, a factor of two below what multiplier and shift can express."""
 
 
 def quantise(
@@ -55,7 +54,7 @@ def quantise(
                 for field, tensor in _conv_tensors(layer, scales).items()
             }
         elif isinstance(layer, PoolLayer):
-            nodes.append(_pool_node(layer))
+            nodes.append(_pool_node(layer, scales))
         else:
             nodes.append(ConcatNode(name=layer.name, inputs=layer.inputs, output=layer.name))
     manifest = Manifest(
@@ -98,12 +97,12 @@ def _conv_node(layer: ConvLayer) -> ConvNode:
     )
 
 
-def _pool_node(layer: PoolLayer) -> PoolNode:
+def _pool_node(layer: PoolLayer, scales: dict[str, float]) -> PoolNode:
     multiplier = shift = None
     if layer.op == "average_pool":
-        multipliers, shifts = arithmetic.split_scale(
-            np.array(1 / (layer.kernel[0] * layer.kernel[1]))
-        )
+        area = layer.kernel[0] * layer.kernel[1]
+        ratio = scales[layer.input] / scales[layer.name]
+        multipliers, shifts = _requantisation(np.array(ratio / area))
         multiplier, shift = int(multipliers), int(shifts)
     return PoolNode(
         op=layer.op,
@@ -116,6 +115,15 @@ def _pool_node(layer: PoolLayer) -> PoolNode:
         multiplier=multiplier,
         shift=shift,
     )
+
+
+def _requantisation(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return multiplier and shift of ratios of a sum's scale to its ofm's.
+
+    Where an ofm was always zero, its scale is so fine that the ratio is too large. The largest
+    ratio does the same then: any sum but zero saturates.
+    """
+    return arithmetic.split_scale(np.minimum(ratio, _LARGEST_RATIO))
 
 
 def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tensor]:
@@ -135,7 +143,7 @@ def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tenso
     weight_scale = np.maximum(weight_scale, smallest / input_scale)
 
     sum_scale = input_scale * weight_scale
-    multiplier, shift = arithmetic.split_scale(sum_scale / output_scale)
+    multiplier, shift = _requantisation(sum_scale / output_scale)
     tensors = {
         "weight": quantise_weight(weight, weight_scale),
         "bias": torch.from_numpy(np.rint(bias / sum_scale).astype(np.int32)),

@@ -21,6 +21,7 @@ from golden.layers import Conv, Predictor, mask, scores
 from golden.manifest import ConcatNode, ConvNode, PoolNode
 from golden.network import quantise_images
 from golden.node_walk import NodeWalk
+from golden.padding import average_pool2d, conv2d, max_pool2d
 from quant.data.images import ImageSet
 from quant.networks.model import Recipe
 from quant.quantise.integer_network import WEIGHT_MAX
@@ -150,7 +151,7 @@ class _Conv(nn.Module):
         """Compute the requantised sums in levels of the ofm, neither rounded nor clamped."""
         layer = self.layer
         ifm = F.dropout(ifm, self.dropout, self.training)
-        sums = F.conv2d(ifm, self.weight_levels(), self.bias_levels(), layer.stride, layer.padding)
+        sums = conv2d(ifm, self.weight_levels(), self.bias_levels(), layer.stride, layer.padding)
         if layer.shortcut is not None:
             assert residual is not None
             shortcut = layer.shortcut
@@ -174,8 +175,8 @@ class _Conv(nn.Module):
 def _pool(bundle: Bundle, node: PoolNode, ifm: Tensor) -> Tensor:
     layer = bundle.pool(node)
     if layer.average is None:
-        return F.max_pool2d(ifm, layer.kernel, layer.stride, layer.padding)
-    total = F.avg_pool2d(ifm, layer.kernel, layer.stride, layer.padding, divisor_override=1)
+        return max_pool2d(ifm, layer.kernel, layer.stride, layer.padding)
+    total = average_pool2d(ifm, layer.kernel, layer.stride, layer.padding, divisor=1)
     multiplier, shift = layer.average
     return _rounded(total * (multiplier / 2**shift), arithmetic.activation_range(layer.signed))
 

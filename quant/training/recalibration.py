@@ -19,7 +19,6 @@ from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from golden import arithmetic
@@ -28,6 +27,7 @@ from golden.layers import Conv, Predictor, conv, pool
 from golden.manifest import ConcatNode, PoolNode
 from golden.network import quantise_images
 from golden.node_walk import NodeWalk
+from golden.padding import conv2d
 from quant.data.images import ImageSet
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
@@ -108,7 +108,7 @@ def _moments(layer: Conv, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     count = 0
     mean, squares = torch.zeros(2, len(layer.bias), dtype=torch.float64)
     for ifm in batches:
-        sums = F.conv2d(ifm.float(), layer.weight.float(), None, layer.stride, layer.padding)
+        sums = conv2d(ifm.float(), layer.weight.float(), None, layer.stride, layer.padding)
         values = sums.transpose(0, 1).flatten(1).double()
         variance, middle = torch.var_mean(values, 1, correction=0)
         # Deviations from the mean of all so far (Chan, Golub and LeVeque 1983).

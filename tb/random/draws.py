@@ -16,9 +16,18 @@ from torch import Tensor
 
 from golden import arithmetic
 from golden.layers import Conv, Pool, Predictor, Shortcut
+from golden.padding import NO_PADDING, Padding
 from golden.pattern import MAX_PERIOD, Pattern
 
-__all__ = ["CORNERS", "Draw", "draw_conv", "draw_pool", "draw_predictor", "draw_shortcut"]
+__all__ = [
+    "CORNERS",
+    "Draw",
+    "draw_conv",
+    "draw_padding",
+    "draw_pool",
+    "draw_predictor",
+    "draw_shortcut",
+]
 
 CORNERS = (
     "any",
@@ -62,7 +71,7 @@ def draw_conv(
     *,
     corner: str = "any",
     stride: tuple[int, int] = (1, 1),
-    padding: tuple[int, int] = (0, 0),
+    padding: Padding = NO_PADDING,
     signed_output: bool = False,
 ) -> Conv:
     """Draw a convolution with weights of that shape, (c_o, c_i, k_h, k_w), for a corner case."""
@@ -93,6 +102,22 @@ def draw_conv(
     )
 
 
+def draw_padding(rng: random.Random, kernel: tuple[int, int], *, wide: bool = True) -> Padding:
+    """Draw the padding of each side: mostly less than the kernel and alike on opposite sides.
+
+    Where `wide` padding is allowed, a side has now and then as much as the kernel or more.
+    """
+
+    def side(k: int) -> int:
+        return rng.randint(k, 2 * k + 1) if wide and rng.random() < 0.1 else rng.randrange(k)
+
+    top, left = side(kernel[0]), side(kernel[1])
+    bottom, right = top, left
+    if rng.random() < 0.4:
+        bottom, right = side(kernel[0]), side(kernel[1])
+    return top, bottom, left, right
+
+
 def _spread(shape: Sequence[int]) -> int:
     """Return how far sums of that many products spread, in units of about 128."""
     return shape[1] * shape[2] * shape[3] * 64
@@ -121,10 +146,10 @@ def draw_pool(rng: random.Random, ofm: tuple[int, int], signed: bool) -> Pool:
     """Draw a max or average pooling whose window fits an ofm of that size, or covers all of it."""
     if rng.random() < 0.2:
         kernel = ofm
-        padding = 0, 0
+        padding = NO_PADDING
     else:
         kernel = rng.randint(1, min(4, ofm[0])), rng.randint(1, min(4, ofm[1]))
-        padding = rng.randint(0, kernel[0] // 2), rng.randint(0, kernel[1] // 2)
+        padding = draw_padding(rng, kernel, wide=False)
     average = None
     if rng.random() < 0.5:
         scale = np.array(rng.uniform(0.5, 1.5) / (kernel[0] * kernel[1]))

@@ -14,6 +14,7 @@ from tb.random.draws import (
     CORNERS,
     Draw,
     draw_conv,
+    draw_padding,
     draw_pool,
     draw_predictor,
     draw_shortcut,
@@ -48,7 +49,8 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> E
     if rng.random() < 0.5:
         kernel = kernel[0], kernel[0]
     stride = rng.choice((1, 1, 2, 4)), rng.choice((1, 1, 2, 4))
-    padding = rng.randrange(kernel[0]), rng.randrange(kernel[1])
+    padding = draw_padding(rng, kernel)
+    beside = padding[0] + padding[1], padding[2] + padding[3]
     ofm = rng.randint(1, 12), rng.randint(1, 14)
     if corner == "one pixel":
         ofm = 1, 1
@@ -59,8 +61,8 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> E
     elif corner == "below the period":
         ofm = rng.randint(1, 4), rng.randint(1, 4)
     height, width = (
-        (size - 1) * step + k - 2 * pad + rng.randrange(step)
-        for size, step, k, pad in zip(ofm, stride, kernel, padding, strict=True)
+        (size - 1) * step + k - pads + rng.randrange(step)
+        for size, step, k, pads in zip(ofm, stride, kernel, beside, strict=True)
     )
     if height < 1 or width < 1:
         raise UserError("padding alone is larger than the map")

@@ -41,6 +41,7 @@ from tb.random.draws import (
     CORNERS,
     Draw,
     draw_conv,
+    draw_padding,
     draw_pool,
     draw_predictor,
     draw_shortcut,
@@ -177,7 +178,7 @@ class _Network:
             (channels, in_channels, *kernel),
             corner=rng.choice(CORNERS),
             stride=stride or (rng.choice((1, 1, 1, 2, 4)), rng.choice((1, 1, 1, 2, 4))),
-            padding=(rng.randrange(kernel[0]), rng.randrange(kernel[1])),
+            padding=draw_padding(rng, kernel),
             signed_output=rng.random() < 0.2,
         )
         size = layer.output_size(height, width)
@@ -289,7 +290,7 @@ class _Network:
                 rng,
                 name,
                 (channels, in_channels, kernel, kernel),
-                padding=(kernel // 2, kernel // 2),
+                padding=(kernel // 2,) * 4,
             )
             self._add_layer(layer, source, "", (channels, height, width))
             return name

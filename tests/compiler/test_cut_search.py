@@ -29,7 +29,7 @@ def conv(kernel: int, channels: tuple[int, int], stride: int = 1) -> Conv:
         multiplier=torch.ones(outputs, dtype=torch.int32),
         shift=torch.ones(outputs, dtype=torch.int32),
         stride=(stride, stride),
-        padding=(kernel // 2, kernel // 2),
+        padding=(kernel // 2,) * 4,
     )
 
 

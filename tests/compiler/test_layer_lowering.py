@@ -179,7 +179,7 @@ def conv(
         bias=torch.zeros(channels, dtype=torch.int32),
         multiplier=torch.ones(channels, dtype=torch.int32),
         shift=torch.ones(channels, dtype=torch.int32),
-        padding=(padding, padding) if min(kernel) > padding else (0, 0),
+        padding=(padding if min(kernel) > padding else 0,) * 4,
     )
 
 

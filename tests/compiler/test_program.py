@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from compiler import build, program_files
 from compiler.build import compile_bundle
@@ -31,6 +33,7 @@ from hw.contract.program import (
 )
 from tb.random.networks import POINT, random_network
 from tests.hw.small_configs import STRIPS, TINY
+from tests.quant.tiny_networks import SHAPE, images, tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -333,3 +336,34 @@ def test_a_driver_finds_no_core_where_there_is_none(tmp_path: Path) -> None:
         Accelerator(bus)
     with pytest.raises(UserError, match="absent: cannot be mapped: No such file"):
         MemoryMapped((tmp_path / "absent", 0), (device, 0, 4096))
+
+
+def padded(left: int, top: int) -> Bundle:
+    """A network of a 2x2 convolution, on maps with zeros on the left and above, and a classifier.
+
+    Where there are many columns, pooling leaves two of them.
+    """
+    pool = nn.MaxPool2d((1, max(left // 2, 1)))
+    module = nn.Sequential(
+        nn.ZeroPad2d((left, 0, top, 0)), nn.Conv2d(3, 4, 2), nn.ReLU(), pool, nn.Flatten(),
+        nn.LazyLinear(3),
+    )  # fmt: skip
+    module(torch.zeros(1, *SHAPE))
+    return tiny_bundle(module.eval(), images(8))[1]
+
+
+def test_a_tile_that_loads_nothing_but_padding_has_its_rows_below() -> None:
+    """A core begins no load whose rows are all above the map."""
+    program = compile_bundle(padded(0, 9), replace(TINY, ofm_words=32), keep=True)
+    words = program.descriptors(DENSE)
+    empty = [tile for tile in words if tile["ifm_height"] == 0]
+    assert empty
+    for tile in empty:
+        assert tile["pad_top"] == 0
+        assert tile["pad_bottom"] > 0
+
+
+def test_more_padding_than_a_core_counts_is_refused_by_name() -> None:
+    config = replace(TINY, ifm_words=1 << 16, ofm_words=1 << 15)
+    with pytest.raises(UserError, match=r"^layer '1' needs pad_\w+ = 5000 \(.*takes 0 .. 4096"):
+        compile_bundle(padded(5000, 0), config)

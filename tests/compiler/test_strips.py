@@ -28,7 +28,7 @@ def conv(kernel: int = 3, stride: int = 1, padding: int = 1, channels: int = 4) 
         multiplier=torch.ones(4, dtype=torch.int32),
         shift=torch.ones(4, dtype=torch.int32),
         stride=(stride, stride),
-        padding=(padding, padding),
+        padding=(padding,) * 4,
     )
 
 
@@ -53,12 +53,12 @@ def within(inner: range, outer: range, height: int) -> bool:
 def test_a_strip_has_what_it_needs_and_all_of_them_are_the_layer(seed: int, with_zap: bool) -> None:
     rng = random.Random(seed)
     kernel, pooled = rng.randint(1, 11), rng.randint(1, 4)
-    layer = conv(kernel, rng.choice([1, 2, 4]), rng.randrange(kernel))
+    layer = conv(kernel, rng.choice([1, 2, 4]), rng.randrange(kernel * 3 // 2 + 1))
     pool = Pool(
         name="pool",
         kernel=(pooled, pooled),
         stride=(rng.randint(1, 4), 1),
-        padding=(rng.randint(0, pooled // 2), 0),
+        padding=(rng.randrange(pooled), rng.randrange(pooled), 0, 0),
     )
     height = rng.randint(pooled, 40)
     total, _ = pool.output_size(height, pooled)

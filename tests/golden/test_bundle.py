@@ -70,6 +70,24 @@ def test_what_is_saved_is_loaded(whole: Path, tmp_path: Path) -> None:
         assert (whole / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
 
 
+def test_a_bundle_of_version_2_is_read_and_written_as_version_3(
+    whole: Path, broken: Path, tmp_path: Path
+) -> None:
+    """In version 2 a padding was (rows, columns)."""
+
+    def as_version_2(document: dict[str, Any]) -> None:
+        document["schema_version"] = 2
+        for layer in document["layers"]:
+            if "padding" in layer:
+                layer["padding"] = layer["padding"][::2]
+
+    change_manifest(broken, as_version_2)
+    bundle = Bundle.load(broken)
+    assert bundle.manifest == Bundle.load(whole).manifest
+    bundle.save(tmp_path / "again")
+    assert (tmp_path / "again" / MANIFEST).read_bytes() == (whole / MANIFEST).read_bytes()
+
+
 def test_missing_files_are_named(
     broken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,12 +115,18 @@ def test_truncated_files_are_named(
 CONV2 = "layers.conv2"
 ZAP = "predictors.conv2.B"
 MANIFEST_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda d: d.update(schema_version=99), "schema_version is 99, this program reads 2"),
+    (lambda d: d.update(schema_version=99), "schema_version is 99, this program reads 2 and 3"),
     (lambda d: d.pop("schema_version"), "schema_version is None"),
     (lambda d: d.update(surprise=1), "surprise: Extra inputs are not permitted"),
     (lambda d: d["layers"][1].update(op="softmax"), "layers.1: Input tag 'softmax'"),
     (lambda d: d["layers"][1].update(stride=[0, 1]), "layers.1.conv.stride.0"),
-    (lambda d: d["layers"][1].update(padding=[5, 5]), "layers.conv2: padding must be smaller"),
+    (lambda d: d["layers"][1].update(padding=[5, 5]), "makes shape (8, 9, 9)"),
+    (lambda d: d["layers"][1].update(padding=[1, 3, 7, 9]), "makes shape (8, 6, 12)"),
+    (lambda d: d["layers"][1].update(padding=[2, 2, 2]), "layers.1.conv.padding.3: Field required"),
+    (
+        lambda d: d["layers"][1].update(padding=[2, 2, 2, -1]),
+        "layers.1.conv.padding.3: Input should",
+    ),
     (lambda d: d["activations"]["conv2"].update(scale=float("nan")), "activations.conv2.scale"),
     (lambda d: d["activations"]["conv2"].update(shape=[8, 6, 7]), "makes shape (8, 6, 6)"),
     (lambda d: d["predictors"]["conv2.B"].update(pattern="Q"), "unknown pattern 'Q'"),
@@ -139,6 +163,8 @@ CONCAT_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda d: node(d, "cat").update(inputs=[]), "concat.inputs: List should have at least 1"),
     (lambda d: node(d, "cat_1").update(inputs=["narrow", "max_pool2d"]), "differ in scale"),
     (lambda d: node(d, "max_pool2d").update(padding=[0, 0]), "makes shape (8, 10, 9)"),
+    (lambda d: node(d, "max_pool2d").update(padding=[3, 0, 0, 0]), "a window lies wholly in the"),
+    (lambda d: node(d, "max_pool2d").update(padding=[0, 0, 1, 3]), "a window lies wholly in the"),
 ]
 
 

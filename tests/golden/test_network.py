@@ -37,7 +37,7 @@ def reference_conv(layer: Conv, ifm: Array, residual: Array | None) -> Array:
         acc = int(layer.bias[z])
         for c, i, j in np.ndindex(c_i, k_h, k_w):
             row = y * layer.stride[0] + i - layer.padding[0]
-            col = x * layer.stride[1] + j - layer.padding[1]
+            col = x * layer.stride[1] + j - layer.padding[2]
             acc += at(ifm, c, row, col) * int(layer.weight[z, c, i, j])
         shortcut = layer.shortcut
         if shortcut is not None and residual is not None:
@@ -86,11 +86,11 @@ def random_case(rng: np.random.Generator) -> tuple[Conv, torch.Tensor, torch.Ten
     while True:
         kernel = rng.integers(1, 8, 2)
         stride = rng.integers(1, 3, 2)
-        padding = [int(rng.integers(0, k)) for k in kernel]
+        sides = [int(rng.integers(0, 2 * k + 1)) for k in np.repeat(kernel, 2)]
+        padding = sides[0], sides[1], sides[2], sides[3]
         height, width = (int(size) for size in rng.integers(1, 9, 2))
         c_i, c_o = (int(channels) for channels in rng.integers(1, 5, 2))
-        fits = all(s + 2 * p >= k for s, p, k in zip((height, width), padding, kernel))
-        if fits:
+        if height + sum(padding[:2]) >= kernel[0] and width + sum(padding[2:]) >= kernel[1]:
             break
     signed = bool(rng.random() < 0.3)
     bias = int32(rng, -(2**12), 2**12, c_o)
@@ -104,7 +104,7 @@ def random_case(rng: np.random.Generator) -> tuple[Conv, torch.Tensor, torch.Ten
         multiplier=int32(rng, 0, 2**16 - 1, c_o),
         shift=int32(rng, 1, 47, c_o) if rng.random() < 0.3 else int32(rng, 20, 28, c_o),
         stride=(int(stride[0]), int(stride[1])),
-        padding=(padding[0], padding[1]),
+        padding=padding,
         signed_output=bool(rng.random() < 0.3),
     )
     if rng.random() < 0.5:
@@ -231,13 +231,13 @@ def test_saturated_accumulators() -> None:
 def test_pooling_equals_the_reference(seed: int) -> None:
     rng = np.random.default_rng(2000 + seed)
     kernel, stride = (tuple(int(n) for n in rng.integers(1, 4, 2)) for _ in range(2))
-    padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
+    top, bottom, left, right = (int(rng.integers(0, k)) for k in np.repeat(kernel, 2))
     average = None if seed % 2 else (int(rng.integers(1, 2**16)), int(rng.integers(16, 20)))
     layer = Pool(
         name="pool",
         kernel=(kernel[0], kernel[1]),
         stride=(stride[0], stride[1]),
-        padding=(padding[0], padding[1]),
+        padding=(top, bottom, left, right),
         average=average,
         signed=seed % 3 == 0,
     )
@@ -245,8 +245,8 @@ def test_pooling_equals_the_reference(seed: int) -> None:
     ifm = int32(rng, *limits, 2, 3, 7, 6)
     ofm = layers.pool(layer, ifm).numpy()
     for n, c, y, x in np.ndindex(*ofm.shape):
-        rows = range(y * stride[0] - padding[0], y * stride[0] - padding[0] + kernel[0])
-        cols = range(x * stride[1] - padding[1], x * stride[1] - padding[1] + kernel[1])
+        rows = range(y * stride[0] - top, y * stride[0] - top + kernel[0])
+        cols = range(x * stride[1] - left, x * stride[1] - left + kernel[1])
         inside = [(i, j) for i in rows for j in cols if 0 <= i < 7 and 0 <= j < 6]
         window = [int(ifm[n, c, i, j]) for i, j in inside]
         if average is None:

@@ -11,8 +11,8 @@ __all__ = ["fold_padding"]
 def fold_padding(network: Network) -> None:
     """Fold each `Pad` of rows and columns into its readers, where all of them can take it.
 
-    A max pooling can where no number is negative and no window would lie in the padding alone:
-    its own padding is never the largest.
+    A pooling can where no window would lie in the padding alone. For a max pooling, no number may
+    be negative either: its own padding is never the largest.
     """
     for pad in [o for o in network.operations if isinstance(o, Pad)]:
         sides, channels = pad.amounts[:4], pad.amounts[4:]
@@ -32,9 +32,7 @@ def _takes(network: Network, pad: Pad, reader: Operation) -> bool:
         return True
     if not isinstance(reader, Pool):
         return False
-    if reader.kind == "average_pool":
-        return True
     top, bottom, left, right = (a + b for a, b in zip(reader.padding, pad.amounts))
     height, width = reader.kernel
     fits = max(top, bottom) < height and max(left, right) < width
-    return fits and never_negative(network, pad.inputs[0])
+    return fits and (reader.kind == "average_pool" or never_negative(network, pad.inputs[0]))

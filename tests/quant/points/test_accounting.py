@@ -17,7 +17,7 @@ from tests.quant.dead_channels import IMAGES, conv_steps
 
 def test_a_mac_is_skipped_once() -> None:
     """A 3x3 layer with two input channels runs on images with one and with two live channels."""
-    node = ConvNode(name="conv", input="in", output="conv", padding=(1, 1))
+    node = ConvNode(name="conv", input="in", output="conv", padding=(1, 1, 1, 1))
     keep = torch.tensor([[[[1, 1], [1, 1]]], [[[1, 0], [0, 1]]]]).bool()
     dense = torch.tensor([[[[5, 0], [0, 0]]], [[[1, 2], [0, 4]]]])
     ifm = torch.tensor([[[[1, 0], [0, 1]], [[9, 0], [0, 0]]], [[[0, 0], [0, 2]], [[0, 3], [0, 0]]]])

@@ -120,26 +120,118 @@ def test_a_concat_hands_on_integers_as_they_are() -> None:
     assert 100 < int(maps["left"].max()) <= 255
 
 
+class Heads(nn.Module):
+    """Two convolutions whose results are concatenated and pooled to one pixel: the logits."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.a, self.b = nn.Conv2d(4, 2, 1), nn.Conv2d(4, 3, 1)
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        return self.pool(torch.cat([self.a(x), self.b(x)], 1)).flatten(1)
+
+
+def largest_values(graph: Graph) -> dict[str, float]:
+    """Return the largest magnitude of each layer's float ofm."""
+    pixels = MODEL.normalise(IMAGES.pixels(slice(None)))
+    return {layer.name: float(ofm.abs().max()) for layer, ofm in graph.run(pixels)}
+
+
 def test_logits_that_are_pooled_or_put_together_are_not_clipped() -> None:
-    class Heads(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem = nn.Conv2d(3, 4, 3)
-            self.a, self.b = nn.Conv2d(4, 2, 1), nn.Conv2d(4, 3, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = F.relu(self.stem(x))
-            return F.adaptive_avg_pool2d(torch.cat([self.a(x), self.b(x)], 1), 1).flatten(1)
-
     torch.manual_seed(0)
-    graph, bundle = tiny_bundle(Heads().eval(), IMAGES)
+    graph, bundle = tiny_bundle(Heads(nn.AdaptiveMaxPool2d(1)).eval(), IMAGES)
     check(bundle, Path("heads"))
-    pixels = IMAGES.pixels(slice(None))
-    largest = {layer.name: float(x.abs().max()) for layer, x in graph.run(MODEL.normalise(pixels))}
+    largest = largest_values(graph)
     scale = max(largest["a"], largest["b"]) / 127
     names = ("a", "b", "cat", bundle.manifest.output)
     for name in names:
         assert bundle.manifest.activations[name].scale == pytest.approx(scale, rel=1e-5)
+
+
+def test_an_average_has_a_scale_of_its_own() -> None:
+    torch.manual_seed(0)
+    graph, bundle = tiny_bundle(Heads(nn.AdaptiveAvgPool2d(1)).eval(), IMAGES)
+    check(bundle, Path("heads"))
+    output = bundle.manifest.output
+    scale = bundle.manifest.activations[output].scale
+    assert scale == pytest.approx(largest_values(graph)[output] / 127, rel=1e-5)
+    assert scale < bundle.manifest.activations["cat"].scale / 2
+    assert relative_errors(graph, bundle)[output] < 0.02
+    logits = Network(bundle)(quantise_images(bundle, IMAGES.pixels(slice(None))))
+    assert int(logits.abs().max()) == 127
+
+
+def test_averages_that_meet_a_convolution_in_a_concat_share_its_scale() -> None:
+    class Meeting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 3)
+            self.beside = nn.Conv2d(4, 5, 3, stride=2)
+            self.fc = nn.Linear(9 * 4 * 4, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(self.stem(x))
+            x = torch.cat([F.avg_pool2d(x, 3, 2), F.relu(self.beside(x))], 1)
+            return self.fc(x.flatten(1))
+
+    torch.manual_seed(0)
+    graph, bundle = tiny_bundle(Meeting().eval(), IMAGES)
+    check(bundle, Path("meeting"))
+    activations = bundle.manifest.activations
+    assert activations["avg_pool2d"].scale == activations["beside"].scale
+    assert activations["avg_pool2d"].scale != activations["stem"].scale
+    assert max(relative_errors(graph, bundle).values()) < 0.04
+
+
+def test_an_average_of_nothing_but_zeros_can_be_quantised() -> None:
+    """Its windows see the padding alone, so its largest value says nothing about its scale."""
+    padded = nn.Conv2d(3, 4, 1, padding=3, bias=False)
+    module = nn.Sequential(padded, nn.ReLU(), nn.AvgPool2d(1, 30), nn.Flatten(), nn.Linear(4, 5))
+    graph, bundle = tiny_bundle(module.eval(), IMAGES)
+    check(bundle, Path("zeros"))
+    assert largest_values(graph)["2"] == 0
+    assert largest_values(graph)["0"] > 0.1
+
+
+@pytest.mark.parametrize("ceiling", [6.0, 0.3, 100.0])
+def test_saturation_is_the_ceiling_of_a_clamped_relu(ceiling: float) -> None:
+    """Images brighter than those of the calibration reach no value above it."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.Hardtanh(0, ceiling),
+        nn.Conv2d(6, 6, 3, padding=1),
+        nn.ReLU6(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(6 * 5 * 4, 5),
+    ).eval()
+    with torch.no_grad():
+        for name, factor in (("0.weight", 4), ("2.weight", 8)):
+            module.get_parameter(name).mul_(factor)
+    graph, bundle = tiny_bundle(module, IMAGES)
+    check(bundle, Path("clamped"))
+    assert max(relative_errors(graph, bundle).values()) < 0.04
+    first = bundle.manifest.activations["0"]
+    if ceiling < largest_unclamped(module):
+        assert first.scale == pytest.approx(ceiling / 255)
+    else:
+        assert first.scale < ceiling / 255
+    extremes = torch.tensor([0.0, 1.0])[torch.randint(2, (32, 3, 12, 11))]
+    for step in Network(bundle).steps(quantise_images(bundle, extremes)):
+        if step.node.name in ("0", "2"):
+            limit = ceiling if step.node.name == "0" else 6
+            scale = bundle.manifest.activations[step.node.name].scale
+            assert int(step.ofm.max()) == 255
+            assert int(step.ofm.max()) * scale <= limit * (1 + 1e-6)
+
+
+def largest_unclamped(module: nn.Sequential) -> float:
+    """Return the largest result of the first convolution on the calibration images."""
+    return float(module[0](MODEL.normalise(IMAGES.pixels(slice(None)))).detach().max())
 
 
 def best_range(values: Tensor) -> np.ndarray:
