@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from golden.errors import UserError
 from quant.frontend.graph import Graph
 from quant.frontend.imported import ImportedModule
-from quant.frontend.torch_export import import_module
+from quant.frontend.pytorch.export import import_module
 
 __all__ = ["TOLERANCE", "check_equal"]
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from golden.errors import UserError
 from quant.frontend.operations import Network
-from quant.frontend.torch_export import import_module
+from quant.frontend.pytorch.export import import_module
 
 __all__ = ["ImportedModule", "import_network"]
 

@@ -1,7 +1,7 @@
 """Lowering: from a module to the `Graph` of layers that the hardware has.
 
-The module is imported (by `quant.frontend.torch_export`, or `quant.frontend.onnx_import` for an
-ONNX file) and simplified (`quant.frontend.passes`).
+The module is imported (by `quant.frontend.pytorch.export`, or `quant.frontend.onnx.open_file` for
+an ONNX file) and simplified (`quant.frontend.passes`).
 What is left becomes layers: a convolution takes in the ReLU and the residual add behind it, and a
 linear layer is a convolution that covers its whole input. Where an addition or a ReLU follows no
 convolution of its own, a 1x1 convolution that copies its input is put there for it.

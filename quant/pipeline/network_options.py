@@ -11,7 +11,7 @@ from torch import nn
 
 from golden.errors import UserError
 from quant.data.registry import DATASETS, Dataset, OpenDataset, open_dataset
-from quant.frontend.onnx_import import import_onnx
+from quant.frontend.onnx.open_file import import_onnx
 from quant.networks.model import Model
 from quant.networks.own_models import build_own, input_channels, own_model
 from quant.networks.registry import MODELS

@@ -23,8 +23,8 @@ from golden.errors import UserError
 from quant.frontend.check import check_equal
 from quant.frontend.graph import ConvLayer
 from quant.frontend.lowering import lower, lower_checked
-from quant.frontend.onnx_import import import_onnx
-from quant.frontend.onnx_model import OnnxModel
+from quant.frontend.onnx.model import OnnxModel
+from quant.frontend.onnx.open_file import import_onnx
 from quant.networks.registry import MODELS
 from tests.quant.tiny_networks import SHAPE, branches_module, randomise_batch_norms, tiny_module
 
@@ -495,7 +495,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delitem(sys.modules, "quant.frontend.onnx_model", raising=False)
+    monkeypatch.delitem(sys.modules, "quant.frontend.onnx.model", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"needs the package onnxruntime: pip install"):
         import_onnx(tmp_path / "m.onnx")

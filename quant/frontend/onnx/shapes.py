@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from quant.frontend.onnx_nodes import NodeImport, Result, handles
+from quant.frontend.onnx.nodes import NodeImport, Result, handles
 from quant.frontend.operations import INPUT, Concat, Dropout, Pad, Slice
 from quant.frontend.refusals import PADS_WITH_NUMBERS, TRANSPOSE, WHOLE_IMAGES
 from quant.frontend.reshapes import transposed, under_shape

@@ -14,13 +14,13 @@ from onnxruntime import InferenceSession
 from torch import Tensor
 
 from golden.errors import UserError
-from quant.frontend import onnx_pools, onnx_quantised, onnx_shapes  # noqa: F401  (they register handlers)
 from quant.frontend.graph import Graph
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower_network
-from quant.frontend.onnx_nodes import NodeImport
-from quant.frontend.onnx_operators import reason
-from quant.frontend.onnx_session import start_session
+from quant.frontend.onnx import pools, quantised, shapes  # noqa: F401  (they register handlers)
+from quant.frontend.onnx.nodes import NodeImport
+from quant.frontend.onnx.operators import reason
+from quant.frontend.onnx.session import start_session
 from quant.frontend.operations import Network
 
 __all__ = ["OnnxModel"]
@@ -38,7 +38,7 @@ class OnnxModel(ImportedModule):
     """The network of an ONNX file.
 
     It returns what the host goes on with: the logits, where the file ends in a softmax. Of a QDQ
-    model this is the float graph behind it (`quant.frontend.onnx_quantised`).
+    model this is the float graph behind it (`quant.frontend.onnx.quantised`).
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from golden.errors import UserError
 
 if TYPE_CHECKING:
-    from quant.frontend.onnx_model import OnnxModel
+    from quant.frontend.onnx.model import OnnxModel
 
 __all__ = ["import_onnx"]
 
@@ -26,7 +26,7 @@ def import_onnx(file: Path, shape: tuple[int, int, int] | None = None) -> OnnxMo
     has no counterpart in hardware: then it names the node and the reason.
     """
     try:
-        from quant.frontend.onnx_model import OnnxModel
+        from quant.frontend.onnx.model import OnnxModel
     except ModuleNotFoundError as error:
         raise UserError(
             f"reading {file} needs the package {error.name}: pip install zapcore[onnx]"

@@ -6,8 +6,8 @@ from typing import Any
 
 from onnx import NodeProto
 
-from quant.frontend.onnx_nodes import NodeImport, Result, handles
-from quant.frontend.onnx_operators import window_padding
+from quant.frontend.onnx.nodes import NodeImport, Result, handles
+from quant.frontend.onnx.operators import window_padding
 from quant.frontend.operations import Pool
 from quant.frontend.refusals import CEIL_AVERAGE, DILATED_POOL, TWO_AXES_MEAN, UNCOUNTED_PADDING
 

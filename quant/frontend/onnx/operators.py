@@ -10,7 +10,7 @@ from typing import Any
 from onnx import NodeProto
 from torch import Tensor
 
-from quant.frontend.onnx_nodes import NodeImport, Result, handles
+from quant.frontend.onnx.nodes import NodeImport, Result, handles
 from quant.frontend.operations import (
     Add,
     Affine,

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
-from quant.frontend.onnx_nodes import NodeImport, Result, handles
+from quant.frontend.onnx.nodes import NodeImport, Result, handles
 from quant.frontend.operations import (
     INPUT,
     Add,

@@ -1,4 +1,4 @@
-"""Goes through the nodes of an ONNX graph; `onnx_operators` says what each becomes.
+"""Goes through the nodes of an ONNX graph; `quant.frontend.onnx.operators` says what each becomes.
 
 The number of images is fixed first, so every size is known. A node whose inputs are all constant is
 computed by onnxruntime, and so is arithmetic with shapes.
@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, TypeProto, helper, numpy_helper, shape_i
 from torch import Tensor
 
 from golden.errors import UserError
-from quant.frontend.onnx_session import start_session
+from quant.frontend.onnx.session import start_session
 from quant.frontend.operations import INPUT, Network, OnHost, Operation
 from quant.frontend.refusals import CONSTANT_OPERAND, WHOLE_IMAGES, refusal
 
