@@ -66,7 +66,7 @@ class Dataset:
 
     @property
     def labelled(self) -> bool:
-        """Whether the images have labels of their own."""
+        """True where the images have labels of their own."""
         return bool(self.classes)
 
     def classes_for(self, count: int) -> list[str]:
