@@ -57,7 +57,7 @@ def added_in_place(net: Any, x: Tensor) -> Tensor:
     return net.head(F.relu(kept + net.third(y)))
 
 
-def with_a_default(net: Any, x: Tensor, scale: float = 0.5, bias: object = None) -> Tensor:
+def with_a_default(net: Any, x: Tensor, scale: float = 0.5, bias: Any = None) -> Tensor:
     y = F.relu(net.first(x) * scale)
     return net.head(y if bias is None else y + bias)
 
