@@ -14,6 +14,8 @@ SEED ?= 1
 IMAGES ?= 1
 PART ?= ecp5-85
 PYTEST_ARGS ?=
+# Processes that pytest runs tests in: one for each core, at most four.
+PYTEST = $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 # An index to take torch from instead of pip's own: on Linux, PyPI's torch is the CUDA build.
 TORCH_INDEX ?=
 BUNDLE ?= build/digits
@@ -38,10 +40,10 @@ demo: setup $(MADE) ## train, quantise, predict, simulate and compare a small ne
 	$(RUN) -m examples.demo --bundle '$(BUNDLE)' $(DEMO_ARGS)
 
 test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is handed on to pytest)
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-second: setup ## run the tests that take longer, and run in CI too
-	$(RUN) -m pytest -m second $(PYTEST_ARGS)
+	$(PYTEST) -m second $(PYTEST_ARGS)
 
 sim: SIM ?= both
 sim: CONFIG ?= small
