@@ -13,7 +13,7 @@ import inspect
 import os
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -156,12 +156,46 @@ def modules(package: str) -> list[str]:
     return names
 
 
+def pytorch_layers() -> str:
+    """The functions of PyTorch that are lowered, and those refused for a reason of their own."""
+    from quant.frontend.pytorch import export  # noqa: F401  (it registers the handlers)
+    from quant.frontend.pytorch.nodes import HANDLERS, REASONS
+
+    names = {target._schema.name.removeprefix("aten::") for target in HANDLERS}
+    taken = {name for name in names if not name.startswith("_")}
+    return _layers("lowered", taken | {"batch_norm"}, REASONS)
+
+
+def onnx_layers() -> str:
+    """The operators of ONNX that are lowered, and those refused for a reason of their own."""
+    from quant.frontend.onnx import model  # noqa: F401  (it registers the handlers)
+    from quant.frontend.onnx.nodes import HANDLERS
+    from quant.frontend.onnx.operators import REASONS
+
+    return _layers("lowered", HANDLERS, REASONS)
+
+
+def _layers(taken: str, names: Iterable[str], refused: Mapping[str, str]) -> str:
+    """A table of operations that are taken, and of those refused, by reason."""
+    rows = [(taken, _listed(names))]
+    for reason in dict.fromkeys(refused.values()):
+        same = (name for name in refused if refused[name] == reason and not name.startswith("_"))
+        rows.append((f"refused: {reason}", _listed(same)))
+    return _table(("", "operations"), rows)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names, key=str.lower))
+
+
 GENERATED = {
     "bundle": bundle,
     "commands": commands,
     "configuration": configuration,
+    "onnx-layers": onnx_layers,
     "program-descriptor": program_descriptor,
     "program-header": program_header,
+    "pytorch-layers": pytorch_layers,
     "registers": registers,
 }
 """Name in a `generated` directive -> what writes its text."""

@@ -31,7 +31,7 @@ from quant.frontend.refusals import (
     WHOLE_IMAGES,
 )
 
-__all__ = ["reason", "window_padding"]
+__all__ = ["REASONS", "reason", "window_padding"]
 
 _LARGEST = 3.4e38
 """Opsets before 11 write an absent limit of Clip as the largest float."""
@@ -235,7 +235,7 @@ def _on_host(at: NodeImport, node: NodeProto) -> Result:
     return OnHost(**at.common(node, node.input[0]), kind=_HOST_KINDS[node.op_type])
 
 
-_REASONS = {
+REASONS = {
     **dict.fromkeys(
         ("Gelu", "LeakyRelu", "PRelu", "HardSwish", "Swish", "Elu", "Selu", "Mish", "Softplus"),
         NO_ZEROS,
@@ -258,4 +258,4 @@ def reason(node: NodeProto) -> str:
     """The reason for which a node without a handler is refused."""
     if node.domain not in ("", "ai.onnx"):
         return f"operators of {node.domain} are not known"
-    return _REASONS.get(node.op_type, NO_COUNTERPART)
+    return REASONS.get(node.op_type, NO_COUNTERPART)

@@ -26,7 +26,7 @@ from quant.frontend.refusals import (
     refusal,
 )
 
-__all__ = ["IMAGES", "NodeImport", "Result", "handles"]
+__all__ = ["HANDLERS", "IMAGES", "REASONS", "NodeImport", "Result", "handles", "reason"]
 
 IMAGES = 2
 """The number of images that the module is exported with: more than one, so that an image is told
@@ -201,7 +201,11 @@ def handles(*targets: Any) -> Callable[[Handler], Handler]:
     return register
 
 
-_REASONS = {
+REASONS = {
+    **dict.fromkeys(
+        ("bernoulli", "dropout", "native_dropout"),
+        "it drops in eval mode too: give it training=self.training",
+    ),
     **dict.fromkeys(
         ("gelu", "silu", "leaky_relu", "prelu", "_prelu_kernel", "hardswish", "elu", "selu"),
         NO_ZEROS,
@@ -217,4 +221,4 @@ _REASONS = {
 def reason(node: fx.Node) -> str:
     target = str(getattr(node.target, "_schema", None) and node.target._schema.name)  # type: ignore[union-attr]
     function = target.removeprefix("aten::")
-    return f"{function}: {_REASONS.get(function, NO_COUNTERPART)}"
+    return f"{function}: {REASONS.get(function, NO_COUNTERPART)}"

@@ -173,11 +173,6 @@ def _clone(at: NodeImport, node: fx.Node) -> Result:
     return Dropout(**at.common(node, node.args[0]), share=float(dropout[1]))
 
 
-@handles(aten.dropout.default, aten.native_dropout.default, aten.bernoulli.p)
-def _active_dropout(at: NodeImport, node: fx.Node) -> Result:
-    raise at.refusal(node, "it drops in eval mode too: give it training=self.training")
-
-
 @handles(
     aten.softmax.int,
     aten._softmax.default,
