@@ -42,7 +42,7 @@ def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize(("simulator", "count", "seed"), [("icarus", 3, 8), ("verilator", 40, 1)])
+@pytest.mark.parametrize(("simulator", "count", "seed"), [("icarus", 3, 2), ("verilator", 40, 1)])
 def test_random_networks_are_bit_exact(simulator: Simulator, count: int, seed: int) -> None:
     pairs = random_runs(STRIPS, count, seed=seed)
     tiles = [layer.tiles[run.point] for _, run in pairs for layer in run.program.layers]
