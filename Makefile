@@ -1,4 +1,4 @@
-# The front door of zapcore; `make help` lists what it offers.
+# The targets of zapcore; `make help` lists them.
 #
 # Every target that needs Python first makes .venv from pyproject.toml and constraints.txt; it is
 # remade when one of the two changes, and nothing happens otherwise.

@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 
 from amaranth import Instance, Module, Signal, Value
 
+from golden.arithmetic import ceil_div
+
 __all__ = ["LANES_PER_COPY", "FlipFlopPlatform", "register_copies"]
 
 LANES_PER_COPY = 8
@@ -36,7 +38,8 @@ def register_copies(
     """
     shape = value.shape()
     registers = [
-        Signal(shape, name=f"copy_{n}", reset_less=True) for n in range(-(-users // users_per_copy))
+        Signal(shape, name=f"copy_{n}", reset_less=True)
+        for n in range(ceil_div(users, users_per_copy))
     ]
     for copy in registers:
         if isinstance(platform, FlipFlopPlatform):

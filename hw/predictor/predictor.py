@@ -114,8 +114,12 @@ class Predictor(wiring.Component):
         # Where the blocks do not halve, one layer has one more DSP block and the other one more
         # table, so that neither has more than its nine products.
         dsps, tables = config.predictor_dsps, config.predictor_tables
-        m.submodules.layer1 = layer1 = Depthwise(config, dsps=dsps // 2, tables=-(-tables // 2))
-        m.submodules.layer2 = layer2 = Depthwise(config, dsps=-(-dsps // 2), tables=tables // 2)
+        m.submodules.layer1 = layer1 = Depthwise(
+            config, dsps=dsps // 2, tables=arithmetic.ceil_div(tables, 2)
+        )
+        m.submodules.layer2 = layer2 = Depthwise(
+            config, dsps=arithmetic.ceil_div(dsps, 2), tables=tables // 2
+        )
         hidden = self._hidden_activation(m, enable, record, layer1, walk)
         m.d.comb += [
             layer1.enable.eq(enable1),
