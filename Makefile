@@ -45,10 +45,14 @@ test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is hand
 test-second: setup ## run the tests that take longer, and run in CI too
 	$(PYTEST) -m second $(PYTEST_ARGS)
 
+# The bundle's dataset, the image, the operating point, and whether to write a waveform.
+SIM_OPTIONS = $(if $(DATA),--data '$(DATA)') $(if $(IMAGE),--image '$(IMAGE)') \
+	$(if $(POINT),--point '$(POINT)') $(if $(filter 1,$(WAVES)),--waves)
+
 sim: SIM ?= both
 sim: CONFIG ?= small
-sim: setup $(MADE) ## simulate a bundle's network (SIM=icarus|verilator|both CONFIG=small BUNDLE=DIR WAVES=0|1)
-	$(RUN) -m tb.sim --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(if $(filter 1,$(WAVES)),--waves)
+sim: setup $(MADE) ## simulate a bundle's network (SIM=icarus|verilator|both CONFIG=small BUNDLE=DIR DATA=DIR IMAGE=N|FILE POINT=NAME WAVES=0|1)
+	$(RUN) -m tb.sim --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(SIM_OPTIONS)
 
 sim-random: SIM ?= verilator
 sim-random: CONFIG ?= small
@@ -57,8 +61,8 @@ sim-random: setup ## simulate random layers against golden (N=200 SEED=1 SIM=ver
 
 sim-core: SIM ?= verilator
 sim-core: CONFIG ?= small
-sim-core: setup $(MADE) ## run a bundle's network on the core from its memory (SIM=icarus|verilator|both CONFIG= BUNDLE=)
-	$(RUN) -m tb.sim_core --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(if $(filter 1,$(WAVES)),--waves)
+sim-core: setup $(MADE) ## run a bundle's network on the core from its memory (SIM= CONFIG= BUNDLE= DATA= IMAGE= POINT= WAVES=)
+	$(RUN) -m tb.sim_core --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(SIM_OPTIONS)
 
 sim-full: setup build/digits/manifest.json ## run whole networks on the core, layer by layer against golden (NET="NAME ..." DATA=DIR IMAGES=1)
 	$(RUN) -m tb.sim_full $(NET) --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)') \

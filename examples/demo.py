@@ -4,7 +4,7 @@
 
 The bundle is compiled, and the driver runs one image on the core with ZAP off and on: it loads the
 memory, starts the core through its registers and waits for its interrupt. Every activation is
-compared with golden. The demo prints the accuracy over all held-out images (golden model) and the
+compared with golden. The demo prints the accuracy over all test images (golden model) and the
 core's own counters, and draws an ofm with its pattern and skips.
 """
 
@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--sim", choices=[*SIMULATORS, "both"], default="verilator")
     parser.add_argument("--point", default="default", help="operating point of the bundle")
     parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
-    parser.add_argument("--image", type=int, default=0, help="number of the held-out image")
+    parser.add_argument("--image", type=int, default=0, help="number of the test image")
     parser.add_argument(
         "--out", type=Path, default=Path("build/demo"), help="where the picture goes"
     )
@@ -114,7 +114,7 @@ def _draw_picture(
 
 
 def _layer_table(measured: Sequence[MeasuredLayer], zap: Evaluation, config: Config) -> Table:
-    """Make the table of layers: shares over all held-out images, cycles of the simulated one."""
+    """Make the table of layers: shares over all test images, cycles of the simulated one."""
     table = Table(title=f"zapcore_{config.name}: {config.pes} PEs of {config.lanes} lanes")
     table.add_column("layer")
     for column in (
@@ -168,7 +168,7 @@ def _summary(
     skipped = figures.mac_reduction(convs)
     lines = Table.grid(padding=(0, 2))
     lines.add_row(
-        f"top-1 of {zap.images} held-out images",
+        f"top-1 of {zap.images} test images",
         f"float {bundle.manifest.provenance['float_top1']:.2f} %, int8 {dense.top1:.2f} %, "
         f"int8 + ZAP {zap.top1:.2f} %",
     )

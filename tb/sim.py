@@ -22,7 +22,7 @@ from quant.runtime.progress import reporting
 from tb.runs import engine
 from tb.runs.bundle_layers import engine_layers
 from tb.runs.engine import require_agreement, run_on_each
-from tb.runs.images import held_out_image
+from tb.runs.images import chosen_image
 from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
@@ -36,14 +36,16 @@ def main() -> int:
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--point", default="default", help="operating point of the bundle")
     parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
-    parser.add_argument("--image", type=int, default=0, help="number of the held-out image")
+    parser.add_argument(
+        "--image", default="0", help="number of a held-out image, or a picture or .npy file"
+    )
     parser.add_argument("--waves", action="store_true", help="write a waveform (slow)")
     arguments = parser.parse_args()
 
     config = Config.load(arguments.config)
     bundle = Bundle.load(arguments.bundle)
     network, predictors = bundle.at(arguments.point)
-    pixels, _ = held_out_image(bundle, arguments.data, arguments.image)
+    pixels, _ = chosen_image(bundle, arguments.data, arguments.image)
     dense = engine_layers(bundle, config, pixels, {})
     zap = engine_layers(network, config, pixels, predictors)
     # Layers with a fused pooling run again without it, so that the ofm before it is compared too.

@@ -27,7 +27,7 @@ from quant.runtime.progress import reporting
 from tb.exchange.core_files import Run
 from tb.runs import core
 from tb.runs.core import LayerCheck, Simulated
-from tb.runs.images import held_out_image
+from tb.runs.images import chosen_image
 from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
@@ -41,7 +41,9 @@ def main() -> int:
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--point", default="default", help="operating point of the bundle")
     parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
-    parser.add_argument("--image", type=int, default=0, help="number of the held-out image")
+    parser.add_argument(
+        "--image", default="0", help="number of a held-out image, or a picture or .npy file"
+    )
     parser.add_argument("--latency", type=int, default=40, help="the memory's, in cycles")
     parser.add_argument("--waves", action="store_true", help="write a waveform (slow)")
     arguments = parser.parse_args()
@@ -50,7 +52,7 @@ def main() -> int:
     bundle = Bundle.load(arguments.bundle)
     bundle.operating_point(arguments.point)
     program = compile_bundle(bundle, config, keep=True)
-    pixels, label = held_out_image(bundle, arguments.data, arguments.image)
+    pixels, label = chosen_image(bundle, arguments.data, arguments.image)
     image = quantise_images(bundle, pixels[None])[0].numpy()
     runs = [
         Run(program=program, image=image, point=point, latency=arguments.latency)
@@ -75,7 +77,8 @@ def main() -> int:
             status = 1
         classes = bundle.manifest.classes
         answer = classes[result.outcomes[-1].output.argmax()]
-        console.print(f"image {arguments.image}: a {classes[label]}, classified as {answer}")
+        truth = "" if label is None else f" a {classes[label]},"
+        console.print(f"image {arguments.image}:{truth} classified as {answer}")
         console.print(f"{program.network}: {result}", highlight=False, soft_wrap=True)
     return status
 

@@ -4,14 +4,49 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
+from quant.data.image_arrays import image_tensor
+from quant.data.image_folders import ImageFiles, ImageForm
 from quant.data.registry import DATASETS, images_for_bundle, load
 
-__all__ = ["held_out_image", "input_image"]
+__all__ = ["chosen_image", "held_out_image", "input_image"]
+
+
+def chosen_image(bundle: Bundle, data: Path | None, image: str) -> tuple[Tensor, int | None]:
+    """Return the image that a command's `--image` names, and its label if it is known.
+
+    `image` is the number of a held-out image, or a file: a picture, which is scaled to the
+    network's input, or a .npy of uint8 (height, width), (height, width, channels) or (channels,
+    height, width). Pixels are float (channels, height, width) of 0 .. 1. Raises UserError where
+    there is no such image, or it does not fit the network.
+    """
+    if image.isdecimal():
+        return held_out_image(bundle, data, int(image))
+    file = Path(image)
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; --image takes a number or a file")
+    channels, height, width = bundle.manifest.activations[bundle.manifest.input.tensor].shape
+    if file.suffix == ".npy":
+        try:
+            array = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{file}: not a readable .npy file: {error}") from None
+        pixels = image_tensor(array[None], str(file))[0]
+    else:
+        form = ImageForm(channels, height, width)
+        pixels = ImageFiles([str(file)], form)[torch.tensor([0])][0]
+    if tuple(pixels.shape) != (channels, height, width):
+        raise UserError(
+            f"{file}: has shape {tuple(pixels.shape)}, the network takes images of"
+            f" {(channels, height, width)}"
+        )
+    return pixels / 255, None
 
 
 def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tensor, int]:

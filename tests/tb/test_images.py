@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from quant.pipeline.convert import convert
-from tb.runs.images import held_out_image, input_image
+from tb.runs.images import chosen_image, held_out_image, input_image
 from tests.quant.tiny_networks import images
 
 IMAGES = images(30, (1, 10, 9)).images
@@ -54,3 +55,44 @@ def test_an_image_of_a_file_has_its_label_or_the_class_that_the_network_gives(
 def test_images_that_are_gone_are_named(bundle: Bundle) -> None:
     with pytest.raises(UserError, match=r"gone\.npz: not found"):
         input_image(of_dataset(bundle, "gone.npz"), None, 0)
+
+
+def test_an_image_may_be_a_file(bundle: Bundle, tmp_path: Path) -> None:
+    picture, array = tmp_path / "picture.png", tmp_path / "array.npy"
+    pixels = IMAGES[2, 0].numpy()
+    Image.fromarray(pixels).save(picture)
+    np.save(array, pixels)
+    for file in (picture, array):
+        image, label = chosen_image(bundle, None, str(file))
+        assert torch.equal(image, IMAGES[2] / 255)
+        assert label is None
+
+
+def test_a_larger_picture_is_scaled_to_the_network(bundle: Bundle, tmp_path: Path) -> None:
+    file = tmp_path / "large.png"
+    Image.fromarray(np.full((40, 36), 51, np.uint8)).save(file)
+    image, _ = chosen_image(bundle, None, str(file))
+    assert torch.equal(image, torch.full((1, 10, 9), 0.2))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.png", None, "no such file; --image takes a number or a file"),
+        ("broken.png", b"no image", "not a readable image"),
+        ("broken.npy", b"no array", "not a readable .npy file"),
+        ("floats.npy", np.zeros((10, 9)), "images are float64; give pixels of 0 .. 255 as uint8"),
+        ("small.npy", np.zeros((4, 4), np.uint8), r"has shape \(1, 4, 4\), the network takes"),
+    ],
+    ids=["absent", "broken picture", "broken array", "floats", "size"],
+)
+def test_an_image_that_does_not_fit_is_refused(
+    bundle: Bundle, tmp_path: Path, name: str, content: object, message: str
+) -> None:
+    file = tmp_path / name
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif isinstance(content, np.ndarray):
+        np.save(file, content)
+    with pytest.raises(UserError, match=message):
+        chosen_image(bundle, None, str(file))

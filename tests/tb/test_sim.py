@@ -210,7 +210,7 @@ def test_a_wrong_argument_is_one_line_and_status_2(
     ("main", "arguments"),
     [
         (sim.main, ("--sim", "modelsim")),
-        (sim.main, ("--image", "one")),
+        (sim.main, ("--image",)),
         (random_layers.main, ("--n", "0")),
     ],
 )
