@@ -119,12 +119,12 @@ class NodeImport:
         path, kind = self._stack(node)
         if kind.startswith("torch.nn."):
             return path
-        return f"{path or 'the network'}: {self._function(node)}"
+        return f"{path or 'the network'}: {self.origin(node)}"
 
     def name(self, node: fx.Node) -> str:
         """A name for the tensor: the module's path, numbered from its second use on."""
         path, kind = self._stack(node)
-        path = path if path and kind.startswith("torch.nn.") else self._function(node)
+        path = path if path and kind.startswith("torch.nn.") else self.origin(node)
         return self.network.new_name(path)
 
     def common(self, node: fx.Node, *operands: Any) -> dict[str, Any]:
@@ -174,9 +174,6 @@ class NodeImport:
         """The name of the node that this one was before in-place operations were replaced."""
         source = node.meta.get("from_node")
         return source[-1].name if source else node.name
-
-    def _function(self, node: fx.Node) -> str:
-        return self.origin(node)
 
     def _stack(self, node: fx.Node) -> tuple[str, str]:
         """(path, class) of the innermost module that was at work."""
