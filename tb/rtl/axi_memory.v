@@ -4,7 +4,8 @@
 // cycle each channel stalls with probability `stall` / 256. Addresses past the end, and those from
 // `fault_first` to `fault_last`, answer with an error. `violations` counts what a manager must not
 // do: bursts across 4 KiB, narrow or wrapping bursts, a misplaced WLAST, a request that changes
-// before it is taken, a write outside `write_first` .. `write_last`.
+// before it is taken, a burst that ends after `access_last`, a write outside `write_first` ..
+// `write_last`.
 //
 // A cycle of `load` reads words `file_first` .. `file_last` from the file +memory_in=FILE; a cycle
 // of `dump` writes them to +memory_out=FILE. A dumped file has the bytes as they lie in memory. In
@@ -19,6 +20,7 @@ module axi_memory #(
     input rst,
     input [31:0] latency,
     input [7:0] stall,
+    input [31:0] access_last,
     input [31:0] fault_first,
     input [31:0] fault_last,
     input [31:0] write_first,
@@ -209,7 +211,9 @@ module axi_memory #(
   reg [DATA_BITS:0] w_before;
   wire [31:0] ar_bytes = ({24'd0, arlen} + 1) << SHIFT;
   wire [31:0] aw_bytes = ({24'd0, awlen} + 1) << SHIFT;
-  wire [7:0] wrong = {
+  wire [9:0] wrong = {
+    arvalid && {1'b0, araddr} + {1'b0, ar_bytes} > {1'b0, access_last} + 1,
+    awvalid && {1'b0, awaddr} + {1'b0, aw_bytes} > {1'b0, access_last} + 1,
     w_takes && |wstrb && (w_now < write_first || w_now > write_last),
     arvalid && (arsize != SIZE || arburst != 2'b01 || {20'd0, araddr[11:0]} + ar_bytes > 4096),
     awvalid && (awsize != SIZE || awburst != 2'b01 || {20'd0, awaddr[11:0]} + aw_bytes > 4096),
