@@ -308,7 +308,7 @@ def test_what_the_host_computes_is_compared_with_the_module_itself(
     last = graph.layer(graph.output)
     assert isinstance(last, ConvLayer)
     last.bias[0] += 10
-    with pytest.raises(UserError, match="layers.3: the lowered network differs"):
+    with pytest.raises(UserError, match=r"layers\.3: the lowered network differs"):
         check_equal(module, graph, images)
     # A front end that reads the module wrongly cannot be noticed in what it read.
     limited = dict.fromkeys((torch.ops.aten.relu.default,), _limited)
