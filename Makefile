@@ -80,7 +80,7 @@ bench: setup build/digits/manifest.json $(if $(filter 1,$(SCALESIM)),build/scale
 bench-explore: setup build/digits/manifest.json ## find configurations for a network by the cycle model (NET=NAME PART=ecp5-85 DATA=DIR)
 	$(RUN) -m bench.explore '$(if $(NET),$(NET),resnet20)' --part '$(PART)' $(if $(DATA),--data '$(DATA)')
 
-program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE=) into build/program
+program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
 verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)

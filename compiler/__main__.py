@@ -6,23 +6,23 @@ It prints what each layer takes on chip and in memory, and writes the program's 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from compiler import program_file
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import Program
+from golden.arguments import Parser
 from golden.bundle import Bundle
 from golden.errors import run_cli
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="compiler", description=__doc__.splitlines()[0])
+    parser = Parser(prog="compiler", description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--out", type=Path, default=Path("build/program.zap"))

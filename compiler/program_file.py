@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from compiler.memory_layout import Place
 from compiler.program import Program, ProgramLayer
 from golden.errors import UserError
 from golden.files import check_writable_file, write_file
+from golden.reading import parse_json, read_bytes
 from hw.contract.config import Config
-from hw.contract.program import VERSION
+from hw.contract.program import OFFSET_END, VERSION
 from hw.contract.program_file import (
     FILE_VERSION,
     HEADER,
     INPUT,
+    LEVELS,
     MAGIC,
     OUTPUT,
     POINT,
@@ -38,6 +40,10 @@ __all__ = ["SUFFIX", "check_replaceable", "load", "save"]
 SUFFIX = ".zap"
 """What the name of a program's file ends with."""
 _WORD = 4
+_MOST_SIZE = 1 << 16
+"""No tensor between layers has more channels, rows or columns."""
+_PLAIN = ("network", "end", "points", "counters", "input", "output", "scales", "classes")
+"""Fields that the details have as the program has them."""
 
 
 def save(program: Program, file: Path) -> None:
@@ -51,12 +57,7 @@ def save(program: Program, file: Path) -> None:
 
 def load(file: Path) -> Program:
     """Read a program that `save` wrote. Raises UserError that names the file and what is wrong."""
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{file}: not found; write it with python -m compiler") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    data = read_bytes(file, "write it with python -m compiler")
     if not _is_program(data):
         raise UserError(f"{file}: not a program; write one with python -m compiler")
     header = dict(zip(HEADER, struct.unpack_from(f"<{len(HEADER)}I", data), strict=True))
@@ -73,13 +74,8 @@ def load(file: Path) -> Program:
         raise UserError(f"{file}: damaged, its checksum does not match; copy it again")
     first, size = header["image_offset"], header["image_bytes"]
     at = header["details_offset"]
-    try:
-        details = json.loads(data[at : at + header["details_bytes"]])
-        return _program(details, data[first : first + size])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{file}: its details are not those of a program: {error!r}; compile the bundle again"
-        ) from None
+    details = parse_json(data[at : at + header["details_bytes"]], file)
+    return _program(file, details, data[first : first + size])
 
 
 def check_replaceable(file: Path) -> None:
@@ -183,108 +179,83 @@ def _tensor_row(body: _Writer, program: Program, name: str, kind: int) -> list[i
 
 def _details(program: Program) -> dict[str, Any]:
     return {
-        "network": program.network,
+        **{name: getattr(program, name) for name in _PLAIN},
         "config": program.config.to_dict(),
-        "end": program.end,
-        "points": program.points,
-        "counters": program.counters,
-        "input": program.input,
-        "output": program.output,
         "layers": [asdict(layer) for layer in program.layers],
         "tensors": {name: asdict(place) for name, place in program.tensors.items()},
-        "scales": program.scales,
         "levels": program.levels.hex(),
-        "classes": program.classes,
     }
 
 
-def _program(details: Any, image: bytes) -> Program:
-    """The program that details and image describe. Raises ValueError, KeyError or TypeError."""
-    document = _of_type(details, dict)
-    program = Program(
-        config=Config(**_of_type(document["config"], dict)),
-        network=_of_type(document["network"], str),
-        image=image,
-        end=_size(document["end"]),
-        points=[_of_type(name, str) for name in _of_type(document["points"], list)],
-        counters=_size(document["counters"]),
-        layers=[_layer(layer) for layer in _of_type(document["layers"], list)],
-        tensors={
-            name: _place(place) for name, place in _of_type(document["tensors"], dict).items()
-        },
-        input=_of_type(document["input"], str),
-        output=_of_type(document["output"], str),
-        scales={
-            name: _of_type(scale, float)
-            for name, scale in _of_type(document["scales"], dict).items()
-        },
-        levels=bytes.fromhex(_of_type(document["levels"], str)),
-        classes=[_of_type(name, str) for name in _of_type(document["classes"], list)],
-    )
-    names = {name for layer in program.layers for name in layer.ends}
-    for name in {program.input, program.output, *names}:
-        if name not in program.tensors:
-            raise ValueError(f"there is no tensor {name!r}")
-    for name, place in program.tensors.items():
-        if place.address + place.size > program.end:
-            raise ValueError(f"tensor {name!r} ends beyond {program.end}")
-    for layer in program.layers:
-        if layer.tiles.keys() != set(program.points):
-            raise ValueError(f"layer {layer.name!r} has other operating points than the program")
+def _program(file: Path, details: Any, image: bytes) -> Program:
+    """The program that details and image describe. Raises UserError where they cannot be one's."""
+    try:
+        program = Program(
+            config=Config(**details["config"]),
+            image=image,
+            layers=[ProgramLayer(**layer) for layer in details["layers"]],
+            tensors={name: _place(place) for name, place in details["tensors"].items()},
+            levels=bytes.fromhex(details["levels"]),
+            **{name: details[name] for name in _PLAIN},
+        )
+        for problem in _problems(program):
+            raise ValueError(problem)
+    except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{file}: damaged: {error}; compile the bundle again") from None
     return program
 
 
-def _layer(document: Any) -> ProgramLayer:
-    layer = _record(ProgramLayer, document)
-    counts = {"macs", "ifm_words", "kernel_words", "pixels"}
-    for field in fields(ProgramLayer):
-        value = layer[field.name]
-        if field.name == "tiles":
-            _of_type(value, dict)
-            for count in value.values():
-                _size(count)
-        elif field.name in counts:
-            _size(value)
-        else:
-            _of_type(value, str)
-    return ProgramLayer(**layer)
+def _place(fields: dict[str, Any]) -> Place:
+    """Make a tensor's place; JSON has lists where it has tuples."""
+    tuples = {name: tuple(fields[name]) for name in ("shape", "parts")}
+    return Place(**{**fields, **tuples})
 
 
-def _place(document: Any) -> Place:
-    place = _record(Place, document)
-    shape = tuple(_size(size) for size in _of_type(place["shape"], list))
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"a tensor cannot have shape {shape}")
-    parts = tuple(_size(size) for size in _of_type(place["parts"], list))
-    if parts and (min(parts) < 1 or sum(parts) != shape[0]):
-        raise ValueError(f"parts {parts} are not {shape[0]} channels")
-    group = _size(place["group"])
-    if group < 1:
-        raise ValueError(f"a group cannot have {group} channels")
-    return Place(_size(place["address"]), shape, group, _of_type(place["signed"], bool), parts)
+def _problems(program: Program) -> Iterator[str]:
+    """Name the fields of a program that has the right fields, but cannot be."""
+    known = {*program.tensors, ""}
+    end = program.end
+    names = [program.network, program.input, program.output, *program.points, *program.classes]
+    if not all(isinstance(name, str) for name in names) or not program.points:
+        yield "a name is no string"
+    if not isinstance(program.classes, list) or not isinstance(program.points, list):
+        yield "classes or points are no list"
+    if not (_is_count(end) and len(program.image) <= end <= OFFSET_END):
+        yield "end is no offset"
+    if not (_is_count(program.counters) and program.counters <= end):
+        yield "counters is no offset"
+    if not {program.input, program.output} <= program.tensors.keys():
+        yield "input or output is no tensor"
+    if program.scales.keys() != {program.input, program.output}:
+        yield "scales are not those of input and output"
+    if not all(isinstance(scale, float) and scale > 0 for scale in program.scales.values()):
+        yield "a scale is no number above 0"
+    for name, place in program.tensors.items():
+        numbers = (place.address, *place.shape, *place.parts)
+        fits = all(map(_is_count, numbers)) and len(place.shape) == 3
+        fits = fits and min(place.shape) >= 1 and max(place.shape) <= _MOST_SIZE
+        if not fits or place.group != program.config.group or not isinstance(place.signed, bool):
+            yield f"tensor {name!r} has no such place"
+        elif place.parts and (min(place.parts) < 1 or sum(place.parts) != place.shape[0]):
+            yield f"tensor {name!r} has parts of other channels"
+        elif not 0 <= place.address <= place.address + place.size <= end:
+            yield f"tensor {name!r} lies outside the program"
+    if len(program.levels) != LEVELS * program.tensors[program.input].shape[0]:
+        yield "levels are not those of the input's channels"
+    for layer in program.layers:
+        numbers = (layer.macs, layer.ifm_words, layer.kernel_words, layer.pixels)
+        fits = all(map(_is_count, (*numbers, *layer.tiles.values())))
+        if not fits or layer.tiles.keys() != set(program.points):
+            yield f"layer {layer.name!r} has no such counts"
+        names = [layer.name, layer.input, layer.residual, layer.output]
+        if not all(isinstance(name, str) for name in names) or not layer.input:
+            yield f"layer {layer.name!r} has a name that is no string"
+        elif not set(names[1:]) <= known:
+            yield f"layer {layer.name!r} names no tensor"
 
 
-def _record(kind: type[Any], document: Any) -> dict[str, Any]:
-    """The fields of a dataclass from JSON: all of them and no others."""
-    record = _of_type(document, dict)
-    names = {field.name for field in fields(kind)}
-    if record.keys() != names:
-        raise ValueError(f"{kind.__name__} has fields {sorted(record)}, must have {sorted(names)}")
-    return record
-
-
-def _of_type(value: Any, kind: type[Any]) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"{value!r:.40} must be of type {kind.__name__}")
-    return value
-
-
-def _size(value: Any) -> int:
-    """A count or an offset of 32 bits, except MACs, which may be more."""
-    number: int = _of_type(value, int)
-    if not 0 <= number < 1 << 63:
-        raise ValueError(f"{number} is no count or offset")
-    return number
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
 
 
 def _is_program(data: bytes) -> bool:
