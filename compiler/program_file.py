@@ -207,7 +207,10 @@ def _program(file: Path, details: Any, image: bytes) -> Program:
 
 def _place(fields: dict[str, Any]) -> Place:
     """Make a tensor's place; JSON has lists where it has tuples."""
-    tuples = {name: tuple(fields[name]) for name in ("shape", "parts")}
+    lists = {name: fields[name] for name in ("shape", "parts")}
+    if not all(isinstance(numbers, list) for numbers in lists.values()):
+        raise TypeError("shape or parts are no list")
+    tuples = {name: tuple(numbers) for name, numbers in lists.items()}
     return Place(**{**fields, **tuples})
 
 

@@ -42,7 +42,7 @@ def command_modules() -> list[str]:
     for package in _PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):
             text = file.read_text()
-            if "ArgumentParser(" in text and '__name__ == "__main__"' in text:
+            if "Parser(" in text and '__name__ == "__main__"' in text:
                 names.append(".".join(file.relative_to(ROOT).with_suffix("").parts))
     return names
 
@@ -122,7 +122,7 @@ def program_descriptor() -> str:
 
 
 def _file_words(table: str) -> Callable[[], str]:
-    """What writes a table of the words of a program's file."""
+    """Return a function that writes a table of the words of a program's file."""
 
     def text() -> str:
         from hw.contract import program_file
