@@ -16,6 +16,7 @@ from compiler.cut_search import lower_fastest
 from compiler.layer_lowering import LoweredLayer
 from compiler.memory_layout import ALIGNMENT, Allocator, Place, aligned
 from compiler.program import DENSE, Program, ProgramLayer
+from compiler.slices import cut_slices, expanded
 from compiler.steps import Step, network_steps
 from compiler.tensor_placement import place_tensors, tensor_layouts
 from compiler.tile_words import (
@@ -141,13 +142,15 @@ def _lower(
             f"layer {step.name!r} reads {'x'.join(map(str, size))} (channels, height, width); "
             f"the core takes {MOST_SIZE} of each at most"
         )
-    weight = step.conv.weight
+    conv = step.conv
     if ifm.slot_count > ifm.shape[0]:
-        weight = weight.new_zeros(len(weight), ifm.slot_count, *step.conv.kernel)
-        weight[:, ifm.slots] = step.conv.weight
+        whole = cut_slices(replace(conv, groups=1), ifm.shape[0], config.group)
+        weight = conv.weight.new_zeros(len(conv.weight), ifm.slot_count, *conv.kernel)
+        weight[:, ifm.slots] = expanded(conv, whole)
+        conv = replace(conv, weight=weight, groups=1)
     return lower_fastest(
         config,
-        replace(step.conv, weight=weight),
+        conv,
         size,
         ifm_signed=ifm.signed,
         residual_signed=residual is not None and residual.signed,
@@ -205,7 +208,7 @@ def _descriptors(
                 "layer": number,
                 "early": int(tile.early),
                 **engine_words(tile),
-                **ifm_words(layer, tile.strip, tensors[step.input]),
+                **ifm_words(layer, tile, tensors[step.input]),
                 **table_words[number],
                 **residual_words(step.conv, tile.strip, tensors.get(step.residual)),
                 **ofm_words(layer, tile.strip, tensors[step.output]),

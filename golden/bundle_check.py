@@ -138,8 +138,14 @@ class _Checker:
     def _conv(self, node: ConvNode) -> tuple[int, int, int]:
         channels, height, width = self.manifest.activations[node.input].shape
         prefix = f"layers.{node.name}."
-        weight = self._tensor(f"{prefix}weight", torch.int8, (None, channels, None, None))
-        out_channels = weight.shape[0]
+        fits = channels % node.groups == 0
+        self._require(fits, f"layers.{node.name}.groups", f"is no divisor of {channels} channels")
+        shape = None, channels // node.groups, None, None
+        out_channels = self._tensor(f"{prefix}weight", torch.int8, shape).shape[0]
+        fits = out_channels % node.groups == 0
+        self._require(
+            fits, f"layers.{node.name}.groups", f"is no divisor of its {out_channels} kernels"
+        )
         self._tensor(f"{prefix}bias", torch.int32, (out_channels,))
         self._requantisation(prefix, out_channels)
         if node.shortcut is not None:

@@ -36,11 +36,12 @@ MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 """The two files of a bundle."""
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """The version that is written."""
 
-READABLE_VERSIONS: Final = (2, 3)
-"""The versions that are read. In version 2 a padding is two numbers, (rows, columns)."""
+READABLE_VERSIONS: Final = (2, 3, 4)
+"""The versions that are read. In version 2 a padding is two numbers, (rows, columns). Before
+version 4 no convolution has groups."""
 
 
 def _on_four_sides(padding: Any) -> Any:
@@ -102,8 +103,8 @@ class ShortcutNode(_Strict):
 class ConvNode(_Strict):
     """A convolution, or a fully connected layer as one whose kernel covers its input.
 
-    Tensors `layers.NAME.weight`: int8 (c_o, c_i, k_h, k_w); `.bias`, `.multiplier`, `.shift`: int32
-    (c_o,).
+    Tensors `layers.NAME.weight`: int8 (c_o, c_i / groups, k_h, k_w); `.bias`, `.multiplier`,
+    `.shift`: int32 (c_o,).
     """
 
     op: Literal["conv"] = "conv"
@@ -113,6 +114,8 @@ class ConvNode(_Strict):
     stride: Pair = (1, 1)
     padding: Padding = (0, 0, 0, 0)
     """(top, bottom, left, right)."""
+    groups: Positive = 1
+    """Parts of the input channels that are convolved apart; each channel by itself is depthwise."""
     shortcut: ShortcutNode | None = None
     fully_connected: bool = False
     """Counts as no convolution in MAC figures."""
@@ -219,7 +222,7 @@ class OperatingPoint(_Strict):
 class Manifest(_Strict):
     """Everything of a bundle except its tensors."""
 
-    schema_version: Annotated[Literal[3], BeforeValidator(_written_version)]
+    schema_version: Annotated[Literal[4], BeforeValidator(_written_version)]
     name: Name
     input: Input
     output: Name
