@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from golden.arithmetic import MULTIPLIER_BITS, SHIFT_MAX, SHIFT_MIN
 
 __all__ = [
+    "CHECKED_VERSION",
     "MANIFEST",
     "READABLE_VERSIONS",
     "SCHEMA_VERSION",
@@ -42,6 +43,9 @@ SCHEMA_VERSION: Final = 4
 READABLE_VERSIONS: Final = (2, 3, 4)
 """The versions that are read. In version 2 a padding is two numbers, (rows, columns). Before
 version 4 no convolution has groups."""
+
+CHECKED_VERSION: Final = 4
+"""The first version whose files have checksums (`golden.checksums`)."""
 
 
 def _on_four_sides(padding: Any) -> Any:
