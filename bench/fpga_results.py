@@ -6,11 +6,11 @@ source of the clock at which a core is said to run.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from golden.errors import UserError
+from golden.reading import read_json
 from hw.contract.config import Config
 from hw.fpga.ecp5 import Use
 from tb.paths import REPOSITORY
@@ -57,11 +57,11 @@ def find_build(config: Config) -> Build | None:
 
 def _read(file: Path) -> tuple[Config, Build]:
     try:
-        document = json.loads(file.read_text())
+        document = read_json(file)
         use = Use(**{field.name: document[field.name] for field in fields(Use)})
         build = Build(document["device"], document["fmax_median_mhz"], use, file)
         return Config(**document["config"]), build
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(
             f"{file}: not what make fpga writes ({type(error).__name__}: {error}); make it again"
         ) from None

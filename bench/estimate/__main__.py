@@ -10,28 +10,27 @@ ZAP gains or costs if it skips a given share of the activations. Naming FILE.py 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from pathlib import Path
-
-from rich.console import Console
 
 from bench.estimate.document import document
 from bench.estimate.fit import fit, fit_parts
 from bench.estimate.page import CoreEstimate, Estimate, print_page, sections
 from bench.estimate.speed import speed
 from bench.report.page import PAGE, write_page
+from golden.arguments import Parser, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
 from golden.pattern import MASKS, Pattern
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from hw.fpga.ecp5 import DEVICES
 from quant.pipeline.network_options import MODEL_HELP
 from quant.pipeline.shaped_network import shaped_network
 from quant.runtime.command_line import command_line
-from quant.runtime.options import parse_shape, positive
+from quant.runtime.options import parse_shape
 from quant.runtime.progress import reporting
 
 __all__: list[str] = []
@@ -42,7 +41,7 @@ _LOG_WIDTH = 160
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.estimate", description=__doc__.splitlines()[0])
+    parser = Parser(prog="bench.estimate", description=__doc__.splitlines()[0])
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", metavar="NAME", help=f"the network: {MODEL_HELP}")

@@ -1,4 +1,4 @@
-"""Whether a network fits a configuration, what is in the way, and what FPGAs hold the core."""
+"""Compares a network with configurations: what is in the way, and what FPGAs hold the core."""
 
 from __future__ import annotations
 

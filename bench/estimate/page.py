@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from bench.estimate.speed import LayerSpeed, Speed
 from bench.report import style
 from bench.report.page import Exhibit, Section
 from golden.pattern import Pattern
+from golden.terminal import Console
 
 __all__ = ["CoreEstimate", "Estimate", "print_page", "sections"]
 
