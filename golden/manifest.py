@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from golden.arithmetic import MULTIPLIER_BITS, SHIFT_MAX, SHIFT_MIN
 
 __all__ = [
+    "CHECKED_VERSION",
     "MANIFEST",
     "READABLE_VERSIONS",
     "SCHEMA_VERSION",
@@ -36,11 +37,14 @@ MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 """The two files of a bundle."""
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """The version that is written."""
 
-READABLE_VERSIONS: Final = (2, 3)
+READABLE_VERSIONS: Final = (2, 3, 4)
 """The versions that are read. In version 2 a padding is two numbers, (rows, columns)."""
+
+CHECKED_VERSION: Final = 4
+"""The first version whose files have checksums (`golden.checksums`)."""
 
 
 def _on_four_sides(padding: Any) -> Any:
@@ -219,7 +223,7 @@ class OperatingPoint(_Strict):
 class Manifest(_Strict):
     """Everything of a bundle except its tensors."""
 
-    schema_version: Annotated[Literal[3], BeforeValidator(_written_version)]
+    schema_version: Annotated[Literal[4], BeforeValidator(_written_version)]
     name: Name
     input: Input
     output: Name

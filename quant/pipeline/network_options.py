@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from golden.arguments import positive
 from golden.errors import UserError
 from quant.data.registry import DATASETS, Dataset, OpenDataset, open_dataset
 from quant.frontend.onnx.open_file import import_onnx
 from quant.networks.model import Model
 from quant.networks.own_models import build_own, input_channels, own_model
 from quant.networks.registry import MODELS
-from quant.runtime.options import parse_number, parse_size, positive
+from quant.runtime.options import parse_number, parse_size
 from quant.runtime.threads import set_threads_for
 
 __all__ = ["DATASET_HELP", "NamedNetwork", "add_network_options", "named_network"]

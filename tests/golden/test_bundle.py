@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from golden.bundle import MANIFEST, TENSORS, Bundle, check_replaceable
+from golden.checksums import CHECKSUM_FIELDS, with_checksums
 from golden.errors import UserError
+from golden.manifest import SCHEMA_VERSION
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
 from quant import evaluate
@@ -51,13 +53,23 @@ def broken(whole: Path, tmp_path: Path) -> Path:
 def change_manifest(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     document = json.loads((path / MANIFEST).read_text())
     change(document)
-    (path / MANIFEST).write_text(json.dumps(document))
+    write_manifest(path, document)
+
+
+def write_manifest(path: Path, document: dict[str, Any]) -> None:
+    """Write a manifest, with checksums that are right if its version has any."""
+    document = {name: document[name] for name in document if name not in CHECKSUM_FIELDS}
+    text = json.dumps(document)
+    checked = document.get("schema_version") == SCHEMA_VERSION and (path / TENSORS).is_file()
+    content = with_checksums(text, (path / TENSORS).read_bytes()) if checked else text.encode()
+    (path / MANIFEST).write_bytes(content)
 
 
 def change_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     tensors = load_file(path / TENSORS)
     change(tensors)
     save_file(tensors, path / TENSORS)
+    change_manifest(path, lambda document: None)
 
 
 def test_what_is_saved_is_loaded(whole: Path, tmp_path: Path) -> None:
@@ -70,7 +82,7 @@ def test_what_is_saved_is_loaded(whole: Path, tmp_path: Path) -> None:
         assert (whole / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
 
 
-def test_a_bundle_of_version_2_is_read_and_written_as_version_3(
+def test_a_bundle_of_version_2_is_read_and_written_as_the_present_one(
     whole: Path, broken: Path, tmp_path: Path
 ) -> None:
     """In version 2 a padding was (rows, columns)."""
@@ -115,7 +127,7 @@ def test_truncated_files_are_named(
 CONV2 = "layers.conv2"
 ZAP = "predictors.conv2.B"
 MANIFEST_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda d: d.update(schema_version=99), "schema_version is 99, this program reads 2 and 3"),
+    (lambda d: d.update(schema_version=99), "schema_version is 99, this program reads 2, 3 and 4"),
     (lambda d: d.pop("schema_version"), "schema_version is None"),
     (lambda d: d.update(surprise=1), "surprise: Extra inputs are not permitted"),
     (lambda d: d["layers"][1].update(op="softmax"), "layers.1: Input tag 'softmax'"),
@@ -263,7 +275,7 @@ def test_a_folder_that_is_not_wholly_a_bundle_is_not_replaced(
     assert {path: path.read_bytes() for path in broken.iterdir() if path.is_file()} == before
 
 
-@pytest.mark.parametrize("version", [1, 2, 99])
+@pytest.mark.parametrize("version", [1, 2, 3, 99])
 def test_a_bundle_of_any_version_is_replaced(broken: Path, whole: Path, version: int) -> None:
     change_manifest(broken, lambda document: document.update(schema_version=version))
     check_replaceable(broken)
@@ -314,3 +326,37 @@ def test_the_bundles_of_the_examples_are_whole(name: str) -> None:
     pixels = torch.rand(2, *bundle.manifest.activations[bundle.manifest.input.tensor].shape)
     steps = list(Network(network, predictors).steps(quantise_images(bundle, pixels)))
     assert steps[-1].ofm.shape == (2, len(bundle.manifest.classes), 1, 1)
+
+
+def test_a_bundle_of_version_3_has_no_checksums(whole: Path, broken: Path) -> None:
+    change_manifest(broken, lambda document: document.update(schema_version=3))
+    assert Bundle.load(broken).manifest == Bundle.load(whole).manifest
+    document = json.loads((broken / MANIFEST).read_text())
+    (broken / MANIFEST).write_text(json.dumps({**document, "checksum": "0" * 64}))
+    with pytest.raises(UserError, match="checksum: Extra inputs are not permitted"):
+        Bundle.load(broken)
+
+
+@pytest.mark.parametrize("file", [MANIFEST, TENSORS])
+def test_every_flipped_bit_is_found(broken: Path, file: str) -> None:
+    content = (broken / file).read_bytes()
+    # Each byte of the text's beginning, where the checksums are, and 150 places all over the file.
+    places = sorted({*range(280), *range(0, len(content), len(content) // 150)})
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        (broken / file).write_bytes(damaged)
+        with pytest.raises(UserError) as caught:
+            Bundle.load(broken)
+        assert str(caught.value).startswith(f"{broken / file}: ")
+    (broken / file).write_bytes(content)
+    Bundle.load(broken)
+
+
+@pytest.mark.parametrize("field", CHECKSUM_FIELDS)
+def test_a_bundle_whose_checksum_is_missing_is_refused(broken: Path, field: str) -> None:
+    document = json.loads((broken / MANIFEST).read_text())
+    del document[field]
+    (broken / MANIFEST).write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"manifest\.json: damaged: its checksum is"):
+        Bundle.load(broken)
