@@ -48,11 +48,9 @@ from tb.random.draws import (
     draw_predictor,
     draw_shortcut,
 )
+from tb.random.zaps import POINT, zap_tensors
 
-__all__ = ["POINT", "random_image", "random_network", "random_runs"]
-
-POINT = "zap"
-"""The operating point of a random network."""
+__all__ = ["random_image", "random_network", "random_runs"]
 
 
 def random_network(
@@ -254,13 +252,7 @@ class _Network:
     def _add_zap(self, layer: str, channels: int) -> None:
         zap = draw_predictor(self._draw, self._rng, self._rng.choice(CORNERS), channels)
         name = f"{layer}-zap"
-        for field in ("weight1", "bias1", "shift1", "weight2"):
-            self._tensors[f"predictors.{name}.{field}"] = getattr(zap, field)
-        self._tensors[f"predictors.{name}.score_scale"] = torch.ones(channels, dtype=torch.float64)
-        self._tensors[f"predictors.{name}.score_offset"] = torch.zeros(
-            channels, dtype=torch.float64
-        )
-        self._tensors[f"operating_points.{POINT}.{layer}.threshold"] = zap.threshold
+        self._tensors |= zap_tensors(layer, name, zap)
         self._predictors[name] = PredictorNode(layer=layer, pattern=str(zap.pattern))
         self._choices[layer] = LayerChoice(predictor=name, sigma=0.0)
 
