@@ -17,10 +17,9 @@ from torch import Tensor
 
 from golden.padding import NO_PADDING, Padding, average_pool2d, conv2d, max_pool2d
 from golden.zap_sites import select_zap_sites
+from quant.frontend.operations import INPUT, Output
 
 __all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
-
-INPUT = "input"
 
 
 @dataclass
@@ -100,16 +99,25 @@ Layer = ConvLayer | PoolLayer | ConcatLayer
 class Graph:
     """A whole float network.
 
-    `shapes` holds (channels, height, width) of every tensor; `output` names the logits. The host
-    computes `on_host` from them. A layer's ofm is the tensor `stands_for[layer]` of the imported
+    `shapes` holds (channels, height, width) of every tensor; `outputs` are what the network
+    returns, the logits first. A layer's ofm is the tensor `stands_for[layer]` of the imported
     network (`quant.frontend.operations`), where there is one.
     """
 
     layers: list[Layer] = field(default_factory=list)
     shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    output: str = INPUT
-    on_host: list[str] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
     stands_for: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def output(self) -> str:
+        """The tensor of the first output: the logits."""
+        return self.outputs[0].tensor
+
+    @property
+    def on_host(self) -> list[str]:
+        """The kinds of the operations that the host computes from the first output."""
+        return [operation.kind for operation in self.outputs[0].on_host]
 
     def layer(self, name: str) -> Layer:
         """Return the layer that writes tensor `name`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -63,9 +63,10 @@ def lower_checked(module: nn.Module, images: Tensor) -> Graph:
     Raises UserError as `lower` does, and where the graph computes something else: then it names the
     first layer that differs.
     """
-    shape = tuple(images.shape[1:])
-    graph = lower(module, shape)  # type: ignore[arg-type]
-    check_equal(module, graph, images)
+    channels, height, width = images.shape[1:]
+    network = import_network(module, (channels, height, width))
+    graph = lower_network(network.copy())
+    check_equal(module, graph, images, network)
     return graph
 
 
@@ -93,7 +94,7 @@ class _Lowering:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.graph = Graph(shapes={INPUT: network.input_shape}, on_host=network.on_host)
+        self.graph = Graph(shapes={INPUT: network.input_shape})
         self.values = {INPUT: _Value(INPUT)}
         self.copies: dict[str, str] = {}
         """Tensor -> its copy of another type, for concats."""
@@ -101,10 +102,14 @@ class _Lowering:
     def run(self) -> Graph:
         for operation in self.network.operations:
             self.values[operation.name] = self._lower(operation)
-        output = self.values[self.network.output]
-        if output.tensor == INPUT:
-            raise UserError("the network has no layer")
-        self.graph.output = output.tensor
+        for output in self.network.outputs:
+            value = self.values[output.tensor]
+            if value.tensor == INPUT:
+                returned = "the network has no layer"
+                if len(self.network.outputs) > 1:
+                    returned = "the network returns its images: return results of layers"
+                raise UserError(returned)
+            self.graph.outputs.append(replace(output, tensor=value.tensor))
         return self.graph
 
     def _lower(self, operation: Operation) -> _Value:

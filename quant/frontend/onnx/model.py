@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ class OnnxModel(ImportedModule):
 
     def network(self) -> Network:
         """Its operations; each call returns a copy that may be rewritten."""
-        return copy.deepcopy(self._network)
+        return self._network.copy()
 
     def lower(self) -> Graph:
         """The graph of layers that the hardware has; raises UserError where there is none."""
@@ -83,6 +82,11 @@ class OnnxModel(ImportedModule):
         if self._session is None:
             self._session = self._start([self._logits])
         return self._run(self._session, images)[0].to(images.device)
+
+    def results(self, images: Tensor) -> list[Tensor]:
+        """Return all that the file returns, what the host would compute of it included."""
+        session = self._start([output.name for output in self._model.graph.output])
+        return self._run(session, images)
 
     def tensors(self, images: Tensor) -> dict[str, Tensor]:
         """Return what onnxruntime computes for each operation of `network()`, by name."""

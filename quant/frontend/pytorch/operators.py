@@ -26,6 +26,7 @@ from quant.frontend.refusals import (
     NOT_FLATTENED,
     OTHER_SIZE,
     PRODUCT,
+    WHOLE_IMAGES,
 )
 
 __all__: list[str] = []
@@ -183,4 +184,14 @@ def _clone(at: NodeImport, node: fx.Node) -> Result:
 )
 def _on_host(at: NodeImport, node: fx.Node) -> Result:
     """Allowed at the end alone, which a pass checks."""
-    return OnHost(**at.common(node, node.args[0]), kind=at.origin(node).rstrip("_0123456789"))
+    arguments = at.arguments(node)
+    kind = at.origin(node).rstrip("_0123456789")
+    axes: tuple[int, ...] = ()
+    if kind != "sigmoid":
+        if arguments["dim"] is None:
+            raise at.refusal(node, WHOLE_IMAGES)
+        axes = (arguments["dim"] % len(at.whole_shape(node.args[0])),)
+        if axes == (0,):
+            raise at.refusal(node, WHOLE_IMAGES)
+    keeps_axis = bool(arguments.get("keepdim", False))
+    return OnHost(**at.common(node, node.args[0]), kind=kind, axes=axes, keeps_axis=keeps_axis)
