@@ -51,16 +51,10 @@ def place_tensors(
         manifest, layouts, steps, allocator, wholes, keep=keep, reuse_input=reuse_input
     )
 
-    def place(name: str) -> Place:
-        """The place of a tensor, which may be a part of another."""
-        if name not in places:
-            parent, first = parents[name]
-            address = place(parent).address + first * layouts[parent].plane_bytes
-            places[name] = replace(layouts[name], address=address)
-        return places[name]
-
-    for name in parents:
-        place(name)
+    # A concatenation comes after those that its own parts are made by.
+    for name, (parent, first) in reversed(parents.items()):
+        address = places[parent].address + first * layouts[parent].plane_bytes
+        places[name] = replace(layouts[name], address=address)
     return places
 
 

@@ -103,11 +103,10 @@ def c_header() -> str:
         f"#define ZAPCORE_FILE_INPUT {INPUT}u",
         f"#define ZAPCORE_FILE_OUTPUT {OUTPUT}u",
     ]
-    tables = (("FILE", "HEADER", HEADER), ("POINT", "POINT", POINT), ("TENSOR", "TENSOR", TENSOR))
-    for prefix, whole, words in tables:
+    for prefix, words in (("", HEADER), ("POINT_", POINT), ("TENSOR_", TENSOR)):
         lines.append("")
         for number, (name, text) in enumerate(words.items()):
             lines.append(f"/* {text} */")
-            lines.append(f"#define ZAPCORE_{prefix}_{name.upper()} {4 * number}u")
-        lines.append(f"#define ZAPCORE_{whole}_BYTES {4 * len(words)}u")
+            lines.append(f"#define ZAPCORE_FILE_{prefix}{name.upper()} {4 * number}u")
+        lines.append(f"#define ZAPCORE_FILE_{prefix or 'HEADER_'}SIZE {4 * len(words)}u")
     return "\n".join([*lines, "", "#endif", ""])

@@ -18,8 +18,9 @@ from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import quantise_images
-from hw.contract.program_file import HEADER, INPUT, LEVELS, OUTPUT, POINT, TENSOR, checksum
+from hw.contract.program_file import HEADER, INPUT, LEVELS, OUTPUT, POINT, TENSOR
 from tb.random.networks import random_network
+from tests.compiler.program_file_edits import details_of, sealed, with_details, words_at
 from tests.hw.small_configs import STRIPS, TINY
 
 
@@ -34,28 +35,8 @@ def program(bundles: list[Bundle]) -> Program:
     return compile_bundle(bundles[0], TINY)
 
 
-def words_at(data: bytes, offset: int, words: dict[str, str]) -> dict[str, int]:
-    """A table of words as C reads it."""
-    return dict(zip(words, struct.unpack_from(f"<{len(words)}I", data, offset), strict=True))
-
-
 def text_at(data: bytes, offset: int) -> str:
     return data[offset : data.index(0, offset)].decode()
-
-
-def sealed(data: bytes) -> bytes:
-    """The file with a checksum that is right."""
-    at = 4 * list(HEADER).index("checksum")
-    return data[:at] + struct.pack("<I", checksum(data)) + data[at + 4 :]
-
-
-def with_details(data: bytes, document: Any) -> bytes:
-    """The file with other details, and a checksum that is right."""
-    header = words_at(data, 0, HEADER)
-    text = json.dumps(document).encode()
-    data = data[: header["details_offset"]] + text
-    header |= {"details_bytes": len(text), "file_bytes": len(data)}
-    return sealed(struct.pack(f"<{len(HEADER)}I", *header.values()) + data[4 * len(HEADER) :])
 
 
 def test_a_program_reads_back_from_its_file(bundles: list[Bundle], tmp_path: Path) -> None:
@@ -213,8 +194,7 @@ def test_details_of_a_wrong_kind_are_refused(program: Program, tmp_path: Path) -
     file = tmp_path / "a.zap"
     program_file.save(program, file)
     data = file.read_bytes()
-    header = words_at(data, 0, HEADER)
-    original = json.loads(data[header["details_offset"] :][: header["details_bytes"]])
+    original = details_of(data)
     rng = random.Random(4)
     paths = values_of(original)
     for path in rng.sample(paths, 150):
