@@ -22,8 +22,8 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises a UserError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        message = re.sub(r"^argument ([^:]+): (?=')", r"\1 ", message)
-        raise UserError(f"{message}; --help lists the options")
+        of_type = re.match(r"argument ([^:]+): ('.*' is not an integer .*)", message)
+        raise UserError(" ".join(of_type.groups()) if of_type else f"{message}; see --help")
 
 
 _MOST = (1 << 31) - 1

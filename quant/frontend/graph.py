@@ -37,10 +37,12 @@ class ConvLayer:
 
     Parameters
     ----------
-    weight : float (c_o, c_i, k_h, k_w)
+    weight : float (c_o, c_i / groups, k_h, k_w)
     bias : float (c_o,)
     stride : (vertical, horizontal)
     padding : (top, bottom, left, right)
+    groups : int
+        Equal parts of the input channels that are convolved apart.
     relu : bool
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
@@ -57,6 +59,7 @@ class ConvLayer:
     bias: Tensor
     stride: tuple[int, int] = (1, 1)
     padding: Padding = NO_PADDING
+    groups: int = 1
     relu: bool = False
     ceiling: float = math.inf
     residual: Residual | None = None
@@ -187,7 +190,9 @@ class Graph:
                 ofm = pool(tensors[layer.input], layer.kernel, layer.stride, layer.padding)
             else:
                 ifm = tensors[layer.input]
-                ofm = conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
+                ofm = conv2d(
+                    ifm, layer.weight, layer.bias, layer.stride, layer.padding, layer.groups
+                )
                 if layer.residual is not None:
                     _add(ofm, layer.residual, tensors[layer.residual.input])
                 if layer.relu:

@@ -167,10 +167,11 @@ class _Lowering:
         layer = ConvLayer(
             name=operation.name,
             input=value.tensor,
-            weight=_dense(operation),
+            weight=_undilated(operation),
             bias=operation.bias.clone(),
             stride=operation.stride,
             padding=operation.padding,
+            groups=operation.groups,
             dropout=value.dropout,
         )
         return self._append(layer, operation, operation.shape)
@@ -348,15 +349,10 @@ def refusal(operation: Operation, reason: str) -> UserError:
     return UserError(f"{operation.where}: cannot be lowered: {reason}")
 
 
-def _dense(operation: Convolution) -> Tensor:
-    """The weights with every group's zeros, and a dilated kernel's, written out."""
-    c_o, c_g, k_h, k_w = operation.weight.shape
+def _undilated(operation: Convolution) -> Tensor:
+    """The weights with a dilated kernel's zeros written out."""
+    *channels, k_h, k_w = operation.weight.shape
     d_h, d_w = operation.dilation
-    height, width = d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1
-    weight = operation.weight.new_zeros(c_o, c_g * operation.groups, height, width)
-    per_group = c_o // operation.groups
-    for group in range(operation.groups):
-        outputs = slice(group * per_group, (group + 1) * per_group)
-        inputs = slice(group * c_g, (group + 1) * c_g)
-        weight[outputs, inputs, ::d_h, ::d_w] = operation.weight[outputs]
+    weight = operation.weight.new_zeros(*channels, d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1)
+    weight[..., ::d_h, ::d_w] = operation.weight
     return weight

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from math import gcd
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ from tb.random.draws import (
     CORNERS,
     Draw,
     draw_conv,
+    draw_groups,
     draw_padding,
     draw_pool,
     draw_predictor,
@@ -169,14 +171,21 @@ class _Network:
             rng.randint(1, min(largest, width + 1)),
         )
         channels = rng.randint(1, 2 * self._config.group + 3)
+        groups = 1
+        if rng.random() < 0.3:
+            # As many channels as there are may be parted into whole groups of another width.
+            _, wide, kernels = draw_groups(rng, self._config.group)
+            groups = in_channels // gcd(in_channels, wide)
+            channels = groups * kernels
         layer = draw_conv(
             self._draw,
             rng,
             name,
-            (channels, in_channels, *kernel),
+            (channels, in_channels // groups, *kernel),
             corner=rng.choice(CORNERS),
             stride=stride or (rng.choice((1, 1, 1, 2, 4)), rng.choice((1, 1, 1, 2, 4))),
             padding=draw_padding(rng, kernel),
+            groups=groups,
             signed_output=rng.random() < 0.2,
         )
         size = layer.output_size(height, width)
@@ -233,6 +242,7 @@ class _Network:
                 output=layer.name,
                 stride=layer.stride,
                 padding=layer.padding,
+                groups=layer.groups,
                 shortcut=node,
                 fully_connected=fully_connected,
             )
