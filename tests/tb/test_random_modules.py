@@ -119,7 +119,7 @@ def test_a_scale_that_is_not_the_tensors_is_found(monkeypatch: pytest.MonkeyPatc
         return replace(bundle, manifest=bundle.manifest.model_copy(update=update))
 
     monkeypatch.setattr(module_checks, "quantise", wrong)
-    with pytest.raises(Wrong, match="differs by .* of its scale more than by rounding"):
+    with pytest.raises(Wrong, match=r"differs by .* of its scale more than by rounding"):
         check_module(random_module(41))
 
 
