@@ -126,7 +126,7 @@ class ConvNode(_Strict):
     stride: Pair = (1, 1)
     padding: Padding = (0, 0, 0, 0)
     """(top, bottom, left, right)."""
-    groups: Positive = 1
+    groups: Size = 1
     """Parts of the input channels that are convolved apart; each channel by itself is depthwise."""
     shortcut: ShortcutNode | None = None
     fully_connected: bool = False
