@@ -11,21 +11,20 @@ many as `--rtl` says then run on the simulated core. Networks have consecutive s
 
 from __future__ import annotations
 
-import argparse
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from compiler.build import compile_bundle
 from compiler.program import DENSE
+from golden.arguments import Parser, natural, positive, seed_number
 from golden.errors import UserError, run_cli
 from golden.files import write_file
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import Reporter, reporting
-from tb.arguments import positive
 from tb.exchange.core_files import Run
 from tb.random.modules import random_module
 from tb.random.zaps import POINT
@@ -120,12 +119,14 @@ def simulate_networks(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tb.random_modules", description=__doc__.splitlines()[0])
+    parser = Parser(prog="tb.random_modules", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=positive, default=50, help="how many networks")
-    parser.add_argument("--rtl", type=int, default=10, help="how many of them run on the core")
-    parser.add_argument("--seed", type=int, default=1, help="of the first; the others count on")
+    parser.add_argument("--rtl", type=natural, default=10, help="how many of them run on the core")
+    parser.add_argument(
+        "--seed", type=seed_number, default=1, help="of the first; the others count on"
+    )
     layers = "write only the first N layers of each network, to find the one at fault"
-    parser.add_argument("--layers", type=int, metavar="N", help=layers)
+    parser.add_argument("--layers", type=positive, metavar="N", help=layers)
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator")
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     arguments = parser.parse_args()

@@ -22,7 +22,7 @@ HOSTILE_TEXTS = (
     *("a", "conv", "[/x]", "[red]", "%s", "{}", "../../x", "/", ".", "~", "$(id)", "x" * 300),
     *("é", "\udcff", "a\nb", "a\tb", "\x1b[31m", "NaN", "None", "true", "=", "a=b", "A", "B"),
 )
-_OTHERS = (None, True, False, [], {}, [[]], [0], [1, 1], {"a": 1}, [1] * 100)
+_OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [0], [1, 1], {"a": 1}, [1] * 100)
 
 
 def hostile_value(data: Draw) -> Any:
