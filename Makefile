@@ -26,7 +26,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test test-second sim sim-random sim-core sim-full sim-networks bench \
+.PHONY: help setup demo test test-second mutants sim sim-random sim-core sim-full sim-networks bench \
 	bench-explore program verilog fpga report results docs lint format clean distclean \
 	announce python-check compiler icarus
 
@@ -44,6 +44,10 @@ test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is hand
 
 test-second: setup ## run the tests that take longer, and run in CI too
 	$(PYTEST) -m second $(PYTEST_ARGS)
+
+mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=400 SEED=1 FILES="hw/core ...")
+	$(RUN) -m tests.mutants --n '$(if $(filter command line,$(origin N)),$(N),400)' --seed '$(SEED)' \
+		$(if $(FILES),--files $(FILES))
 
 # The bundle's dataset, the image, the operating point, and whether to write a waveform.
 SIM_OPTIONS = $(if $(DATA),--data '$(DATA)') $(if $(IMAGE),--image '$(IMAGE)') \
