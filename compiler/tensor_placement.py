@@ -47,16 +47,10 @@ def place_tensors(
     wholes = {name: _whole(name, parents) for name in layouts}
     places = _place_wholes(manifest, layouts, steps, allocator, wholes, keep=keep)
 
-    def place(name: str) -> Place:
-        """The place of a tensor, which may be a part of another."""
-        if name not in places:
-            parent, first = parents[name]
-            address = place(parent).address + first * layouts[parent].plane_bytes
-            places[name] = replace(layouts[name], address=address)
-        return places[name]
-
-    for name in parents:
-        place(name)
+    # A concatenation comes after those that its own parts are made by.
+    for name, (parent, first) in reversed(parents.items()):
+        address = places[parent].address + first * layouts[parent].plane_bytes
+        places[name] = replace(layouts[name], address=address)
     return places
 
 

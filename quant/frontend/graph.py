@@ -17,10 +17,9 @@ from torch import Tensor
 
 from golden.padding import NO_PADDING, Padding, average_pool2d, conv2d, max_pool2d
 from golden.zap_sites import select_zap_sites
+from quant.frontend.operations import INPUT, Output
 
 __all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
-
-INPUT = "input"
 
 
 @dataclass
@@ -38,10 +37,12 @@ class ConvLayer:
 
     Parameters
     ----------
-    weight : float (c_o, c_i, k_h, k_w)
+    weight : float (c_o, c_i / groups, k_h, k_w)
     bias : float (c_o,)
     stride : (vertical, horizontal)
     padding : (top, bottom, left, right)
+    groups : int
+        Equal parts of the input channels that are convolved apart.
     relu : bool
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
@@ -58,6 +59,7 @@ class ConvLayer:
     bias: Tensor
     stride: tuple[int, int] = (1, 1)
     padding: Padding = NO_PADDING
+    groups: int = 1
     relu: bool = False
     ceiling: float = math.inf
     residual: Residual | None = None
@@ -100,16 +102,25 @@ Layer = ConvLayer | PoolLayer | ConcatLayer
 class Graph:
     """A whole float network.
 
-    `shapes` holds (channels, height, width) of every tensor; `output` names the logits. The host
-    computes `on_host` from them. A layer's ofm is the tensor `stands_for[layer]` of the imported
+    `shapes` holds (channels, height, width) of every tensor; `outputs` are what the network
+    returns, the logits first. A layer's ofm is the tensor `stands_for[layer]` of the imported
     network (`quant.frontend.operations`), where there is one.
     """
 
     layers: list[Layer] = field(default_factory=list)
     shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    output: str = INPUT
-    on_host: list[str] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
     stands_for: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def output(self) -> str:
+        """The tensor of the first output: the logits."""
+        return self.outputs[0].tensor
+
+    @property
+    def on_host(self) -> list[str]:
+        """The kinds of the operations that the host computes from the first output."""
+        return [operation.kind for operation in self.outputs[0].on_host]
 
     def layer(self, name: str) -> Layer:
         """Return the layer that writes tensor `name`."""
@@ -179,7 +190,9 @@ class Graph:
                 ofm = pool(tensors[layer.input], layer.kernel, layer.stride, layer.padding)
             else:
                 ifm = tensors[layer.input]
-                ofm = conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
+                ofm = conv2d(
+                    ifm, layer.weight, layer.bias, layer.stride, layer.padding, layer.groups
+                )
                 if layer.residual is not None:
                     _add(ofm, layer.residual, tensors[layer.residual.input])
                 if layer.relu:

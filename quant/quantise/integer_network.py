@@ -92,6 +92,7 @@ def _conv_node(layer: ConvLayer) -> ConvNode:
         output=layer.name,
         stride=layer.stride,
         padding=layer.padding,
+        groups=layer.groups,
         shortcut=shortcut,
         fully_connected=layer.fully_connected,
     )

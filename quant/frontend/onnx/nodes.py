@@ -97,20 +97,20 @@ class NodeImport:
             self._node(node)
             if len(self.float_nodes) == before:
                 self.float_nodes.append(node)
-        outputs = [output.name for output in self.model.graph.output]
-        if len(outputs) != 1:
-            raise UserError(
-                f"the network returns {len(outputs)} tensors; save one that returns one"
-            )
-        if outputs[0] not in self.values:
-            raise UserError("the network's output does not depend on its images")
-        self.network.output = self.values[outputs[0]]
+        for output in self.model.graph.output:
+            if output.name not in self.values:
+                raise UserError(
+                    f"the network's output {output.name} does not depend on its images; take it out"
+                )
+            self.network.append_output(self.values[output.name])
+        if not self.network.outputs:
+            raise UserError("the network returns no tensor")
         self.network.drop_unread()
         return self.network
 
     def logits(self) -> str:
-        """The ONNX tensor that the host computes the rest from: without a softmax, say."""
-        name = self.network.output
+        """The ONNX tensor that the host computes the first output from: without a softmax, say."""
+        name = self.network.outputs[0].tensor
         while name != INPUT and isinstance(self.network.operation(name), OnHost):
             name = self.network.operation(name).inputs[0]
         return self.sources.get(name, next(iter(self.values)))

@@ -162,7 +162,8 @@ def test_a_write_waits_while_a_response_pends_and_is_taken_then() -> None:
             context.set(bus.awvalid, 1)
             context.set(bus.wvalid, 1)
             if value == 11:
-                assert context.get(bus.awready) and context.get(bus.wready)
+                assert context.get(bus.awready)
+                assert context.get(bus.wready)
                 await context.tick()
         for _ in range(5):  # the response to the first is not taken
             assert context.get(bus.bvalid)
