@@ -113,6 +113,15 @@ results: setup build/digits/manifest.json ## make docs/results again (DATA=DIR W
 docs: build/docs-venv/stamp ## build the documentation into build/docs/index.html
 	build/docs-venv/bin/python -m sphinx -W --keep-going -b html docs build/docs
 
+.PHONY: mutants coverage
+mutants: N := $(if $(filter command line,$(origin N)),$(N),300)
+mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=300 SEED=1 FILES="hw/core ..." JSON=FILE)
+	$(RUN) -m tests.mutants --n '$(N)' --seed '$(SEED)' $(if $(FILES),--files $(FILES)) \
+		$(if $(JSON),--json '$(JSON)')
+
+coverage: setup ## run programs on the core and list what Verilator never sees executed (N=200 SEED=1)
+	$(RUN) -m tests.rtl_coverage --n '$(N)' --seed '$(SEED)'
+
 lint: $(STAMP) ## ruff check, ruff format --check, mypy, import-linter
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .

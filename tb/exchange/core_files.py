@@ -84,9 +84,11 @@ class Outcome:
     """The outcome of a run; see also `compiler.driver.Result`.
 
     `memory` is the program's scratch memory, uint8. `seconds` is the wall time of the run.
-    `violations` counts violations of the bus's protocol, bursts outside the window, and
-    writes outside scratch memory. `fault`
-    is the driver's message where the core ended the program early, else empty.
+    `violations` counts violations of the bus's protocol, bursts outside the window, and writes
+    outside scratch memory. `fault` is the driver's message where the core ended the program early,
+    else empty. `observed` holds what the bus counted by itself of
+    `hw.contract.counters.CORE_COUNTERS` up to the interrupt; it is empty where the memory does not
+    count.
     """
 
     output: np.ndarray
@@ -95,6 +97,7 @@ class Outcome:
     layers: list[dict[str, int]]
     seconds: float
     violations: int
+    observed: dict[str, int]
     fault: str = ""
 
 
@@ -154,6 +157,7 @@ def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
         "layers": outcome.layers,
         "seconds": outcome.seconds,
         "violations": outcome.violations,
+        "observed": outcome.observed,
         "fault": outcome.fault,
     }
     (folder / "progress").unlink(missing_ok=True)

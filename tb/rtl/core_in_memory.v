@@ -24,6 +24,8 @@ module core_in_memory #(
     input [31:0] file_first,
     input [31:0] file_last,
     output [31:0] violations,
+    output [31:0] beats_read,
+    output [31:0] beats_written,
     output irq,
 
     input [11:0] s_axil_awaddr,
@@ -146,6 +148,7 @@ module core_in_memory #(
   ) memory (
       .clk(clk),
       .rst(rst_now),
+      .resting(irq),
       .latency(latency_now),
       .stall(stall_now),
       .access_last(access_to),
@@ -158,6 +161,8 @@ module core_in_memory #(
       .file_first(file_first),
       .file_last(file_last),
       .violations(violations),
+      .beats_read(beats_read),
+      .beats_written(beats_written),
       .arid(arid),
       .araddr(ar_in_memory),
       .arlen(arlen),
