@@ -35,13 +35,18 @@ def windows(
 
 
 def conv2d(
-    ifm: Tensor, weight: Tensor, bias: Tensor | None, stride: _Pair, padding: Padding
+    ifm: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: _Pair,
+    padding: Padding,
+    groups: int = 1,
 ) -> Tensor:
     """Convolve maps (images, channels, height, width) padded with zeros."""
     top, bottom, left, right = padding
     if (top, left) == (bottom, right):
-        return F.conv2d(ifm, weight, bias, stride, (top, left))
-    return F.conv2d(_padded(ifm, padding, 0), weight, bias, stride)
+        return F.conv2d(ifm, weight, bias, stride, (top, left), groups=groups)
+    return F.conv2d(_padded(ifm, padding, 0), weight, bias, stride, groups=groups)
 
 
 def max_pool2d(ifm: Tensor, kernel: _Pair, stride: _Pair, padding: Padding) -> Tensor:

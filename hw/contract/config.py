@@ -6,12 +6,13 @@ user's own configuration is a JSON file with the same fields.
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 from golden.errors import UserError
+from golden.reading import read_json
 
 __all__ = ["PRESETS", "Config"]
 
@@ -43,6 +44,12 @@ class Config:
         Widest ofm row with ZAP: the length of the predictor's line buffers.
     bus_bits : int, 32, 64 or 128
         Width of the AXI data bus; a beat is at most G bytes and at most V bytes.
+    address_bits : int, 32 .. 64
+        Width of the AXI address bus.
+    axi_prot : int, 0 .. 7
+        AxPROT of every burst. The preset value says: data, non-secure, unprivileged.
+    axi_cache : int, 0 .. 15
+        AxCACHE of every burst. The preset value says: normal memory, not cacheable, bufferable.
     predictor : bool
         False leaves the predictor out, to measure what it costs.
     predictor_dsps : int, 0 .. 18
@@ -63,6 +70,9 @@ class Config:
     ofm_words: int
     row_pixels: int
     bus_bits: int = 64
+    address_bits: int = 32
+    axi_prot: int = 0b010
+    axi_cache: int = 0b0011
     predictor: bool = True
     predictor_dsps: int = 12
     predictor_tables: int = 0
@@ -95,6 +105,16 @@ class Config:
                 raise UserError(
                     f"config {self.name!r}: bus_bits is {self.bus_bits}, wider than the "
                     f"{getattr(self, field)} bytes of {field}"
+                )
+        for field, (low, high) in {
+            "address_bits": (32, 64),
+            "axi_prot": (0, 7),
+            "axi_cache": (0, 15),
+        }.items():
+            value = getattr(self, field)
+            if not _is_whole(value) or not low <= value <= high:
+                raise UserError(
+                    f"config {self.name!r}: {field} is {value!r}, must be in {low}..{high}"
                 )
         products = {"predictor_dsps": _PREDICTOR_PRODUCTS, "predictor_tables": _PREDICTOR_TABLES}
         for field, most in products.items():
@@ -132,14 +152,11 @@ class Config:
         if name_or_file in PRESETS:
             return PRESETS[name_or_file]
         file = Path(name_or_file)
-        try:
-            document = json.loads(file.read_text())
-        except FileNotFoundError:
+        if not os.path.exists(file):
             raise UserError(
                 f"no configuration {name_or_file!r}: use {', '.join(PRESETS)} or a JSON file"
-            ) from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(f"{file}: not readable as JSON: {error}") from None
+            )
+        document = read_json(file)
         if not isinstance(document, dict):
             raise UserError(f"{file}: must be a JSON object of the fields of a configuration")
         known = {field.name for field in fields(cls)}

@@ -17,19 +17,30 @@ from torch import Tensor
 
 from golden.padding import NO_PADDING, Padding, average_pool2d, conv2d, max_pool2d
 from golden.zap_sites import select_zap_sites
+from quant.frontend.operations import INPUT, Output
 
 __all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
-
-INPUT = "input"
 
 
 @dataclass
 class Residual:
-    """A tensor that is added to the sums of a convolution; see `golden.layers.Shortcut`."""
+    """A tensor that is added to the sums of a convolution; see `golden.layers.Shortcut`.
+
+    Each of its channels is multiplied by its `gain` before, (channels,); None stands for 1.
+    """
 
     input: str
     stride: int = 1
     channel_offset: int = 0
+    gain: Tensor | None = None
+
+    def add_to(self, ofm: Tensor, tensor: Tensor) -> None:
+        """Add the residual `tensor` to the channels of `ofm` that it has, in place."""
+        first, step = self.channel_offset, self.stride
+        picked = tensor[:, :, ::step, ::step]
+        if self.gain is not None:
+            picked = picked * self.gain.to(picked).view(-1, 1, 1)
+        ofm[:, first : first + tensor.shape[1]] += picked
 
 
 @dataclass
@@ -38,10 +49,12 @@ class ConvLayer:
 
     Parameters
     ----------
-    weight : float (c_o, c_i, k_h, k_w)
+    weight : float (c_o, c_i / groups, k_h, k_w)
     bias : float (c_o,)
     stride : (vertical, horizontal)
     padding : (top, bottom, left, right)
+    groups : int
+        Equal parts of the input channels that are convolved apart.
     relu : bool
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
@@ -58,6 +71,7 @@ class ConvLayer:
     bias: Tensor
     stride: tuple[int, int] = (1, 1)
     padding: Padding = NO_PADDING
+    groups: int = 1
     relu: bool = False
     ceiling: float = math.inf
     residual: Residual | None = None
@@ -100,16 +114,25 @@ Layer = ConvLayer | PoolLayer | ConcatLayer
 class Graph:
     """A whole float network.
 
-    `shapes` holds (channels, height, width) of every tensor; `output` names the logits. The host
-    computes `on_host` from them. A layer's ofm is the tensor `stands_for[layer]` of the imported
+    `shapes` holds (channels, height, width) of every tensor; `outputs` are what the network
+    returns, the logits first. A layer's ofm is the tensor `stands_for[layer]` of the imported
     network (`quant.frontend.operations`), where there is one.
     """
 
     layers: list[Layer] = field(default_factory=list)
     shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    output: str = INPUT
-    on_host: list[str] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
     stands_for: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def output(self) -> str:
+        """The tensor of the first output: the logits."""
+        return self.outputs[0].tensor
+
+    @property
+    def on_host(self) -> list[str]:
+        """The kinds of the operations that the host computes from the first output."""
+        return [operation.kind for operation in self.outputs[0].on_host]
 
     def layer(self, name: str) -> Layer:
         """Return the layer that writes tensor `name`."""
@@ -179,17 +202,12 @@ class Graph:
                 ofm = pool(tensors[layer.input], layer.kernel, layer.stride, layer.padding)
             else:
                 ifm = tensors[layer.input]
-                ofm = conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
+                ofm = conv2d(
+                    ifm, layer.weight, layer.bias, layer.stride, layer.padding, layer.groups
+                )
                 if layer.residual is not None:
-                    _add(ofm, layer.residual, tensors[layer.residual.input])
+                    layer.residual.add_to(ofm, tensors[layer.residual.input])
                 if layer.relu:
                     ofm = ofm.clamp_(0, layer.ceiling)
             tensors[layer.name] = ofm
             yield layer, ofm
-
-
-def _add(ofm: Tensor, residual: Residual, tensor: Tensor) -> None:
-    """Add a residual to the channels of `ofm` that it has, in place."""
-    first = residual.channel_offset
-    step = residual.stride
-    ofm[:, first : first + tensor.shape[1]] += tensor[:, :, ::step, ::step]

@@ -21,6 +21,10 @@ class ImportedModule(nn.Module):
         """Its operations; each call returns a copy that may be rewritten."""
         raise NotImplementedError
 
+    def results(self, images: Tensor) -> list[Tensor]:
+        """Return all that the network returns, computed by its runtime."""
+        raise NotImplementedError
+
     def tensors(self, images: Tensor) -> dict[str, Tensor]:
         """Return what the runtime computes for each operation of `network()`, by name."""
         raise NotImplementedError

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -63,9 +63,10 @@ def lower_checked(module: nn.Module, images: Tensor) -> Graph:
     Raises UserError as `lower` does, and where the graph computes something else: then it names the
     first layer that differs.
     """
-    shape = tuple(images.shape[1:])
-    graph = lower(module, shape)  # type: ignore[arg-type]
-    check_equal(module, graph, images)
+    channels, height, width = images.shape[1:]
+    network = import_network(module, (channels, height, width))
+    graph = lower_network(network.copy())
+    check_equal(module, graph, images, network)
     return graph
 
 
@@ -93,18 +94,22 @@ class _Lowering:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.graph = Graph(shapes={INPUT: network.input_shape}, on_host=network.on_host)
+        self.graph = Graph(shapes={INPUT: network.input_shape})
         self.values = {INPUT: _Value(INPUT)}
         self.copies: dict[str, str] = {}
-        """Tensor -> its copy of another type, for concats."""
+        """Tensor -> its copy, for concats of another type; the images' for poolings too."""
 
     def run(self) -> Graph:
         for operation in self.network.operations:
             self.values[operation.name] = self._lower(operation)
-        output = self.values[self.network.output]
-        if output.tensor == INPUT:
-            raise UserError("the network has no layer")
-        self.graph.output = output.tensor
+        for output in self.network.outputs:
+            value = self.values[output.tensor]
+            if value.tensor == INPUT:
+                returned = "the network has no layer"
+                if len(self.network.outputs) > 1:
+                    returned = "the network returns its images: return results of layers"
+                raise UserError(returned)
+            self.graph.outputs.append(replace(output, tensor=value.tensor))
         return self.graph
 
     def _lower(self, operation: Operation) -> _Value:
@@ -162,10 +167,11 @@ class _Lowering:
         layer = ConvLayer(
             name=operation.name,
             input=value.tensor,
-            weight=_dense(operation),
+            weight=_undilated(operation),
             bias=operation.bias.clone(),
             stride=operation.stride,
             padding=operation.padding,
+            groups=operation.groups,
             dropout=value.dropout,
         )
         return self._append(layer, operation, operation.shape)
@@ -252,13 +258,10 @@ class _Lowering:
         return copied
 
     def _pool(self, operation: Pool) -> _Value:
-        value = self._value(operation)
-        if value.tensor == INPUT:
-            raise refusal(operation, "only results of convolutions can be pooled")
         layer = PoolLayer(
             op=operation.kind,
             name=operation.name,
-            input=value.tensor,
+            input=self._result(operation, self._value(operation).tensor),
             kernel=operation.kernel,
             stride=operation.stride,
             padding=operation.padding,
@@ -267,8 +270,8 @@ class _Lowering:
 
     def _concat(self, operation: Concat) -> _Value:
         values = [self.values[name] for name in operation.inputs]
-        names = [value.tensor for value in values]
-        if INPUT in names or any(value.view is not None for value in values):
+        names = [self._result(operation, value.tensor) for value in values]
+        if any(value.view is not None for value in values):
             raise refusal(operation, "only results of convolutions can be concatenated")
         (_, height, width), *others = (self.graph.shapes[name] for name in names)
         if any(shape[1:] != (height, width) for shape in others):
@@ -308,6 +311,17 @@ class _Lowering:
             result.append(self.copies[name])
         return result
 
+    def _result(self, operation: Operation, tensor: str) -> str:
+        """The tensor, or a copy of the images: poolings and concats read results of layers."""
+        if tensor != INPUT:
+            return tensor
+        if INPUT not in self.copies:
+            layer = _identity(f"{INPUT}:copy", INPUT, self.graph.shapes[INPUT][0])
+            self._append(layer, operation, self.graph.shapes[INPUT])
+            self.graph.stands_for[layer.name] = None
+            self.copies[INPUT] = layer.name
+        return self.copies[INPUT]
+
     def _flatten(self, operation: Flatten) -> _Value:
         value = self._value(operation)
         height, width = self.graph.shapes[value.tensor][1:]
@@ -335,15 +349,10 @@ def refusal(operation: Operation, reason: str) -> UserError:
     return UserError(f"{operation.where}: cannot be lowered: {reason}")
 
 
-def _dense(operation: Convolution) -> Tensor:
-    """The weights with every group's zeros, and a dilated kernel's, written out."""
-    c_o, c_g, k_h, k_w = operation.weight.shape
+def _undilated(operation: Convolution) -> Tensor:
+    """The weights with a dilated kernel's zeros written out."""
+    *channels, k_h, k_w = operation.weight.shape
     d_h, d_w = operation.dilation
-    height, width = d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1
-    weight = operation.weight.new_zeros(c_o, c_g * operation.groups, height, width)
-    per_group = c_o // operation.groups
-    for group in range(operation.groups):
-        outputs = slice(group * per_group, (group + 1) * per_group)
-        inputs = slice(group * c_g, (group + 1) * c_g)
-        weight[outputs, inputs, ::d_h, ::d_w] = operation.weight[outputs]
+    weight = operation.weight.new_zeros(*channels, d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1)
+    weight[..., ::d_h, ::d_w] = operation.weight
     return weight

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -30,6 +30,7 @@ __all__ = [
     "Network",
     "OnHost",
     "Operation",
+    "Output",
     "Pad",
     "Pool",
     "Shape",
@@ -259,12 +260,57 @@ class ShortcutView(Operation):
 
 @dataclass(kw_only=True)
 class OnHost(Operation):
-    """An operation on the network's results that is the host's: softmax and its like."""
+    """An operation on the network's results that is the host's: softmax and its like.
+
+    Parameters
+    ----------
+    kind : "softmax", "log_softmax", "sigmoid" or "argmax"
+    axes : tuple of int
+        The axes that it goes over, that of the images being 0; none for a sigmoid.
+    keeps_axis : bool
+        The result of an argmax has its axis still, of length 1.
+    """
 
     kind: str
+    axes: tuple[int, ...] = ()
+    keeps_axis: bool = False
 
     def run(self, *tensors: Tensor) -> Tensor:
-        return tensors[0]
+        (tensor,) = tensors
+        if self.kind == "sigmoid":
+            return tensor.sigmoid()
+        if self.kind == "argmax":
+            (axis,) = self.axes
+            return tensor.argmax(axis, keepdim=self.keeps_axis)
+        function = torch.softmax if self.kind == "softmax" else torch.log_softmax
+        if len(self.axes) == 1:
+            return function(tensor, self.axes[0])
+        return function(tensor.flatten(self.axes[0]), self.axes[0]).reshape(tensor.shape)
+
+
+@dataclass
+class Output:
+    """A tensor that a network returns, and what the host makes of it first.
+
+    Parameters
+    ----------
+    tensor : str
+    shape : tuple of int
+        The tensor's shape as the host sees it, without the images.
+    on_host : list of OnHost
+        What the host computes from it, in order.
+    """
+
+    tensor: str
+    shape: Shape
+    on_host: list[OnHost] = field(default_factory=list)
+
+    def finish(self, tensor: Tensor) -> Tensor:
+        """Compute from the tensor what the network returns: (images, *any shape)."""
+        tensor = tensor.reshape(-1, *self.shape)
+        for operation in self.on_host:
+            tensor = operation.run(tensor)
+        return tensor
 
 
 @dataclass
@@ -275,16 +321,27 @@ class Network:
     ----------
     input_shape : (channels, height, width)
     operations : list of Operation
-    output : str
-        The tensor that the network returns.
-    on_host : list of str
-        What the host is to compute from that: "softmax", say.
+    outputs : list of Output
+        What the network returns, in order.
     """
 
     input_shape: tuple[int, int, int]
     operations: list[Operation] = field(default_factory=list)
-    output: str = INPUT
-    on_host: list[str] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+
+    def copy(self) -> Network:
+        """A network that passes may rewrite; both share their weights, which passes replace."""
+        operations = [replace(o, inputs=list(o.inputs)) for o in self.operations]
+        outputs = [replace(output, on_host=list(output.on_host)) for output in self.outputs]
+        return Network(self.input_shape, operations, outputs)
+
+    def returns(self, name: str) -> bool:
+        """Return whether the network's caller sees tensor `name`."""
+        return any(output.tensor == name for output in self.outputs)
+
+    def append_output(self, name: str) -> None:
+        """Return tensor `name` too."""
+        self.outputs.append(Output(name, self.shape(name)))
 
     def operation(self, name: str) -> Operation:
         """The operation that writes tensor `name`."""
@@ -305,7 +362,7 @@ class Network:
 
     def read_once(self, name: str) -> bool:
         """Return whether one operation alone, and not the network's caller, sees tensor `name`."""
-        return len(self.readers(name)) == 1 and name != self.output
+        return len(self.readers(name)) == 1 and not self.returns(name)
 
     def new_name(self, name: str) -> str:
         """`name`, numbered where a tensor has it already."""
@@ -334,7 +391,7 @@ class Network:
 
     def drop_unread(self) -> None:
         """Take out the operations whose tensors nobody reads."""
-        wanted = {self.output}
+        wanted = {output.tensor for output in self.outputs}
         kept: list[Operation] = []
         for operation in reversed(self.operations):
             if operation.name in wanted:
@@ -351,10 +408,14 @@ class Network:
             tensors[operation.name] = result
             yield operation, result
 
-    def result(self, images: Tensor) -> Tensor:
+    def results(self, images: Tensor) -> list[Tensor]:
         """Return what the network returns for images (images, channels, height, width)."""
-        tensors = {operation.name: value for operation, value in self.run(images)}
-        return tensors.get(self.output, images)
+        tensors = {INPUT: images} | {operation.name: value for operation, value in self.run(images)}
+        return [output.finish(tensors[output.tensor]) for output in self.outputs]
+
+    def result(self, images: Tensor) -> Tensor:
+        """Return the first of `results`."""
+        return self.results(images)[0]
 
     def _index(self, operation: Operation) -> int:
         return next(i for i, other in enumerate(self.operations) if other is operation)
@@ -364,8 +425,8 @@ class Network:
             return
         for operation in self.operations:
             operation.inputs = [new if name == old else name for name in operation.inputs]
-        if self.output == old:
-            self.output = new
+        for output in self.outputs:
+            output.tensor = new if output.tensor == old else output.tensor
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:

@@ -151,7 +151,8 @@ class _Conv(nn.Module):
         """Compute the requantised sums in levels of the ofm, neither rounded nor clamped."""
         layer = self.layer
         ifm = F.dropout(ifm, self.dropout, self.training)
-        sums = conv2d(ifm, self.weight_levels(), self.bias_levels(), layer.stride, layer.padding)
+        weight, bias = self.weight_levels(), self.bias_levels()
+        sums = conv2d(ifm, weight, bias, layer.stride, layer.padding, layer.groups)
         if layer.shortcut is not None:
             assert residual is not None
             shortcut = layer.shortcut

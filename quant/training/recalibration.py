@@ -108,7 +108,9 @@ def _moments(layer: Conv, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     count = 0
     mean, squares = torch.zeros(2, len(layer.bias), dtype=torch.float64)
     for ifm in batches:
-        sums = conv2d(ifm.float(), layer.weight.float(), None, layer.stride, layer.padding)
+        sums = conv2d(
+            ifm.float(), layer.weight.float(), None, layer.stride, layer.padding, layer.groups
+        )
         values = sums.transpose(0, 1).flatten(1).double()
         variance, middle = torch.var_mean(values, 1, correction=0)
         # Deviations from the mean of all so far (Chan, Golub and LeVeque 1983).

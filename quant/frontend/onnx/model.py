@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from onnxruntime import InferenceSession
 from torch import Tensor
 
 from golden.errors import UserError
+from golden.reading import check_readable
 from quant.frontend.graph import Graph
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower_network
@@ -23,7 +23,7 @@ from quant.frontend.onnx.operators import reason
 from quant.frontend.onnx.session import start_session
 from quant.frontend.operations import Network
 
-__all__ = ["OnnxModel"]
+__all__ = ["OnnxModel", "refuse_invalid"]
 
 _FIRST_OPSET = 9
 _IMAGES = 2
@@ -71,7 +71,7 @@ class OnnxModel(ImportedModule):
 
     def network(self) -> Network:
         """Its operations; each call returns a copy that may be rewritten."""
-        return copy.deepcopy(self._network)
+        return self._network.copy()
 
     def lower(self) -> Graph:
         """The graph of layers that the hardware has; raises UserError where there is none."""
@@ -82,6 +82,11 @@ class OnnxModel(ImportedModule):
         if self._session is None:
             self._session = self._start([self._logits])
         return self._run(self._session, images)[0].to(images.device)
+
+    def results(self, images: Tensor) -> list[Tensor]:
+        """Return all that the file returns, what the host would compute of it included."""
+        session = self._start([output.name for output in self._model.graph.output])
+        return self._run(session, images)
 
     def tensors(self, images: Tensor) -> dict[str, Tensor]:
         """Return what onnxruntime computes for each operation of `network()`, by name."""
@@ -142,11 +147,19 @@ def _joined(values: tuple[Any, ...]) -> Any:
     return torch.cat([torch.from_numpy(value) for value in values]).numpy()
 
 
+def refuse_invalid(file: Path) -> None:
+    """Raise UserError if a file's model breaks the rules of ONNX, or its shapes do."""
+    try:
+        onnx.checker.check_model(file, full_check=True)
+    except Exception as error:  # they have no common base
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{file}: is no valid ONNX model: {reason}") from None
+
+
 def _load(file: Path) -> ModelProto:
+    check_readable(file)
     try:
         model = onnx.load(file)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # protobuf's errors have no common base
         raise UserError(f"{file}: is no valid ONNX model: {str(error).splitlines()[0]}") from None
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]

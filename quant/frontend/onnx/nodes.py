@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, NodeProto, TypeProto, helper, numpy_helper, shape_inference
+from onnx import (
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    TypeProto,
+    helper,
+    numpy_helper,
+    shape_inference,
+)
 from torch import Tensor
 
 from golden.errors import UserError
@@ -78,7 +86,7 @@ class NodeImport:
         channels, height, width = sizes[-1:] + sizes[:-1] if channels_last else sizes
         self.network = Network((channels, height, width))
         self.values = {input_name: INPUT}
-        self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        self.constants = {t.name: _array(t) for t in model.graph.initializer}
         self.types = {name: _type_of(array) for name, array in self.constants.items()}
         self.types[input_name] = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, whole_shape)
         self.untransposed = {input_name} if channels_last else set()
@@ -97,20 +105,20 @@ class NodeImport:
             self._node(node)
             if len(self.float_nodes) == before:
                 self.float_nodes.append(node)
-        outputs = [output.name for output in self.model.graph.output]
-        if len(outputs) != 1:
-            raise UserError(
-                f"the network returns {len(outputs)} tensors; save one that returns one"
-            )
-        if outputs[0] not in self.values:
-            raise UserError("the network's output does not depend on its images")
-        self.network.output = self.values[outputs[0]]
+        for output in self.model.graph.output:
+            if output.name not in self.values:
+                raise UserError(
+                    f"the network's output {output.name} does not depend on its images; take it out"
+                )
+            self.network.append_output(self.values[output.name])
+        if not self.network.outputs:
+            raise UserError("the network returns no tensor")
         self.network.drop_unread()
         return self.network
 
     def logits(self) -> str:
-        """The ONNX tensor that the host computes the rest from: without a softmax, say."""
-        name = self.network.output
+        """The ONNX tensor that the host computes the first output from: without a softmax, say."""
+        name = self.network.outputs[0].tensor
         while name != INPUT and isinstance(self.network.operation(name), OnHost):
             name = self.network.operation(name).inputs[0]
         return self.sources.get(name, next(iter(self.values)))
@@ -299,3 +307,11 @@ class NodeImport:
 def _type_of(array: np.ndarray) -> TypeProto:
     element = helper.np_dtype_to_tensor_dtype(array.dtype)
     return helper.make_tensor_type_proto(element, array.shape)
+
+
+def _array(tensor: TensorProto) -> np.ndarray:
+    """The numbers of a constant. Raises UserError where they do not fill its shape."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except (TypeError, ValueError, LookupError) as error:
+        raise UserError(f"tensor {tensor.name!r} is damaged: {error}") from None

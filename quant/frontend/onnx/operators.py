@@ -33,6 +33,8 @@ from quant.frontend.refusals import (
 
 __all__ = ["REASONS", "reason", "window_padding"]
 
+_ONE_AXIS = 13
+"""The opset from which a softmax goes over one axis."""
 _LARGEST = 3.4e38
 """Opsets before 11 write an absent limit of Clip as the largest float."""
 
@@ -232,7 +234,21 @@ _HOST_KINDS = {
 @handles(*_HOST_KINDS)
 def _on_host(at: NodeImport, node: NodeProto) -> Result:
     """Allowed at the end alone, which a pass checks."""
-    return OnHost(**at.common(node, node.input[0]), kind=_HOST_KINDS[node.op_type])
+    rank = len(at.whole_shape(node.input[0]))
+    kind = _HOST_KINDS[node.op_type]
+    axes: tuple[int, ...] = ()
+    if kind != "sigmoid":
+        # A softmax of opsets before 13 goes over all axes from its axis on.
+        whole = at.opset < _ONE_AXIS and kind != "argmax"
+        default = {"argmax": 0}.get(kind, 1 if whole else -1)
+        first = at.attribute(node, "axis", default) % rank
+        axes = tuple(range(first, rank)) if whole else (first,)
+        if first == 0:
+            raise at.refusal(node, WHOLE_IMAGES)
+    if kind == "argmax" and at.attribute(node, "select_last_index", 0):
+        raise at.refusal(node, "select_last_index is not known")
+    keeps_axis = bool(at.attribute(node, "keepdims", 1))
+    return OnHost(**at.common(node, node.input[0]), kind=kind, axes=axes, keeps_axis=keeps_axis)
 
 
 REASONS = {

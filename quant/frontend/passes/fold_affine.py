@@ -67,7 +67,7 @@ def _readers(network: Network, affine: Affine) -> list[Operation]:
     names = [affine.name]
     while names:
         name = names.pop()
-        if name == network.output:
+        if network.returns(name):
             return []
         for reader in network.readers(name):
             if isinstance(reader, Flatten | Dropout):

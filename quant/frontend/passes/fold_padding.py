@@ -17,7 +17,7 @@ def fold_padding(network: Network) -> None:
     for pad in [o for o in network.operations if isinstance(o, Pad)]:
         sides, channels = pad.amounts[:4], pad.amounts[4:]
         readers = network.readers(pad.name)
-        if any(channels) or min(sides) < 0 or pad.name == network.output:
+        if any(channels) or min(sides) < 0 or network.returns(pad.name):
             continue
         if readers and all(_takes(network, pad, reader) for reader in readers):
             for reader in readers:

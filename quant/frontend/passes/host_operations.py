@@ -7,16 +7,18 @@ __all__ = ["drop_host_operations"]
 
 
 def drop_host_operations(network: Network) -> None:
-    """Let the network return what the last such operation reads; name it in `network.on_host`.
+    """Let each output be what the first such operation reads; the output names what follows it.
 
     Raises UserError where the core would have to go on after one.
     """
-    while network.output != INPUT:
-        last = network.operation(network.output)
-        if not isinstance(last, OnHost):
-            break
-        network.on_host.insert(0, last.kind)
-        network.output = last.inputs[0]
+    for output in network.outputs:
+        while output.tensor != INPUT:
+            last = network.operation(output.tensor)
+            if not isinstance(last, OnHost):
+                break
+            output.on_host.insert(0, last)
+            output.tensor = last.inputs[0]
+            output.shape = network.shape(output.tensor)
     network.drop_unread()
     for operation in network.operations:
         if isinstance(operation, OnHost):

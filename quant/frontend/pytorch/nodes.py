@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 
 from golden.errors import UserError
 from quant.frontend.operations import INPUT, Network, Operation
@@ -74,15 +74,18 @@ class NodeImport:
             self.constants[node] = self.program.state_dict[spec.target].detach()
 
     def _output(self, node: fx.Node) -> None:
-        results = [result for result in node.args[0] if result is not None]  # type: ignore[union-attr]
-        if len(results) != 1:
-            raise UserError(
-                f"the network returns {len(results)} tensors; wrap it in a module that returns one"
-            )
-        (result,) = results
-        if not isinstance(result, fx.Node) or result not in self.values:
-            raise UserError("the network's output does not depend on its images")
-        self.network.output = self.values[result]
+        """Take what the module returns: a tensor, or several in tuples, lists and dicts."""
+        specs = self.program.graph_signature.output_specs
+        for result, spec in zip(node.args[0], specs, strict=True):  # type: ignore[arg-type]
+            if spec.kind != OutputKind.USER_OUTPUT or result is None:
+                continue
+            if not isinstance(result, fx.Node) or result not in self.values:
+                raise UserError(
+                    "the network's output does not depend on its images; return tensors that do"
+                )
+            self.network.append_output(self.values[result])
+        if not self.network.outputs:
+            raise UserError("the network returns no tensor")
 
     def _call(self, node: fx.Node) -> None:
         if all(operand in self.constants for operand in node.all_input_nodes):

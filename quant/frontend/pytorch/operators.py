@@ -26,6 +26,7 @@ from quant.frontend.refusals import (
     NOT_FLATTENED,
     OTHER_SIZE,
     PRODUCT,
+    WHOLE_IMAGES,
 )
 
 __all__: list[str] = []
@@ -89,7 +90,13 @@ def _batch_norm(at: NodeImport, node: fx.Node) -> Result:
     return Affine(**at.common(node, arguments["input"]), gain=gain, offset=offset)
 
 
-@handles(aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default)
+@handles(
+    aten.relu.default,
+    aten.relu6.default,
+    aten.hardtanh.default,
+    aten.clamp.default,
+    aten.clip.default,
+)
 def _clamp(at: NodeImport, node: fx.Node) -> Result:
     arguments = at.arguments(node)
     if node.target == aten.relu.default:
@@ -183,4 +190,14 @@ def _clone(at: NodeImport, node: fx.Node) -> Result:
 )
 def _on_host(at: NodeImport, node: fx.Node) -> Result:
     """Allowed at the end alone, which a pass checks."""
-    return OnHost(**at.common(node, node.args[0]), kind=at.origin(node).rstrip("_0123456789"))
+    arguments = at.arguments(node)
+    kind = at.origin(node).rstrip("_0123456789")
+    axes: tuple[int, ...] = ()
+    if kind != "sigmoid":
+        if arguments["dim"] is None:
+            raise at.refusal(node, WHOLE_IMAGES)
+        axes = (arguments["dim"] % len(at.whole_shape(node.args[0])),)
+        if axes == (0,):
+            raise at.refusal(node, WHOLE_IMAGES)
+    keeps_axis = bool(arguments.get("keepdim", False))
+    return OnHost(**at.common(node, node.args[0]), kind=kind, axes=axes, keeps_axis=keeps_axis)

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from golden.errors import UserError
 from quant.frontend.check import check_equal
 from quant.frontend.graph import ConvLayer, Graph, PoolLayer
 from quant.frontend.lowering import lower, lower_checked
+from quant.frontend.operations import Clamp
+from quant.frontend.pytorch.nodes import HANDLERS, NodeImport
 from quant.networks.registry import MODELS
 from tests.quant.tiny_networks import SHAPE, branches_module, randomise_batch_norms, tiny_module
 
@@ -203,6 +205,11 @@ def pre_activation(parts: nn.ModuleDict, x: Tensor) -> Tensor:
     return F.relu(parts["norm2"](y)).mean((2, 3))
 
 
+def limited_parts(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    y = F.relu(F.relu6(parts["c"](x))[:, :, ::2])
+    return F.hardtanh(torch.cat([F.relu(y), y[:, 1:]], 1), 0, 0.5)
+
+
 def reused(parts: nn.ModuleDict, x: Tensor) -> Tensor:
     y = parts["a"](x)
     for _ in range(3):
@@ -250,6 +257,10 @@ def reused(parts: nn.ModuleDict, x: Tensor) -> Tensor:
         nn.Sequential(conv(), nn.ReLU(), nn.ZeroPad2d((2, 0, 0, 1)), nn.MaxPool2d(3, 2)),
         nn.Sequential(conv(), nn.ReLU(), nn.ZeroPad2d((3, 0, 0, 4)), nn.MaxPool2d(3, 2)),
         nn.Sequential(conv(), nn.ZeroPad2d((1, 0, 0, 1)), nn.MaxPool2d(3, 2)),
+        Lambda(lambda p, x: p["c"](F.max_pool2d(x, 2)).clip(0, 1), c=conv()),
+        nn.Sequential(conv(), nn.ReLU6(), nn.ChannelShuffle(2), nn.ReLU(), nn.Hardtanh(0, 1)),
+        Lambda(limited_parts, c=conv(padding=1)),
+        Lambda(lambda p, x: torch.cat([p["c"](x), x, F.avg_pool2d(x, 1)], 1), c=conv(kernel=1)),
     ],
     ids=lambda module: type(module).__name__,
 )
@@ -280,6 +291,95 @@ def test_the_last_operation_may_be_the_hosts(last: nn.Module) -> None:
     assert graph.on_host == [names[type(last).__name__]]
 
 
+ENDS: dict[str, Callable[[Tensor], Any]] = {
+    "softmax": lambda x: x.softmax(1),
+    "softmax of pixels": lambda x: x.unflatten(1, (3, 1, 1)).softmax(1),
+    "log softmax": lambda x: F.log_softmax(x, -1),
+    "sigmoid": torch.sigmoid,
+    "argmax": lambda x: x.argmax(1),
+    "argmax that keeps its axis": lambda x: x.argmax(1, keepdim=True),
+    "argmax of a softmax": lambda x: x.softmax(1).argmax(1),
+    "logits and what comes of them": lambda x: {"logits": x, "all": [x.softmax(1), x.argmax(1)]},
+}
+
+
+def ends_in(end: Callable[[Tensor], Any]) -> nn.Module:
+    layers = nn.Sequential(conv(), nn.ReLU(), nn.Flatten(), nn.Linear(360, 3))
+    return Lambda(lambda p, x: end(p["layers"](x)), layers=layers).eval()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_the_host_computes_is_compared_with_the_module_itself(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, images = ends_in(ENDS[end]), torch.randn(8, *SHAPE)
+    graph = lower_checked(module, images)
+    last = graph.layer(graph.output)
+    assert isinstance(last, ConvLayer)
+    last.bias[0] += 10
+    with pytest.raises(UserError, match=r"layers\.3: the lowered network differs"):
+        check_equal(module, graph, images)
+    # A front end that reads the module wrongly cannot be noticed in what it read.
+    limited = dict.fromkeys((torch.ops.aten.relu.default,), _limited)
+    monkeypatch.setattr("quant.frontend.pytorch.nodes.HANDLERS", HANDLERS | limited)
+    with pytest.raises(UserError, match="the lowered network differs from the module"):
+        lower_checked(module, images)
+
+
+def _limited(at: NodeImport, node: fx.Node) -> Clamp:
+    return Clamp(**at.common(node, node.args[0]), high=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("end", "other"),
+    [
+        ("softmax", {"kind": "sigmoid"}),
+        ("argmax", {"axes": (0,)}),
+        ("argmax", {"keeps_axis": True}),
+    ],
+)
+def test_another_operation_of_the_host_is_a_difference(end: str, other: dict[str, Any]) -> None:
+    module, images = ends_in(ENDS[end]), torch.randn(8, *SHAPE)
+    graph = lower(module, SHAPE)
+    for name, value in other.items():
+        setattr(graph.outputs[0].on_host[0], name, value)
+    with pytest.raises(UserError, match="the lowered network differs from the module"):
+        check_equal(module, graph, images)
+
+
+def test_a_saturated_sigmoid_hides_no_difference() -> None:
+    module, images = ends_in(lambda x: torch.sigmoid(x + 100)), torch.randn(8, *SHAPE)
+    graph = lower(module, SHAPE)
+    last = graph.layer(graph.output)
+    assert isinstance(last, ConvLayer)
+    last.bias += 50
+    with pytest.raises(UserError, match="the lowered network differs from the module"):
+        check_equal(module, graph, images)
+
+
+def test_every_output_is_lowered_and_compared() -> None:
+    """One is read by a layer too, before and after its ReLU; one is returned twice."""
+
+    def several(parts: nn.ModuleDict, x: Tensor) -> dict[str, Any]:
+        y = parts["a"](x)
+        z = parts["b"](y.relu())
+        return {"logits": z.mean((2, 3)), "maps": (y, y.relu(), z), "again": y, "nothing": None}
+
+    module = Lambda(several, a=conv(padding=1), b=conv(4)).eval()
+    images = torch.randn(2, *SHAPE)
+    graph = lower_checked(module, images)
+    shapes = [(4,), (4, *SHAPE[1:]), (4, *SHAPE[1:]), (4, 10, 9), (4, *SHAPE[1:])]
+    assert [output.shape for output in graph.outputs] == shapes
+    broken = graph.layer(graph.outputs[2].tensor)
+    assert isinstance(broken, ConvLayer)
+    broken.ceiling = 0.5
+    with pytest.raises(UserError, match=f"{broken.name}: the lowered network differs"):
+        check_equal(module, graph, images)
+    graph.outputs.pop()
+    with pytest.raises(UserError, match="the lowered network differs"):
+        check_equal(module, graph, images)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
@@ -297,20 +397,17 @@ def test_the_last_operation_may_be_the_hosts(last: nn.Module) -> None:
         (Lambda(lambda p, x: F.dropout(p["c"](x)), c=conv()), "dropout: .* it drops in eval mode"),
         (Lambda(lambda p, x: p["c"](x).view(1, -1), c=conv()), "view: .* only flattening each"),
         (Lambda(lambda p, x: torch.flatten(p["c"](x)), c=conv()), "flatten: .* only flattening"),
-        (Lambda(lambda p, x: p["c"](F.max_pool2d(x, 2)), c=conv()), "can be pooled"),
         (Lambda(lambda p, x: torch.add(p["a"](x), p["a"](x), alpha=2), a=conv()), "alpha must be"),
         (
             Lambda(lambda p, x: p["c"](x)[:, :, 1:], c=conv()),
             "slice_1: .* cut off have no hardware",
         ),
-        (Lambda(lambda p, x: (p["c"](x), x), c=conv()), "returns 2 tensors; wrap it"),
+        (Lambda(lambda p, x: (p["c"](x), x), c=conv()), "returns its images: return results of"),
+        (Lambda(lambda p, x: [p["c"](x), torch.ones(2)], c=conv()), "does not depend on its"),
+        (Lambda(lambda p, x: p["c"](x).argmax(), c=conv()), "argmax: .* each image by itself"),
         (
             Lambda(lambda p, x: p["c"](x) * p["c"](x).mean((2, 3), keepdim=True), c=conv()),
             "mul: .* a product of two tensors",
-        ),
-        (
-            Lambda(lambda p, x: torch.cat([p["c"](x), x], 1), c=conv(kernel=1)),
-            "cat: .* only results",
         ),
         (Lambda(lambda p, x: torch.cat([p["c"](x), p["c"](x)]), c=conv()), "cat: .* only channels"),
         (Lambda(flat_sizes, a=conv(), b=conv(kernel=1)), "cat: .* differ in height or width"),
