@@ -26,8 +26,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second estimate sim sim-random sim-core sim-full sim-networks \
-	sim-modules bench bench-explore program verilog fpga report results docs lint format clean \
-	distclean announce python-check compiler icarus
+	sim-modules bench bench-explore prove program verilog fpga report results docs lint format clean \
+	distclean announce python-check compiler icarus abc
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -41,7 +41,7 @@ demo: setup $(MADE) ## train, quantise, predict, simulate and compare a small ne
 test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is handed on to pytest)
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-second: setup ## run the tests that take longer, and run in CI too
+test-second: setup abc ## run the tests that take longer, and run in CI too
 	$(PYTEST) -m second $(PYTEST_ARGS)
 
 estimate: $(STAMP) ## tell whether a network fits, how fast it is, what ZAP can gain (MODEL=NAME|FILE.py:NAME|FILE.onnx SHAPE=3x224x224 PART=ecp5-85 CONFIG= CLASSES=N HTML=DIR JSON=FILE)
@@ -92,6 +92,9 @@ bench: setup build/digits/manifest.json $(if $(filter 1,$(SCALESIM)),build/scale
 bench-explore: setup build/digits/manifest.json ## find configurations for a network by the cycle model (NET=NAME PART=ecp5-85 DATA=DIR)
 	$(RUN) -m bench.explore '$(if $(NET),$(NET),resnet20)' $(if $(PART),--part '$(PART)') \
 		$(if $(DATA),--data '$(DATA)')
+
+prove: $(STAMP) abc ## prove properties of the hardware's components, print the table (PROVE="NAME ..." LONG=0|1 OUT=FILE)
+	$(RUN) -m tests.formal $(PROVE) $(if $(filter 1,$(LONG)),--long) $(if $(OUT),--out '$(OUT)')
 
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
@@ -202,6 +205,11 @@ icarus:
 	@command -v iverilog >/dev/null && exit 0; \
 	[ -n '$(APT)' ] && $(call apt-install,iverilog) && command -v iverilog >/dev/null && exit 0; \
 	echo 'error: Icarus Verilog not found; install the package iverilog' >&2; exit 2
+
+abc:
+	@command -v berkeley-abc yosys-abc abc >/dev/null && exit 0; \
+	[ -n '$(APT)' ] && $(call apt-install,berkeley-abc) && command -v berkeley-abc >/dev/null && exit 0; \
+	echo 'error: ABC, which proves, not found; install the package berkeley-abc' >&2; exit 2
 
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
 PIP_FAILED := { echo 'error: pip could not install the pinned packages (above); is a package' \
