@@ -84,7 +84,7 @@ def write_core(config: Config, folder: Path) -> list[Path]:
     texts = {
         f"{name}.v": emit(core, name),
         f"{name}.json": json.dumps(describe(config, core), indent=2) + "\n",
-        "zapcore.h": c_header(),
+        "zapcore_registers.h": c_header(),
         "zapcore_file.h": program_file.c_header(),
         "zapcore.rdl": systemrdl(),
         "registers.md": markdown(),
