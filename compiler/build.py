@@ -103,6 +103,7 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
         tensors=tensors,
         input=manifest.input.tensor,
         output=manifest.output,
+        other_outputs=manifest.other_outputs,
     )
 
 

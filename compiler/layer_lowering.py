@@ -7,7 +7,7 @@ than that may take less time; `compiler.cut_search` decides whether they do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -30,7 +30,7 @@ from golden.layers import Conv, Pool, Predictor
 from golden.pattern import FULL, Pattern
 from hw.contract.config import Config
 
-__all__ = ["Cut", "LoweredLayer", "Tile", "all_cuts", "lower_layer"]
+__all__ = ["Cut", "LoweredLayer", "Tile", "all_cuts", "lower_layer", "with_steps"]
 
 _PIXEL = Pool(name="", kernel=(1, 1), stride=(1, 1))
 """The windows of a layer without pooling."""
@@ -132,7 +132,11 @@ class LoweredLayer:
         (tile,) = self.tiles
         top, bottom, left, right = self.conv.padding
         values = ifm.numpy().astype(np.uint8)
-        padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))
+        _, height, width = values.shape
+        values = values[:, max(-top, 0) : height + min(bottom, 0)]
+        values = values[:, :, max(-left, 0) : width + min(right, 0)]
+        sides = ((max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)))
+        padded = np.pad(values, ((0, 0), *sides))
         rows = tile.strip.ifm
         pixels = padded[:, : rows.stop - rows.start : rows.step].transpose(1, 2, 0)
         words = pack_patches(pixels, self.patch, self.config.lanes)
@@ -175,6 +179,7 @@ def lower_layer(
     """
     window = pool or _PIXEL
     ofm_size = conv.output_size(*ifm_shape[1:])
+    conv = with_steps(config, conv, ifm_shape[0])
     cut = cut or _fewest_strips(config, conv, ifm_shape, pool, zap=predictor is not None)
     row = row_words(config, conv, ifm_shape, cut.patch)
     common = {
@@ -210,6 +215,21 @@ def lower_layer(
         ifm_words=cut.ifm_words,
         tiles=tiles,
     )
+
+
+def with_steps(config: Config, conv: Conv, channels: int) -> Conv:
+    """The convolution with a kernel that the array's two loops step through.
+
+    They step through kernel rows, and through neighbouring columns of several words or columns of
+    one word at any distance. Where a kernel of several rows is dilated horizontally and a pixel has
+    several words, the zeros between its columns are written out.
+    """
+    d_h, d_w = conv.dilation
+    if d_w == 1 or conv.kernel[0] == 1 or channels <= config.lanes:
+        return conv
+    weight = conv.weight.new_zeros(*conv.weight.shape[:3], conv.extent[1])
+    weight[..., ::d_w] = conv.weight
+    return replace(conv, weight=weight, dilation=(d_h, 1))
 
 
 def all_cuts(
@@ -261,6 +281,12 @@ def _address_fields(
     shift = column_shift(conv, patch)
     rows, cols = kernel_steps(conv.kernel, patch)
     inner_count, inner_step = (cols * pixel, 1) if patch == (1, 1) else (cols, patch[1] >> shift)
+    next_row = patch[0] * conv.dilation[0] * row
+    if conv.dilation[1] > 1 and pixel == 1:
+        inner_step = conv.dilation[1]
+    elif conv.dilation[1] > 1:
+        assert rows == 1
+        rows, inner_count, next_row = cols, pixel, conv.dilation[1] * pixel
     return {
         # A kernel of one row has in the buffer only the rows that its stride meets.
         "row_step": (1 if conv.kernel[0] == 1 else conv.stride[0]) * row,
@@ -268,7 +294,7 @@ def _address_fields(
         "inner_count": inner_count,
         "inner_step": inner_step,
         "outer_count": rows,
-        "outer_step": patch[0] * row - (inner_count - 1) * inner_step,
+        "outer_step": next_row - (inner_count - 1) * inner_step,
         "kernel_words": inner_count * rows,
     }
 

@@ -31,6 +31,8 @@ def patches(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) -> list
     row once for each row of a patch.
     """
     channels, height, width = ifm_shape
+    if conv.dilation != (1, 1):
+        return [(1, 1)]  # the taps of a patch are neighbours
     out_h, out_w = conv.output_size(height, width)
     results = len(conv.weight) * out_h * out_w
 

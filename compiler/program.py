@@ -88,6 +88,8 @@ class Program:
         they are not needed at the same time.
     input, output : str
         Names of the network's input and output.
+    other_outputs : list of str
+        Names of what the network returns besides.
     """
 
     config: Config
@@ -101,6 +103,7 @@ class Program:
     tensors: dict[str, Place]
     input: str
     output: str
+    other_outputs: list[str]
 
     def descriptors(self, point: str) -> list[dict[str, int]]:
         """The words of an operating point's tiles, in order, as the core reads them."""

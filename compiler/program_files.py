@@ -38,6 +38,7 @@ def save(program: Program, folder: Path) -> None:
         "counters": program.counters,
         "input": program.input,
         "output": program.output,
+        "other_outputs": program.other_outputs,
         "layers": [asdict(layer) for layer in program.layers],
         "tensors": {name: asdict(place) for name, place in program.tensors.items()},
     }
@@ -91,6 +92,7 @@ def _program(layout: dict[str, Any], image: bytes) -> Program:
         },
         input=layout["input"],
         output=layout["output"],
+        other_outputs=layout["other_outputs"],
     )
 
 

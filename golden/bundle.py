@@ -87,6 +87,7 @@ class Bundle:
             shift=self.tensors[f"layers.{node.name}.shift"],
             stride=node.stride,
             padding=node.padding,
+            dilation=node.dilation,
             signed_output=self.manifest.activations[node.output].signed,
             shortcut=shortcut,
         )
@@ -204,7 +205,8 @@ def _read_manifest(file: Path) -> Manifest:
         raise UserError(f"{file}: not readable as JSON: {error}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version not in READABLE_VERSIONS:
-        known = " and ".join(map(str, READABLE_VERSIONS))
+        *older, newest = map(str, READABLE_VERSIONS)
+        known = f"{', '.join(older)} and {newest}"
         raise UserError(
             f"{file}: schema_version is {version!r}, this program reads {known}; "
             "export the bundle again"

@@ -29,6 +29,7 @@ __all__ = [
     "OperatingPoint",
     "PoolNode",
     "PredictorNode",
+    "ReshapeNode",
     "ShortcutNode",
 ]
 
@@ -36,11 +37,12 @@ MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 """The two files of a bundle."""
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """The version that is written."""
 
-READABLE_VERSIONS: Final = (2, 3)
-"""The versions that are read. In version 2 a padding is two numbers, (rows, columns)."""
+READABLE_VERSIONS: Final = (2, 3, 4)
+"""The versions that are read. In version 2 a padding is two numbers, (rows, columns). Version 4 has
+what older readers refuse: dilation, negative padding, reshaping and other outputs."""
 
 
 def _on_four_sides(padding: Any) -> Any:
@@ -61,6 +63,7 @@ Positive = Annotated[int, Field(ge=1)]
 Pair = tuple[Positive, Positive]
 Side = Annotated[int, Field(ge=0)]
 Padding = Annotated[tuple[Side, Side, Side, Side], BeforeValidator(_on_four_sides)]
+Margins = Annotated[tuple[int, int, int, int], BeforeValidator(_on_four_sides)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -111,8 +114,9 @@ class ConvNode(_Strict):
     input: Name
     output: Name
     stride: Pair = (1, 1)
-    padding: Padding = (0, 0, 0, 0)
-    """(top, bottom, left, right)."""
+    padding: Margins = (0, 0, 0, 0)
+    """(top, bottom, left, right); negative numbers leave out rows and columns of the ifm."""
+    dilation: Pair = (1, 1)
     shortcut: ShortcutNode | None = None
     fully_connected: bool = False
     """Counts as no convolution in MAC figures."""
@@ -160,7 +164,24 @@ class ConcatNode(_Strict):
         return self.inputs
 
 
-Node = ConvNode | PoolNode | ConcatNode
+class ReshapeNode(_Strict):
+    """A tensor with another height and width: its pixels in raster order are the same.
+
+    Scale, type and the number of channels are those of its input, so nothing is computed.
+    """
+
+    op: Literal["reshape"] = "reshape"
+    name: Name
+    input: Name
+    output: Name
+
+    @property
+    def reads(self) -> list[str]:
+        """The tensors that it needs."""
+        return [self.input]
+
+
+Node = ConvNode | PoolNode | ConcatNode | ReshapeNode
 """A layer."""
 
 
@@ -219,11 +240,13 @@ class OperatingPoint(_Strict):
 class Manifest(_Strict):
     """Everything of a bundle except its tensors."""
 
-    schema_version: Annotated[Literal[3], BeforeValidator(_written_version)]
+    schema_version: Annotated[Literal[4], BeforeValidator(_written_version)]
     name: Name
     input: Input
     output: Name
     """The tensor whose largest channel is the class."""
+    other_outputs: list[Name] = []
+    """What the network returns besides, in order."""
     classes: list[str]
     activations: dict[Name, Activation]
     layers: list[Annotated[Node, Field(discriminator="op")]]
@@ -232,3 +255,8 @@ class Manifest(_Strict):
     operating_points: list[OperatingPoint] = []
     provenance: dict[str, str | int | float | None] = {}
     """The bundle's origin, in free form."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """All tensors that the network returns, in order."""
+        return [self.output, *self.other_outputs]
