@@ -12,7 +12,6 @@ WAVES ?= 0
 N ?= 200
 SEED ?= 1
 IMAGES ?= 1
-PART ?= ecp5-85
 PYTEST_ARGS ?=
 # Processes that pytest runs tests in: one for each core, at most four.
 PYTEST = $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
@@ -26,8 +25,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test test-second sim sim-random sim-core sim-full sim-networks bench \
-	bench-explore program verilog fpga report results docs lint format clean distclean \
+.PHONY: help setup demo test test-second estimate sim sim-random sim-core sim-full sim-networks \
+	bench bench-explore program verilog fpga report results docs lint format clean distclean \
 	announce python-check compiler icarus
 
 help: ## print this list
@@ -44,6 +43,12 @@ test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is hand
 
 test-second: setup ## run the tests that take longer, and run in CI too
 	$(PYTEST) -m second $(PYTEST_ARGS)
+
+estimate: $(STAMP) ## tell whether a network fits, how fast it is, what ZAP can gain (MODEL=NAME|FILE.py:NAME|FILE.onnx SHAPE=3x224x224 PART=ecp5-85 CONFIG= CLASSES=N HTML=DIR JSON=FILE)
+	$(RUN) -m bench.estimate $(if $(MODEL),--model '$(MODEL)') $(if $(SHAPE),--shape '$(SHAPE)') \
+		$(if $(PART),--part '$(PART)') $(if $(CONFIG),--config '$(CONFIG)') \
+		$(if $(CLASSES),--classes '$(CLASSES)') $(if $(JSON),--json '$(JSON)') \
+		$(if $(HTML),--html '$(HTML)')
 
 # The bundle's dataset, the image, the operating point, and whether to write a waveform.
 SIM_OPTIONS = $(if $(DATA),--data '$(DATA)') $(if $(IMAGE),--image '$(IMAGE)') \
@@ -78,7 +83,8 @@ bench: setup build/digits/manifest.json $(if $(filter 1,$(SCALESIM)),build/scale
 		$(if $(filter 1,$(SCALESIM)),--scalesim build/scalesim/bin/python)
 
 bench-explore: setup build/digits/manifest.json ## find configurations for a network by the cycle model (NET=NAME PART=ecp5-85 DATA=DIR)
-	$(RUN) -m bench.explore '$(if $(NET),$(NET),resnet20)' --part '$(PART)' $(if $(DATA),--data '$(DATA)')
+	$(RUN) -m bench.explore '$(if $(NET),$(NET),resnet20)' $(if $(PART),--part '$(PART)') \
+		$(if $(DATA),--data '$(DATA)')
 
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE=) into build/program
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')

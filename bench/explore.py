@@ -11,14 +11,12 @@ Dask cluster, which need this repository on their path.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.charts import draw_designs
@@ -31,8 +29,10 @@ from bench.designs import (
     sized_config,
 )
 from bench.measure import kept_shares
+from golden.arguments import Parser, positive
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
+from golden.terminal import Console
 from hw.fpga.ecp5 import DEVICES
 from quant.runtime.progress import progress
 from tb.runs.images import input_image
@@ -42,16 +42,16 @@ __all__: list[str] = []
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.explore", description=__doc__.splitlines()[0])
+    parser = Parser(prog="bench.explore", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("name", metavar="NAME", help=", ".join(NETWORKS))
     add("--part", choices=sorted(DEVICES), default="ecp5-85")
     add("--data", type=Path, help="folder of the network's dataset")
-    add("--lanes", type=int, nargs="+", default=[16, 32, 64], help="lanes of a PE")
-    add("--pes", type=int, nargs="+", default=[1, 2, 4], help="number of PEs")
-    add("--ifm-kib", type=int, nargs="+", default=[64, 128], help="KiB of the ifm buffer")
-    add("--ofm-words", type=int, nargs="+", default=[1024, 2048], help="words of an ofm bank")
-    add("--bus-bits", type=int, nargs="+", default=[64], help="bits of the memory's data bus")
+    add("--lanes", type=positive, nargs="+", default=[16, 32, 64], help="lanes of a PE")
+    add("--pes", type=positive, nargs="+", default=[1, 2, 4], help="number of PEs")
+    add("--ifm-kib", type=positive, nargs="+", default=[64, 128], help="KiB of the ifm buffer")
+    add("--ofm-words", type=positive, nargs="+", default=[1024, 2048], help="words of an ofm bank")
+    add("--bus-bits", type=positive, nargs="+", default=[64], help="bits of the memory's data bus")
     add("--scheduler", help="address of a Dask scheduler")
     add("--out", type=Path, default=Path("build/explore"))
     arguments = parser.parse_args()

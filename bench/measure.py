@@ -26,6 +26,7 @@ from golden.layers import ConvResult
 from golden.manifest import ConvNode
 from golden.network import Network
 from golden.padding import NO_PADDING
+from golden.reading import read_json
 from hw.contract.config import Config
 from quant.runtime.progress import Reporter
 from tb.exchange.core_files import Run
@@ -238,7 +239,7 @@ def save_measurement(measurement: Measurement, folder: Path) -> Path:
 
 def load_measurement(file: Path) -> Measurement:
     """Read a measurement. Raises UserError where another version of the project wrote it."""
-    document = json.loads(file.read_text())
+    document = read_json(file)
     if document.pop("version", None) != _VERSION:
         raise UserError(f"{file}: of another version; remove it and run make bench again")
     config = Config(**document.pop("config"))

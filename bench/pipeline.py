@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from golden.errors import UserError
 from golden.files import check_writable_file, write_file
+from golden.terminal import Console
 
 __all__ = ["Step", "run_steps"]
 

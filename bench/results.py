@@ -9,18 +9,18 @@ Training takes hours; it is left out where the folder given by --weights holds t
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from bench.pipeline import run_steps
 from bench.result_steps import result_steps
+from golden.arguments import Parser
 from golden.errors import run_cli
 
 __all__: list[str] = []
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.results", description=__doc__)
+    parser = Parser(prog="python -m bench.results", description=__doc__)
     add = parser.add_argument
     add("--data", type=Path, default=Path("DATA"), help="folder of the extracted datasets")
     add("--weights", type=Path, default=Path("WEIGHTS"), help="folder of pretrained networks")

@@ -20,6 +20,7 @@ from bench.measure import MeasuredLayer, Measurement
 from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from golden.files import write_file
+from golden.reading import read_json
 from hw.contract.config import Config
 
 __all__ = ["COMMITTED", "MOST_MACS", "array_shape", "cycles", "unstalled_cycles"]
@@ -99,7 +100,7 @@ def _known(folder: Path) -> dict[str, int]:
     known: dict[str, int] = {}
     for file in (COMMITTED / _FILE, folder / _FILE):
         if file.exists():
-            known |= json.loads(file.read_text())
+            known |= read_json(file)
     return known
 
 

@@ -9,22 +9,22 @@ a table, charts, and copies of the measurements. Without names every network is 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from bench import scalesim
 from bench.charts import chart_files, draw_charts
 from bench.measure import load_measurement, measure, measurement_file, save_measurement
 from bench.summary import model_cycles, summarise
+from golden.arguments import Parser, positive
 from golden.errors import run_cli
 from golden.files import check_writable_file, write_file
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
 from tb.runs.whole_networks import NETWORKS, find_network
@@ -37,14 +37,14 @@ _WIDTH = 175
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.speed", description=__doc__.splitlines()[0])
+    parser = Parser(prog="bench.speed", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
     add("--config", help=f"{', '.join(PRESETS)}, or a JSON file (default: the network's)")
     add("--data", type=Path, help="folder of the networks' datasets")
     add("--scalesim", type=Path, help="a python that has bench/requirements-scalesim.txt")
     most = "largest layer for SCALE-Sim (default: %(default)s); twice as many take twice as long"
-    add("--scalesim-macs", type=int, default=scalesim.MOST_MACS, metavar="N", help=most)
+    add("--scalesim-macs", type=positive, default=scalesim.MOST_MACS, metavar="N", help=most)
     add("--out", type=Path, default=_BUILD, help="folder for summary, table and charts")
     add("--no-idle-lanes", action="store_true", help="do not measure a core without compaction")
     add("--force", action="store_true", help="simulate again")

@@ -9,16 +9,15 @@ from the fastest run.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from time import process_time
 
-from rich.console import Console
-
+from golden.arguments import Parser, positive
 from golden.bundle import Bundle
-from golden.errors import UserError, run_cli
+from golden.errors import run_cli
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
+from golden.terminal import Console
 from golden.zap_sites import zap_sites
 from quant.data.images import ImageSet
 from quant.data.registry import DATASETS, load_for_bundle
@@ -30,17 +29,15 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.zap_training", description=__doc__)
+    parser = Parser(prog="python -m bench.zap_training", description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--dataset", choices=sorted(DATASETS), default="digits")
     parser.add_argument("--data", type=Path, help="the dataset's folder or its parent")
     parser.add_argument("--pattern", nargs="+", default=["B"], help="all learn in one pass")
-    parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--images", type=positive, default=512)
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
-    if min(args.images, args.repeats) < 1:
-        raise UserError("--images and --repeats must be at least 1")
     check_outputs(args.json)
     bundle = Bundle.load(args.bundle)
     patterns = [Pattern.parse(text) for text in args.pattern]

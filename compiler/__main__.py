@@ -6,28 +6,32 @@ It prints what each layer takes on chip and in memory, and writes the folder `--
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from compiler import program_files
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import Program
+from golden.arguments import Parser, integer
 from golden.bundle import Bundle
 from golden.errors import run_cli
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
+from hw.contract.program import ADDRESS_END
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="compiler", description=__doc__.splitlines()[0])
+    parser = Parser(prog="compiler", description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--out", type=Path, default=Path("build/program"))
     parser.add_argument(
-        "--base", type=lambda text: int(text, 0), default=0, help="address of the program in memory"
+        "--base",
+        type=integer(0, ADDRESS_END - 1),
+        default=0,
+        help="address of the program in memory",
     )
     parser.add_argument(
         "--keep", action="store_true", help="use no memory twice, so that every ofm stays readable"

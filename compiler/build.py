@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compiler.cut_search import lower_fastest
-from compiler.layer_lowering import LoweredLayer
+from compiler.layer_lowering import LoweredLayer, Tile
 from compiler.memory_layout import ALIGNMENT, Allocator, Place, aligned
 from compiler.program import DENSE, Program, ProgramLayer
+from compiler.slices import cut_slices, expanded
 from compiler.steps import Step, network_steps
 from compiler.tensor_placement import place_tensors, tensor_layouts
 from compiler.tile_words import (
@@ -45,7 +46,7 @@ from hw.contract.program import (
 )
 from hw.contract.records import record_words
 
-__all__ = ["compile_bundle"]
+__all__ = ["compile_bundle", "lower_step", "shape_words"]
 
 
 def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool = False) -> Program:
@@ -63,7 +64,7 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
     steps = network_steps(bundle)
     layouts = tensor_layouts(manifest, config)
     lowered = {
-        name: [_lower(config, step, layouts, predictors) for step in network_steps(network)]
+        name: [lower_step(config, step, layouts, predictors) for step in network_steps(network)]
         for name, (network, predictors) in networks.items()
     }
 
@@ -116,13 +117,17 @@ class _Memory:
     tensors: Mapping[str, Place]
 
 
-def _lower(
+def lower_step(
     config: Config,
     step: Step,
     layouts: Mapping[str, Place],
     predictors: Mapping[str, Predictor],
 ) -> LoweredLayer:
-    """A step as tiles. Slots of the ifm that hold no channel have weights of zero."""
+    """A step as tiles. Slots of the ifm that hold no channel have weights of zero.
+
+    Raises UserError where the configuration cannot hold it: a `compiler.misfit.Misfit` where more
+    of one of its fields would do.
+    """
     ifm = layouts[step.input]
     residual = layouts.get(step.residual)
     shortcut = step.conv.shortcut
@@ -142,13 +147,15 @@ def _lower(
             f"layer {step.name!r} reads {'x'.join(map(str, size))} (channels, height, width); "
             f"the core takes {MOST_SIZE} of each at most"
         )
-    weight = step.conv.weight
+    conv = step.conv
     if ifm.slot_count > ifm.shape[0]:
-        weight = weight.new_zeros(len(weight), ifm.slot_count, *step.conv.kernel)
-        weight[:, ifm.slots] = step.conv.weight
+        whole = cut_slices(replace(conv, groups=1), ifm.shape[0], config.group)
+        weight = conv.weight.new_zeros(len(conv.weight), ifm.slot_count, *conv.kernel)
+        weight[:, ifm.slots] = expanded(conv, whole)
+        conv = replace(conv, weight=weight, groups=1)
     return lower_fastest(
         config,
-        replace(step.conv, weight=weight),
+        conv,
         size,
         ifm_signed=ifm.signed,
         residual_signed=residual is not None and residual.signed,
@@ -204,12 +211,8 @@ def _descriptors(
             words = {
                 "opcode": OPCODE_TILE,
                 "layer": number,
-                "early": int(tile.early),
-                **engine_words(tile),
-                **ifm_words(layer, tile.strip, tensors[step.input]),
+                **shape_words(step, layer, tile, tensors),
                 **table_words[number],
-                **residual_words(step.conv, tile.strip, tensors.get(step.residual)),
-                **ofm_words(layer, tile.strip, tensors[step.output]),
                 **halo_words(layer, memory.halo),
                 "counters": counters,
             }
@@ -217,6 +220,22 @@ def _descriptors(
             descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)
             counters += STORED_BYTES
     return bytes(descriptors)
+
+
+def shape_words(
+    step: Step, layer: LoweredLayer, tile: Tile, tensors: Mapping[str, Place]
+) -> dict[str, int]:
+    """The words of a tile's descriptor that its layer's shape and the tensors' places decide.
+
+    They are all that the cycle model reads.
+    """
+    return {
+        "early": int(tile.early),
+        **engine_words(tile),
+        **ifm_words(layer, tile, tensors[step.input]),
+        **residual_words(step.conv, tile.strip, tensors.get(step.residual)),
+        **ofm_words(layer, tile.strip, tensors[step.output]),
+    }
 
 
 def _check_words(config: Config, layer: str, values: Mapping[str, int]) -> None:

@@ -85,7 +85,7 @@ def estimated_cycles(layer: LoweredLayer, ifm_shape: tuple[int, int, int]) -> fl
         if (tile.early, *shape) not in known:
             words = {
                 **engine_words(tile),
-                **ifm_words(layer, strip, ifm),
+                **ifm_words(layer, tile, ifm),
                 **ofm_words(layer, strip, ofm),
                 "early": int(tile.early),
                 "residual_stride": 1 if shortcut is None else shortcut.stride,

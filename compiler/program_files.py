@@ -6,21 +6,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from compiler.memory_layout import Place
 from compiler.program import Program, ProgramLayer
+from golden.checksums import check_checksums, with_checksums
 from golden.errors import UserError
 from golden.files import FolderKind
+from golden.reading import parse_json, read_bytes, read_json
 from hw.contract.config import Config
-from hw.contract.program import VERSION
+from hw.contract.program import ADDRESS_END, VERSION
 
 __all__ = ["IMAGE", "LAYOUT", "check_replaceable", "load", "save"]
 
 IMAGE = "image.bin"
 LAYOUT = "layout.json"
+_MOST_SIZE = 1 << 16
+"""No tensor between layers has more channels, rows or columns."""
+_PLAIN = ("network", "base", "end", "points", "counters", "input", "output", "other_outputs")
+"""Fields that the layout has as the program has them."""
 
 
 def save(program: Program, folder: Path) -> None:
@@ -42,27 +49,23 @@ def save(program: Program, folder: Path) -> None:
         "layers": [asdict(layer) for layer in program.layers],
         "tensors": {name: asdict(place) for name, place in program.tensors.items()},
     }
-    _FOLDER.write(folder, {IMAGE: program.image, LAYOUT: json.dumps(layout, indent=2) + "\n"})
+    text = with_checksums(json.dumps(layout, indent=2) + "\n", program.image)
+    _FOLDER.write(folder, {IMAGE: program.image, LAYOUT: text})
 
 
 def load(folder: Path) -> Program:
     """Read a program that `save` wrote. Raises UserError that names the file at fault."""
     file = folder / LAYOUT
-    try:
-        layout = json.loads(file.read_text())
-        image = (folder / IMAGE).read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: not found; write it with python -m compiler") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: not readable: {error}") from None
+    remedy = "write it with python -m compiler"
+    text = read_bytes(file, remedy)
+    layout = parse_json(text, file)
+    image = read_bytes(folder / IMAGE, remedy)
     if not _is_layout(layout):
         raise UserError(f"{file}: not the layout of a program; compile the bundle again")
     if layout["version"] != VERSION:
         raise UserError(f"{file}: not of version {VERSION}; compile the bundle again")
-    try:
-        return _program(layout, image)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{file}: damaged: {error!r}; compile the bundle again") from None
+    check_checksums(file, text, folder / IMAGE, image, "compile the bundle again")
+    return _program(file, layout, image)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -74,26 +77,64 @@ def check_replaceable(folder: Path) -> None:
     _FOLDER.check_replaceable(folder)
 
 
-def _program(layout: dict[str, Any], image: bytes) -> Program:
-    return Program(
-        config=Config(**layout["config"]),
-        network=layout["network"],
-        base=layout["base"],
-        image=image,
-        end=layout["end"],
-        points=layout["points"],
-        counters=layout["counters"],
-        layers=[ProgramLayer(**layer) for layer in layout["layers"]],
-        tensors={
-            name: Place(
-                **{**place, "shape": tuple(place["shape"]), "parts": tuple(place.get("parts", ()))}
-            )
-            for name, place in layout["tensors"].items()
-        },
-        input=layout["input"],
-        output=layout["output"],
-        other_outputs=layout["other_outputs"],
-    )
+def _program(file: Path, layout: dict[str, Any], image: bytes) -> Program:
+    """Make the program of a layout. Raises UserError where a field cannot be that of a program."""
+    try:
+        program = Program(
+            config=Config(**layout["config"]),
+            image=image,
+            layers=[ProgramLayer(**layer) for layer in layout["layers"]],
+            tensors={name: _place(place) for name, place in layout["tensors"].items()},
+            **{name: layout[name] for name in _PLAIN},
+        )
+        for problem in _problems(program):
+            raise ValueError(problem)
+    except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{file}: damaged: {error}; compile the bundle again") from None
+    return program
+
+
+def _place(fields: dict[str, Any]) -> Place:
+    """Make a tensor's place; JSON has lists where it has tuples."""
+    tuples = {name: tuple(fields[name]) for name in ("shape", "parts")}
+    return Place(**{**fields, **tuples})
+
+
+def _problems(program: Program) -> Iterator[str]:
+    """Name the fields of a program that has the right fields, but cannot be."""
+    known = {*program.tensors, ""}
+    base, end = program.base, program.end
+    outputs = [program.output, *program.other_outputs]
+    names = [program.network, program.input, *outputs, *program.points]
+    if not all(isinstance(name, str) for name in names) or not program.points:
+        yield "a name is no string"
+    if not (_is_count(base) and _is_count(end) and base + len(program.image) <= end <= ADDRESS_END):
+        yield "base or end is no address"
+    if not (_is_count(program.counters) and base <= program.counters <= end):
+        yield "counters is no address"
+    if not {program.input, program.output, *program.other_outputs} <= program.tensors.keys():
+        yield "input or output is no tensor"
+    for name, place in program.tensors.items():
+        numbers = (place.address, *place.shape, *place.parts)
+        fits = all(map(_is_count, numbers)) and len(place.shape) == 3
+        fits = fits and min(place.shape) >= 1 and max(place.shape) <= _MOST_SIZE
+        if not fits or place.group != program.config.group or not isinstance(place.signed, bool):
+            yield f"tensor {name!r} has no such place"
+        elif place.parts and sum(place.parts) != place.shape[0]:
+            yield f"tensor {name!r} has parts of other channels"
+        elif not base <= place.address <= place.address + place.size <= end:
+            yield f"tensor {name!r} lies outside the program"
+    for layer in program.layers:
+        numbers = (layer.macs, layer.ifm_words, layer.kernel_words, layer.pixels)
+        fits = all(map(_is_count, (*numbers, *layer.tiles.values())))
+        if not fits or layer.tiles.keys() != set(program.points):
+            yield f"layer {layer.name!r} has no such counts"
+        if not {layer.input, layer.residual, layer.output} <= known or not layer.input:
+            yield f"layer {layer.name!r} names no tensor"
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
 
 
 def _is_layout(document: object) -> bool:
@@ -108,11 +149,11 @@ def _is_layout(document: object) -> bool:
 
 def _is_program(folder: Path) -> bool:
     """Say whether the files of a folder parse as a program's. Its version may be another one."""
-    layout = json.loads((folder / LAYOUT).read_text())
+    layout = read_json(folder / LAYOUT)
     if not _is_layout(layout):
         return False
     if layout["version"] == VERSION:
-        load(folder)
+        _program(folder / LAYOUT, layout, read_bytes(folder / IMAGE))
     return True
 
 

@@ -20,9 +20,11 @@ def engine_words(tile: Tile) -> dict[str, int]:
     return {**fields, **{f"pool.{name}": value for name, value in tile.fields["pool"].items()}}
 
 
-def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
-    """The rows of the ifm that a strip loads, and their way into the buffer."""
-    channels = ifm.slot_count
+def ifm_words(layer: LoweredLayer, tile: Tile, ifm: Place) -> dict[str, int]:
+    """The rows of the ifm that a tile loads, and their way into the buffer."""
+    strip = tile.strip
+    slices = layer.slices
+    channels = slices.ifm_channels
     _, height, width = ifm.shape
     left, right = layer.conv.padding[2:]
     width += min(left, 0) + min(right, 0)
@@ -46,7 +48,7 @@ def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
         "pad_bottom": len(strip.load) - len(above) - len(loaded),
         "pad_left": max(left, 0),
         "pad_right": max(last_col + 1 - max(left, 0) - width, 0),
-        "ifm_first_word": layer.first_word(strip.load.start) % layer.config.ifm_words,
+        "ifm_first_word": tile.first_word % layer.config.ifm_words,
         "ifm_row_words": layer.row_words,
         "ifm_pixel_words": pixel_words,
         "ifm_col_shift": layer.column_shift,
@@ -54,6 +56,9 @@ def ifm_words(layer: LoweredLayer, strip: Strip, ifm: Place) -> dict[str, int]:
         "pack_width": layer.patch[1],
         "pack_above": min(len(strip.ifm) - len(strip.load), layer.patch[0] - 1),
         "pack_newest": (layer.patch[1] - 1) * channels,
+        "pack_apart": int(layer.rows_apart),
+        "ifm_slice": 0 if slices.count == 1 else slices.planes * ifm.plane_bytes,
+        "ifm_slots": layer.slots,
     }
 
 

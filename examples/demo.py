@@ -10,11 +10,9 @@ core's own counters, and draws an ofm with its pattern and skips.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -23,11 +21,13 @@ from bench.measure import MeasuredLayer, measured_layers, simulate
 from bench.report import style
 from bench.report.ofms import Decision, draw
 from compiler.program import DENSE
+from golden.arguments import Parser, natural
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.files import check_writable_file
 from golden.layers import Predictor
 from golden.network import Network, quantise_images
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.data.registry import load
 from quant.points.accounting import Evaluation
@@ -45,13 +45,13 @@ _LOG_WIDTH = 110
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="examples.demo", description=__doc__.splitlines()[0])
+    parser = Parser(prog="examples.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--sim", choices=[*SIMULATORS, "both"], default="verilator")
     parser.add_argument("--point", default="default", help="operating point of the bundle")
     parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
-    parser.add_argument("--image", type=int, default=0, help="number of the test image")
+    parser.add_argument("--image", type=natural, default=0, help="number of the test image")
     parser.add_argument(
         "--out", type=Path, default=Path("build/demo"), help="where the picture goes"
     )

@@ -6,24 +6,25 @@ every field and tensor, so that the rest of the project may trust what it gets.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from golden import arithmetic
 from golden.bundle_check import check
+from golden.checksums import CHECKSUM_FIELDS, check_checksums, with_checksums
 from golden.errors import UserError
 from golden.files import FolderKind
 from golden.layers import Conv, Pool, Predictor, Shortcut
 from golden.manifest import (
+    CHECKED_VERSION,
     MANIFEST,
     READABLE_VERSIONS,
     TENSORS,
@@ -33,6 +34,7 @@ from golden.manifest import (
     PoolNode,
 )
 from golden.pattern import Pattern
+from golden.reading import parse_json, read_bytes, read_json
 
 __all__ = ["MANIFEST", "TENSORS", "Bundle", "check", "check_replaceable"]
 
@@ -50,22 +52,24 @@ class Bundle:
         Raises UserError where the bundle is not valid, or as `check_replaceable` does.
         """
         check(self, path)
-        tensors = {name: self.tensors[name].contiguous() for name in sorted(self.tensors)}
-        _FOLDER.write(
-            path,
-            {
-                MANIFEST: self.manifest.model_dump_json(indent=2) + "\n",
-                TENSORS: safetensors.torch.save(tensors),
-            },
-        )
+        named = {name: self.tensors[name].contiguous() for name in sorted(self.tensors)}
+        tensors = safetensors.torch.save(named)
+        manifest = with_checksums(self.manifest.model_dump_json(indent=2) + "\n", tensors)
+        _FOLDER.write(path, {MANIFEST: manifest, TENSORS: tensors})
 
     @classmethod
     def load(cls, path: Path) -> Bundle:
         """Read and check a bundle. Raises UserError naming the file and field at fault."""
         path = Path(path)
-        manifest = _read_manifest(path / MANIFEST)
-        tensors = _read_tensors(path / TENSORS)
-        bundle = cls(manifest, tensors)
+        text = read_bytes(path / MANIFEST, _REMEDY)
+        document = _document(text, path / MANIFEST)
+        content = read_bytes(path / TENSORS, _REMEDY)
+        tensors = _tensors(content, path / TENSORS)
+        if document["schema_version"] >= CHECKED_VERSION:
+            check_checksums(
+                path / MANIFEST, text, path / TENSORS, content, "export the bundle again"
+            )
+        bundle = cls(_manifest(document, path / MANIFEST), tensors)
         check(bundle, path)
         return bundle
 
@@ -88,6 +92,7 @@ class Bundle:
             stride=node.stride,
             padding=node.padding,
             dilation=node.dilation,
+            groups=node.groups,
             signed_output=self.manifest.activations[node.output].signed,
             shortcut=shortcut,
         )
@@ -181,9 +186,9 @@ def _is_bundle(path: Path) -> bool:
             pass
     except SafetensorError:
         return False
-    document = json.loads((path / MANIFEST).read_text())
+    document = read_json(path / MANIFEST)
     if isinstance(document, dict) and document.get("schema_version") in READABLE_VERSIONS:
-        Manifest.model_validate(document)
+        _manifest(document, path / MANIFEST)
         return True
     required = {name for name, field in Manifest.model_fields.items() if field.is_required()}
     return (
@@ -193,24 +198,27 @@ def _is_bundle(path: Path) -> bool:
     )
 
 
+_REMEDY = "write a bundle with quant/export.py"
 _FOLDER = FolderKind(name="bundle", files=(MANIFEST, TENSORS), is_ours=_is_bundle)
 
 
-def _read_manifest(file: Path) -> Manifest:
-    try:
-        document = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{file}: not found; write a bundle with quant/export.py") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file}: not readable as JSON: {error}") from None
+def _document(text: bytes, file: Path) -> dict[str, Any]:
+    """Parse a manifest's text. Raises UserError if it is of a version that is not read."""
+    document = parse_json(text, file)
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version not in READABLE_VERSIONS:
-        *older, newest = map(str, READABLE_VERSIONS)
-        known = f"{', '.join(older)} and {newest}"
+    if isinstance(version, bool) or version not in READABLE_VERSIONS:
+        *others, last = map(str, READABLE_VERSIONS)
         raise UserError(
-            f"{file}: schema_version is {version!r}, this program reads {known}; "
-            "export the bundle again"
+            f"{file}: schema_version is {version!r}, this program reads {', '.join(others)} and "
+            f"{last}; export the bundle again"
         )
+    return document
+
+
+def _manifest(document: dict[str, Any], file: Path) -> Manifest:
+    """Validate a manifest; its checksums are no part of the result."""
+    if document["schema_version"] >= CHECKED_VERSION:
+        document = {name: document[name] for name in document if name not in CHECKSUM_FIELDS}
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
@@ -219,10 +227,8 @@ def _read_manifest(file: Path) -> Manifest:
         raise UserError(f"{file}: {field}: {first['msg']}") from None
 
 
-def _read_tensors(file: Path) -> dict[str, Tensor]:
+def _tensors(content: bytes, file: Path) -> dict[str, Tensor]:
     try:
-        return load_file(file)
-    except FileNotFoundError:
-        raise UserError(f"{file}: not found; write a bundle with quant/export.py") from None
-    except (OSError, SafetensorError) as error:
+        return safetensors.torch.load(content)
+    except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise UserError(f"{file}: damaged or truncated: {error}; export it again") from None

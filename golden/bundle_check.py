@@ -6,6 +6,7 @@ there, and shapes follow from the graph.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from golden import arithmetic
 from golden.errors import UserError
 from golden.manifest import (
     MANIFEST,
+    MOST_ACTIVATIONS,
     TENSORS,
     ConcatNode,
     ConvNode,
@@ -60,6 +62,9 @@ class _Checker:
         self._require(
             manifest.input.tensor in manifest.activations, "input.tensor", "is no activation"
         )
+        for name, activation in manifest.activations.items():
+            few = math.prod(activation.shape) <= MOST_ACTIVATIONS
+            self._require(few, f"activations.{name}", f"has more than {MOST_ACTIVATIONS} elements")
         channels = manifest.activations[manifest.input.tensor].shape[0]
         for field in ("mean", "std"):
             length = len(getattr(manifest.input, field))
@@ -137,9 +142,11 @@ class _Checker:
             )
         for name in manifest.activations:
             self._require(name in known, f"activations.{name}", "is written by no layer")
-        self._require(manifest.output in known, "output", "is no activation")
+        written = manifest.output in known and manifest.output != manifest.input.tensor
+        self._require(written, "output", "is written by no layer")
         for index, name in enumerate(manifest.other_outputs):
-            self._require(name in known, f"other_outputs.{index}", "is no activation")
+            written = name in known and name != manifest.input.tensor
+            self._require(written, f"other_outputs.{index}", "is written by no layer")
         classes = len(manifest.classes)
         self._require(
             manifest.activations[manifest.output].shape[0] == classes,
@@ -150,8 +157,14 @@ class _Checker:
     def _conv(self, node: ConvNode) -> tuple[int, int, int]:
         channels, height, width = self.manifest.activations[node.input].shape
         prefix = f"layers.{node.name}."
-        weight = self._tensor(f"{prefix}weight", torch.int8, (None, channels, None, None))
-        out_channels = weight.shape[0]
+        fits = channels % node.groups == 0
+        self._require(fits, f"layers.{node.name}.groups", f"is no divisor of {channels} channels")
+        shape = None, channels // node.groups, None, None
+        out_channels = self._tensor(f"{prefix}weight", torch.int8, shape).shape[0]
+        fits = out_channels % node.groups == 0
+        self._require(
+            fits, f"layers.{node.name}.groups", f"is no divisor of its {out_channels} kernels"
+        )
         self._tensor(f"{prefix}bias", torch.int32, (out_channels,))
         self._requantisation(prefix, out_channels)
         if node.shortcut is not None:

@@ -54,8 +54,9 @@ def quantise_images(bundle: Bundle, images: Tensor) -> Tensor:
     activation = bundle.manifest.activations[spec.tensor]
     mean = torch.tensor(spec.mean, dtype=torch.float64).view(-1, 1, 1)
     step = torch.tensor(spec.std, dtype=torch.float64).view(-1, 1, 1) * activation.scale
-    levels = ((images.to(torch.float64) - mean) / step).round().to(torch.int32)
-    return arithmetic.saturate(levels, arithmetic.activation_range(activation.signed))
+    levels = ((images.to(torch.float64) - mean) / step).round()
+    # A level may be too large for an integer, so that it saturates first.
+    return arithmetic.saturate(levels, arithmetic.activation_range(activation.signed)).int()
 
 
 class Network:

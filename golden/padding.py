@@ -42,12 +42,13 @@ def conv2d(
     stride: _Pair,
     padding: Padding,
     dilation: _Pair = (1, 1),
+    groups: int = 1,
 ) -> Tensor:
     """Convolve maps (images, channels, height, width) padded with zeros, or cut off."""
     top, bottom, left, right = padding
     if (top, left) == (bottom, right) and min(padding) >= 0:
-        return F.conv2d(ifm, weight, bias, stride, (top, left), dilation)
-    return F.conv2d(_padded(ifm, padding, 0), weight, bias, stride, 0, dilation)
+        return F.conv2d(ifm, weight, bias, stride, (top, left), dilation, groups)
+    return F.conv2d(_padded(ifm, padding, 0), weight, bias, stride, 0, dilation, groups)
 
 
 def max_pool2d(ifm: Tensor, kernel: _Pair, stride: _Pair, padding: Padding) -> Tensor:

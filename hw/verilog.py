@@ -5,9 +5,9 @@
 `DIR/zapcore.rdl` for register tools and `DIR/registers.md` for readers.
 """
 
-import argparse
 from pathlib import Path
 
+from golden.arguments import Parser
 from golden.errors import run_cli
 from hw.contract.config import PRESETS, Config
 from hw.verilog_output import write_core
@@ -16,7 +16,7 @@ __all__: list[str] = []
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="hw.verilog", description=__doc__)
+    parser = Parser(prog="hw.verilog", description=__doc__)
     parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument(
         "--out", type=Path, default=Path("build/verilog"), help="folder to write to"

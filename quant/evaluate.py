@@ -21,17 +21,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from golden.arguments import Parser, integer, positive
 from golden.bundle import Bundle
+from golden.terminal import Console
 from quant.data.registry import load_for_bundle
 from quant.pipeline.network_options import DATASET_HELP
 from quant.points.results import check_list, write_points
 from quant.points.sweep import Row, Run, measured_points, plan, sweep
 from quant.runtime import processes
 from quant.runtime.command_line import command_line
-from quant.runtime.options import parse_integer, parse_sigma
+from quant.runtime.options import parse_sigma
 from quant.runtime.outputs import check_outputs, write_json
 
 _WINDOWS = (2, 16)
@@ -39,7 +40,7 @@ _EPSILONS = (0, 255)
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m quant.evaluate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -53,13 +54,15 @@ def _arguments() -> argparse.ArgumentParser:
     sigma = "thresholds, each for all layers, for --pattern (default: 0)"
     add("--sigma", nargs="+", default=["0"], help=sigma)
     window = "predict values in windows of K x K activations"
-    add("--value-prediction", nargs="+", default=[], metavar="K", help=window)
+    windows = integer(*_WINDOWS)
+    add("--value-prediction", type=windows, nargs="+", default=[], metavar="K", help=window)
     epsilon = (
         "prune feature maps whose values, in levels of 0 .. 255, are all within E of zero: in the "
         "network without ZAP, and at each --point and --pattern"
     )
-    add("--prune-epsilon", nargs="+", default=[], metavar="E", help=epsilon)
-    add("--images", type=int, metavar="N", help="use only the first N test images")
+    levels = integer(*_EPSILONS)
+    add("--prune-epsilon", type=levels, nargs="+", default=[], metavar="E", help=epsilon)
+    add("--images", type=positive, metavar="N", help="use only the first N test images")
     add("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     listed = "add the results of value prediction and pruning to this list of operating points"
     add("--results", type=Path, metavar="FILE", help=listed)
@@ -73,8 +76,7 @@ def main() -> None:
     check_list(args.results)
     bundle = Bundle.load(args.bundle)
     sigmas = [parse_sigma(text) for text in args.sigma]
-    windows = [parse_integer(t, "--value-prediction", *_WINDOWS) for t in args.value_prediction]
-    epsilons = [parse_integer(t, "--prune-epsilon", *_EPSILONS) for t in args.prune_epsilon]
+    windows, epsilons = args.value_prediction, args.prune_epsilon
     points = args.point
     if not (points or args.pattern or windows or epsilons):
         points = [point.name for point in bundle.manifest.operating_points]

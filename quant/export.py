@@ -20,16 +20,18 @@ import hashlib
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 if __package__ in (None, ""):  # run as a script: make the repository's packages importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from golden.arguments import Parser, integer, positive, seed
 from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError
 from golden.pattern import Pattern
+from golden.reading import read_bytes
+from golden.terminal import Console
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower
 from quant.networks.own_models import safe_name
@@ -39,14 +41,14 @@ from quant.pipeline.network_options import NamedNetwork, add_network_options, na
 from quant.quantise.integer_network import WEIGHT_BITS
 from quant.runtime import processes
 from quant.runtime.determinism import be_deterministic
-from quant.runtime.options import parse_sigma, per_layer, positive
+from quant.runtime.options import parse_sigma, per_layer
 from quant.runtime.outputs import check_outputs
 from quant.training.trainer import train
 from quant.zap.saved_zaps import save_zaps
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quant/export.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -71,15 +73,15 @@ def _arguments() -> argparse.ArgumentParser:
     epochs = "epochs of ZAP training (default: 5, more on a small dataset)"
     add("--zap-epochs", type=positive, metavar="N", help=epochs)
     bits = f"width of the ZAPs' weights in bits (default: {WEIGHT_BITS})"
-    add("--zap-bits", type=int, choices=range(2, 9), default=WEIGHT_BITS, help=bits)
+    add("--zap-bits", type=integer(2, 8), default=WEIGHT_BITS, help=bits)
     add("--save-zaps", type=Path, metavar="FILE", help="also write the ZAPs in float to FILE")
     images = "training images that the ZAPs learn from (default: all)"
     add("--zap-images", type=positive, metavar="N", help=images)
     test = "measure on the first N test images (default: all)"
     add("--test-images", type=positive, metavar="N", help=test)
     add("--out", type=Path, metavar="DIR", help="the bundle's directory (default: build/MODEL)")
-    seed = "of weights, orders and augmentation (default: 1)"
-    add("--seed", type=int, default=1, help=seed)
+    seeded = "of weights, orders and augmentation (default: 1)"
+    add("--seed", type=seed, default=1, help=seeded)
     device = "the device that trains and runs in float (default: cpu)"
     add("--device", choices=("cpu", "cuda"), default="cpu", help=device)
     return parser
@@ -173,7 +175,7 @@ def _obtain_weights(network: NamedNetwork, classes: int, args: argparse.Namespac
 
 
 def _digest(file: Path | None) -> str | None:
-    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+    return None if file is None else hashlib.sha256(read_bytes(file)).hexdigest()
 
 
 def _report(conversion: Conversion) -> None:

@@ -18,9 +18,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
+from golden.arguments import Parser, positive, seed
 from golden.errors import UserError
+from golden.terminal import Console
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower
 from quant.pipeline.network_options import add_network_options, named_network
@@ -31,7 +31,7 @@ from quant.training.trainer import Trainer, float_top1
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m quant.train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,10 +39,10 @@ def _arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     add_network_options(parser)
     epochs = "passes over the training images (default: the built-in network's own; 30)"
-    add("--epochs", type=int, help=epochs)
+    add("--epochs", type=positive, help=epochs)
     add("--resume", action="store_true", help="go on from FILE.checkpoint")
     add("--out", type=Path, required=True, metavar="FILE", help="the file to write weights to")
-    add("--seed", type=int, default=1, help="of weights, order and augmentation (default: 1)")
+    add("--seed", type=seed, default=1, help="of weights, order and augmentation (default: 1)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="the device to train on")
     precision = "of products; auto takes bfloat16 if the device has matrix units for it"
     add("--precision", choices=("auto", *PRECISIONS), default="auto", help=precision)
@@ -53,8 +53,6 @@ def main() -> None:
     """Run the command line: write one file of weights."""
     args = _arguments().parse_args()
     processes.check_device(args.device)
-    if args.epochs is not None and args.epochs < 1:
-        raise UserError(f"--epochs {args.epochs}: must be at least 1")
     checkpoint = args.out.with_name(f"{args.out.name}.checkpoint")
     if checkpoint.exists() and not args.resume:
         raise UserError(

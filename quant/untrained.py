@@ -11,23 +11,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
+from golden.arguments import Parser, seed
 from golden.bundle import check_replaceable
 from golden.errors import run_cli
+from golden.terminal import Console
 from quant.pipeline.untrained_bundle import UNTRAINED_MODELS, untrained_bundle
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m quant.untrained",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--model", choices=UNTRAINED_MODELS, required=True, help="the built-in network")
-    add("--seed", type=int, default=1, help="of the weights and the predictors (default: 1)")
+    add("--seed", type=seed, default=1, help="of the weights and the predictors (default: 1)")
     add("--out", type=Path, help="the bundle's directory (default: build/MODEL-untrained)")
     args = parser.parse_args()
     out = args.out or Path("build") / f"{args.model}-untrained"

@@ -14,12 +14,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from golden.arguments import Parser, integer
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.pattern import Pattern
+from golden.terminal import Console
 from quant.data.registry import DATASETS, load_for_bundle
 from quant.points.evaluation import evaluate, run_network
 from quant.runtime.command_line import command_line
@@ -33,7 +34,7 @@ _CALIBRATION_IMAGES = 1024
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m quant.zap_precision",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -49,7 +50,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--pattern", default="B", help="the pattern of all layers (default: B)")
     add("--sigma", nargs="+", default=["0.1"], help="thresholds of all layers (default: 0.1)")
     bits = "widths of the ZAPs' weights in bits (default: 8 4)"
-    add("--bits", nargs="+", type=int, choices=range(2, 9), default=[8, 4], help=bits)
+    add("--bits", nargs="+", type=integer(2, 8), default=[8, 4], help=bits)
     add("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     return parser
 

@@ -10,13 +10,10 @@ everything skipped, nothing skipped, sums that saturate, extreme weights. The co
 
 from __future__ import annotations
 
-import argparse
-
-from rich.console import Console
-
+from golden.arguments import Parser, positive, seed
 from golden.errors import run_cli
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
-from tb.arguments import positive
 from tb.random.layers import random_layers
 from tb.runs.engine import run_batches
 from tb.runs.verdict import print_verdict
@@ -26,9 +23,9 @@ __all__: list[str] = []
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tb.random_layers", description=__doc__.splitlines()[0])
+    parser = Parser(prog="tb.random_layers", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=positive, default=200, help="how many layers")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed, default=1)
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator")
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     arguments = parser.parse_args()

@@ -7,14 +7,11 @@
 
 from __future__ import annotations
 
-import argparse
-
-from rich.console import Console
-
+from golden.arguments import Parser, positive, seed
 from golden.errors import run_cli
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
-from tb.arguments import positive
 from tb.random.networks import random_runs
 from tb.runs import core
 from tb.runs.verdict import print_verdict
@@ -24,9 +21,9 @@ __all__: list[str] = []
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tb.random_networks", description=__doc__.splitlines()[0])
+    parser = Parser(prog="tb.random_networks", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=positive, default=50, help="how many networks")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed, default=1)
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator")
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     arguments = parser.parse_args()

@@ -8,15 +8,15 @@ ends with `N activations compared, D differ`; the status is 1 if anything differ
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from golden.arguments import Parser
 from golden.bundle import Bundle
 from golden.errors import run_cli
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
 from tb.runs import engine
@@ -30,7 +30,7 @@ __all__: list[str] = []
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tb.sim", description=__doc__.splitlines()[0])
+    parser = Parser(prog="tb.sim", description=__doc__.splitlines()[0])
     parser.add_argument("--sim", choices=[*SIMULATORS, "both"], default="both")
     parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")

@@ -9,19 +9,19 @@ runs without ZAP and at an operating point. The status is 1 if anything differs.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from compiler.build import compile_bundle
 from compiler.program import DENSE, Program
+from golden.arguments import Parser, integer
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.network import quantise_images
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
 from tb.exchange.core_files import Run
@@ -35,7 +35,7 @@ __all__: list[str] = []
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tb.sim_core", description=__doc__.splitlines()[0])
+    parser = Parser(prog="tb.sim_core", description=__doc__.splitlines()[0])
     parser.add_argument("--sim", choices=[*SIMULATORS, "both"], default="verilator")
     parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
@@ -44,7 +44,9 @@ def main() -> int:
     parser.add_argument(
         "--image", default="0", help="number of a held-out image, or a picture or .npy file"
     )
-    parser.add_argument("--latency", type=int, default=40, help="the memory's, in cycles")
+    parser.add_argument(
+        "--latency", type=integer(1, 10_000), default=40, help="the memory's, in cycles"
+    )
     parser.add_argument("--waves", action="store_true", help="write a waveform (slow)")
     arguments = parser.parse_args()
 

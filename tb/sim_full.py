@@ -10,16 +10,14 @@ status is 1 if anything differs.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from compiler.build import compile_bundle
+from golden.arguments import Parser, integer, natural, positive
 from golden.errors import UserError, run_cli
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
-from tb.arguments import positive
 from tb.exchange.core_files import Run
 from tb.runs import core
 from tb.runs.images import input_image
@@ -29,15 +27,17 @@ __all__: list[str] = []
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tb.sim_full", description=__doc__.splitlines()[0])
+    parser = Parser(prog="tb.sim_full", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
     parser.add_argument("--config", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--data", type=Path, help="folder of the networks' datasets")
     parser.add_argument(
         "--images", type=positive, default=1, help="number of images for each network"
     )
-    parser.add_argument("--image", type=int, default=0, help="number of the first image")
-    parser.add_argument("--latency", type=int, default=40, help="the memory's, in cycles")
+    parser.add_argument("--image", type=natural, default=0, help="number of the first image")
+    parser.add_argument(
+        "--latency", type=integer(1, 10_000), default=40, help="the memory's, in cycles"
+    )
     arguments = parser.parse_args()
     networks = {name: find_network(name) for name in arguments.names or NETWORKS}
     console = Console()

@@ -13,7 +13,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.report import layers, points, tradeoff
@@ -21,9 +20,11 @@ from bench.report.observe import Observation, observe
 from bench.report.page import PAGE, write_page
 from bench.report.points import LARGEST_DROP
 from bench.report.table import table
+from golden.arguments import Parser, positive
 from golden.bundle import MANIFEST
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file
+from golden.terminal import Console
 from quant.points.results import MeasuredPoint
 from quant.runtime.command_line import command_line
 
@@ -36,12 +37,12 @@ _RESULT_SECTIONS = (table, tradeoff.operating_points, tradeoff.estimates, tradeo
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
+    parser = Parser(prog="python -m bench.report", description=__doc__)
     add = parser.add_argument
     add("bundles", type=Path, nargs="*", metavar="BUNDLE")
     add("--data", type=Path, help="the datasets' folder")
     add("--point", help="operating point of the bundles (default: the first of each)")
-    add("--images", type=int, default=_IMAGES, help=f"of each dataset (default: {_IMAGES})")
+    add("--images", type=positive, default=_IMAGES, help=f"of each dataset (default: {_IMAGES})")
     results = Path("docs/results/operating_points.json")
     add(
         "--results",
@@ -55,8 +56,6 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = arguments().parse_args()
-    if args.images < 1:
-        raise UserError(f"--images {args.images}: must be at least 1")
     check_writable_file(args.out / PAGE)
     skipped: list[str] = []
     measured = _measured(args.results, skipped)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from golden.errors import UserError
+from golden.reading import read_json
 from quant.points.results import TUNINGS, MeasuredPoint, parse_point, read_points
 
 __all__ = [
@@ -131,7 +131,7 @@ def estimate(points: Sequence[MeasuredPoint]) -> Estimate | None:
 def _sweep(file: Path) -> list[MeasuredPoint]:
     """Read the uniform operating points that `quant.evaluate --json` wrote, without pruned ones."""
     try:
-        document = json.loads(file.read_text())
+        document = read_json(file)
         common = {
             "network": document["network"],
             "dataset": document["dataset"],

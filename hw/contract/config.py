@@ -6,12 +6,13 @@ user's own configuration is a JSON file with the same fields.
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 from golden.errors import UserError
+from golden.reading import read_json
 
 __all__ = ["PRESETS", "Config"]
 
@@ -132,14 +133,11 @@ class Config:
         if name_or_file in PRESETS:
             return PRESETS[name_or_file]
         file = Path(name_or_file)
-        try:
-            document = json.loads(file.read_text())
-        except FileNotFoundError:
+        if not os.path.exists(file):
             raise UserError(
                 f"no configuration {name_or_file!r}: use {', '.join(PRESETS)} or a JSON file"
-            ) from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(f"{file}: not readable as JSON: {error}") from None
+            )
+        document = read_json(file)
         if not isinstance(document, dict):
             raise UserError(f"{file}: must be a JSON object of the fields of a configuration")
         known = {field.name for field in fields(cls)}

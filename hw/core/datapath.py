@@ -164,6 +164,10 @@ class Datapath(wiring.Component):
         connect(m, read.words[_HALO], halo_pixels.i)
         connect(m, halo_pixels.o, engine.halo)
         connect(m, ifm.writes, engine.ifm)
+        m.d.comb += [
+            engine.slice_loaded.eq(ifm.slice_loaded),
+            ifm.slice_retired.eq(engine.slice_retired),
+        ]
         connect(m, engine.ofm, ofm_beats.i)
 
         # The sequencer has a client of the read port while no ifm is being loaded, and the write
@@ -209,7 +213,8 @@ class Datapath(wiring.Component):
             with m.State("BEGIN"):
                 m.next = "LOAD"
             with m.State("LOAD"):
-                with m.If(ifm.done):
+                # The engine waits for each slice itself.
+                with m.If(ifm.done | (self.tile.slice_step != 0)):
                     m.next = "LOADED"
             with m.State("LOADED"):
                 with m.If(engine.start):

@@ -7,11 +7,11 @@ writes `OUT/DEVICE-CONFIG.json`. Netlists and the tools' logs stay in `OUT/DEVIC
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from pathlib import Path
 
+from golden.arguments import Parser, positive
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
 from hw.contract.config import PRESETS, Config
@@ -22,25 +22,22 @@ __all__: list[str] = []
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m hw.fpga", description=__doc__)
+    parser = Parser(prog="python -m hw.fpga", description=__doc__)
     add = parser.add_argument
     add("--device", default="ecp5-85", help=", ".join(DEVICES))
     add("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
-    add("--seeds", type=int, default=2, help="placements to try, each from a seed of its own")
+    add("--seeds", type=positive, default=2, help="placements to try, each from a seed of its own")
     add("--constraints", type=Path, default=CONSTRAINTS, help="LPF file, for a board of one's own")
     add("--out", type=Path, default=Path("build/fpga"), help="folder to write to")
     # With one job more than cores, two cores place three seeds at once: no seed is left to be
     # placed on one core while the other one has nothing to do.
     jobs = (os.cpu_count() or 1) + 1
-    add("--jobs", type=int, default=jobs, help="tools at work at a time")
+    add("--jobs", type=positive, default=jobs, help="tools at work at a time")
     arguments = parser.parse_args()
     name = arguments.device
     if name not in DEVICES:
         raise UserError(f"no device {name!r}: use {', '.join(DEVICES)}")
     config = Config.load(arguments.config)
-    for option in ("seeds", "jobs"):
-        if getattr(arguments, option) < 1:
-            raise UserError(f"--{option} is {getattr(arguments, option)}, must be at least 1")
     if not arguments.constraints.is_file():
         raise UserError(f"{arguments.constraints}: no such constraint file")
     stem = f"{name}-{config.name}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 
 from golden.errors import UserError
 from quant.data.images import DatasetSource, ImageSet
+from quant.data.pickled_arrays import PickledArray, read_pickle
 
 __all__ = ["FOLDERS", "cifar10", "cifar100"]
 
@@ -20,10 +20,11 @@ _SHAPE = (3, 32, 32)
 
 
 def cifar10(directory: Path | None) -> DatasetSource:
-    """Read CIFAR-10 from those files `data_batch_*` that are there."""
+    """Read CIFAR-10 from those of the files `data_batch_1` to `data_batch_5` that are there."""
     folder = _folder("cifar10", directory)
     classes = _names(folder / "batches.meta", "label_names")
-    batches = sorted(folder.glob("data_batch_*")) or [folder / "data_batch_1"]
+    every = [folder / f"data_batch_{number}" for number in range(1, 6)]
+    batches = [file for file in every if file.exists()] or every[:1]
     train = _image_set(batches, "labels", len(classes))
     test = _image_set([folder / "test_batch"], "labels", len(classes))
     return DatasetSource(classes, train, test)
@@ -48,46 +49,34 @@ def _folder(dataset: str, directory: Path | None) -> Path:
     return directory / name if (directory / name).is_dir() else directory
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Reads pickled dicts of lists, strings and numpy arrays, and refuses everything else."""
-
-    _ALLOWED = frozenset(
-        {
-            ("_codecs", "encode"),
-            ("numpy", "dtype"),
-            ("numpy", "ndarray"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy.core.numeric", "_frombuffer"),
-            ("numpy._core.numeric", "_frombuffer"),
-        }
-    )
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="bytes")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"holds a {module}.{name}")
-        return super().find_class(module, name)
+def _batch(file: Path) -> dict[str, Any]:
+    """Read a file as a dict whose keys are strings."""
+    content = read_pickle(file, "--data takes the extracted dataset")
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: holds no dict; --data takes the extracted dataset")
+    return {
+        _text(key): value.value if isinstance(value, PickledArray) else value
+        for key, value in content.items()
+    }
 
 
-def _unpickle(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as stream:
-            content = _ArraysOnly(stream).load()
-        return {key.decode() if isinstance(key, bytes) else key: content[key] for key in content}
-    except FileNotFoundError:
-        raise UserError(f"{file}: not found; --data takes the extracted dataset") from None
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise UserError(f"{file}: not a readable CIFAR batch: {error}") from None
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _list(file: Path, content: dict[str, Any], key: str, kinds: tuple[type, ...]) -> list[Any]:
+    """Return a flat list of a file, whose elements are of some types."""
+    value = content.get(key)
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    if not isinstance(value, list) or any(type(element) not in kinds for element in value):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise UserError(f"{file}: has no {key}, a list of {names}")
+    return value
 
 
 def _names(file: Path, key: str) -> list[str]:
-    meta = _unpickle(file)
-    if key not in meta:
-        raise UserError(f"{file}: has no {key}")
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in meta[key]]
+    return [_text(name) for name in _list(file, _batch(file), key, (str, bytes))]
 
 
 def _image_set(files: list[Path], key: str, classes: int) -> ImageSet:
@@ -95,15 +84,22 @@ def _image_set(files: list[Path], key: str, classes: int) -> ImageSet:
     images, labels = [], []
     size = int(np.prod(_SHAPE))
     for file in files:
-        batch = _unpickle(file)
-        data = np.asarray(batch.get("data"))
-        if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != size:
+        batch = _batch(file)
+        data = batch.get("data")
+        if (
+            not isinstance(data, np.ndarray)
+            or data.dtype != np.uint8
+            or data.ndim != 2
+            or data.shape[1] != size
+        ):
             raise UserError(f"{file}: data is not an array of uint8 (images, {size})")
-        found = np.asarray(batch.get(key, ()))
-        if found.shape != (len(data),):
+        if len(data) == 0:
+            raise UserError(f"{file}: has no images")
+        found = _list(file, batch, key, (int,))
+        if len(found) != len(data):
             raise UserError(f"{file}: {key} does not have one label for each image")
-        if not np.isin(found, range(classes)).all():
+        if not all(0 <= label < classes for label in found):
             raise UserError(f"{file}: {key} leaves 0 .. {classes - 1}")
         images.append(torch.from_numpy(data).view(-1, *_SHAPE))
-        labels.append(torch.from_numpy(found.astype(np.int64)))
+        labels.append(torch.tensor(found, dtype=torch.int64))
     return ImageSet(torch.cat(images), torch.cat(labels))

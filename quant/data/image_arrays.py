@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from golden.errors import UserError
+from golden.reading import check_readable
 from quant.data.images import UNLABELLED, DatasetSource, ImageSet
 
 __all__ = ["from_arrays", "image_tensor", "read_arrays"]
@@ -33,12 +33,11 @@ def read_arrays(file: Path) -> DatasetSource:
 
     Raises UserError that names the file and the array at fault.
     """
+    check_readable(file)
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise UserError(f"{file}: not found") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive can raise nearly anything
         raise UserError(f"{file}: not a readable .npz file of arrays: {error}") from None
     known = ("images", "labels", "classes", "test_images", "test_labels")
     for name in arrays:

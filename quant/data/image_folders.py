@@ -29,6 +29,8 @@ _ORDER_SEED = 2020
 _TEST_SHARE = 5
 """Where a folder has no val, one of so many images is a test image."""
 _FEWEST = 10
+_MOST_PIXELS = 1 << 26
+"""A scaled image has no more pixels before its middle is taken."""
 
 
 @dataclass(frozen=True)
@@ -213,10 +215,17 @@ def _files_of(directory: Path, classes: Sequence[str], suffixes: tuple[str, ...]
 def _images_in(directory: Path, suffixes: tuple[str, ...]) -> list[str]:
     """List the images of a folder, in the order of their names."""
     with os.scandir(directory) as entries:
-        found = sorted(e.path for e in entries if e.name.lower().endswith(suffixes))
+        found = sorted((e for e in entries if e.name.lower().endswith(suffixes)), key=_path)
     if not found:
         raise UserError(f"{directory}: has no images ({', '.join(suffixes)})")
-    return found
+    for entry in found:
+        if not entry.is_file():
+            raise UserError(f"{entry.path}: not readable: it is no regular file")
+    return [entry.path for entry in found]
+
+
+def _path(entry: os.DirEntry[str]) -> str:
+    return entry.path
 
 
 def _common_size(files: list[str]) -> tuple[int, int]:
@@ -252,11 +261,16 @@ def _decode(file: str, form: ImageForm) -> Tensor:
         with Image.open(file) as opened:
             if opened.mode.startswith(("I", "F")):
                 raise UserError(f"{file}: has more than 8 bits a pixel; convert it to 8 bits")
+            size = form.scaled(opened.size)
+            if size[0] * size[1] > _MOST_PIXELS:
+                raise UserError(
+                    f"{file}: is {opened.height}x{opened.width}, which is too long: scaled to the "
+                    f"network's input it would be {size[1]}x{size[0]}; cut it"
+                )
             image = opened.convert("RGB" if form.channels == 3 else "L")
     # A damaged file can raise any of these.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{file}: not a readable image: {error}") from None
-    size = form.scaled(image.size)
     left, top = (
         round((side - wanted) / 2) for side, wanted in zip(size, (form.width, form.height))
     )

@@ -46,12 +46,14 @@ class ConvLayer:
 
     Parameters
     ----------
-    weight : float (c_o, c_i, k_h, k_w)
+    weight : float (c_o, c_i / groups, k_h, k_w)
     bias : float (c_o,)
     stride : (vertical, horizontal)
     padding : (top, bottom, left, right)
         Negative numbers leave out rows and columns of the input.
     dilation : (vertical, horizontal)
+    groups : int
+        Equal parts of the input channels that are convolved apart.
     relu : bool
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
@@ -71,6 +73,7 @@ class ConvLayer:
     stride: tuple[int, int] = (1, 1)
     padding: Padding = NO_PADDING
     dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
     relu: bool = False
     ceiling: float = math.inf
     residual: Residual | None = None
@@ -219,7 +222,13 @@ class Graph:
             else:
                 ifm = tensors[layer.input]
                 ofm = conv2d(
-                    ifm, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation
+                    ifm,
+                    layer.weight,
+                    layer.bias,
+                    layer.stride,
+                    layer.padding,
+                    layer.dilation,
+                    layer.groups,
                 )
                 if layer.residual is not None:
                     _add(ofm, layer.residual, tensors[layer.residual.input])

@@ -106,7 +106,7 @@ class _Lowering:
         self.graph = Graph(shapes={INPUT: network.input_shape})
         self.values = {INPUT: _Value(INPUT)}
         self.copies: dict[str, str] = {}
-        """Tensor -> its copy of another type, for concats."""
+        """Tensor -> its copy, for concats of another type; the images' for poolings too."""
         self.unsigned_copies: list[ConvLayer] = []
         """Layers that can take in what follows although they have a ReLU: it changes nothing."""
 
@@ -180,12 +180,13 @@ class _Lowering:
         layer = ConvLayer(
             name=operation.name,
             input=value.tensor,
-            weight=_dense(operation),
+            weight=operation.weight.clone(),
             bias=operation.bias.clone(),
             stride=operation.stride,
             padding=operation.padding,
             dilation=_dilation(operation),
             keeps_scale=operation.keeps_scale and value.tensor != INPUT,
+            groups=operation.groups,
             dropout=value.dropout,
         )
         if operation.copies:
@@ -211,7 +212,11 @@ class _Lowering:
         channels = self.graph.shapes[tensor][0]
         layer = _identity(operation.name, tensor, channels)
         after = operation.shape[0] - operation.channel_offset - channels
-        layer.weight = F.pad(layer.weight, (0, 0, 0, 0, 0, 0, operation.channel_offset, after))
+        layer.weight = F.pad(
+            torch.eye(channels).view(channels, channels, 1, 1),
+            (0, 0, 0, 0, 0, 0, operation.channel_offset, after),
+        )
+        layer.groups = 1
         layer.bias = torch.zeros(operation.shape[0])
         layer.stride = operation.stride, operation.stride
         self._mark_copy(layer)
@@ -289,11 +294,10 @@ class _Lowering:
         return copied
 
     def _pool(self, operation: Pool) -> _Value:
-        value = self._stored(operation)
         layer = PoolLayer(
             op=operation.kind,
             name=operation.name,
-            input=value.tensor,
+            input=self._result(operation, self._value(operation).tensor),
             kernel=operation.kernel,
             stride=operation.stride,
             padding=operation.padding,
@@ -301,21 +305,16 @@ class _Lowering:
         return self._append(layer, operation, operation.shape)
 
     def _view(self, operation: View) -> _Value:
-        value = self._stored(operation)
+        tensor = self._result(operation, self._value(operation).tensor)
         _, height, width = operation.shape
-        if self.graph.shapes[value.tensor][1:] == (height, width):
-            return value
-        layer = ReshapeLayer(operation.name, value.tensor, (height, width))
+        if self.graph.shapes[tensor][1:] == (height, width):
+            return _Value(tensor)
+        layer = ReshapeLayer(operation.name, tensor, (height, width))
         return self._append(layer, operation, operation.shape)
 
-    def _stored(self, operation: Operation, index: int = 0) -> _Value:
-        """An input that a convolution wrote: the network's images are copied."""
-        value = self._value(operation, index)
-        return self._copy(operation, index) if value.tensor == INPUT else value
-
     def _concat(self, operation: Concat) -> _Value:
-        values = [self._stored(operation, index) for index in range(len(operation.inputs))]
-        names = [value.tensor for value in values]
+        values = [self.values[name] for name in operation.inputs]
+        names = [self._result(operation, value.tensor) for value in values]
         if any(value.view is not None for value in values):
             raise refusal(operation, "only results of convolutions can be concatenated")
         (_, height, width), *others = (self.graph.shapes[name] for name in names)
@@ -386,6 +385,17 @@ class _Lowering:
         layer = self.graph.layer(name)
         return self._original(layer.input) if isinstance(layer, ReshapeLayer) else name
 
+    def _result(self, operation: Operation, tensor: str) -> str:
+        """The tensor, or a copy of the images: poolings and concats read results of layers."""
+        if tensor != INPUT:
+            return tensor
+        if INPUT not in self.copies:
+            layer = _identity(f"{INPUT}:copy", INPUT, self.graph.shapes[INPUT][0])
+            self._append(layer, operation, self.graph.shapes[INPUT])
+            self.graph.stands_for[layer.name] = None
+            self.copies[INPUT] = layer.name
+        return self.copies[INPUT]
+
     def _flatten(self, operation: Flatten) -> _Value:
         value = self._value(operation)
         height, width = self.graph.shapes[value.tensor][1:]
@@ -404,25 +414,13 @@ def _acceptable(name: str) -> str:
 
 def _identity(name: str, tensor: str, channels: int) -> ConvLayer:
     """A 1x1 convolution that copies a tensor."""
-    weight = torch.eye(channels).view(channels, channels, 1, 1)
-    return ConvLayer(name=name, input=tensor, weight=weight, bias=torch.zeros(channels))
+    weight, bias = torch.ones(channels, 1, 1, 1), torch.zeros(channels)
+    return ConvLayer(name=name, input=tensor, weight=weight, bias=bias, groups=channels)
 
 
 def refusal(operation: Operation, reason: str) -> UserError:
     """An error that names where an operation comes from."""
     return UserError(f"{operation.where}: cannot be lowered: {reason}")
-
-
-def _dense(operation: Convolution) -> Tensor:
-    """The weights with every group's zeros written out."""
-    c_o, c_g, *kernel = operation.weight.shape
-    weight = operation.weight.new_zeros(c_o, c_g * operation.groups, *kernel)
-    per_group = c_o // operation.groups
-    for group in range(operation.groups):
-        outputs = slice(group * per_group, (group + 1) * per_group)
-        inputs = slice(group * c_g, (group + 1) * c_g)
-        weight[outputs, inputs] = operation.weight[outputs]
-    return weight
 
 
 def _dilation(operation: Convolution) -> tuple[int, int]:

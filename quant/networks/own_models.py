@@ -19,6 +19,7 @@ from typing import Any
 from torch import nn
 
 from golden.errors import UserError
+from golden.reading import check_readable
 from quant.networks.model import Model, Recipe
 from quant.networks.registry import MODELS
 
@@ -110,8 +111,7 @@ def _import(text: str, source: str) -> ModuleType:
     """Run a file, or import a module of a package."""
     if source.endswith(".py"):
         file = Path(source)
-        if not file.is_file():
-            raise UserError(f"{file}: not found; --model takes FILE.py:NAME")
+        check_readable(file, "--model takes FILE.py:NAME")
         key = f"zapcore_model_{file.stem}"
         spec = importlib.util.spec_from_file_location(key, file)
         assert spec is not None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from golden.errors import UserError
+from golden.reading import check_readable
 
 __all__ = ["load_weights"]
 
@@ -59,21 +58,29 @@ def load_weights(module: nn.Module, file: Path, classes: int | None) -> None:
             raise UserError(f"{file}: {name}: has shape {found}, the model's has {mine}")
         elif wanted[name].is_floating_point():
             state[name] = _as_floats(state[name], wanted[name].dtype, f"{file}: {name}")
+        elif state[name].dtype != wanted[name].dtype:
+            raise UserError(
+                f"{file}: {name}: has values of type {_kind(state[name])}, the model's are "
+                f"{_kind(wanted[name])}"
+            )
     module.load_state_dict(state, strict=False)
 
 
 def _as_floats(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     """Convert floating-point weights of any width; refuse what is no finite real number."""
     if not value.is_floating_point() or value.layout is not torch.strided:
-        kind = str(value.dtype).removeprefix("torch.")
         raise UserError(
-            f"{name}: has values of type {kind}, not dense floating-point numbers; save the "
-            "weights as floats"
+            f"{name}: has values of type {_kind(value)}, not dense floating-point numbers; save "
+            "the weights as floats"
         )
     value = value.to(dtype)
     if not bool(value.isfinite().all()):
         raise UserError(f"{name}: contains NaN or infinity")
     return value
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _plain_name(name: str, wanted: dict[str, Tensor]) -> str:
@@ -89,21 +96,13 @@ def _plain_name(name: str, wanted: dict[str, Tensor]) -> str:
 def _state_dict(file: Path) -> dict[str, Tensor]:
     """Read the tensors of a file by name."""
     content: Any
+    check_readable(file)
     try:
         if file.suffix == ".safetensors":
             content = load_file(file)
         else:
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{file}: not found") from None
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
+    except Exception as error:  # a damaged pickle can raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{file}: not a readable state dict: {reason}; write one with "

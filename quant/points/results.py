@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from golden.errors import UserError
+from golden.reading import read_json
 from quant.runtime.outputs import check_outputs, write_json
 
 __all__ = [
@@ -114,12 +115,9 @@ def parse_point(file: Path, index: int, entry: Any) -> MeasuredPoint:
 
 def read_points(file: Path | None) -> list[MeasuredPoint]:
     """Read a list; it is empty if there is no file. Raises UserError if the file is not a list."""
-    if file is None or not file.exists():
+    if file is None or not os.path.exists(file):
         return []
-    try:
-        entries = json.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file}: not readable as JSON: {error}") from None
+    entries = read_json(file)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{file}: is no list of operating points; choose another file")
     return [parse_point(file, index, entry) for index, entry in enumerate(entries)]

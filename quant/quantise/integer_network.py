@@ -97,6 +97,7 @@ def _conv_node(layer: ConvLayer) -> ConvNode:
         stride=layer.stride,
         padding=layer.padding,
         dilation=layer.dilation,
+        groups=layer.groups,
         shortcut=shortcut,
         fully_connected=layer.fully_connected,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -10,17 +9,9 @@ from typing import TypeVar
 
 from golden.errors import UserError
 
-__all__ = ["parse_integer", "parse_number", "parse_sigma", "parse_size", "per_layer", "positive"]
+__all__ = ["parse_number", "parse_shape", "parse_sigma", "parse_size", "per_layer"]
 
 _Value = TypeVar("_Value")
-
-
-def positive(text: str) -> int:
-    """Parse a positive integer, as the `type` of an argparse option."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value
 
 
 def parse_sigma(text: str) -> float:
@@ -35,13 +26,6 @@ def parse_sigma(text: str) -> float:
     if math.isnan(value):
         raise UserError(f"sigma {text!r} is not a number")
     return value
-
-
-def parse_integer(text: str, name: str, low: int, high: int) -> int:
-    """Parse an integer of `low` .. `high`; error messages call it `name`. Raises UserError."""
-    if not (text.isdecimal() and low <= int(text) <= high):
-        raise UserError(f"{name} {text!r} is not an integer of {low} .. {high}")
-    return int(text)
 
 
 def parse_number(text: str, name: str) -> float:
@@ -65,6 +49,16 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise UserError(f"--size {text!r} is not N or HxW in pixels, for example 96 or 49x10")
     return int(match[1]), int(match[2] or match[1])
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """Parse --shape: CxHxW, channels and pixels of an image. Raises UserError."""
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise UserError(
+            f"--shape {text!r} is not CHANNELSxHEIGHTxWIDTH, for example 3x224x224 or 1x49x10"
+        )
+    return int(match[1]), int(match[2]), int(match[3])
 
 
 def per_layer(

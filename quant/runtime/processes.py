@@ -22,7 +22,14 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from golden.errors import UserError, run_cli, tell
+from golden.errors import (
+    INTERRUPTED,
+    UserError,
+    print_anything,
+    run_cli,
+    tell,
+    tell_interrupted,
+)
 
 __all__ = [
     "check_device",
@@ -90,30 +97,35 @@ def check_device(device: str) -> None:
 def run_parallel(main: Callable[[], int | None]) -> None:
     """Run a command as `golden.errors.run_cli` does; torchrun may have started it several times.
 
-    The first process that raises a UserError prints it. All processes then exit with status 2 at
-    once, also those that wait for a process that has ended. (torchrun adds a report of its own and
-    exits with status 1.)
+    The first process that raises a UserError or an OSError prints it. All processes then exit with
+    status 2 at once, also those that wait for a process that has ended. (torchrun adds a report of
+    its own and exits with status 1.)
     """
     if not dist.is_torchelastic_launched():
         run_cli(main)
         return
+    print_anything()
     store = _join()
     try:
         with _only_the_first_talks():
             status = main()
-    except UserError as error:
+    except (UserError, OSError) as error:
         if store.add(_ERRORS, 1) == 1:
             tell(error)
             store.set(_TOLD, "")
         else:  # if this one ended now, torchrun might end the one that is about to print
             store.wait([_TOLD], _PATIENCE)
-        _leave()
+        _leave(2)
+    except KeyboardInterrupt:
+        if is_first():
+            tell_interrupted()
+        _leave(INTERRUPTED)
     except SystemExit:  # from argparse: all processes have the same arguments
         dist.barrier()
         raise
     except RuntimeError:
         if store.check([_TOLD]):  # a process that this one waited for has ended
-            _leave()
+            _leave(2)
         raise
     dist.destroy_process_group()
     sys.exit(status)
@@ -130,10 +142,10 @@ def _join() -> dist.Store:
     return store
 
 
-def _leave() -> None:
-    """Exit with status 2 and no clean-up, which would wait for processes that are busy."""
+def _leave(status: int) -> None:
+    """Exit with no clean-up, which would wait for processes that are busy."""
     sys.stderr.flush()
-    os._exit(2)
+    os._exit(status)
 
 
 @contextmanager

@@ -161,6 +161,7 @@ class _Conv(nn.Module):
             layer.stride,
             layer.padding,
             layer.dilation,
+            layer.groups,
         )
         if layer.shortcut is not None:
             assert residual is not None

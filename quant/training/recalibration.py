@@ -116,7 +116,13 @@ def _moments(layer: Conv, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     mean, squares = torch.zeros(2, len(layer.bias), dtype=torch.float64)
     for ifm in batches:
         sums = conv2d(
-            ifm.float(), layer.weight.float(), None, layer.stride, layer.padding, layer.dilation
+            ifm.float(),
+            layer.weight.float(),
+            None,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
         )
         values = sums.transpose(0, 1).flatten(1).double()
         variance, middle = torch.var_mean(values, 1, correction=0)

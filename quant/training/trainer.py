@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from golden.arithmetic import ceil_div
 from golden.errors import UserError
+from golden.reading import check_readable
 from quant.data.images import ImageSet
 from quant.networks.model import Model, Recipe
 from quant.runtime import processes
@@ -117,6 +118,7 @@ class Trainer:
 
     def restore(self, file: Path) -> None:
         """Go on from a saved state. Raises UserError if it is the state of another training."""
+        check_readable(file, "there is nothing to --resume from")
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
             for name in ("seed", "images", "recipe"):
@@ -127,8 +129,6 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
             self.schedule.load_state_dict(state["schedule"])
             self.epoch = state["epoch"]
-        except FileNotFoundError:
-            raise UserError(f"{file}: not found: nothing to --resume from") from None
         except UserError:
             raise
         except Exception as error:  # a damaged pickle can raise nearly anything

@@ -10,6 +10,7 @@ import torch
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.pattern import Pattern
+from golden.reading import check_readable
 from quant.runtime.outputs import write_tensors
 from quant.zap.predictor import Site, Zap
 
@@ -28,14 +29,13 @@ def load_zaps(bundle: Bundle, file: Path) -> dict[Site, Zap]:
     """
     shapes = {n.name: bundle.manifest.activations[n.output].shape for n in bundle.manifest.layers}
     zaps = {}
+    check_readable(file, "quant/export.py --save-zaps writes it")
     try:
         for name, state in torch.load(file, map_location="cpu", weights_only=True).items():
             layer, _, pattern = name.rpartition(".")
             zap = Zap(shapes[layer][0])
             zap.load_state_dict(state)
             zaps[Site(layer, Pattern.parse(pattern))] = zap.eval()
-    except FileNotFoundError:
-        raise UserError(f"{file}: not found; quant/export.py --save-zaps writes it") from None
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise UserError(f"{file}: holds no ZAPs of this network: {error}") from None
     return zaps

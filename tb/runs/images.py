@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
+from golden.reading import check_readable
 from quant.data.image_arrays import image_tensor
 from quant.data.image_folders import ImageFiles, ImageForm
 from quant.data.registry import DATASETS, images_for_bundle, load
@@ -26,16 +28,15 @@ def chosen_image(bundle: Bundle, data: Path | None, image: str) -> tuple[Tensor,
     height, width). Pixels are float (channels, height, width) of 0 .. 1. Raises UserError where
     there is no such image, or it does not fit the network.
     """
-    if image.isdecimal():
+    if re.fullmatch("[0-9]{1,9}", image):
         return held_out_image(bundle, data, int(image))
     file = Path(image)
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; --image takes a number or a file")
+    check_readable(file, "--image takes a number or a file")
     channels, height, width = bundle.manifest.activations[bundle.manifest.input.tensor].shape
     if file.suffix == ".npy":
         try:
             array = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # a damaged file can raise nearly anything
             raise UserError(f"{file}: not a readable .npy file: {error}") from None
         pixels = image_tensor(array[None], str(file))[0]
     else:

@@ -295,7 +295,7 @@ def test_what_is_not_at_hand_is_left_out_by_name(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--images", "0"], "--images 0: must be at least 1"),
+        (["--images", "0"], "--images '0' is not an integer of at least 1"),
         (["--results", "FILE"], "not readable as JSON"),
         (["--results", "NONE"], "nothing to report"),
     ],

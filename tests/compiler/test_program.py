@@ -31,7 +31,8 @@ from hw.contract.program import (
     descriptor_words,
     header_words,
 )
-from tb.random.networks import POINT, random_network
+from tb.random.networks import random_network
+from tb.random.zaps import POINT
 from tests.hw.small_configs import STRIPS, TINY
 from tests.quant.tiny_networks import SHAPE, images, tiny_bundle
 

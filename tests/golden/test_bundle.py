@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from golden.bundle import MANIFEST, TENSORS, Bundle, check_replaceable
+from golden.checksums import CHECKSUM_FIELDS, with_checksums
 from golden.errors import UserError
+from golden.manifest import SCHEMA_VERSION
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
 from quant import evaluate
@@ -51,13 +53,23 @@ def broken(whole: Path, tmp_path: Path) -> Path:
 def change_manifest(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     document = json.loads((path / MANIFEST).read_text())
     change(document)
-    (path / MANIFEST).write_text(json.dumps(document))
+    write_manifest(path, document)
+
+
+def write_manifest(path: Path, document: dict[str, Any]) -> None:
+    """Write a manifest, with checksums that are right if its version has any."""
+    document = {name: document[name] for name in document if name not in CHECKSUM_FIELDS}
+    text = json.dumps(document)
+    checked = document.get("schema_version") == SCHEMA_VERSION and (path / TENSORS).is_file()
+    content = with_checksums(text, (path / TENSORS).read_bytes()) if checked else text.encode()
+    (path / MANIFEST).write_bytes(content)
 
 
 def change_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     tensors = load_file(path / TENSORS)
     change(tensors)
     save_file(tensors, path / TENSORS)
+    change_manifest(path, lambda document: None)
 
 
 def test_what_is_saved_is_loaded(whole: Path, tmp_path: Path) -> None:
@@ -70,18 +82,20 @@ def test_what_is_saved_is_loaded(whole: Path, tmp_path: Path) -> None:
         assert (whole / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
 
 
-def test_a_bundle_of_version_2_is_read_and_written_as_version_3(
-    whole: Path, broken: Path, tmp_path: Path
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_bundle_of_an_older_version_is_read_and_written_as_the_newest(
+    whole: Path, broken: Path, tmp_path: Path, version: int
 ) -> None:
-    """In version 2 a padding was (rows, columns)."""
+    """In version 2 a padding was (rows, columns); before version 4 there were no groups."""
 
-    def as_version_2(document: dict[str, Any]) -> None:
-        document["schema_version"] = 2
+    def as_older(document: dict[str, Any]) -> None:
+        document["schema_version"] = version
         for layer in document["layers"]:
-            if "padding" in layer:
+            layer.pop("groups", None)
+            if version == 2 and "padding" in layer:
                 layer["padding"] = layer["padding"][::2]
 
-    change_manifest(broken, as_version_2)
+    change_manifest(broken, as_older)
     bundle = Bundle.load(broken)
     assert bundle.manifest == Bundle.load(whole).manifest
     bundle.save(tmp_path / "again")
@@ -115,11 +129,13 @@ def test_truncated_files_are_named(
 CONV2 = "layers.conv2"
 ZAP = "predictors.conv2.B"
 MANIFEST_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda d: d.update(schema_version=99), "schema_version is 99, this program reads 2 and 3"),
+    (lambda d: d.update(schema_version=99), "schema_version is 99, this program reads 2, 3 and 4"),
     (lambda d: d.pop("schema_version"), "schema_version is None"),
     (lambda d: d.update(surprise=1), "surprise: Extra inputs are not permitted"),
     (lambda d: d["layers"][1].update(op="softmax"), "layers.1: Input tag 'softmax'"),
     (lambda d: d["layers"][1].update(stride=[0, 1]), "layers.1.conv.stride.0"),
+    (lambda d: d["layers"][1].update(groups=0), "layers.1.conv.groups: Input should be greater"),
+    (lambda d: d["layers"][1].update(groups=5), "layers.conv2.groups: is no divisor of 6 channels"),
     (lambda d: d["layers"][1].update(padding=[5, 5]), "makes shape (8, 9, 9)"),
     (lambda d: d["layers"][1].update(padding=[1, 3, 7, 9]), "makes shape (8, 6, 12)"),
     (lambda d: d["layers"][1].update(padding=[2, 2, 2]), "layers.1.conv.padding.3: Field required"),
@@ -204,6 +220,10 @@ TENSOR_FAULTS: list[tuple[Callable[[dict[str, torch.Tensor]], object], str]] = [
         f"{CONV2}.weight: is torch.float32, must be torch.int8",
     ),
     (lambda t: t.update({f"{CONV2}.weight": t[f"{CONV2}.weight"][:, :5].clone()}), "(8, 5, 5, 5)"),
+    (
+        lambda t: t.update({f"{CONV2}.weight": t[f"{CONV2}.weight"][:, :3].clone()}),
+        "must have ('any', 6, 'any', 'any')",
+    ),
     (lambda t: t[f"{CONV2}.multiplier"].fill_(1 << 16), f"{CONV2}.multiplier: holds 65536"),
     (lambda t: t[f"{CONV2}.shift"].zero_(), f"{CONV2}.shift: holds 0 .. 0"),
     (lambda t: t[f"{ZAP}.score_scale"].fill_(float("nan")), "score_scale: contains NaN"),
@@ -263,7 +283,7 @@ def test_a_folder_that_is_not_wholly_a_bundle_is_not_replaced(
     assert {path: path.read_bytes() for path in broken.iterdir() if path.is_file()} == before
 
 
-@pytest.mark.parametrize("version", [1, 2, 99])
+@pytest.mark.parametrize("version", [1, 2, 3, 99])
 def test_a_bundle_of_any_version_is_replaced(broken: Path, whole: Path, version: int) -> None:
     change_manifest(broken, lambda document: document.update(schema_version=version))
     check_replaceable(broken)
@@ -314,3 +334,37 @@ def test_the_bundles_of_the_examples_are_whole(name: str) -> None:
     pixels = torch.rand(2, *bundle.manifest.activations[bundle.manifest.input.tensor].shape)
     steps = list(Network(network, predictors).steps(quantise_images(bundle, pixels)))
     assert steps[-1].ofm.shape == (2, len(bundle.manifest.classes), 1, 1)
+
+
+def test_a_bundle_of_version_3_has_no_checksums(whole: Path, broken: Path) -> None:
+    change_manifest(broken, lambda document: document.update(schema_version=3))
+    assert Bundle.load(broken).manifest == Bundle.load(whole).manifest
+    document = json.loads((broken / MANIFEST).read_text())
+    (broken / MANIFEST).write_text(json.dumps({**document, "checksum": "0" * 64}))
+    with pytest.raises(UserError, match="checksum: Extra inputs are not permitted"):
+        Bundle.load(broken)
+
+
+@pytest.mark.parametrize("file", [MANIFEST, TENSORS])
+def test_every_flipped_bit_is_found(broken: Path, file: str) -> None:
+    content = (broken / file).read_bytes()
+    # Each byte of the text's beginning, where the checksums are, and 150 places all over the file.
+    places = sorted({*range(280), *range(0, len(content), len(content) // 150)})
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        (broken / file).write_bytes(damaged)
+        with pytest.raises(UserError) as caught:
+            Bundle.load(broken)
+        assert str(caught.value).startswith(f"{broken / file}: ")
+    (broken / file).write_bytes(content)
+    Bundle.load(broken)
+
+
+@pytest.mark.parametrize("field", CHECKSUM_FIELDS)
+def test_a_bundle_whose_checksum_is_missing_is_refused(broken: Path, field: str) -> None:
+    document = json.loads((broken / MANIFEST).read_text())
+    del document[field]
+    (broken / MANIFEST).write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"manifest\.json: damaged: its checksum is"):
+        Bundle.load(broken)

@@ -68,8 +68,8 @@ def test_training_in_bfloat16_learns_and_keeps_float32_weights(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resume"], "weights.pt.checkpoint: not found: nothing to --resume from"),
-        (["--epochs", "0"], "--epochs 0: must be at least 1"),
+        (["--resume"], "weights.pt.checkpoint: not found; there is nothing to --resume from"),
+        (["--epochs", "0"], "--epochs '0' is not an integer of at least 1"),
         (["--dataset", "cifar10"], "dataset cifar10 needs --data DIR"),
         (["--model", "resnet20"], "the model takes images of 3 channels, digits has 1"),
     ],

@@ -78,7 +78,7 @@ def test_a_larger_picture_is_scaled_to_the_network(bundle: Bundle, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("absent.png", None, "no such file; --image takes a number or a file"),
+        ("absent.png", None, "not found; --image takes a number or a file"),
         ("broken.png", b"no image", "not a readable image"),
         ("broken.npy", b"no array", "not a readable .npy file"),
         ("floats.npy", np.zeros((10, 9)), "images are float64; give pixels of 0 .. 255 as uint8"),

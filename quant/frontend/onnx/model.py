@@ -13,6 +13,7 @@ from onnxruntime import InferenceSession
 from torch import Tensor
 
 from golden.errors import UserError
+from golden.reading import check_readable
 from quant.frontend.graph import Graph
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower_network
@@ -152,10 +153,9 @@ def _joined(values: tuple[Any, ...]) -> Any:
 
 
 def _load(file: Path) -> ModelProto:
+    check_readable(file)
     try:
         model = onnx.load(file)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # protobuf's errors have no common base
         raise UserError(f"{file}: is no valid ONNX model: {str(error).splitlines()[0]}") from None
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto, helper
 
 from quant.frontend.onnx.nodes import NodeImport, Result, handles
 from quant.frontend.onnx.operators import window_padding
@@ -24,6 +25,7 @@ def _pool(at: NodeImport, node: NodeProto) -> Result:
     if any(step != 1 for step in at.attribute(node, "dilations", [1, 1])):
         raise at.refusal(node, DILATED_POOL)
     padding = window_padding(at, node, kernel, stride, (1, 1))
+    _drop_last_windows(at, node, stride, padding)
     common, size = at.common(node, node.input[0]), at.whole_shape(node.input[0])[2:]
     if node.op_type == "MaxPool":
         return max_pool(common, size, kernel, stride, padding)
@@ -31,6 +33,23 @@ def _pool(at: NodeImport, node: NodeProto) -> Result:
     return average_pool(
         at.network, common, size, kernel, stride, padding, counts_padding=counts_padding
     )
+
+
+def _drop_last_windows(
+    at: NodeImport, node: NodeProto, stride: Sequence[int], padding: Sequence[int]
+) -> None:
+    """Correct the inferred size of a pooling with ceil_mode, as onnxruntime does.
+
+    A window that would begin in the padding behind the map is no window; onnx counts it.
+    """
+    if not at.attribute(node, "ceil_mode", 0):
+        return
+    images, channels, *counts = at.whole_shape(node.output[0])
+    for axis, size in enumerate(at.whole_shape(node.input[0])[2:]):
+        if (counts[axis] - 1) * stride[axis] >= size + padding[2 * axis]:
+            counts[axis] -= 1
+    sizes = images, channels, *counts
+    at.types[node.output[0]] = helper.make_tensor_type_proto(TensorProto.FLOAT, sizes)
 
 
 @handles("GlobalMaxPool", "GlobalAveragePool")

@@ -23,7 +23,8 @@ from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words
 from hw.core.core import patience
 from tb import sim_full
 from tb.exchange.core_files import Outcome, Run
-from tb.random.networks import POINT, random_image, random_network, random_runs
+from tb.random.networks import random_image, random_network, random_runs
+from tb.random.zaps import POINT
 from tb.runs import core, whole_networks
 from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.hw.small_configs import STRIPS, TINY

@@ -178,8 +178,8 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         (["--device", "ice40"], "no device 'ice40': use ecp5-25, ecp5-45, ecp5-85"),
         (["--config", "huge"], "no configuration 'huge': use small, default or a JSON file"),
-        (["--seeds", "0"], "--seeds is 0, must be at least 1"),
-        (["--jobs", "-1"], "--jobs is -1, must be at least 1"),
+        (["--seeds", "0"], "--seeds '0' is not an integer of at least 1"),
+        (["--jobs", "-1"], "--jobs '-1' is not an integer of at least 1"),
         (["--constraints", "none.lpf"], "none.lpf: no such constraint file"),
         (
             ["--device", "ecp5-25", "--config", "default"],

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from golden.errors import UserError
+from quant.data.pickled_arrays import read_pickle
 from quant.data.registry import load
 
 
@@ -82,7 +83,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 def test_damaged_files_are_named(cifar10: Path) -> None:
     whole = (cifar10 / "test_batch").read_bytes()
     (cifar10 / "test_batch").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="test_batch: not a readable CIFAR batch"):
+    with pytest.raises(UserError, match="test_batch: not a readable pickle of arrays"):
         load("cifar10", cifar10)
     shutil.rmtree(cifar10 / "test_batch", ignore_errors=True)
     write(cifar10 / "test_batch", {"data": np.zeros((2, 9), dtype=np.uint8), "labels": [0, 0]})
@@ -112,3 +113,95 @@ def test_a_pickle_that_would_run_something_is_refused(
     with pytest.raises(UserError, match=r"test_batch: .* holds a .*\.mkdir"):
         load("cifar10", cifar10)
     assert not (cifar10 / "pwned").exists()
+
+
+ARRAY = (
+    b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n"
+    b"cnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+)
+"""The beginning of a pickled dict whose entry `data` is an array that is not filled yet."""
+UINT8 = (
+    b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+)
+
+
+def filled(shape: bytes, dtype: bytes, content: bytes, more: bytes = b"") -> bytes:
+    return ARRAY + b"(K\x01" + shape + dtype + b"\x89" + content + b"tb" + more + b"u."
+
+
+ONE_IMAGE = b"T\x00\x0c\x00\x00" + bytes(3072)
+
+
+ONE, LABELS = b"K\x01M\x00\x0c\x86", b"U\x06labels"
+
+
+def nested(first: bytes, last: bytes) -> bytes:
+    """60 lists or tuples, each of which holds the one before twice: 2**60 steps to walk them."""
+    value = b")q\x00"
+    for level in range(60):
+        value = first + value + b"h%c" % level + last + b"q%c" % (level + 1)
+    return value
+
+
+HOSTILE = {
+    # numpy's own types are called with arguments that crash them, or are left half made.
+    "an array type that is called": b"\x80\x02cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85\x85R.",
+    "an array of a type of its own": b"\x80\x02}U\x04datacnumpy\ndtype\nU\x01O\x85Rs.",
+    "a type that is no type": b"\x80\x02cnumpy\ndtype\n)\x81(K\x03U\x01<NNNK\x00K\x00K\x00tb.",
+    "an array that is never filled": ARRAY + b"u.",
+    "a shape larger than the bytes": filled(b"J\xff\xff\xff\x7fM\x00\x0c\x86", UINT8, b"U\x01x"),
+    "a negative shape": filled(b"J\xff\xff\xff\xffM\x00\x0c\x86", UINT8, ONE_IMAGE),
+    "a shape of lists": filled(b"]]\x86", UINT8, ONE_IMAGE),
+    "objects": filled(ONE, UINT8.replace(b"u1", b"O8"), ONE_IMAGE),
+    "numbers in place of bytes": filled(ONE, UINT8, b"]K\x01a"),
+    "labels nested 60 deep": filled(ONE, UINT8, ONE_IMAGE, LABELS + nested(b"](", b"e")),
+    "a key that is a tuple": b"\x80\x02}" + nested(b"(", b"t") + b"K\x01s.",
+    "a string that is copied often": b"\x80\x02T\x00\x00\x01\x00"
+    + bytes(1 << 16)
+    + b"q\x000"
+    + b"c_codecs\nencode\nX\x01\x00\x00\x00ah\x00\x86R0" * 1000
+    + b"N.",
+    "only a number": b"\x80\x02K\x01.",
+    "nothing": b"",
+    "a stack that is empty": b"\x80\x02b.",
+}
+
+
+def test_a_pickle_that_is_built_as_the_hostile_ones_are_is_read(cifar10: Path) -> None:
+    content = filled(ONE, UINT8, ONE_IMAGE, LABELS + b"](K\x07e")
+    assert pickle.loads(content)["labels"] == [7]
+    (cifar10 / "test_batch").write_bytes(content)
+    test = load("cifar10", cifar10).test
+    assert test.labels.tolist() == [7]
+    assert test.images.shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_pickle_is_refused_at_once(cifar10: Path, content: bytes) -> None:
+    (cifar10 / "test_batch").write_bytes(content)
+    with pytest.raises(UserError, match="test_batch: "):
+        load("cifar10", cifar10)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["u1", "<i2", ">i8"])
+def test_arrays_of_every_protocol_are_read(tmp_path: Path, protocol: int, dtype: str) -> None:
+    array = np.asfortranarray(np.arange(12).reshape(3, 4).astype(dtype))
+    (tmp_path / "file").write_bytes(pickle.dumps({"a": array, "b": [1, b"x"]}, protocol))
+    content = read_pickle(tmp_path / "file", "")
+    np.testing.assert_array_equal(content["a"].value, array)
+    assert content["b"] == [1, b"x"]
+
+
+def test_stray_files_are_no_training_data(cifar10: Path) -> None:
+    images = len(load("cifar10", cifar10).train)
+    for stray in ("data_batch_1.bak", "data_batch_1 (copy)", "data_batch_6", "data_batch_1~"):
+        shutil.copyfile(cifar10 / "data_batch_1", cifar10 / stray)
+    assert len(load("cifar10", cifar10).train) == images
+
+
+def test_a_pipe_in_place_of_a_file_is_refused(cifar10: Path) -> None:
+    (cifar10 / "test_batch").unlink()
+    os.mkfifo(cifar10 / "test_batch")
+    with pytest.raises(UserError, match="test_batch: not readable: it is no regular file"):
+        load("cifar10", cifar10)

@@ -128,7 +128,8 @@ def test_relu_passes_max_pooling_and_concat_to_the_convolutions() -> None:
     copied = lower(module, SHAPE).layers[-1]
     assert isinstance(copied, ConvLayer)
     assert copied.relu
-    assert torch.equal(copied.weight[:, :, 0, 0], torch.eye(4))
+    assert copied.groups == 4
+    assert torch.equal(copied.weight, torch.ones(4, 1, 1, 1))
 
 
 def test_layers_that_meet_in_a_concat_have_one_scale() -> None:
@@ -220,6 +221,11 @@ def pre_activation(parts: nn.ModuleDict, x: Tensor) -> Tensor:
     return F.relu(parts["norm2"](y)).mean((2, 3))
 
 
+def limited_parts(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+    y = F.relu(F.relu6(parts["c"](x))[:, :, ::2])
+    return F.hardtanh(torch.cat([F.relu(y), y[:, 1:]], 1), 0, 0.5)
+
+
 def reused(parts: nn.ModuleDict, x: Tensor) -> Tensor:
     y = parts["a"](x)
     for _ in range(3):
@@ -306,6 +312,10 @@ def reused(parts: nn.ModuleDict, x: Tensor) -> Tensor:
         Lambda(lambda p, x: F.max_pool2d(p["c"](x), 3, 2, 1, return_indices=True)[0], c=conv()),
         Lambda(cropped_skip, a=conv(padding=1), b=conv(4), c=nn.ConvTranspose2d(4, 4, 2, 2)),
         Lambda(reused_parts, a=conv(padding=1), b=conv(4, padding=1), c=conv(8, padding=1)),
+        Lambda(lambda p, x: p["c"](F.max_pool2d(x, 2)).clip(0, 1), c=conv()),
+        nn.Sequential(conv(), nn.ReLU6(), nn.ChannelShuffle(2), nn.ReLU(), nn.Hardtanh(0, 1)),
+        Lambda(limited_parts, c=conv(padding=1)),
+        Lambda(lambda p, x: torch.cat([p["c"](x), x, F.avg_pool2d(x, 1)], 1), c=conv(kernel=1)),
     ],
     ids=lambda module: type(module).__name__,
 )
