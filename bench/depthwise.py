@@ -26,6 +26,7 @@ from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE, Program
 from golden import arithmetic
+from golden.arguments import Parser, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.layers import Conv
@@ -173,17 +174,17 @@ def mobilenet_v2(size: int) -> Bundle:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m bench.depthwise",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
-    add("--size", type=int, default=224, help="height and width of an image (default: 224)")
+    add("--size", type=positive, default=224, help="height and width of an image (default: 224)")
     add("--simulate", action="store_true", help="count the cycles in simulation as well")
     arguments = parser.parse_args()
-    if arguments.size < 32 or arguments.size % 32:
+    if arguments.size % 32:
         raise UserError(f"--size {arguments.size} is no multiple of 32")
     config = Config.load(arguments.config)
     bundle = mobilenet_v2(arguments.size)
