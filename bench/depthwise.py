@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -40,6 +39,7 @@ from golden.manifest import (
     PoolNode,
     ShortcutNode,
 )
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
 from tb.exchange.core_files import Run

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from compiler.misfit import Demand, Misfit
 from compiler.patches import (
     Patch,
     column_shift,
@@ -199,7 +200,7 @@ def lower_layer(
     """Lower one convolution for an ifm of (c_i, height, width), with the pooling that follows it.
 
     Without a `cut`, the layer gets the cheapest patch that fits and as few strips as fit with it.
-    Raises UserError where the layer needs more than `config` has, naming the layer and the field of
+    Raises Misfit where the layer needs more than `config` has, naming the layer and the field of
     the configuration to raise.
     """
     window = pool or _PIXEL
@@ -328,7 +329,7 @@ def _check_demands(
     pool: Pool | None,
     predictor: Predictor | None,
 ) -> None:
-    """Raise UserError where a layer needs more than the configuration has."""
+    """Raise Misfit where a layer needs more than the configuration has."""
     smallest = "its smallest strip"
     if pool is not None:
         smallest += f", one row of windows of {pool.name!r}"
@@ -344,13 +345,13 @@ def _check_demands(
             raise UserError(
                 f"layer {conv.name!r} has a predictor and configuration {config.name!r} has none"
             )
-    for field, (need, what) in demands.items():
-        have = getattr(config, field)
-        if need > have:
-            raise UserError(
-                f"layer {conv.name!r} needs {need} {what}; "
-                f"configuration {config.name!r} has {field} = {have}"
-            )
+    lacking = [
+        Demand(field, need, getattr(config, field), what)
+        for field, (need, what) in demands.items()
+        if need > getattr(config, field)
+    ]
+    if lacking:
+        raise Misfit(conv.name, config.name, lacking)
 
 
 def _strip_fields(

@@ -6,6 +6,7 @@ there, and shapes follow from the graph.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,15 @@ from torch import Tensor
 
 from golden import arithmetic
 from golden.errors import UserError
-from golden.manifest import MANIFEST, TENSORS, ConcatNode, ConvNode, OperatingPoint, PoolNode
+from golden.manifest import (
+    MANIFEST,
+    MOST_ACTIVATIONS,
+    TENSORS,
+    ConcatNode,
+    ConvNode,
+    OperatingPoint,
+    PoolNode,
+)
 from golden.pattern import Pattern
 
 if TYPE_CHECKING:
@@ -52,6 +61,9 @@ class _Checker:
         self._require(
             manifest.input.tensor in manifest.activations, "input.tensor", "is no activation"
         )
+        for name, activation in manifest.activations.items():
+            few = math.prod(activation.shape) <= MOST_ACTIVATIONS
+            self._require(few, f"activations.{name}", f"has more than {MOST_ACTIVATIONS} elements")
         channels = manifest.activations[manifest.input.tensor].shape[0]
         for field in ("mean", "std"):
             length = len(getattr(manifest.input, field))
@@ -127,7 +139,8 @@ class _Checker:
             )
         for name in manifest.activations:
             self._require(name in known, f"activations.{name}", "is written by no layer")
-        self._require(manifest.output in known, "output", "is no activation")
+        written = manifest.output in known and manifest.output != manifest.input.tensor
+        self._require(written, "output", "is written by no layer")
         wanted = (len(manifest.classes), 1, 1)
         self._require(
             manifest.activations[manifest.output].shape == wanted,

@@ -61,10 +61,18 @@ def _written_version(version: Any) -> Any:
     return SCHEMA_VERSION if version in READABLE_VERSIONS else version
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
-Positive = Annotated[int, Field(ge=1)]
-Pair = tuple[Positive, Positive]
-Side = Annotated[int, Field(ge=0)]
+MOST_SIZE: Final = (1 << 16) - 1
+"""No tensor has more channels, rows or columns, no step or padding is larger."""
+
+MOST_ACTIVATIONS: Final = 1 << 28
+"""No tensor has more activations."""
+
+MOST_LAYERS: Final = 4096
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=200)]
+Size = Annotated[int, Field(ge=1, le=MOST_SIZE)]
+Pair = tuple[Size, Size]
+Side = Annotated[int, Field(ge=0, le=MOST_SIZE)]
 Padding = Annotated[tuple[Side, Side, Side, Side], BeforeValidator(_on_four_sides)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -77,7 +85,7 @@ class _Strict(BaseModel):
 class Activation(_Strict):
     """An 8-bit tensor between layers: value = scale * integer."""
 
-    shape: tuple[Positive, Positive, Positive]
+    shape: tuple[Size, Size, Size]
     """(channels, height, width)."""
     signed: bool
     """s8 if it may be negative, else u8."""
@@ -100,8 +108,8 @@ class ShortcutNode(_Strict):
     """
 
     input: Name
-    stride: Positive = 1
-    channel_offset: Annotated[int, Field(ge=0)] = 0
+    stride: Size = 1
+    channel_offset: Side = 0
 
 
 class ConvNode(_Strict):
@@ -118,7 +126,7 @@ class ConvNode(_Strict):
     stride: Pair = (1, 1)
     padding: Padding = (0, 0, 0, 0)
     """(top, bottom, left, right)."""
-    groups: Positive = 1
+    groups: Size = 1
     """Parts of the input channels that are convolved apart; each channel by itself is depthwise."""
     shortcut: ShortcutNode | None = None
     fully_connected: bool = False
@@ -233,7 +241,9 @@ class Manifest(_Strict):
     """The tensor whose largest channel is the class."""
     classes: list[str]
     activations: dict[Name, Activation]
-    layers: list[Annotated[Node, Field(discriminator="op")]]
+    layers: Annotated[
+        list[Annotated[Node, Field(discriminator="op")]], Field(max_length=MOST_LAYERS)
+    ]
     """In an order in which they can run."""
     predictors: dict[Name, PredictorNode] = {}
     operating_points: list[OperatingPoint] = []

@@ -97,7 +97,7 @@ class _Lowering:
         self.graph = Graph(shapes={INPUT: network.input_shape})
         self.values = {INPUT: _Value(INPUT)}
         self.copies: dict[str, str] = {}
-        """Tensor -> its copy of another type, for concats."""
+        """Tensor -> its copy, for concats of another type; the images' for poolings too."""
 
     def run(self) -> Graph:
         for operation in self.network.operations:
@@ -258,13 +258,10 @@ class _Lowering:
         return copied
 
     def _pool(self, operation: Pool) -> _Value:
-        value = self._value(operation)
-        if value.tensor == INPUT:
-            raise refusal(operation, "only results of convolutions can be pooled")
         layer = PoolLayer(
             op=operation.kind,
             name=operation.name,
-            input=value.tensor,
+            input=self._result(operation, self._value(operation).tensor),
             kernel=operation.kernel,
             stride=operation.stride,
             padding=operation.padding,
@@ -273,8 +270,8 @@ class _Lowering:
 
     def _concat(self, operation: Concat) -> _Value:
         values = [self.values[name] for name in operation.inputs]
-        names = [value.tensor for value in values]
-        if INPUT in names or any(value.view is not None for value in values):
+        names = [self._result(operation, value.tensor) for value in values]
+        if any(value.view is not None for value in values):
             raise refusal(operation, "only results of convolutions can be concatenated")
         (_, height, width), *others = (self.graph.shapes[name] for name in names)
         if any(shape[1:] != (height, width) for shape in others):
@@ -313,6 +310,17 @@ class _Lowering:
                 self.copies[name] = layer.name
             result.append(self.copies[name])
         return result
+
+    def _result(self, operation: Operation, tensor: str) -> str:
+        """The tensor, or a copy of the images: poolings and concats read results of layers."""
+        if tensor != INPUT:
+            return tensor
+        if INPUT not in self.copies:
+            layer = _identity(f"{INPUT}:copy", INPUT, self.graph.shapes[INPUT][0])
+            self._append(layer, operation, self.graph.shapes[INPUT])
+            self.graph.stands_for[layer.name] = None
+            self.copies[INPUT] = layer.name
+        return self.copies[INPUT]
 
     def _flatten(self, operation: Flatten) -> _Value:
         value = self._value(operation)

@@ -16,7 +16,15 @@ from quant.networks.model import Model, Recipe
 from quant.networks.resnet import ResNet18
 from quant.networks.vgg import CifarVgg16, Vgg16
 
-__all__ = ["MODELS", "registered_model"]
+__all__ = ["INPUTS", "MODELS", "registered_model"]
+
+INPUTS = {
+    "digits": ((1, 8, 8), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "imagenet": ((3, 224, 224), 1000),
+}
+"""Dataset that a built-in network is for -> (channels, height, width) of an image, and classes."""
 
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -19,13 +19,13 @@ from quant.networks.registry import MODELS
 from quant.runtime.options import parse_number, parse_size
 from quant.runtime.threads import set_threads_for
 
-__all__ = ["DATASET_HELP", "NamedNetwork", "add_network_options", "named_network"]
+__all__ = ["DATASET_HELP", "MODEL_HELP", "NamedNetwork", "add_network_options", "named_network"]
 
 DATASET_HELP = (
     f"the images: {', '.join(sorted(DATASETS))}; a FOLDER of images, in class folders or without "
     "labels; or a FILE.npz with images and perhaps labels"
 )
-_MODEL_HELP = (
+MODEL_HELP = (
     f"{', '.join(MODELS)}; or FILE.py:NAME or package.module:NAME, where NAME is a "
     "module, or a class or a function that makes one. This runs the code of FILE.py. Or FILE.onnx"
 )
@@ -48,7 +48,7 @@ def add_network_options(parser: argparse.ArgumentParser, default: str | None = N
     """Add the options that `named_network` reads; --model is required if there is no default."""
     add = parser.add_argument
     named = "the network" if default is None else f"the network (default: {default})"
-    network = f"{named}: {_MODEL_HELP}"
+    network = f"{named}: {MODEL_HELP}"
     add("--model", metavar="NAME", default=default, required=default is None, help=network)
     images = f"{DATASET_HELP} (default: the built-in network's own dataset)"
     add("--dataset", metavar="NAME", help=images)

@@ -16,7 +16,7 @@ from golden.errors import UserError
 from golden.pattern import MASKS
 from quant.data.registry import load
 from quant.frontend.lowering import lower
-from quant.networks.registry import MODELS
+from quant.networks.registry import INPUTS, MODELS
 from quant.pipeline.quantised_network import quantised_network
 from quant.points.operating_points import add_operating_point
 from quant.runtime.threads import set_threads_for
@@ -26,9 +26,9 @@ from quant.zap.training import train_zaps
 
 __all__ = ["UNTRAINED_MODELS", "untrained_bundle"]
 
-_INPUTS = {"cifar10": (32, 10), "cifar100": (32, 100), "imagenet": (224, 1000)}
-"""Dataset that a model is for -> size of an image, number of classes."""
-UNTRAINED_MODELS = sorted(name for name, model in MODELS.items() if model.dataset in _INPUTS)
+_PHOTOGRAPHS = {name for name, ((channels, *_), _) in INPUTS.items() if channels == 3}
+"""Datasets that random textures can stand for."""
+UNTRAINED_MODELS = sorted(name for name, model in MODELS.items() if model.dataset in _PHOTOGRAPHS)
 """The built-in networks that `untrained_bundle` takes."""
 _PATTERN = MASKS["B"]
 _IMAGES = 4
@@ -42,9 +42,9 @@ def untrained_bundle(name: str, seed: int) -> Bundle:
     Raises UserError for a network that takes no photographs.
     """
     model = MODELS[name]
-    if model.dataset not in _INPUTS:
+    if model.dataset not in _PHOTOGRAPHS:
         raise UserError(f"{name} is trained in seconds: make it with python quant/export.py")
-    size, classes = _INPUTS[model.dataset]
+    (_, size, _), classes = INPUTS[model.dataset]
     dataset = load(f"textures-{size}", None)
     set_threads_for(dataset.shape)
     torch.manual_seed(seed)

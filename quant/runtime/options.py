@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from golden.errors import UserError
 
-__all__ = ["parse_number", "parse_sigma", "parse_size", "per_layer"]
+__all__ = ["parse_number", "parse_shape", "parse_sigma", "parse_size", "per_layer"]
 
 _Value = TypeVar("_Value")
 
@@ -49,6 +49,16 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise UserError(f"--size {text!r} is not N or HxW in pixels, for example 96 or 49x10")
     return int(match[1]), int(match[2] or match[1])
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """Parse --shape: CxHxW, channels and pixels of an image. Raises UserError."""
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise UserError(
+            f"--shape {text!r} is not CHANNELSxHEIGHTxWIDTH, for example 3x224x224 or 1x49x10"
+        )
+    return int(match[1]), int(match[2]), int(match[3])
 
 
 def per_layer(

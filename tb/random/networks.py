@@ -36,6 +36,7 @@ from golden.manifest import (
     PredictorNode,
     ShortcutNode,
 )
+from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from tb.exchange.core_files import Run
 from tb.random.draws import (
@@ -48,11 +49,9 @@ from tb.random.draws import (
     draw_predictor,
     draw_shortcut,
 )
+from tb.random.zaps import POINT, zap_tensors
 
-__all__ = ["POINT", "random_image", "random_network", "random_runs"]
-
-POINT = "zap"
-"""The operating point of a random network."""
+__all__ = ["random_image", "random_network", "random_runs"]
 
 
 def random_network(
@@ -77,8 +76,11 @@ def random_image(bundle: Bundle, rng: random.Random) -> Tensor:
 
 
 def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run]]:
-    """Draw networks and a run of each: one in three without ZAP, with a random memory."""
-    rng = random.Random(seed)
+    """Draw networks and a run of each: one in three without ZAP, with a random memory.
+
+    The windows lie anywhere in the lower half of what the bus can address.
+    """
+    rng, bases = random.Random(seed), random.Random(seed)
     pairs = []
     for _ in range(count):
         bundle = random_network(config, rng)
@@ -88,6 +90,7 @@ def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run
             point=rng.choice([DENSE, POINT, POINT]),
             latency=rng.choice([1, 5, 40, 300]),
             stall=rng.choice([0.0, 0.2, 0.5]),
+            base=bases.getrandbits(config.address_bits - 1 - PAGE_BITS) << PAGE_BITS,
         )
         pairs.append((bundle, run))
     return pairs
@@ -254,13 +257,7 @@ class _Network:
     def _add_zap(self, layer: str, channels: int) -> None:
         zap = draw_predictor(self._draw, self._rng, self._rng.choice(CORNERS), channels)
         name = f"{layer}-zap"
-        for field in ("weight1", "bias1", "shift1", "weight2"):
-            self._tensors[f"predictors.{name}.{field}"] = getattr(zap, field)
-        self._tensors[f"predictors.{name}.score_scale"] = torch.ones(channels, dtype=torch.float64)
-        self._tensors[f"predictors.{name}.score_offset"] = torch.zeros(
-            channels, dtype=torch.float64
-        )
-        self._tensors[f"operating_points.{POINT}.{layer}.threshold"] = zap.threshold
+        self._tensors |= zap_tensors(layer, name, zap)
         self._predictors[name] = PredictorNode(layer=layer, pattern=str(zap.pattern))
         self._choices[layer] = LayerChoice(predictor=name, sigma=0.0)
 

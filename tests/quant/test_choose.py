@@ -191,8 +191,14 @@ def test_results_are_added_to_a_list(
         (["--max-drop", "1", "--pattern", "A"], "the bundle has no predictor for pattern A"),
         (["--max-drop", "1", "1.0"], "an operating point 'max-drop-1' already"),
         (["--max-drop", "1", "--held-out", "1100"], "--held-out 1100: there are only 287 such"),
-        (["--max-drop", "1", "--held-out", "99"], "--held-out 99: at least 100 images are needed"),
-        (["--max-drop", "1", "--statistics-images", "-1"], "--statistics-images -1: at least 100"),
+        (
+            ["--max-drop", "1", "--held-out", "99"],
+            "--held-out '99' is not an integer of at least 100",
+        ),
+        (
+            ["--max-drop", "1", "--statistics-images", "-1"],
+            "--statistics-images '-1' is not an integer of at",
+        ),
         (["--max-drop", "1", "--dataset", "cifar10"], "dataset cifar10 needs --data DIR"),
     ],
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto, helper
 
 from quant.frontend.onnx.nodes import NodeImport, Result, handles
 from quant.frontend.onnx.operators import window_padding
@@ -26,6 +27,7 @@ def _pool(at: NodeImport, node: NodeProto) -> Result:
     padding = window_padding(at, node, kernel, stride, (1, 1))
     if average and any(padding) and not at.attribute(node, "count_include_pad", 0):
         raise at.refusal(node, UNCOUNTED_PADDING)
+    _drop_last_windows(at, node, stride, padding)
     common = at.common(node, node.input[0])
     sides: list[int] = []
     for axis, size in enumerate(at.whole_shape(node.input[0])[2:]):
@@ -43,6 +45,23 @@ def _pool(at: NodeImport, node: NodeProto) -> Result:
         stride=(stride[0], stride[1]),
         padding=(top, bottom, left, right),
     )
+
+
+def _drop_last_windows(
+    at: NodeImport, node: NodeProto, stride: Sequence[int], padding: Sequence[int]
+) -> None:
+    """Correct the inferred size of a pooling with ceil_mode, as onnxruntime does.
+
+    A window that would begin in the padding behind the map is no window; onnx counts it.
+    """
+    if not at.attribute(node, "ceil_mode", 0):
+        return
+    images, channels, *counts = at.whole_shape(node.output[0])
+    for axis, size in enumerate(at.whole_shape(node.input[0])[2:]):
+        if (counts[axis] - 1) * stride[axis] >= size + padding[2 * axis]:
+            counts[axis] -= 1
+    sizes = images, channels, *counts
+    at.types[node.output[0]] = helper.make_tensor_type_proto(TensorProto.FLOAT, sizes)
 
 
 @handles("GlobalMaxPool", "GlobalAveragePool")

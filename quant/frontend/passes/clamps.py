@@ -41,7 +41,7 @@ def hoist_clamps(network: Network) -> None:
             both = replace(clamp, low=low, high=high, inputs=list(maker.inputs))
             network.replace(clamp, both)
             network.remove(maker)
-            pending.append(both)
+            pending = [*(other for other in pending if other is not maker), both]
         elif _commutes(maker):
             pending += _move_before(network, clamp, maker)
 

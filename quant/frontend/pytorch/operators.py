@@ -90,7 +90,13 @@ def _batch_norm(at: NodeImport, node: fx.Node) -> Result:
     return Affine(**at.common(node, arguments["input"]), gain=gain, offset=offset)
 
 
-@handles(aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default)
+@handles(
+    aten.relu.default,
+    aten.relu6.default,
+    aten.hardtanh.default,
+    aten.clamp.default,
+    aten.clip.default,
+)
 def _clamp(at: NodeImport, node: fx.Node) -> Result:
     arguments = at.arguments(node)
     if node.target == aten.relu.default:
