@@ -93,7 +93,7 @@ bench-explore: setup build/digits/manifest.json ## find configurations for a net
 	$(RUN) -m bench.explore '$(if $(NET),$(NET),resnet20)' $(if $(PART),--part '$(PART)') \
 		$(if $(DATA),--data '$(DATA)')
 
-program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE=) into build/program
+program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
 verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
@@ -112,6 +112,15 @@ results: setup build/digits/manifest.json ## make docs/results again (DATA=DIR W
 
 docs: build/docs-venv/stamp ## build the documentation into build/docs/index.html
 	build/docs-venv/bin/python -m sphinx -W --keep-going -b html docs build/docs
+
+.PHONY: mutants coverage
+mutants: N := $(if $(filter command line,$(origin N)),$(N),300)
+mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=300 SEED=1 FILES="hw/core ..." JSON=FILE)
+	$(RUN) -m tests.mutants --n '$(N)' --seed '$(SEED)' $(if $(FILES),--files $(FILES)) \
+		$(if $(JSON),--json '$(JSON)')
+
+coverage: setup ## run programs on the core and list what Verilator never sees executed (N=200 SEED=1)
+	$(RUN) -m tests.rtl_coverage --n '$(N)' --seed '$(SEED)'
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy, import-linter
 	$(VENV)/bin/ruff check .
