@@ -19,7 +19,7 @@ import torch
 
 from compiler.build import compile_bundle
 from compiler.program import DENSE
-from golden.arguments import Parser, natural, positive, seed_number
+from golden.arguments import Parser, natural, positive
 from golden.errors import UserError, run_cli
 from golden.files import write_file
 from golden.terminal import Console
@@ -122,9 +122,7 @@ def main() -> int:
     parser = Parser(prog="tb.random_modules", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=positive, default=50, help="how many networks")
     parser.add_argument("--rtl", type=natural, default=10, help="how many of them run on the core")
-    parser.add_argument(
-        "--seed", type=seed_number, default=1, help="of the first; the others count on"
-    )
+    parser.add_argument("--seed", type=natural, default=1, help="of the first; the others count on")
     layers = "write only the first N layers of each network, to find the one at fault"
     parser.add_argument("--layers", type=positive, metavar="N", help=layers)
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator")

@@ -145,7 +145,7 @@ class WrittenModule:
     def mark(self) -> tuple[Any, ...]:
         """Return the state of the text, for `undo`."""
         lists = self.values, self.reusable, self._made, self._forward
-        return (*map(list, lists), set(self.unread), self.returned)
+        return (*(list(values) for values in lists), set(self.unread), self.returned)
 
     def undo(self, mark: tuple[Any, ...]) -> None:
         """Go back to a state of the text; the lines run again, as some change tensors in place."""

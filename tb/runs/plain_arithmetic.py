@@ -81,7 +81,7 @@ def _pool(layer: Pool, ifm: np.ndarray) -> np.ndarray:
     if layer.average is None:
         return windows.max((3, 4))
     multiplier, shift = layer.average
-    ofm = _rounded(windows.sum((3, 4)) * multiplier, np.int64(shift))
+    ofm = _rounded(windows.sum((3, 4)) * multiplier, np.array(shift))
     return ofm.clip(-128, 127) if layer.signed else ofm.clip(0, 255)
 
 
