@@ -29,6 +29,7 @@ from quant.networks.weights import load_weights
 from quant.points.results import read_points
 from quant.runtime.progress import reporting
 from tb.random.networks import random_network
+from tests.fuzz.commands import commands
 from tests.fuzz.harness import Outcome, Target, run_target
 from tests.fuzz.mutations import Draw, damaged_bytes, mutated_document
 from tests.hw.small_configs import STRIPS, TINY
@@ -357,6 +358,7 @@ TARGETS: dict[str, Target] = {
     "images": images,
     "onnx": onnx_files,
     "own-networks": own_files,
+    "commands": commands,
 }
 """Name on the command line -> target."""
 
