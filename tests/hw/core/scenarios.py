@@ -1,8 +1,8 @@
 """Programs for the core in its memory that exercise all of it, and what must come of each.
 
 A scenario is a list of runs, one after another in one simulation. `verify` compares every tensor of
-every run that ends well with golden, and what the core counts with what the bus counts. It compares
-every counter and every message with `COUNTED` too, cycles included, so that a change which only
+every run that ends well with golden, what the core counts with what the bus counts, and the cycles
+in which the array multiplied with the layers' sizes. It compares every counter and every message with `COUNTED` too, cycles included, so that a change which only
 costs time is noticed. `tests.hw.core.count_scenarios` writes that file.
 
 `make mutants` runs the same scenarios on cores with planted defects.
@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from compiler.program import Program
+from compiler.program import DENSE, Program
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from hw.contract.config import Config
 from hw.contract.counters import CORE_COUNTERS
@@ -105,6 +106,8 @@ def verify(scenario: Scenario, outcomes: Sequence[Outcome]) -> None:
         if bundle is not None:
             mismatches = [check.mismatch for check in core.check(bundle, run, outcome)]
             assert not any(mismatches), f"{scenario.name}, run {number}: {mismatches}"
+            if run.point == DENSE:
+                assert outcome.totals["busy"] == _busy(run.program)
         for counter, total in outcome.totals.items():
             assert total == sum(layer[counter] for layer in outcome.layers)
         assert outcome.totals.keys() in (set(), CORE_COUNTERS.keys())
@@ -143,6 +146,16 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
             cases.append((bad, f"{kind} fault, word {number}, layer"))
             assert not word.accepts(wrong), name
     return cases
+
+
+def _busy(program: Program) -> int:
+    """Cycles in which the array multiplies without ZAP: P pixels, then the next P of a channel."""
+    return sum(
+        words["channels"]
+        * words["kernel_words"]
+        * ceil_div(words["width"] * words["height"], program.config.pes)
+        for words in program.descriptors(DENSE)
+    )
 
 
 def _with(pair: tuple[Bundle, Run], **changes: Any) -> tuple[Bundle, Run]:
