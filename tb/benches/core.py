@@ -42,7 +42,8 @@ _RESET_LATENCY = 2
 _INPUTS = (
     *(f"s_axil_{name}" for name in ("awaddr", "awvalid", "wdata", "wvalid", "bready")),
     *(f"s_axil_{name}" for name in ("araddr", "arvalid", "rready")),
-    *("latency", "stall", "fault_first", "fault_last", "write_first", "write_last"),
+    *("latency", "stall", "origin", "access_last"),
+    *("fault_first", "fault_last", "write_first", "write_last"),
     *("load", "dump", "file_first", "file_last"),
 )
 
@@ -72,6 +73,7 @@ class SimulatedBus:
         self._word = word
         self._edge = FallingEdge(dut.clk)
         self._run: Run | None = None
+        self.base, self.size = 0, 0
         self._started = self._ended = 0
         self._vain = 0
         for name in _INPUTS:
@@ -88,9 +90,15 @@ class SimulatedBus:
         dut = self._dut
         dut.latency.value = run.latency
         dut.stall.value = round(256 * run.stall)
+        self.base, self.size = run.base, run.size
+        dut.origin.value = run.base
+        dut.access_last.value = run.size - 1
         dut.fault_first.value, dut.fault_last.value = run.faulty
-        dut.write_first.value = run.program.base + len(run.program.image)
-        dut.write_last.value = run.program.end - 1
+        if run.writes_anywhere:
+            dut.write_first.value, dut.write_last.value = 0, run.size - 1
+        else:
+            dut.write_first.value = len(run.program.image)
+            dut.write_last.value = run.program.end - 1
         await ClockCycles(dut.clk, run.program.config.ofm_words, FallingEdge)
 
     @resume
@@ -138,17 +146,17 @@ class SimulatedBus:
         dut.s_axil_bready.value = 0
 
     @resume
-    async def read_memory(self, address: int, size: int) -> bytes:
-        await self._strobe("dump", address, size)
+    async def read_memory(self, offset: int, size: int) -> bytes:
+        await self._strobe("dump", offset, size)
         data = self._out.read_bytes()
-        skipped = address % self._word
+        skipped = offset % self._word
         return data[skipped : skipped + size]
 
     @resume
-    async def write_memory(self, address: int, data: bytes) -> None:
+    async def write_memory(self, offset: int, data: bytes) -> None:
         words = np.frombuffer(data, np.uint8).reshape(-1, self._word)
         self._in.write_bytes(words[:, ::-1].tobytes())
-        await self._strobe("load", address, len(data))
+        await self._strobe("load", offset, len(data))
 
     @resume
     async def wait(self) -> None:
@@ -166,8 +174,7 @@ class SimulatedBus:
             await self._edge
             cycles = _now() - begun
             assert cycles < self._longest, f"not done after {cycles} cycles"
-            error = await self._read(REGISTERS["error"].offset)
-            write_progress(self._folder, REGISTERS["error"].fields["layer"].of(error), cycles)
+            write_progress(self._folder, await self._read(REGISTERS["layer"].offset), cycles)
         self._ended = _now()
 
     async def _disturb(self, event: str) -> None:
@@ -205,10 +212,10 @@ class SimulatedBus:
             await self._edge
         raise AssertionError(f"s_axil_{valid} stays low")
 
-    async def _strobe(self, name: str, address: int, size: int) -> None:
+    async def _strobe(self, name: str, offset: int, size: int) -> None:
         """Move a range of memory from or to its file; `name` is `load` or `dump`."""
-        self._dut.file_first.value = address // self._word
-        self._dut.file_last.value = (address + size - 1) // self._word
+        self._dut.file_first.value = offset // self._word
+        self._dut.file_last.value = (offset + size - 1) // self._word
         getattr(self._dut, name).value = 1
         await self._edge
         getattr(self._dut, name).value = 0
@@ -239,7 +246,7 @@ def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
     """Run one run as a host would; what was in its scratch memory before is overwritten."""
     begun = time.monotonic()
     program = run.program
-    scratch = program.base + len(program.image)
+    scratch = len(program.image)
     bus.prepare(run)
     bus.write_memory(scratch, bytes([_UNWRITTEN]) * (program.end - scratch))
     before, violations = bus.observed(), bus.violations()

@@ -8,8 +8,8 @@
 // taken, and a write is visible to reads only once its response is offered.
 //
 // `violations` counts what a manager must not do: bursts across 4 KiB, narrow or wrapping bursts, a
-// misplaced WLAST, a request that changes before it is taken, a write outside `write_first` ..
-// `write_last`. It also counts what this core promises beyond that: it never holds the bus up, no
+// misplaced WLAST, a request that changes before it is taken, a burst that ends after `access_last`,
+// a write outside `write_first` .. `write_last`. It also counts what this core promises beyond that: it never holds the bus up, no
 // client has more than `MOST_READ` beats under way, at most `MOST_WRITES` bursts wait for their
 // responses, and nothing is under way when `resting` is high. `beats_read` and `beats_written` count
 // the beats that were transferred since reset.
@@ -30,6 +30,7 @@ module axi_memory #(
     input resting,
     input [31:0] latency,
     input [7:0] stall,
+    input [31:0] access_last,
     input [31:0] fault_first,
     input [31:0] fault_last,
     input [31:0] write_first,
@@ -268,7 +269,9 @@ module axi_memory #(
   reg [DATA_BITS:0] w_before;
   wire [31:0] ar_bytes = ({24'd0, arlen} + 1) << SHIFT;
   wire [31:0] aw_bytes = ({24'd0, awlen} + 1) << SHIFT;
-  wire [10:0] wrong = {
+  wire [12:0] wrong = {
+    arvalid && {1'b0, araddr} + {1'b0, ar_bytes} > {1'b0, access_last} + 1,
+    awvalid && {1'b0, awaddr} + {1'b0, aw_bytes} > {1'b0, access_last} + 1,
     (rvalid && !rready) || (bvalid && !bready) || (w_begun && !wvalid)
         || (arvalid && arlen >= BURST) || (awvalid && awlen >= BURST),
     too_many,

@@ -139,7 +139,11 @@ def build_around(
         sim,
         sources,
         "core_in_memory",
-        parameters={"DATA_BITS": config.bus_bits, "WORD_BITS": word_bits},
+        parameters={
+            "DATA_BITS": config.bus_bits,
+            "ADDRESS_BITS": config.address_bits,
+            "WORD_BITS": word_bits,
+        },
         defines={"ZAPCORE": verilog_output.core_name(config)},
         verilator_args=["--timing", *verilator_args],
         waves=waves,
@@ -191,8 +195,8 @@ def run(
 def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
     """Compare every layer's ofm and counters with golden; the program must keep all tensors.
 
-    Raises SimulationError where the run ended early, the bus's protocol was violated, or something
-    was written outside the program's scratch memory.
+    Raises SimulationError where the run ended early, the bus's protocol was violated, a burst left
+    the window, or something was written outside the program's scratch memory.
     """
     program = run.program
     if outcome.fault:
@@ -208,7 +212,7 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
     checks = []
     for layer, counters in zip(program.layers, outcome.layers, strict=True):
         place = program.tensors[layer.output]
-        first = place.address - program.base - len(program.image)
+        first = place.address - len(program.image)
         actual = place.unpack(outcome.memory[first : first + place.size].tobytes())
         expected = steps[layer.output].ofm[0].numpy()
         golden = counted.get(layer.name, Counters(counters["computed"], 0, 0))

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from golden.arguments import Parser, positive, seed
+from golden.arguments import Parser, positive, seed_number
 from golden.errors import UserError, run_cli
 from golden.files import write_file
 from quant.runtime.progress import reporting
@@ -36,7 +36,7 @@ _LEAST_FOUND = 0.95
 def main() -> int:
     parser = Parser(prog="tests.mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=positive, default=400, help="how many defects")
-    parser.add_argument("--seed", type=seed, default=1)
+    parser.add_argument("--seed", type=seed_number, default=1)
     parser.add_argument("--files", nargs="*", default=["hw"], help="files or folders of hw")
     parser.add_argument("--only", default="", help="plant only defects whose identity has this")
     parser.add_argument("--json", type=Path, help="where to write the result of each defect")

@@ -91,7 +91,7 @@ def tensors(run: Run, outcome: Outcome) -> list[np.ndarray]:
     found = []
     for layer in run.program.layers:
         place = run.program.tensors[layer.output]
-        first = place.address - run.program.base - len(run.program.image)
+        first = place.address - len(run.program.image)
         found.append(place.unpack(outcome.memory[first : first + place.size].tobytes()))
     return found
 
@@ -115,9 +115,8 @@ def verify(scenario: Scenario, outcomes: Sequence[Outcome]) -> None:
 
 def edited(program: Program, address: int, value: int) -> Program:
     """A copy of the program with another word in its image."""
-    at = address - program.base
     text = (value & 0xFFFFFFFF).to_bytes(4, "little")
-    return replace(program, image=program.image[:at] + text + program.image[at + 4 :])
+    return replace(program, image=program.image[:address] + text + program.image[address + 4 :])
 
 
 def first_descriptor(program: Program, point: str) -> int:
@@ -132,7 +131,7 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
     header = program.points.index(POINT) * HEADER_BYTES
     cases = []
     for table, at, kind in (
-        (header_words(program.config), program.base + header, "header"),
+        (header_words(program.config), header, "header"),
         (descriptor_words(program.config), first_descriptor(program, POINT), "descriptor"),
     ):
         for number, (name, word) in enumerate(table.items()):
@@ -175,8 +174,8 @@ def _disturbances(pairs: list[tuple[Bundle, Run]]) -> Scenario:
     for bundle, run in pairs:
         run = replace(run, stall=0.0, latency=rng.choice([1, 100]))
         program = run.program
-        scratch = program.base + len(program.image)
-        header = program.base + program.points.index(run.point) * HEADER_BYTES
+        scratch = len(program.image)
+        header = program.points.index(run.point) * HEADER_BYTES
         first = header + 4 * list(header_words(program.config)).index("first")
         ofm = first_descriptor(program, run.point) + 4 * list(
             descriptor_words(program.config)

@@ -64,7 +64,14 @@ def test_what_is_written_is_read_and_what_is_fixed_stays() -> None:
     host = Host()
 
     async def testbench(context: Any) -> None:
-        values = {"program": 0x1234_5678, "point": 3, "interrupt_enable": 0b101}
+        values = {
+            "program": 0x1234_5678,
+            "base_low": 1 << 31,
+            "base_high": 3,
+            "size": 0xFFFF_F001,
+            "point": 3,
+            "interrupt_enable": 0b101,
+        }
         for name, value in values.items():
             assert await host.write(context, name, value) == []
         for name in ("id", "version", "status"):
@@ -75,13 +82,26 @@ def test_what_is_written_is_read_and_what_is_fixed_stays() -> None:
     check(host, testbench)
 
 
-def test_part_of_a_register_is_not_taken() -> None:
+def test_only_the_bytes_whose_strobe_is_high_are_written() -> None:
     host = Host()
 
     async def testbench(context: Any) -> None:
-        await host.write(context, "program", 0xAAAA_AAAA, strobes=0b0111)
-        assert await host.read(context, "program") == 0
-        assert await host.write(context, "control", 0b11, strobes=0b0001) == []
+        for name in ("program", "base_low", "base_high", "size"):
+            await host.write(context, name, 0xAAAA_AAAA, strobes=0b0111)
+            assert await host.read(context, name) == 0x00AA_AAAA
+            await host.write(context, name, 0x5555_5555, strobes=0b1010)
+            assert await host.read(context, name) == 0x55AA_55AA
+            await host.write(context, name, 0x1234_5678, strobes=0)
+            assert await host.read(context, name) == 0x55AA_55AA
+        assert await host.write(context, "control", 0b11, strobes=0b1110) == []
+        assert await host.write(context, "control", 0b01, strobes=0b0001) == ["start"]
+        context.set(host.dut.done, 1)
+        await context.tick()
+        context.set(host.dut.done, 0)
+        await host.write(context, "interrupt_status", 0b111, strobes=0b1110)
+        assert await host.read(context, "interrupt_status") == 0b001
+        await host.write(context, "interrupt_status", 0b111, strobes=0b0001)
+        assert await host.read(context, "interrupt_status") == 0
 
     check(host, testbench)
 
@@ -130,6 +150,8 @@ def test_counters_and_faults_are_read_where_they_are_described() -> None:
         context.set(dut.error_word, 7)
         context.set(dut.layer, 0x1234)
         assert await host.read(context, "error") == 0x1234_0000 | 7 << 8 | Fault.WRITE
+        context.set(dut.error_code, Fault.NONE)
+        assert await host.read(context, "error") == 0
         assert await host.read(context, "layer") == 0x1234
         for number, name in enumerate(CORE_COUNTERS):
             assert await host.read(context, f"{name}_low") == 2
