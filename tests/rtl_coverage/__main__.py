@@ -15,7 +15,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from golden.arguments import Parser, positive, seed
+from golden.arguments import Parser, positive, seed_number
 from golden.errors import run_cli
 from hw import verilog_output
 from quant.runtime.progress import reporting
@@ -34,7 +34,7 @@ UNREACHED = Path(__file__).with_name("unreached.json")
 def main() -> int:
     parser = Parser(prog="tests.rtl_coverage", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=positive, default=200, help="how many random networks")
-    parser.add_argument("--seed", type=seed, default=1)
+    parser.add_argument("--seed", type=seed_number, default=1)
     arguments = parser.parse_args()
     runs = [run for scenario in scenarios() for run in scenario.runs]
     pairs = random_runs(MIXED, arguments.n, arguments.seed)

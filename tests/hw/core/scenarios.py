@@ -2,8 +2,9 @@
 
 A scenario is a list of runs, one after another in one simulation. `verify` compares every tensor of
 every run that ends well with golden, what the core counts with what the bus counts, and the cycles
-in which the array multiplied with the layers' sizes. It compares every counter and every message with `COUNTED` too, cycles included, so that a change which only
-costs time is noticed. `tests.hw.core.count_scenarios` writes that file.
+in which the array multiplied with the layers' sizes. It compares every counter and every message
+with `COUNTED` too, cycles included, so that a change which only costs time is noticed.
+`tests.hw.core.count_scenarios` writes that file.
 
 `make mutants` runs the same scenarios on cores with planted defects.
 """
@@ -22,6 +23,7 @@ import numpy as np
 from compiler.program import DENSE, Program
 from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
+from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import HEADER_BYTES, descriptor_words, header_words
@@ -50,7 +52,9 @@ COUNTED = Path(__file__).with_name("scenarios.json")
 """Scenario -> for each run what `summary` returns."""
 
 NOWHERE = 0x4000_0000
-"""An address past the end of every simulated memory."""
+"""An offset past the end of every simulated memory, and of every program's window."""
+_ALL_PAGES = 2 * NOWHERE >> PAGE_BITS
+"""Pages of a window that reaches past `NOWHERE`."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,13 @@ def _disturbances(pairs: list[tuple[Bundle, Run]]) -> Scenario:
             replace(run, faulty=(scratch, last)),
             replace(run, program=edited(program, first, NOWHERE)),
             replace(run, program=edited(program, ofm, NOWHERE)),
+            replace(run, program=edited(program, first, NOWHERE), pages=_ALL_PAGES),
+            replace(
+                run,
+                program=edited(program, ofm, NOWHERE),
+                pages=_ALL_PAGES,
+                writes_anywhere=True,
+            ),
         ]
         for one in disturbed:
             runs += [one, run]
