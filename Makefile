@@ -26,7 +26,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second fuzz estimate sim sim-random sim-core sim-full sim-networks \
-	sim-modules bench bench-explore program verilog fpga report results docs lint format clean \
+	sim-modules bench bench-explore program verilog driver fpga report results docs lint format clean \
 	distclean announce python-check compiler icarus
 
 help: ## print this list
@@ -102,6 +102,10 @@ program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUN
 
 verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
 	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
+
+driver: $(STAMP) ## gather the C driver and its generated headers in one folder (OUT=build/driver)
+	$(RUN) -m hw.c_headers --out '$(or $(OUT),build/driver)'
+	cp driver/*.[ch] driver/linux/*.[ch] '$(or $(OUT),build/driver)'
 
 fpga: $(STAMP) ## synthesise, place and route (DEVICE=ecp5-25|ecp5-45|ecp5-85 CONFIG=small|default|FILE SEEDS=2 LPF=FILE)
 	$(RUN) -m hw.fpga $(if $(DEVICE),--device '$(DEVICE)') $(if $(CONFIG),--config '$(CONFIG)') \

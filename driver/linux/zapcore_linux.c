@@ -54,7 +54,7 @@ static void write_number(const char *folder, const char *name, uint64_t number)
     int file, count;
 
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    file = open(path, O_WRONLY | O_CLOEXEC);
+    file = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
     if (file < 0)
         return;
     count = snprintf(text, sizeof text, "%llu", (unsigned long long)number);

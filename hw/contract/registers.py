@@ -202,7 +202,10 @@ def c_header() -> str:
     lines += [f"#define ZAPCORE_FAULT_{fault.name} {fault.value}u" for fault in Fault]
     lines += ["", "/* The text of each fault, by its code. */"]
     lines += _c_strings("ZAPCORE_FAULT_TEXTS", [FAULTS[fault] for fault in Fault])
-    lines += ["", "/* Counter number n is read at ZAPCORE_COUNTERS + 8 * n, its lower half first. */"]
+    lines += [
+        "",
+        "/* Counter n is read at ZAPCORE_COUNTERS + 8 * n, its lower half first. */",
+    ]
     lines.append(f"#define ZAPCORE_COUNTERS 0x{_COUNTERS_OFFSET:03X}u")
     for number, name in enumerate(CORE_COUNTERS):
         lines.append(f"#define ZAPCORE_COUNTER_{name.upper()} {number}u")

@@ -36,7 +36,7 @@ _BEATS = ("beats_read", "beats_written")
 _UNWRITTEN = 0xA5
 """Value of every byte of scratch memory before a run."""
 
-_RESET_LATENCY = 2
+RESET_LATENCY = 2
 """Cycles from a change of the reset until the core and its memory have seen it."""
 
 _INPUTS = (
@@ -183,7 +183,7 @@ class SimulatedBus:
             self._dut.rst.value = 1
             await self._edge
             self._dut.rst.value = 0
-            await ClockCycles(self._dut.clk, _RESET_LATENCY, FallingEdge)
+            await ClockCycles(self._dut.clk, RESET_LATENCY, FallingEdge)
             raise CoreFault("reset")
         control = REGISTERS["control"]
         await self._write(control.offset, control.fields[event].mask)
@@ -295,5 +295,5 @@ async def run_programs(dut: Any) -> None:
     folder = Path(settings["runs"])
     bus = SimulatedBus(dut, folder, Path(settings["memory_in"]), Path(settings["memory_out"]), word)
     await start(dut, clock=False)
-    await ClockCycles(dut.clk, _RESET_LATENCY, FallingEdge)
+    await ClockCycles(dut.clk, RESET_LATENCY, FallingEdge)
     await bridge(run_all)(bus, runs, folder)
