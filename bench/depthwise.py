@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE, Program
 from golden import arithmetic
+from golden.arguments import Parser, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.layers import Conv
@@ -39,6 +39,7 @@ from golden.manifest import (
     PoolNode,
     ShortcutNode,
 )
+from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
 from tb.exchange.core_files import Run
@@ -173,14 +174,14 @@ def mobilenet_v2(size: int) -> Bundle:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m bench.depthwise",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
-    add("--size", type=int, default=224, help="height and width of an image (default: 224)")
+    add("--size", type=positive, default=224, help="height and width of an image (default: 224)")
     add("--simulate", action="store_true", help="count the cycles in simulation as well")
     arguments = parser.parse_args()
     if arguments.size < 32 or arguments.size % 32:

@@ -39,17 +39,20 @@ def place_tensors(
     allocator: Allocator,
     *,
     keep: bool,
+    reuse_input: bool = False,
 ) -> dict[str, Place]:
     """Allocate every tensor, from the step that writes it to the last that reads it.
 
     Tensors that are concatenated are parts of the tensor that they become: each has its planes
     there, and no memory of its own. A reshaped tensor is where the one is that it was. With `keep`
-    no memory is used twice.
+    no memory is used twice. The input's memory is used again only with `reuse_input`.
     """
     originals = _originals(manifest)
     parents = _parents(manifest, layouts, originals)
     wholes = {name: _whole(originals[name], parents) for name in layouts}
-    places = _place_wholes(manifest, layouts, steps, allocator, wholes, keep=keep)
+    places = _place_wholes(
+        manifest, layouts, steps, allocator, wholes, keep=keep, reuse_input=reuse_input
+    )
 
     def place(name: str) -> Place:
         """The place of a tensor, which may be a part of another."""
@@ -76,6 +79,7 @@ def _place_wholes(
     wholes: Mapping[str, str],
     *,
     keep: bool,
+    reuse_input: bool,
 ) -> dict[str, Place]:
     """Places of the tensors that are no part of another."""
     places: dict[str, Place] = {}
@@ -93,6 +97,8 @@ def _place_wholes(
         later = steps[number + 1 :]
         needed = {*manifest.outputs, *(name for s in later for name in (s.input, s.output))}
         needed |= {s.residual for s in later if s.residual}
+        if not reuse_input:
+            needed.add(manifest.input.tensor)
         for name in sorted(held - {wholes[name] for name in needed}):
             if not keep:
                 allocator.free(places[name].address)

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from golden.arguments import Parser, integer, natural, seed
+from golden.arguments import Parser, integer, natural, seed_number
 from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError
 from golden.manifest import Figures
@@ -107,7 +107,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--recalibrate", action="store_true", help=recalibrate)
     fine_tune = "train the weights with each operating point's ZAPs for so many epochs"
     add("--fine-tune", type=natural, default=0, metavar="EPOCHS", help=fine_tune)
-    add("--seed", type=seed, default=1, help="of samples and augmentation (default: 1)")
+    add("--seed", type=seed_number, default=1, help="of samples and augmentation (default: 1)")
     device = "the device that fine-tunes (default: cpu)"
     add("--device", choices=("cpu", "cuda"), default="cpu", help=device)
     listed = "add the results to this list of operating points"

@@ -13,7 +13,7 @@ import inspect
 import os
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,19 @@ def program_descriptor() -> str:
     return _words(program.descriptor_words)
 
 
+def _file_words(table: str) -> Callable[[], str]:
+    """Return a function that writes a table of the words of a program's file."""
+
+    def text() -> str:
+        from hw.contract import program_file
+
+        words = getattr(program_file, table).items()
+        rows = [(str(4 * n), f"`{name}`", meaning) for n, (name, meaning) in enumerate(words)]
+        return _table(("offset", "name", "meaning"), rows)
+
+    return text
+
+
 def bundle() -> str:
     """The objects of a bundle's manifest, field by field."""
     from golden import manifest
@@ -194,6 +207,9 @@ GENERATED = {
     "configuration": configuration,
     "onnx-layers": onnx_layers,
     "program-descriptor": program_descriptor,
+    "program-file-header": _file_words("HEADER"),
+    "program-file-point": _file_words("POINT"),
+    "program-file-tensor": _file_words("TENSOR"),
     "program-header": program_header,
     "pytorch-layers": pytorch_layers,
     "registers": registers,

@@ -33,11 +33,23 @@ __all__ = [
 
 @dataclass
 class Residual:
-    """A tensor that is added to the sums of a convolution; see `golden.layers.Shortcut`."""
+    """A tensor that is added to the sums of a convolution; see `golden.layers.Shortcut`.
+
+    Each of its channels is multiplied by its `gain` before, (channels,); None stands for 1.
+    """
 
     input: str
     stride: int = 1
     channel_offset: int = 0
+    gain: Tensor | None = None
+
+    def add_to(self, ofm: Tensor, tensor: Tensor) -> None:
+        """Add the residual `tensor` to the channels of `ofm` that it has, in place."""
+        first, step = self.channel_offset, self.stride
+        picked = tensor[:, :, ::step, ::step]
+        if self.gain is not None:
+            picked = picked * self.gain.to(picked).view(-1, 1, 1)
+        ofm[:, first : first + tensor.shape[1]] += picked
 
 
 @dataclass
@@ -227,19 +239,12 @@ class Graph:
                     layer.bias,
                     layer.stride,
                     layer.padding,
-                    layer.dilation,
                     layer.groups,
+                    layer.dilation,
                 )
                 if layer.residual is not None:
-                    _add(ofm, layer.residual, tensors[layer.residual.input])
+                    layer.residual.add_to(ofm, tensors[layer.residual.input])
                 if layer.relu:
                     ofm = ofm.clamp_(0, layer.ceiling)
             tensors[layer.name] = ofm
             yield layer, ofm
-
-
-def _add(ofm: Tensor, residual: Residual, tensor: Tensor) -> None:
-    """Add a residual to the channels of `ofm` that it has, in place."""
-    first = residual.channel_offset
-    step = residual.stride
-    ofm[:, first : first + tensor.shape[1]] += tensor[:, :, ::step, ::step]

@@ -12,7 +12,7 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from golden.arguments import Parser, positive, seed
+from golden.arguments import Parser, positive, seed_number
 from golden.errors import run_cli
 from golden.terminal import Console
 from tests.fuzz.targets import TARGETS, run_named
@@ -24,7 +24,7 @@ def main() -> int:
     parser = Parser(prog="tests.fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--n", type=positive, default=1000, help="inputs of each target")
-    parser.add_argument("--seed", type=seed, default=1)
+    parser.add_argument("--seed", type=seed_number, default=1)
     arguments = parser.parse_args()
     for name in arguments.targets:
         if name not in TARGETS:

@@ -17,18 +17,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save as save_safetensors
 
-from compiler import program_files
+from compiler import program_file
 from compiler.build import compile_bundle
 from golden.bundle import MANIFEST, TENSORS, Bundle
-from golden.checksums import CHECKSUM_FIELDS, with_checksums
+from golden.checksums import with_checksums
 from golden.network import Network, quantise_images
 from hw.contract.config import PRESETS, Config
+from hw.contract.program_file import HEADER
 from quant.data.registry import load, open_dataset
 from quant.networks.own_models import build_own
 from quant.networks.weights import load_weights
 from quant.points.results import read_points
 from quant.runtime.progress import reporting
 from tb.random.networks import random_network
+from tests.compiler.program_file_edits import details_of, sealed, with_details
 from tests.fuzz.harness import Outcome, Target, run_target
 from tests.fuzz.mutations import Draw, damaged_bytes, mutated_document
 from tests.hw.small_configs import STRIPS, TINY
@@ -107,32 +109,39 @@ def tensors(data: Draw, folder: Path) -> None:
 
 
 @cache
-def _programs() -> list[tuple[dict[str, Any], bytes]]:
+def _programs() -> list[bytes]:
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         for bundle in _bundles():
-            folder = Path(scratch) / "program"
-            program_files.save(compile_bundle(bundle, STRIPS), folder)
-            layout = json.loads((folder / program_files.LAYOUT).read_text())
-            layout = {name: layout[name] for name in layout if name not in CHECKSUM_FIELDS}
-            found.append((layout, (folder / program_files.IMAGE).read_bytes()))
+            file = Path(scratch) / "program.zap"
+            program_file.save(compile_bundle(bundle, STRIPS), file)
+            found.append(file.read_bytes())
     return found
 
 
 def programs(data: Draw, folder: Path) -> None:
-    """A program whose layout or image is changed, with checksums that are right."""
-    layout, image = _one_of(data, _programs())
-    if data.draw(st.booleans(), label="layout"):
-        layout = mutated_document(data, layout)
+    """A program's file whose details or other bytes are changed, with a checksum that is right."""
+    content = _one_of(data, _programs())
+    if data.draw(st.booleans(), label="details"):
+        content = with_details(content, mutated_document(data, details_of(content)))
     else:
-        image = damaged_bytes(data, image)
-    _write(folder, program_files.IMAGE, image)
-    text = json.dumps(layout, indent=2)
-    _write(folder, program_files.LAYOUT, with_checksums(text, image))
-    program = program_files.load(folder)
+        content = damaged_bytes(data, content)
+        if len(content) >= 4 * len(HEADER):
+            content = sealed(content)
+    _write(folder, "program.zap", content)
+    program = program_file.load(folder / "program.zap")
     for place in program.tensors.values():
-        assert program.base <= place.address <= program.end - place.size
+        assert 0 <= place.address <= program.end - place.size
     assert {program.input, program.output} <= program.tensors.keys()
+
+
+def program_bytes(data: Draw, folder: Path) -> None:
+    """A program's file that is damaged; no damage may be missed."""
+    content = _one_of(data, _programs())
+    damaged = damaged_bytes(data, content)
+    _write(folder, "program.zap", damaged)
+    program_file.load(folder / "program.zap")
+    assert damaged == content, "damage was not found"
 
 
 def configurations(data: Draw, folder: Path) -> None:
@@ -350,6 +359,7 @@ TARGETS: dict[str, Target] = {
     "manifest-texts": manifest_texts,
     "tensors": tensors,
     "programs": programs,
+    "program_bytes": program_bytes,
     "configurations": configurations,
     "weights": weights,
     "cifar": cifar,
