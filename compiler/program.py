@@ -113,11 +113,6 @@ class Program:
     levels: bytes
     classes: list[str]
 
-    @property
-    def outputs(self) -> list[str]:
-        """All tensors that the network returns, in order."""
-        return [self.output, *self.other_outputs]
-
     def quantise(self, pixels: np.ndarray) -> np.ndarray:
         """The network's input from an image of 8-bit pixels.
 
@@ -140,6 +135,11 @@ class Program:
         table = np.frombuffer(self.levels, np.int8 if place.signed else np.uint8)
         table = table.reshape(place.shape[0], -1).astype(np.int32)
         return np.stack([levels[plane] for levels, plane in zip(table, pixels, strict=True)])
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of everything that the network returns."""
+        return [self.output, *self.other_outputs]
 
     def descriptors(self, point: str) -> list[dict[str, int]]:
         """The words of an operating point's tiles, in order, as the core reads them."""
