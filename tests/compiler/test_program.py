@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +22,17 @@ from compiler.driver import Accelerator, MemoryMapped
 from compiler.memory_layout import Allocator, Place
 from compiler.program import DENSE, Program
 from golden.bundle import Bundle
+from golden.checksums import CHECKSUM_FIELDS, with_checksums
 from golden.errors import UserError
-from golden.manifest import ConcatNode, ShortcutNode
+from golden.manifest import (
+    SCHEMA_VERSION,
+    Activation,
+    ConcatNode,
+    ConvNode,
+    Input,
+    Manifest,
+    ShortcutNode,
+)
 from hw.contract.config import Config
 from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
@@ -289,6 +301,96 @@ def test_a_damaged_layout_is_refused_by_name(
     layout.write_text(json.dumps({**json.loads(layout.read_text()), field: {"a": 1}}))
     with pytest.raises(UserError, match=r"layout\.json: damaged: .*; compile the bundle again"):
         program_files.load(tmp_path / "program")
+
+
+@pytest.mark.parametrize("file", [program_files.IMAGE, program_files.LAYOUT])
+def test_every_flipped_bit_of_a_program_is_found(
+    file: str, bundles: list[Bundle], tmp_path: Path
+) -> None:
+    folder = tmp_path / "program"
+    program_files.save(compile_bundle(bundles[0], TINY), folder)
+    content = (folder / file).read_bytes()
+    for place in range(0, len(content), len(content) // 200):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        (folder / file).write_bytes(damaged)
+        with pytest.raises(UserError, match=rf"{re.escape(file)}: "):
+            program_files.load(folder)
+    (folder / file).write_bytes(content)
+    program_files.load(folder)
+
+
+IMPOSSIBLE: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda d: d.update(end=d["end"] - 64), "lies outside the program"),
+    (lambda d: d.update(base=-64), "base or end is no address"),
+    (lambda d: d.update(end=1 << 40), "base or end is no address"),
+    (lambda d: d.update(counters=True), "counters is no address"),
+    (lambda d: d.update(input="nothing"), "input or output is no tensor"),
+    (lambda d: d.update(points=[]), "a name is no string"),
+    (lambda d: d.update(points=["dense"]), "has no such counts"),
+    (lambda d: d["layers"][0].update(macs=-1), "has no such counts"),
+    (lambda d: d["layers"][0].update(input="nothing"), "names no tensor"),
+    (lambda d: d["tensors"][d["input"]].update(shape=[1, 1]), "has no such place"),
+    (lambda d: d["tensors"][d["input"]].update(shape=[1 << 40, 1, 1]), "has no such place"),
+    (lambda d: d["tensors"][d["input"]].update(address=0.5), "has no such place"),
+    (lambda d: d["tensors"][d["input"]].update(parts=[1 << 40]), "has parts of other channels"),
+    (lambda d: d["config"].update(lanes=7), "lanes is 7"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), IMPOSSIBLE, ids=[message for _, message in IMPOSSIBLE]
+)
+def test_a_layout_that_cannot_be_is_refused_though_its_checksum_is_right(
+    change: Callable[[dict[str, Any]], object],
+    message: str,
+    bundles: list[Bundle],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "program"
+    program_files.save(compile_bundle(bundles[0], TINY), folder)
+    layout = json.loads((folder / program_files.LAYOUT).read_text())
+    layout = {name: layout[name] for name in layout if name not in CHECKSUM_FIELDS}
+    change(layout)
+    text = with_checksums(json.dumps(layout), (folder / program_files.IMAGE).read_bytes())
+    (folder / program_files.LAYOUT).write_bytes(text)
+    with pytest.raises(UserError, match=rf"layout\.json: damaged: .*{message}.*compile the bundle"):
+        program_files.load(folder)
+
+
+@pytest.mark.second
+def test_a_chain_of_1100_concatenations_is_compiled() -> None:
+    """Each takes the one before and one channel more."""
+    zero = torch.zeros(1, dtype=torch.int32)
+    activations = {"in": Activation(shape=(1, 1, 1), signed=False, scale=1)}
+    layers: list[ConvNode | ConcatNode] = []
+    tensors = {}
+    last = ""
+    for number in range(1100):
+        name = f"part{number}"
+        layers.append(ConvNode(name=name, input="in", output=name))
+        activations[name] = activations["in"]
+        whole = name
+        if number:
+            whole = f"whole{number}"
+            layers.append(ConcatNode(name=whole, inputs=[last, name], output=whole))
+            activations[whole] = Activation(shape=(number + 1, 1, 1), signed=False, scale=1)
+        last = whole
+        tensors[f"layers.{name}.weight"] = torch.ones(1, 1, 1, 1, dtype=torch.int8)
+        for field, value in (("bias", 0), ("multiplier", 1 << 15), ("shift", 15)):
+            tensors[f"layers.{name}.{field}"] = zero + value
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name="chain",
+        input=Input(tensor="in", mean=[0], std=[1]),
+        output=last,
+        classes=[str(number) for number in range(1100)],
+        activations=activations,
+        layers=layers,
+    )
+    program = compile_bundle(Bundle(manifest, tensors), TINY)
+    assert program.tensors[last].parts == (1,) * 1100
+    assert program.tensors["part0"].address == program.tensors[last].address
 
 
 def test_a_program_of_another_version_is_replaced(bundles: list[Bundle], tmp_path: Path) -> None:
