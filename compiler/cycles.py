@@ -323,7 +323,7 @@ def _load(
 
 
 def _passes(words: dict[str, int]) -> int:
-    """How often each row of the ifm is loaded."""
+    """Return the number of times that each row of the ifm is loaded."""
     return 1 if words["pack_apart"] else words["pack_height"]
 
 

@@ -13,6 +13,7 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
 
 from golden.files import check_writable_file, write_file
+from hw.contract import program_file
 from hw.contract.config import Config
 from hw.contract.registers import c_header, markdown
 from hw.contract.systemrdl import systemrdl
@@ -84,6 +85,7 @@ def write_core(config: Config, folder: Path) -> list[Path]:
         f"{name}.v": emit(core, name),
         f"{name}.json": json.dumps(describe(config, core), indent=2) + "\n",
         "zapcore.h": c_header(),
+        "zapcore_file.h": program_file.c_header(),
         "zapcore.rdl": systemrdl(),
         "registers.md": markdown(),
     }

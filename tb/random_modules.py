@@ -19,7 +19,7 @@ import torch
 
 from compiler.build import compile_bundle
 from compiler.program import DENSE
-from golden.arguments import Parser, natural, positive
+from golden.arguments import Parser, natural, positive, seed_number
 from golden.errors import UserError, run_cli
 from golden.files import write_file
 from golden.terminal import Console
@@ -41,7 +41,7 @@ _ONNX_EVERY = 5
 
 @dataclass
 class Tally:
-    """What became of the networks so far."""
+    """The outcome of the networks so far."""
 
     passed: dict[int, Checked] = field(default_factory=dict)
     """Seed -> the network, for those that passed."""
@@ -122,7 +122,9 @@ def main() -> int:
     parser = Parser(prog="tb.random_modules", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=positive, default=50, help="how many networks")
     parser.add_argument("--rtl", type=natural, default=10, help="how many of them run on the core")
-    parser.add_argument("--seed", type=natural, default=1, help="of the first; the others count on")
+    parser.add_argument(
+        "--seed", type=seed_number, default=1, help="of the first; the others count on"
+    )
     layers = "write only the first N layers of each network, to find the one at fault"
     parser.add_argument("--layers", type=positive, metavar="N", help=layers)
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator")
@@ -141,9 +143,9 @@ def main() -> int:
             tally.failures |= failures
     console = Console(highlight=False, soft_wrap=True)
     for seed, failure in sorted(tally.failures.items()):
-        console.print(f"seed {seed}: {failure}", markup=False)
+        console.print(f"seed {seed}: {failure}")
         command = f"python -m tb.random_modules --n 1 --rtl 1 --seed {seed}"
-        console.print(f"  {command} --config {arguments.config}", markup=False)
+        console.print(f"  {command} --config {arguments.config}")
     constant = sum(checked.is_constant for checked in tally.passed.values())
     console.print(
         f"{arguments.n} random networks from seed {arguments.seed}: {constant} give the same for"

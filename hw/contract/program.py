@@ -1,7 +1,9 @@
 """The words of a program in memory: headers and tile descriptors, words of 32 bits.
 
-A program's address points to one header for each operating point. A header names a list of tile
-descriptors. A tile is a convolution, or a strip of one, that runs from the buffers at a stretch.
+Every address in a program is an offset in bytes into the *window*, the memory that the host lets
+the core use. So a program runs wherever the window lies. A program begins with one header for each
+operating point. A header names a list of tile descriptors. A tile is a convolution, or a strip of
+one, that runs from the buffers at a stretch.
 Each word has limits, and the core refuses a program in which a word is outside them.
 
 This module is the only place where the words and their limits are written down. `compiler.build`
@@ -18,17 +20,17 @@ from dataclasses import dataclass
 
 from golden import arithmetic
 from golden.pattern import MAX_PERIOD
-from hw.contract.bus import ADDRESS_BITS, BEATS_BITS
+from hw.contract.bus import BEATS_BITS, OFFSET_BITS
 from hw.contract.config import Config
 
 __all__ = [
-    "ADDRESS_END",
     "DESCRIPTOR_BYTES",
     "HEADER_BYTES",
     "MAGIC",
     "MAX_COL_SHIFT",
     "MOST_SIZE",
     "MOST_SLOTS",
+    "OFFSET_END",
     "OPCODE_TILE",
     "VERSION",
     "Word",
@@ -53,8 +55,8 @@ MAX_COL_SHIFT = 2
 MOST_SLOTS = 7
 """Slices of an ifm that the core keeps account of in its buffer."""
 
-ADDRESS_END = 1 << ADDRESS_BITS
-"""The first address that a core does not reach."""
+OFFSET_END = 1 << OFFSET_BITS
+"""The first offset that no window reaches."""
 
 MOST_SIZE = 4096
 """Largest height, width or number of channels of a tensor."""
@@ -104,13 +106,13 @@ class Word:
 
 
 def _address(config: Config, text: str) -> Word:
-    """A word that is the address of something in memory."""
-    return Word(0, ADDRESS_END - config.bus_bytes, text, config.bus_bytes)
+    """A word that is the offset of something into the window."""
+    return Word(0, OFFSET_END - config.bus_bytes, text, config.bus_bytes)
 
 
 def _distance(config: Config, text: str) -> Word:
     """A word that is a distance in memory, in bytes."""
-    return Word(0, ADDRESS_END - config.bus_bytes, text, config.bus_bytes)
+    return Word(0, OFFSET_END - config.bus_bytes, text, config.bus_bytes)
 
 
 def _flag(text: str) -> Word:
@@ -296,5 +298,5 @@ def pack_words(words: dict[str, Word], values: dict[str, int], size: int) -> byt
     return text.ljust(size, b"\0")
 
 
-assert BEATS_BITS <= ADDRESS_BITS
+assert BEATS_BITS <= OFFSET_BITS
 assert DESCRIPTOR_BYTES <= 1 << 12, "a descriptor is within a page"

@@ -36,6 +36,7 @@ from golden.manifest import (
     PredictorNode,
     ShortcutNode,
 )
+from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from tb.exchange.core_files import Run
 from tb.random.draws import (
@@ -75,8 +76,11 @@ def random_image(bundle: Bundle, rng: random.Random) -> Tensor:
 
 
 def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run]]:
-    """Draw networks and a run of each: one in three without ZAP, with a random memory."""
-    rng = random.Random(seed)
+    """Draw networks and a run of each: one in three without ZAP, with a random memory.
+
+    The windows lie anywhere in the lower half of what the bus can address.
+    """
+    rng, bases = random.Random(seed), random.Random(seed)
     pairs = []
     for _ in range(count):
         bundle = random_network(config, rng)
@@ -86,6 +90,7 @@ def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run
             point=rng.choice([DENSE, POINT, POINT]),
             latency=rng.choice([1, 5, 40, 300]),
             stall=rng.choice([0.0, 0.2, 0.5]),
+            base=bases.getrandbits(config.address_bits - 1 - PAGE_BITS) << PAGE_BITS,
         )
         pairs.append((bundle, run))
     return pairs

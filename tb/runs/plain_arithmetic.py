@@ -61,7 +61,9 @@ def _rounded(values: np.ndarray, shift: np.ndarray) -> np.ndarray:
 def _convolve(layer: Conv, ifm: np.ndarray, residual: np.ndarray | None = None) -> np.ndarray:
     windows = _windows(ifm, layer.kernel, layer.stride, layer.padding, 0)
     weight = layer.weight.numpy().astype(np.int64)
-    sums = np.einsum("zcij,cyxij->zyx", weight, windows) + _column(layer.bias)
+    parts = zip(np.split(weight, layer.groups), np.split(windows, layer.groups), strict=True)
+    sums = np.concatenate([np.einsum("zcij,cyxij->zyx", w, part) for w, part in parts])
+    sums += _column(layer.bias)
     if layer.shortcut is not None:
         assert residual is not None
         first, step = layer.shortcut.channel_offset, layer.shortcut.stride

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import random
-import re
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from compiler import build, program_files
+from compiler import build
 from compiler.build import compile_bundle
 from compiler.driver import Accelerator, MemoryMapped
 from compiler.memory_layout import Allocator, Place
 from compiler.program import DENSE, Program
 from golden.bundle import Bundle
-from golden.checksums import CHECKSUM_FIELDS, with_checksums
 from golden.errors import UserError
 from golden.manifest import (
     SCHEMA_VERSION,
@@ -38,7 +33,6 @@ from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
-    VERSION,
     Word,
     descriptor_words,
     header_words,
@@ -59,14 +53,14 @@ def words_at(program: Program, address: int, words: dict[str, Word]) -> dict[str
     """A header or descriptor as a core reads it; fails where one would refuse it."""
     values = {}
     for number, (name, word) in enumerate(words.items()):
-        at = address - program.base + 4 * number
+        at = address + 4 * number
         values[name] = int.from_bytes(program.image[at : at + 4], "little", signed=word.low < 0)
         assert word.accepts(values[name]), name
     return values
 
 
 def descriptors(program: Program, point: str) -> list[dict[str, int]]:
-    at = program.base + program.points.index(point) * HEADER_BYTES
+    at = program.points.index(point) * HEADER_BYTES
     header = words_at(program, at, header_words(program.config))
     return [
         words_at(program, header["first"] + n * DESCRIPTOR_BYTES, descriptor_words(program.config))
@@ -75,12 +69,9 @@ def descriptors(program: Program, point: str) -> list[dict[str, int]]:
 
 
 @pytest.mark.parametrize("config", [TINY, STRIPS], ids=["tiny", "strips"])
-@pytest.mark.parametrize("base", [0, 0x1000])
-def test_every_word_is_one_that_a_core_accepts(
-    bundles: list[Bundle], base: int, config: Config
-) -> None:
+def test_every_word_is_one_that_a_core_accepts(bundles: list[Bundle], config: Config) -> None:
     for bundle in bundles:
-        program = compile_bundle(bundle, config, base=base)
+        program = compile_bundle(bundle, config)
         assert program.points == [DENSE, POINT]
         for point in program.points:
             counts = [layer.tiles[point] for layer in program.layers]
@@ -112,7 +103,7 @@ def test_strips_write_every_row_once_and_share_scratch_memory_of_their_own(
                     spilled = tile["spilled"]
                     assert max(tile["restored"], spilled) * STRIPS.group <= tile["halo_plane"]
                     shared = tile["halo_plane"] * place.planes
-                    assert program.base + len(program.image) <= tile["halo_address"]
+                    assert len(program.image) <= tile["halo_address"]
                     assert tile["halo_address"] + shared <= first_tensor
                     cut += spilled > 0
                 assert at == place.address + place.plane_bytes
@@ -160,7 +151,7 @@ def test_tensors_that_live_at_the_same_time_do_not_overlap(bundles: list[Bundle]
                 together = born[one] <= live[other] and born[other] <= live[one]
                 apart = a.address + a.size <= b.address or b.address + b.size <= a.address
                 assert apart or not together, f"{one} and {other}"
-            assert program.base + len(program.image) <= a.address
+            assert len(program.image) <= a.address
             assert a.address + a.size <= program.end
 
 
@@ -243,121 +234,6 @@ def test_the_allocator_uses_the_lowest_gap_that_fits() -> None:
     assert allocator.end == 512
 
 
-def test_a_program_reads_back_from_its_folder(bundles: list[Bundle], tmp_path: Path) -> None:
-    program = compile_bundle(bundles[0], TINY, base=64)
-    program_files.save(program, tmp_path / "program")
-    assert program_files.load(tmp_path / "program") == program
-    program_files.save(compile_bundle(bundles[1], TINY), tmp_path / "program")
-    assert program_files.load(tmp_path / "program") != program
-
-
-def test_what_is_no_program_is_refused(bundles: list[Bundle], tmp_path: Path) -> None:
-    program = compile_bundle(bundles[0], TINY)
-    (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match="exists and is not a program; choose another --out"):
-        program_files.save(program, tmp_path / "mine")
-    with pytest.raises(UserError, match=r"layout\.json: not found; write it with"):
-        program_files.load(tmp_path / "mine")
-    program_files.save(program, tmp_path / "program")
-    layout = tmp_path / "program" / "layout.json"
-    layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": 99}))
-    with pytest.raises(UserError, match=rf"layout\.json: not of version {VERSION}"):
-        program_files.load(tmp_path / "program")
-
-
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("notes.txt", "precious"),
-        ("layout.json", '{"name": "app", "version": 4}'),
-        ("layout.json", "[]"),
-        ("layout.json", "{"),
-    ],
-)
-def test_a_folder_that_is_not_wholly_a_program_is_not_replaced(
-    file: str, content: str, bundles: list[Bundle], tmp_path: Path
-) -> None:
-    program = compile_bundle(bundles[0], TINY)
-    folder = tmp_path / "program"
-    program_files.save(program, folder)
-    (folder / file).write_text(content)
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    for refused in (
-        program_files.check_replaceable,
-        lambda folder: program_files.save(program, folder),
-    ):
-        with pytest.raises(UserError, match="exists and is not a program; choose another --out"):
-            refused(folder)
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-
-@pytest.mark.parametrize("field", ["layers", "tensors", "config"])
-def test_a_damaged_layout_is_refused_by_name(
-    field: str, bundles: list[Bundle], tmp_path: Path
-) -> None:
-    program = compile_bundle(bundles[0], TINY)
-    program_files.save(program, tmp_path / "program")
-    layout = tmp_path / "program" / "layout.json"
-    layout.write_text(json.dumps({**json.loads(layout.read_text()), field: {"a": 1}}))
-    with pytest.raises(UserError, match=r"layout\.json: damaged: .*; compile the bundle again"):
-        program_files.load(tmp_path / "program")
-
-
-@pytest.mark.parametrize("file", [program_files.IMAGE, program_files.LAYOUT])
-def test_every_flipped_bit_of_a_program_is_found(
-    file: str, bundles: list[Bundle], tmp_path: Path
-) -> None:
-    folder = tmp_path / "program"
-    program_files.save(compile_bundle(bundles[0], TINY), folder)
-    content = (folder / file).read_bytes()
-    for place in range(0, len(content), len(content) // 200):
-        damaged = bytearray(content)
-        damaged[place] ^= 1 << place % 8
-        (folder / file).write_bytes(damaged)
-        with pytest.raises(UserError, match=rf"{re.escape(file)}: "):
-            program_files.load(folder)
-    (folder / file).write_bytes(content)
-    program_files.load(folder)
-
-
-IMPOSSIBLE: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda d: d.update(end=d["end"] - 64), "lies outside the program"),
-    (lambda d: d.update(base=-64), "base or end is no address"),
-    (lambda d: d.update(end=1 << 40), "base or end is no address"),
-    (lambda d: d.update(counters=True), "counters is no address"),
-    (lambda d: d.update(input="nothing"), "input or output is no tensor"),
-    (lambda d: d.update(points=[]), "a name is no string"),
-    (lambda d: d.update(points=["dense"]), "has no such counts"),
-    (lambda d: d["layers"][0].update(macs=-1), "has no such counts"),
-    (lambda d: d["layers"][0].update(input="nothing"), "names no tensor"),
-    (lambda d: d["tensors"][d["input"]].update(shape=[1, 1]), "has no such place"),
-    (lambda d: d["tensors"][d["input"]].update(shape=[1 << 40, 1, 1]), "has no such place"),
-    (lambda d: d["tensors"][d["input"]].update(address=0.5), "has no such place"),
-    (lambda d: d["tensors"][d["input"]].update(parts=[1 << 40]), "has parts of other channels"),
-    (lambda d: d["config"].update(lanes=7), "lanes is 7"),
-]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"), IMPOSSIBLE, ids=[message for _, message in IMPOSSIBLE]
-)
-def test_a_layout_that_cannot_be_is_refused_though_its_checksum_is_right(
-    change: Callable[[dict[str, Any]], object],
-    message: str,
-    bundles: list[Bundle],
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "program"
-    program_files.save(compile_bundle(bundles[0], TINY), folder)
-    layout = json.loads((folder / program_files.LAYOUT).read_text())
-    layout = {name: layout[name] for name in layout if name not in CHECKSUM_FIELDS}
-    change(layout)
-    text = with_checksums(json.dumps(layout), (folder / program_files.IMAGE).read_bytes())
-    (folder / program_files.LAYOUT).write_bytes(text)
-    with pytest.raises(UserError, match=rf"layout\.json: damaged: .*{message}.*compile the bundle"):
-        program_files.load(folder)
-
-
 @pytest.mark.second
 def test_a_chain_of_1100_concatenations_is_compiled() -> None:
     """Each takes the one before and one channel more."""
@@ -391,21 +267,6 @@ def test_a_chain_of_1100_concatenations_is_compiled() -> None:
     program = compile_bundle(Bundle(manifest, tensors), TINY)
     assert program.tensors[last].parts == (1,) * 1100
     assert program.tensors["part0"].address == program.tensors[last].address
-
-
-def test_a_program_of_another_version_is_replaced(bundles: list[Bundle], tmp_path: Path) -> None:
-    program = compile_bundle(bundles[0], TINY)
-    program_files.save(program, tmp_path / "program")
-    layout = tmp_path / "program" / "layout.json"
-    layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": VERSION - 1}))
-    program_files.save(program, tmp_path / "program")
-    assert program_files.load(tmp_path / "program") == program
-
-
-@pytest.mark.parametrize("base", [-64, 32, 1 << 32])
-def test_a_base_address_that_cannot_be_is_refused(bundles: list[Bundle], base: int) -> None:
-    with pytest.raises(UserError, match=r"base address|the core reaches"):
-        compile_bundle(bundles[0], TINY, base=base)
 
 
 def test_a_residual_from_within_a_group_is_refused_by_name() -> None:

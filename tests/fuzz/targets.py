@@ -17,18 +17,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save as save_safetensors
 
-from compiler import program_files
+from compiler import program_file
 from compiler.build import compile_bundle
 from golden.bundle import MANIFEST, TENSORS, Bundle
-from golden.checksums import CHECKSUM_FIELDS, with_checksums
+from golden.checksums import with_checksums
 from golden.network import Network, quantise_images
 from hw.contract.config import PRESETS, Config
+from hw.contract.program_file import HEADER
 from quant.data.registry import load, open_dataset
 from quant.networks.own_models import build_own
 from quant.networks.weights import load_weights
 from quant.points.results import read_points
 from quant.runtime.progress import reporting
 from tb.random.networks import random_network
+from tests.compiler.program_file_edits import details_of, sealed, with_details
 from tests.fuzz.commands import commands
 from tests.fuzz.harness import Outcome, Target, run_target
 from tests.fuzz.mutations import Draw, damaged_bytes, mutated_document
@@ -108,31 +110,29 @@ def tensors(data: Draw, folder: Path) -> None:
 
 
 @cache
-def _programs() -> list[tuple[dict[str, Any], bytes]]:
+def _programs() -> list[bytes]:
+    """The files of good programs."""
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         for bundle in _bundles():
-            folder = Path(scratch) / "program"
-            program_files.save(compile_bundle(bundle, STRIPS), folder)
-            layout = json.loads((folder / program_files.LAYOUT).read_text())
-            layout = {name: layout[name] for name in layout if name not in CHECKSUM_FIELDS}
-            found.append((layout, (folder / program_files.IMAGE).read_bytes()))
+            file = Path(scratch) / "program.zap"
+            program_file.save(compile_bundle(bundle, STRIPS), file)
+            found.append(file.read_bytes())
     return found
 
 
 def programs(data: Draw, folder: Path) -> None:
-    """A program whose layout or image is changed, with checksums that are right."""
-    layout, image = _one_of(data, _programs())
-    if data.draw(st.booleans(), label="layout"):
-        layout = mutated_document(data, layout)
+    """A program that is damaged or whose details are changed, with a checksum that is right."""
+    content = _one_of(data, _programs())
+    if data.draw(st.booleans(), label="details"):
+        content = with_details(content, mutated_document(data, details_of(content)))
     else:
-        image = damaged_bytes(data, image)
-    _write(folder, program_files.IMAGE, image)
-    text = json.dumps(layout, indent=2)
-    _write(folder, program_files.LAYOUT, with_checksums(text, image))
-    program = program_files.load(folder)
+        content = damaged_bytes(data, content)
+        if len(content) >= 4 * len(HEADER):
+            content = sealed(content)
+    program = program_file.load(_write(folder, "program.zap", content))
     for place in program.tensors.values():
-        assert program.base <= place.address <= program.end - place.size
+        assert 0 <= place.address <= program.end - place.size
     assert {program.input, program.output} <= program.tensors.keys()
 
 
@@ -351,6 +351,7 @@ TARGETS: dict[str, Target] = {
     "manifest-texts": manifest_texts,
     "tensors": tensors,
     "programs": programs,
+    "program_bytes": program_bytes,
     "configurations": configurations,
     "weights": weights,
     "cifar": cifar,
