@@ -26,6 +26,7 @@ from golden.manifest import (
     ConvNode,
     Input,
     Manifest,
+    Node,
     ShortcutNode,
 )
 from hw.contract.config import Config
@@ -239,7 +240,7 @@ def test_a_chain_of_1100_concatenations_is_compiled() -> None:
     """Each takes the one before and one channel more."""
     zero = torch.zeros(1, dtype=torch.int32)
     activations = {"in": Activation(shape=(1, 1, 1), signed=False, scale=1)}
-    layers: list[ConvNode | ConcatNode] = []
+    layers: list[Node] = []
     tensors = {}
     last = ""
     for number in range(1100):

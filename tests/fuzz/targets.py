@@ -111,7 +111,6 @@ def tensors(data: Draw, folder: Path) -> None:
 
 @cache
 def _programs() -> list[bytes]:
-    """The files of good programs."""
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         for bundle in _bundles():
@@ -122,7 +121,7 @@ def _programs() -> list[bytes]:
 
 
 def programs(data: Draw, folder: Path) -> None:
-    """A program that is damaged or whose details are changed, with a checksum that is right."""
+    """A program's file whose details or other bytes are changed, with a checksum that is right."""
     content = _one_of(data, _programs())
     if data.draw(st.booleans(), label="details"):
         content = with_details(content, mutated_document(data, details_of(content)))
@@ -130,10 +129,20 @@ def programs(data: Draw, folder: Path) -> None:
         content = damaged_bytes(data, content)
         if len(content) >= 4 * len(HEADER):
             content = sealed(content)
-    program = program_file.load(_write(folder, "program.zap", content))
+    _write(folder, "program.zap", content)
+    program = program_file.load(folder / "program.zap")
     for place in program.tensors.values():
         assert 0 <= place.address <= program.end - place.size
     assert {program.input, program.output} <= program.tensors.keys()
+
+
+def program_bytes(data: Draw, folder: Path) -> None:
+    """A program's file that is damaged; no damage may be missed."""
+    content = _one_of(data, _programs())
+    damaged = damaged_bytes(data, content)
+    _write(folder, "program.zap", damaged)
+    program_file.load(folder / "program.zap")
+    assert damaged == content, "damage was not found"
 
 
 def configurations(data: Draw, folder: Path) -> None:
