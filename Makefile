@@ -25,7 +25,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test test-second estimate sim sim-random sim-core sim-full sim-networks \
+.PHONY: help setup demo test test-second fuzz estimate sim sim-random sim-core sim-full sim-networks \
 	sim-modules bench bench-explore program verilog fpga report results docs lint format clean \
 	distclean announce python-check compiler icarus
 
@@ -84,6 +84,10 @@ sim-modules: N = 500
 sim-modules: RTL ?= 100
 sim-modules: setup ## take random PyTorch networks all the way, and compare them at every stage (N=500 RTL=100 SEED=1 SIM=verilator CONFIG=small)
 	$(RUN) -m tb.random_modules --n '$(N)' --rtl '$(RTL)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
+
+fuzz: N = 1000
+fuzz: setup ## hand hostile inputs to every reader and command (N=1000 SEED=1 TARGET="NAME ...")
+	$(RUN) -m tests.fuzz $(TARGET) --n '$(N)' --seed '$(SEED)'
 
 bench: setup build/digits/manifest.json $(if $(filter 1,$(SCALESIM)),build/scalesim/stamp) ## measure networks: cycles by layer, what bounds them, energy (NET="NAME ..." DATA=DIR SCALESIM=0|1)
 	$(RUN) -m bench.speed $(NET) $(if $(DATA),--data '$(DATA)') \

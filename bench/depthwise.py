@@ -184,7 +184,7 @@ def main() -> None:
     add("--size", type=positive, default=224, help="height and width of an image (default: 224)")
     add("--simulate", action="store_true", help="count the cycles in simulation as well")
     arguments = parser.parse_args()
-    if arguments.size < 32 or arguments.size % 32:
+    if arguments.size % 32:
         raise UserError(f"--size {arguments.size} is no multiple of 32")
     config = Config.load(arguments.config)
     bundle = mobilenet_v2(arguments.size)
