@@ -236,7 +236,8 @@ def _check_observed(run: Run, outcome: Outcome) -> None:
     }
     if run.stall:
         del expected["elapsed"]
-    for counter, (low, high) in expected.items():
+    for counter in expected.keys() & observed.keys():
+        low, high = expected[counter]
         if not low <= observed[counter] <= high:
             raise SimulationError(
                 f"{program.network}, counter {counter}: the core counts {totals[counter]}, "
