@@ -107,9 +107,10 @@ def compile_bundle(
         tensors=tensors,
         input=manifest.input.tensor,
         output=manifest.output,
+        other_outputs=manifest.other_outputs,
         scales={
             name: manifest.activations[name].scale
-            for name in (manifest.input.tensor, manifest.output)
+            for name in (manifest.input.tensor, *manifest.outputs)
         },
         levels=_levels(bundle),
         classes=manifest.classes,

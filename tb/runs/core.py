@@ -162,6 +162,7 @@ def run(
     *,
     bench: str = "tb.benches.core",
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    plusargs: Sequence[str] = (),
 ) -> list[Outcome]:
     """Run every run in one simulation, one after another; the memory must hold each program.
 
@@ -182,7 +183,7 @@ def run(
                 built,
                 bench,
                 values=values,
-                plusargs=[f"+memory_in={memory_in}", f"+memory_out={memory_out}"],
+                plusargs=[f"+memory_in={memory_in}", f"+memory_out={memory_out}", *plusargs],
                 run_dir=built.directory / "run" if built.waves else folder / "run",
             )
         if results.failures:

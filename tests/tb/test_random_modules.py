@@ -17,12 +17,12 @@ import torch
 
 from quant.frontend.pytorch import export  # noqa: F401  (it registers the handlers)
 from quant.frontend.pytorch.nodes import HANDLERS
+from tb.random import module_checks
+from tb.random.module_checks import Wrong, check_module
 from tb.random.module_layers import LAYERS
 from tb.random.modules import random_module
 from tb.random.written_module import load_module
 from tb.random_modules import check_networks, simulate_networks
-from tb.runs import module_checks
-from tb.runs.module_checks import Wrong, check_module
 from tests.hw.small_configs import STRIPS, TINY
 
 WRITTEN_AS_OTHERS = {
