@@ -89,13 +89,19 @@ fuzz: N = 1000
 fuzz: setup ## hand hostile inputs to every reader and command (N=1000 SEED=1 TARGET="NAME ...")
 	$(RUN) -m tests.fuzz $(TARGET) --n '$(N)' --seed '$(SEED)'
 
-bench: setup build/digits/manifest.json $(if $(filter 1,$(SCALESIM)),build/scalesim/stamp) ## measure networks: cycles by layer, what bounds them, energy (NET="NAME ..." DATA=DIR SCALESIM=0|1)
-	$(RUN) -m bench.speed $(NET) $(if $(DATA),--data '$(DATA)') \
+# A bundle that is given, with its image and operating point; without one, networks have names.
+OWN := $(filter-out file default undefined,$(origin BUNDLE))
+NEEDED := $(if $(OWN),$(MADE),build/digits/manifest.json)
+OWN_OPTIONS = $(if $(OWN),--bundle '$(BUNDLE)') \
+	$(if $(DATA),--data '$(DATA)') $(if $(IMAGE),--image '$(IMAGE)') $(if $(POINT),--point '$(POINT)')
+
+bench: setup $(NEEDED) $(if $(filter 1,$(SCALESIM)),build/scalesim/stamp) ## measure networks: cycles by layer, what bounds them, energy (NET="NAME ..." or BUNDLE=DIR DATA=DIR IMAGE=N|FILE POINT=NAME SCALESIM=0|1)
+	$(RUN) -m bench.speed $(NET) $(OWN_OPTIONS) $(if $(CONFIG),--config '$(CONFIG)') \
 		$(if $(filter 1,$(SCALESIM)),--scalesim build/scalesim/bin/python)
 
-bench-explore: setup build/digits/manifest.json ## find configurations for a network by the cycle model (NET=NAME PART=ecp5-85 DATA=DIR)
-	$(RUN) -m bench.explore '$(if $(NET),$(NET),resnet20)' $(if $(PART),--part '$(PART)') \
-		$(if $(DATA),--data '$(DATA)')
+bench-explore: setup $(NEEDED) ## find configurations for a network by the cycle model (NET=NAME or BUNDLE=DIR, PART=ecp5-85 DATA=DIR IMAGE=N|FILE POINT=NAME)
+	$(RUN) -m bench.explore $(if $(OWN),,$(if $(NET),$(NET),resnet20)) \
+		$(OWN_OPTIONS) $(if $(PART),--part '$(PART)')
 
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
@@ -107,8 +113,10 @@ fpga: $(STAMP) ## synthesise, place and route (DEVICE=ecp5-25|ecp5-45|ecp5-85 CO
 	$(RUN) -m hw.fpga $(if $(DEVICE),--device '$(DEVICE)') $(if $(CONFIG),--config '$(CONFIG)') \
 		$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(LPF),--constraints '$(LPF)')
 
-report: $(STAMP) $(MADE) ## write build/report/index.html from results and bundles (BUNDLE="DIR ..." DATA=DIR)
-	$(RUN) -m bench.report $(foreach bundle,$(BUNDLE),'$(bundle)') $(if $(DATA),--data '$(DATA)')
+report: $(STAMP) $(MADE) ## write build/report/index.html about bundles, other results for comparison (BUNDLE="DIR ..." DATA=DIR IMAGE=N|FILE POINT=NAME CONFIG=default)
+	$(RUN) -m bench.report $(foreach bundle,$(BUNDLE),'$(bundle)') $(if $(DATA),--data '$(DATA)') \
+		$(if $(IMAGE),--image '$(IMAGE)') $(if $(POINT),--point '$(POINT)') \
+		$(if $(CONFIG),--config '$(CONFIG)')
 
 results: setup build/digits/manifest.json ## make docs/results again (DATA=DIR WEIGHTS=DIR FORCE=0|1)
 	$(RUN) -m bench.results $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \

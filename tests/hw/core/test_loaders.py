@@ -26,7 +26,8 @@ WIDE = replace(TINY, name="wide", lanes=64, group=8)
 
 def place(tensor: Tensor, config: Config, address: int = 0) -> Place:
     channels, height, width = tensor.shape
-    return Place(address, (channels, height, width), config.group, signed=False)
+    signed = bool(tensor.min() < 0)
+    return Place(address, (channels, height, width), config.group, signed=signed)
 
 
 def beats_at(data: bytes, requests: list[Any], beat: int) -> list[int]:
