@@ -28,6 +28,7 @@ from quant.frontend.onnx.open_file import import_onnx
 from quant.networks.model import Model
 from quant.networks.own_models import own_model
 from quant.quantise.calibration import activation_scales
+from quant.quantise.equalisation import equalise
 from quant.quantise.integer_network import quantise
 from tb.random.written_module import WrittenModule, load_module
 from tb.random.zaps import POINT, with_random_zaps
@@ -74,6 +75,8 @@ def check_module(written: WrittenModule) -> Checked:
         expected = module(images.clone())
     graph = lower_checked(module, images)
     _compare_float(graph, images, expected, "the lowered graph")
+    graph = equalise(graph, [images])
+    _compare_float(graph, images, expected, "the equalised graph")
 
     scales = activation_scales(graph, model, [images])
     classes = [str(number) for number in range(graph.shapes[graph.output][0])]
