@@ -252,17 +252,20 @@ def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
     before, violations = bus.observed(), bus.violations()
     fault = ""
     output = np.empty(0, np.int32)
+    other_outputs: dict[str, np.ndarray] = {}
     totals: dict[str, int] = {}
     layers: list[dict[str, int]] = []
     try:
         result = accelerator.run(program, run.image, point=run.point)
-        output, totals, layers = result.output, result.totals, result.layers
+        output, other_outputs = result.output, result.other_outputs
+        totals, layers = result.totals, result.layers
     except CoreFault as error:
         fault = str(error)
     seconds = time.monotonic() - begun
     memory = bus.read_memory(scratch, program.end - scratch)
     return Outcome(
         output=output,
+        other_outputs=other_outputs,
         memory=np.frombuffer(memory, np.uint8),
         totals=totals,
         layers=layers,
