@@ -25,9 +25,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test test-second estimate sim sim-random sim-core sim-full sim-networks \
-	bench bench-explore program verilog fpga report results docs lint format clean distclean \
-	announce python-check compiler icarus
+.PHONY: help setup demo test test-second fuzz estimate sim sim-random sim-core sim-full sim-networks \
+	sim-modules bench bench-explore program verilog fpga report results docs lint format clean \
+	distclean announce python-check compiler icarus
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -78,6 +78,17 @@ sim-networks: CONFIG ?= small
 sim-networks: setup ## run random networks on the core against golden (N=200 SEED=1 SIM=verilator CONFIG=small)
 	$(RUN) -m tb.random_networks --n '$(N)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
 
+sim-modules: SIM ?= verilator
+sim-modules: CONFIG ?= small
+sim-modules: N = 500
+sim-modules: RTL ?= 100
+sim-modules: setup ## take random PyTorch networks all the way, and compare them at every stage (N=500 RTL=100 SEED=1 SIM=verilator CONFIG=small)
+	$(RUN) -m tb.random_modules --n '$(N)' --rtl '$(RTL)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
+
+fuzz: N = 1000
+fuzz: setup ## hand hostile inputs to every reader and command (N=1000 SEED=1 TARGET="NAME ...")
+	$(RUN) -m tests.fuzz $(TARGET) --n '$(N)' --seed '$(SEED)'
+
 # A bundle that is given, with its image and operating point; without one, networks have names.
 OWN := $(filter-out file default undefined,$(origin BUNDLE))
 NEEDED := $(if $(OWN),$(MADE),build/digits/manifest.json)
@@ -92,7 +103,7 @@ bench-explore: setup $(NEEDED) ## find configurations for a network by the cycle
 	$(RUN) -m bench.explore $(if $(OWN),,$(if $(NET),$(NET),resnet20)) \
 		$(OWN_OPTIONS) $(if $(PART),--part '$(PART)')
 
-program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE=) into build/program
+program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
 verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
@@ -113,6 +124,15 @@ results: setup build/digits/manifest.json ## make docs/results again (DATA=DIR W
 
 docs: build/docs-venv/stamp ## build the documentation into build/docs/index.html
 	build/docs-venv/bin/python -m sphinx -W --keep-going -b html docs build/docs
+
+.PHONY: mutants coverage
+mutants: N := $(if $(filter command line,$(origin N)),$(N),300)
+mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=300 SEED=1 FILES="hw/core ..." JSON=FILE)
+	$(RUN) -m tests.mutants --n '$(N)' --seed '$(SEED)' $(if $(FILES),--files $(FILES)) \
+		$(if $(JSON),--json '$(JSON)')
+
+coverage: setup ## run programs on the core and list what Verilator never sees executed (N=200 SEED=1)
+	$(RUN) -m tests.rtl_coverage --n '$(N)' --seed '$(SEED)'
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy, import-linter
 	$(VENV)/bin/ruff check .

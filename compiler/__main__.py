@@ -1,7 +1,7 @@
 """Compile a bundle into a program for the core: `python -m compiler BUNDLE --config default`.
 
-It prints what each layer takes on chip and in memory, and writes the folder `--out` with
-`image.bin` and `layout.json`.
+It prints what each layer takes on chip and in memory, and writes the program's file `--out`
+(`hw.contract.program_file` describes it).
 """
 
 from __future__ import annotations
@@ -10,38 +10,36 @@ from pathlib import Path
 
 from rich.table import Table
 
-from compiler import program_files
+from compiler import program_file
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import Program
-from golden.arguments import Parser, integer
+from golden.arguments import Parser
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
-from hw.contract.program import ADDRESS_END
 
 
 def main() -> None:
     parser = Parser(prog="compiler", description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
-    parser.add_argument("--out", type=Path, default=Path("build/program"))
-    parser.add_argument(
-        "--base",
-        type=integer(0, ADDRESS_END - 1),
-        default=0,
-        help="address of the program in memory",
-    )
+    parser.add_argument("--out", type=Path, default=Path("build/program.zap"))
     parser.add_argument(
         "--keep", action="store_true", help="use no memory twice, so that every ofm stays readable"
     )
+    parser.add_argument(
+        "--reuse-input",
+        action="store_true",
+        help="use the input's memory again: saves memory, and every run needs its input written",
+    )
     arguments = parser.parse_args()
-    program_files.check_replaceable(arguments.out)
+    program_file.check_replaceable(arguments.out)
     bundle = Bundle.load(arguments.bundle)
     config = Config.load(arguments.config)
-    program = compile_bundle(bundle, config, base=arguments.base, keep=arguments.keep)
-    program_files.save(program, arguments.out)
+    program = compile_bundle(bundle, config, keep=arguments.keep, reuse_input=arguments.reuse_input)
+    program_file.save(program, arguments.out)
     _report(program, Console())
     print(arguments.out)
 
@@ -70,7 +68,7 @@ def _report(program: Program, console: Console) -> None:
     console.print(f"{total:,.0f} cycles without ZAP, by the cycle model", highlight=False)
     console.print(
         f"program {len(program.image):,} bytes, scratch memory "
-        f"{program.end - program.base - len(program.image):,}, from {program.base:#x} on; "
+        f"{program.end - len(program.image):,}; "
         f"operating points: {', '.join(program.points)}",
         highlight=False,
     )

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from compiler.cut_search import lower_fastest
 from compiler.layer_lowering import LoweredLayer, Tile
-from compiler.memory_layout import ALIGNMENT, Allocator, Place, aligned
+from compiler.memory_layout import Allocator, Place, aligned
 from compiler.program import DENSE, Program, ProgramLayer
+from compiler.slices import cut_slices, expanded
 from compiler.steps import Step, network_steps
 from compiler.tensor_placement import place_tensors, tensor_layouts
 from compiler.tile_words import (
@@ -29,33 +31,37 @@ from compiler.tile_words import (
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Predictor
+from golden.network import quantise_images
+from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
-    ADDRESS_END,
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
     MAGIC,
     MOST_SIZE,
+    OFFSET_END,
     OPCODE_TILE,
     VERSION,
     descriptor_words,
     header_words,
     pack_words,
 )
+from hw.contract.program_file import LEVELS
 from hw.contract.records import record_words
 
 __all__ = ["compile_bundle", "lower_step", "shape_words"]
 
 
-def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool = False) -> Program:
+def compile_bundle(
+    bundle: Bundle, config: Config, *, keep: bool = False, reuse_input: bool = False
+) -> Program:
     """Compile a bundle for cores of a configuration.
 
     With `keep` no memory is used twice, so that every layer's ofm can be read when all is done.
+    With `reuse_input` the input's memory is used again, so that the input does not survive a run.
     Raises UserError where the configuration cannot hold a layer, naming both.
     """
-    if base % ALIGNMENT or base < 0:
-        raise UserError(f"base address {base:#x} is not a multiple of {ALIGNMENT}")
     manifest = bundle.manifest
     networks: dict[str, tuple[Bundle, Mapping[str, Predictor]]] = {DENSE: (bundle, {})}
     for point in manifest.operating_points:
@@ -69,19 +75,18 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
 
     # The program itself comes first: headers, descriptors of each operating point, then tables.
     tiles = {name: sum(len(layer.tiles) for layer in layers) for name, layers in lowered.items()}
-    tables = _Tables(
-        base + aligned(len(networks) * HEADER_BYTES + sum(tiles.values()) * DESCRIPTOR_BYTES)
-    )
+    tables = _Tables(aligned(len(networks) * HEADER_BYTES + sum(tiles.values()) * DESCRIPTOR_BYTES))
     table_words = {
         name: [tables.add_layer(layer) for layer in layers] for name, layers in lowered.items()
     }
     allocator = Allocator(tables.end)
     counters = allocator.take(STORED_BYTES * max(tiles.values()))
     halo = allocator.take(max(halo_bytes(layer) for layers in lowered.values() for layer in layers))
-    tensors = place_tensors(manifest, layouts, steps, allocator, keep=keep)
-    if allocator.end > ADDRESS_END:
+    tensors = place_tensors(manifest, layouts, steps, allocator, keep=keep, reuse_input=reuse_input)
+    if allocator.end >= OFFSET_END - (1 << PAGE_BITS):
         raise UserError(
-            f"the program ends at {allocator.end:#x}; the core reaches {ADDRESS_END:#x}"
+            f"the program needs {allocator.end:,} bytes of memory; a window has less than "
+            f"{OFFSET_END:,}"
         )
     memory = _Memory(counters, halo, tensors)
     descriptors = {
@@ -91,8 +96,7 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
     return Program(
         config=config,
         network=manifest.name,
-        base=base,
-        image=_headers(config, base, descriptors).ljust(tables.base - base, b"\0") + tables.data,
+        image=_headers(config, descriptors).ljust(tables.base, b"\0") + tables.data,
         end=allocator.end,
         points=list(networks),
         counters=counters,
@@ -103,6 +107,13 @@ def compile_bundle(bundle: Bundle, config: Config, *, base: int = 0, keep: bool 
         tensors=tensors,
         input=manifest.input.tensor,
         output=manifest.output,
+        other_outputs=manifest.other_outputs,
+        scales={
+            name: manifest.activations[name].scale
+            for name in (manifest.input.tensor, *manifest.outputs)
+        },
+        levels=_levels(bundle),
+        classes=manifest.classes,
     )
 
 
@@ -145,13 +156,15 @@ def lower_step(
             f"layer {step.name!r} reads {'x'.join(map(str, size))} (channels, height, width); "
             f"the core takes {MOST_SIZE} of each at most"
         )
-    weight = step.conv.weight
+    conv = step.conv
     if ifm.slot_count > ifm.shape[0]:
-        weight = weight.new_zeros(len(weight), ifm.slot_count, *step.conv.kernel)
-        weight[:, ifm.slots] = step.conv.weight
+        whole = cut_slices(replace(conv, groups=1), ifm.shape[0], config.group)
+        weight = conv.weight.new_zeros(len(conv.weight), ifm.slot_count, *conv.kernel)
+        weight[:, ifm.slots] = expanded(conv, whole)
+        conv = replace(conv, weight=weight, groups=1)
     return lower_fastest(
         config,
-        replace(step.conv, weight=weight),
+        conv,
         size,
         ifm_signed=ifm.signed,
         residual_signed=residual is not None and residual.signed,
@@ -160,8 +173,15 @@ def lower_step(
     )
 
 
+def _levels(bundle: Bundle) -> bytes:
+    """The input's level for each channel and each value of an 8-bit pixel."""
+    channels = len(bundle.manifest.input.mean)
+    pixels = torch.arange(LEVELS).expand(1, channels, 1, LEVELS) / (LEVELS - 1)
+    return quantise_images(bundle, pixels).numpy().astype(np.uint8).tobytes()
+
+
 class _Tables:
-    """Records and weights in memory from `base` on; each different table is stored once."""
+    """Records and weights from offset `base` on; each different table is stored once."""
 
     def __init__(self, base: int) -> None:
         self.base = base
@@ -228,7 +248,7 @@ def shape_words(
     return {
         "early": int(tile.early),
         **engine_words(tile),
-        **ifm_words(layer, tile.strip, tensors[step.input]),
+        **ifm_words(layer, tile, tensors[step.input]),
         **residual_words(step.conv, tile.strip, tensors.get(step.residual)),
         **ofm_words(layer, tile.strip, tensors[step.output]),
     }
@@ -248,10 +268,10 @@ def _check_words(config: Config, layer: str, values: Mapping[str, int]) -> None:
             )
 
 
-def _headers(config: Config, base: int, descriptors: Mapping[str, bytes]) -> bytes:
+def _headers(config: Config, descriptors: Mapping[str, bytes]) -> bytes:
     """A header for each operating point, then the descriptors of each of them."""
     headers = bytearray()
-    first = base + len(descriptors) * HEADER_BYTES
+    first = len(descriptors) * HEADER_BYTES
     for of_point in descriptors.values():
         words = {
             "magic": MAGIC,

@@ -11,7 +11,7 @@ from functools import partial
 from math import inf
 
 from compiler.cycles import TileCycles, tile_cycles
-from compiler.layer_lowering import LoweredLayer, all_cuts, lower_layer
+from compiler.layer_lowering import LoweredLayer, all_cuts, lower_layer, with_steps
 from compiler.memory_layout import Place
 from compiler.tile_words import engine_words, ifm_words, ofm_words
 from golden.layers import Conv, Pool, Predictor
@@ -42,6 +42,7 @@ def lower_fastest(
 
     Among cuts that are as good as the fastest, it takes one with the fewest strips.
     """
+    conv = with_steps(config, conv, ifm_shape[0])
     lower = partial(
         lower_layer,
         config,
@@ -84,7 +85,7 @@ def estimated_cycles(layer: LoweredLayer, ifm_shape: tuple[int, int, int]) -> fl
         if (tile.early, *shape) not in known:
             words = {
                 **engine_words(tile),
-                **ifm_words(layer, strip, ifm),
+                **ifm_words(layer, tile, ifm),
                 **ofm_words(layer, strip, ofm),
                 "early": int(tile.early),
                 "residual_stride": 1 if shortcut is None else shortcut.stride,

@@ -41,6 +41,8 @@ _START = 12
 """Cycles from a tile's start to its first request, and from its last placement to a first task."""
 _BETWEEN = STORED_BYTES // 2 + 6
 """Cycles from the end of a tile to the start of the next, in which its counters are stored."""
+_SLICE = 10
+"""Cycles from a slice's last write to the next slice's first request."""
 _WORDS = DESCRIPTOR_BYTES // 4
 """Cycles in which a descriptor's words arrive, one a cycle."""
 
@@ -88,16 +90,20 @@ class TileCycles(Cycles):
     ----------
     beside : float or None
         Cycles from the start of the tile before until this tile's ifm is in the buffer, if it is
-        loaded while that tile is in work; None where it may not be.
+        loaded while that tile is in work; None where it may not be. Where the ifm comes in slices,
+        cycles from the last slice of the tile before to the first slice of this one.
     fetch : float
         Cycles for reading its descriptor from memory.
     clear : float
         Cycles from the tile's end until its banks are clear.
+    last_slice : float
+        Those of `compute` after its ifm's last slice is in the buffer, where it comes in slices.
     """
 
     beside: float | None
     fetch: float
     clear: float
+    last_slice: float = 0.0
 
     def behind(self, before: TileCycles | None) -> Cycles:
         """Cycles that it adds to those of the tile before, or to a program's start."""
@@ -106,10 +112,11 @@ class TileCycles(Cycles):
         elif self.beside is None:
             load = max(self.load, before.clear - _BETWEEN)
         else:
+            meanwhile = before.last_slice or before.compute
             load = max(
                 _START,
                 before.clear - _BETWEEN,
-                self.beside - before.compute - before.store - _BETWEEN,
+                self.beside - meanwhile - before.store - _BETWEEN,
             )
         return Cycles(_BETWEEN + load, self.compute, self.store, self.busy)
 
@@ -154,27 +161,49 @@ def tile_cycles(
     # A group of G channels leaves while the array computes the next; the last one is waited for.
     leaves, clears = _leaving(config, words)
     groups = np.add.reduceat(channel, np.arange(0, len(channel), config.group))
-    compute = float(np.maximum(groups, leaves + clears).sum()) + flush + _pipeline(config)
+    groups = np.maximum(groups, leaves + clears)
     # Nothing begins before the first records are there and the scheduler has its distances.
-    compute += max(beats.record, beats.group, SCHEDULER_LATENCY)
+    start = max(beats.record, beats.group, SCHEDULER_LATENCY)
     store = leaves + latency + _START
     fetch = _START + latency + _WORDS
-    beside = None
-    if words["early"]:
-        # A write waits for one of two banks of each pair of PEs; records are read first.
-        written = words["ifm_row_words"] * _rows(words) * words["pack_height"]
-        conflicts = written << ceil_div(config.pes, 2)
-        left = max(1 - beats.of_channels(config, words).sum() / compute, 0.1)
-        beside = fetch + latency + max(placements, conflicts, own / left)
+    # A write waits for one of two banks of each pair of PEs; records are read first.
+    conflicts = words["ifm_row_words"] * _rows(words) * _passes(words) << ceil_div(config.pes, 2)
+    compute = float(groups.sum()) + flush + _pipeline(config) + start
+    left = max(1 - beats.of_channels(config, words).sum() / compute, 0.1)
+    meanwhile = latency + max(placements, conflicts, own / left)
+    beside, last_slice = fetch + meanwhile, 0.0
+    if words["slice_step"]:
+        load = max(latency + max(placements, own) - start, 0)
+        waits, last_slice = _in_slices(config, words, groups, meanwhile + _SLICE)
+        compute += waits
+        beside -= start
     return TileCycles(
         load=load + _START,
         compute=compute,
         store=store,
         busy=float(array.sum()),
-        beside=beside,
+        beside=beside if words["early"] else None,
         fetch=fetch,
         clear=max(clears - latency, 0),
+        last_slice=last_slice,
     )
+
+
+def _in_slices(
+    config: Config, words: dict[str, int], groups: np.ndarray, load: float
+) -> tuple[float, float]:
+    """Cycles in which groups of G channels wait for slices of the ifm, of `load` cycles each.
+
+    The next slice is loaded while the array works on one, if the buffer has room for two; otherwise
+    after that. Returns also the cycles of the last slice.
+    """
+    in_slice = ceil_div(words["slice_channels"], config.group)
+    slices = np.add.reduceat(groups, np.arange(0, len(groups), in_slice))
+    if words["ifm_slots"] == 1:
+        waits = (len(slices) - 1) * (load + _pipeline(config))
+    else:
+        waits = np.maximum(load - slices[:-1], 0).sum()
+    return float(waits), float(slices[-1])
 
 
 def _pipeline(config: Config) -> int:
@@ -283,14 +312,19 @@ def _load(
     parts = config.group // config.bus_bytes
     planes = ceil_div(words["ifm_channels"], config.group)
     cols = words["pad_left"] + words["ifm_width"] + words["pad_right"]
-    placements = _rows(words) * words["pack_height"] * planes * parts * cols
+    placements = _rows(words) * _passes(words) * planes * parts * cols
     row_beats = words["ifm_width"] * parts
-    requests = words["ifm_height"] * words["pack_height"] * planes
+    requests = words["ifm_height"] * _passes(words) * planes
     bursts = ceil_div(row_beats, BURST)
     beats = requests * max(row_beats, bursts * (latency + 6) / _BURSTS, 2)
     records, residual = early
     others = min(records, requests * bursts * burst) + min(residual, requests * bursts * BURST)
     return placements, beats, others
+
+
+def _passes(words: dict[str, int]) -> int:
+    """Return the number of times that each row of the ifm is loaded."""
+    return 1 if words["pack_apart"] else words["pack_height"]
 
 
 def _rows(words: dict[str, int]) -> int:

@@ -9,6 +9,7 @@ The driver is the same on every machine. A `Transport` is how it reaches the cor
 from __future__ import annotations
 
 import mmap
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ import numpy as np
 
 from compiler.program import Program
 from golden.errors import UserError
+from hw.contract.bus import PAGE_BITS
 from hw.contract.counters import CORE_COUNTERS, STORED_BYTES, TOTAL_BITS
+from hw.contract.program import VERSION
 from hw.contract.registers import FAULTS, ID, REGISTERS, Fault
 
 __all__ = ["Accelerator", "CoreFault", "MemoryMapped", "Result", "Transport"]
@@ -29,15 +32,28 @@ class CoreFault(RuntimeError):
 
 
 class Transport(Protocol):
-    """A host's access to a core and its memory. Offsets and addresses are in bytes."""
+    """A host's access to a core and to the memory that the core may use, its window.
+
+    Attributes
+    ----------
+    base : int
+        The window's address as the core sees it on its bus: a multiple of 4096.
+    size : int
+        Bytes of the window, a multiple of 4096.
+    """
+
+    base: int
+    size: int
 
     def read_register(self, offset: int) -> int: ...
 
     def write_register(self, offset: int, value: int) -> None: ...
 
-    def read_memory(self, address: int, size: int) -> bytes: ...
+    def read_memory(self, offset: int, size: int) -> bytes:
+        """Read bytes of the window, as the core wrote them."""
 
-    def write_memory(self, address: int, data: bytes) -> None: ...
+    def write_memory(self, offset: int, data: bytes) -> None:
+        """Write bytes of the window, so that the core reads them."""
 
     def wait(self) -> None:
         """Return when the core's interrupt is high, or earlier."""
@@ -51,6 +67,8 @@ class Result:
     ----------
     output : int32 (channels, height, width)
         The network's output; a classifier's class is the argmax.
+    other_outputs : {name: int32 (channels, height, width)}
+        What the network returns besides, in order.
     totals : {counter: count}
         `hw.contract.counters.CORE_COUNTERS` of the whole program, from the core's registers.
     layers : list of {counter: count}
@@ -58,12 +76,16 @@ class Result:
     """
 
     output: np.ndarray
+    other_outputs: dict[str, np.ndarray]
     totals: dict[str, int]
     layers: list[dict[str, int]]
 
 
 class Accelerator:
-    """A core behind a transport. Raises UserError where there is none."""
+    """A core behind a transport.
+
+    Raises UserError where there is no core, or one for programs of another version.
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -71,6 +93,11 @@ class Accelerator:
         found = self.read("id")
         if found != ID:
             raise UserError(f"no zapcore here: register id reads {found:#010x}, not {ID:#010x}")
+        if (version := self.read("version")) != VERSION:
+            raise UserError(
+                f"this core runs programs of version {version}; this driver has programs of "
+                f"version {VERSION}"
+            )
 
     def read(self, register: str) -> int:
         """The value of a register."""
@@ -81,15 +108,23 @@ class Accelerator:
         self._transport.write_register(REGISTERS[register].offset, value)
 
     def load(self, program: Program) -> None:
-        """Write a program into memory. `run` does so unless it is the program loaded last."""
-        self._transport.write_memory(program.base, program.image)
+        """Write a program into memory. `run` does so unless it is the program loaded last.
+
+        Raises UserError where the window is too small.
+        """
+        if program.end > self._transport.size:
+            raise UserError(
+                f"program {program.network!r} needs {program.end:,} bytes of memory; the window "
+                f"has {self._transport.size:,}"
+            )
+        self._transport.write_memory(0, program.image)
         self._loaded = program
 
     def run(self, program: Program, image: np.ndarray, *, point: str) -> Result:
         """Run a network on one quantised image, int32 (channels, height, width).
 
         Raises CoreFault where the core ends the program early, UserError where the program has no
-        operating point of that name.
+        operating point of that name, the window is too small, or the image is not quantised.
         """
         if point not in program.points:
             known = ", ".join(program.points)
@@ -98,23 +133,31 @@ class Accelerator:
             self.load(program)
         place = program.tensors[program.input]
         self._transport.write_memory(place.address, place.pack(image))
-        self.start(program.base, program.points.index(point))
+        self.start(program.points.index(point))
         self.finish(program)
-        output = program.tensors[program.output]
         return Result(
-            output.unpack(self._transport.read_memory(output.address, output.size)),
+            self._tensor(program, program.output),
+            {name: self._tensor(program, name) for name in program.other_outputs},
             {name: self._total(name) for name in CORE_COUNTERS},
             self._counters(program, point),
         )
 
-    def start(self, address: int, point: int) -> None:
-        """Start the program at an address. The interrupt is raised when it ends."""
+    def _tensor(self, program: Program, name: str) -> np.ndarray:
+        """A tensor's values, from memory."""
+        place = program.tensors[name]
+        return place.unpack(self._transport.read_memory(place.address, place.size))
+
+    def start(self, point: int) -> None:
+        """Start an operating point of the program in memory. The interrupt is raised at its end."""
         events = 0
         for field in REGISTERS["interrupt_status"].fields.values():
             events |= field.mask
         self.write("interrupt_status", events)
         self.write("interrupt_enable", events)
-        self.write("program", address)
+        self.write("base_low", self._transport.base & 0xFFFF_FFFF)
+        self.write("base_high", self._transport.base >> 32)
+        self.write("size", self._transport.size)
+        self.write("program", 0)
         self.write("point", point)
         self.write("control", self.bit("control", "start"))
 
@@ -151,14 +194,20 @@ class Accelerator:
 
 
 class MemoryMapped:
-    """A transport through the host's physical address space: `/dev/mem` or a UIO device.
+    """A transport through the host's physical address space: `/dev/mem`, UIO, or a DMA buffer.
+
+    The files are opened with O_SYNC, so that `/dev/mem` and `u-dma-buf` map them uncached. Memory
+    that stays cached needs a transport whose methods flush and invalidate.
 
     Parameters
     ----------
     registers : (file, offset)
         Where the page of registers is mapped from.
     memory : (file, offset, size)
-        Where the memory is mapped from that the core sees from address 0 on.
+        Where the window's memory is mapped from. A size that is not of whole pages is rounded down.
+    base : int or None
+        The window's address on the core's bus: for `u-dma-buf` the content of its `phys_addr`. None
+        if it is the offset in the file, as in `/dev/mem`.
     poll : float
         Seconds between two looks at the interrupt's status.
     """
@@ -168,10 +217,18 @@ class MemoryMapped:
         registers: tuple[Path, int],
         memory: tuple[Path, int, int],
         *,
+        base: int | None = None,
         poll: float = 0.001,
     ) -> None:
+        file, offset, size = memory
+        self.base = offset if base is None else base
+        self.size = size >> PAGE_BITS << PAGE_BITS
+        if self.base % (1 << PAGE_BITS) or self.base < 0:
+            raise UserError(
+                f"{file}: bus address {self.base:#x} is no multiple of {1 << PAGE_BITS}"
+            )
         self._registers = memoryview(_map(*registers, mmap.PAGESIZE)).cast("I")
-        self._memory = _map(*memory)
+        self._memory = _map(file, offset, self.size)
         self._poll = poll
 
     def read_register(self, offset: int) -> int:
@@ -180,11 +237,11 @@ class MemoryMapped:
     def write_register(self, offset: int, value: int) -> None:
         self._registers[offset // 4] = value
 
-    def read_memory(self, address: int, size: int) -> bytes:
-        return self._memory[address : address + size]
+    def read_memory(self, offset: int, size: int) -> bytes:
+        return self._memory[offset : offset + size]
 
-    def write_memory(self, address: int, data: bytes) -> None:
-        self._memory[address : address + len(data)] = data
+    def write_memory(self, offset: int, data: bytes) -> None:
+        self._memory[offset : offset + len(data)] = data
 
     def wait(self) -> None:
         time.sleep(self._poll)
@@ -192,7 +249,10 @@ class MemoryMapped:
 
 def _map(file: Path, offset: int, size: int) -> mmap.mmap:
     try:
-        with file.open("r+b") as device:
-            return mmap.mmap(device.fileno(), size, offset=offset)
+        device = os.open(file, os.O_RDWR | os.O_SYNC)
+        try:
+            return mmap.mmap(device, size, offset=offset)
+        finally:
+            os.close(device)
     except OSError as error:
         raise UserError(f"{file}: cannot be mapped: {error.strerror}") from None

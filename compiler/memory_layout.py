@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.arithmetic import ceil_div
+from golden.errors import UserError
 
 __all__ = ["ALIGNMENT", "Allocator", "Place", "aligned"]
 
@@ -32,7 +33,7 @@ class Place:
     Parameters
     ----------
     address : int
-        In bytes.
+        Offset into the window, in bytes.
     shape : (channels, height, width)
     group : int
         G, channels of a plane.
@@ -84,9 +85,20 @@ class Place:
         return self.planes * self.plane_bytes
 
     def pack(self, tensor: np.ndarray) -> bytes:
-        """The bytes of an int32 tensor of this shape."""
+        """The bytes of an int32 tensor of this shape.
+
+        Raises UserError where the tensor has another shape, or values that are not of 8 bits.
+        """
         _, height, width = self.shape
-        assert tensor.shape == self.shape
+        low, high = (-128, 127) if self.signed else (0, 255)
+        kind = f"integers {low} .. {high} of shape {self.shape}"
+        if tensor.shape != self.shape or not np.issubdtype(tensor.dtype, np.integer):
+            raise UserError(f"the tensor is {tensor.dtype} of shape {tensor.shape}, must be {kind}")
+        if tensor.min() < low or tensor.max() > high:
+            raise UserError(
+                f"the tensor has values {tensor.min()} .. {tensor.max()}, must be {kind}; "
+                "quantise the image first"
+            )
         padded = np.zeros((self.planes * self.group, height, width), np.uint8)
         padded[self.slots] = tensor.astype(np.uint8)
         planes = padded.reshape(self.planes, self.group, height, width)

@@ -14,30 +14,42 @@ from math import gcd
 
 import numpy as np
 
+from compiler.slices import Slices
 from golden.arithmetic import ceil_div
 from golden.layers import Conv
 from hw.contract.config import Config
 from hw.contract.program import MAX_COL_SHIFT
 
-__all__ = ["Patch", "column_shift", "kernel_steps", "pack_patches", "patches", "row_words"]
+__all__ = [
+    "Patch",
+    "column_shift",
+    "kernel_steps",
+    "pack_patches",
+    "patches",
+    "row_words",
+    "rows_apart",
+]
 
 Patch = tuple[int, int]
 
 
-def patches(config: Config, conv: Conv, ifm_shape: tuple[int, int, int]) -> list[Patch]:
+def patches(config: Config, conv: Conv, size: tuple[int, int], slices: Slices) -> list[Patch]:
     """All patches that fit into a word, first those that cost array and ifm loader fewest cycles.
 
-    The array finishes at most one result a cycle. The loader takes a beat a cycle, and takes each
-    row once for each row of a patch.
+    The ifm is of `size`, (height, width). The array finishes at most one result a cycle. The loader
+    takes a beat a cycle, and takes each row once for each row of a patch.
     """
-    channels, height, width = ifm_shape
+    if conv.dilation != (1, 1):
+        return [(1, 1)]  # the taps of a patch are neighbours
+    channels, (height, width) = slices.ifm_channels, size
     out_h, out_w = conv.output_size(height, width)
     results = len(conv.weight) * out_h * out_w
 
     def cost(patch: Patch) -> float:
         rows, cols = kernel_steps(conv.kernel, patch)
         beats = ceil_div(channels, config.group) * config.group // config.bus_bytes
-        loads = patch[0] * height * width * beats
+        passes = 1 if rows_apart(conv, patch, slices) else patch[0]
+        loads = slices.count * passes * height * width * beats
         return results * max(rows * cols / config.pes, 1) + loads
 
     return sorted(
@@ -63,11 +75,34 @@ def column_shift(conv: Conv, patch: Patch) -> int:
     return min((between & -between).bit_length() - 1, MAX_COL_SHIFT)
 
 
-def row_words(config: Config, conv: Conv, ifm_shape: tuple[int, int, int], patch: Patch) -> int:
-    """Words of one row of the ifm in the buffer, padding included."""
-    channels, _, width = ifm_shape
-    columns = ceil_div(width + sum(conv.padding[2:]), 1 << column_shift(conv, patch))
-    return columns * ceil_div(channels, config.lanes)
+def rows_apart(conv: Conv, patch: Patch, slices: Slices) -> bool:
+    """Say whether patches begin at every patch[0]-th row alone, because the stride allows that.
+
+    Each row is then loaded once. Layers without slices are laid out without this.
+    """
+    return slices.count > 1 and patch[0] > 1 and conv.stride[0] % patch[0] == 0
+
+
+def row_words(
+    config: Config, conv: Conv, size: tuple[int, int], patch: Patch, slices: Slices
+) -> int:
+    """Words of one row of a slice of the ifm in the buffer, padding included.
+
+    In a layer with slices, a row has no words for patches that begin in the padding on the right
+    and that no kernel reads.
+    """
+    _, _, left, right = conv.padding
+    width = size[1]
+    columns = left + width + right
+    if slices.count > 1:
+        _, steps = kernel_steps(conv.kernel, patch)
+        last = (conv.output_size(*size)[1] - 1) * conv.stride[1] + (steps - 1) * patch[
+            1
+        ] * conv.dilation[1]
+        columns = min(columns, max(last + 1, left + width - patch[1] + 1))
+    return ceil_div(columns, 1 << column_shift(conv, patch)) * ceil_div(
+        slices.ifm_channels, config.lanes
+    )
 
 
 def pack_patches(pixels: np.ndarray, patch: Patch, lanes: int) -> np.ndarray:

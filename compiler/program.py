@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.memory_layout import Place
+from golden.errors import UserError
 from hw.contract.config import Config
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
@@ -70,16 +71,14 @@ class Program:
         The cores that it is for.
     network : str
         The network's name.
-    base : int
-        Address of `image`.
     image : bytes
-        Headers, descriptors, tables.
+        Headers, descriptors, tables. They lie at the beginning of the window.
     end : int
-        The first address after scratch memory, which follows the image.
+        Bytes of the window that it needs: scratch memory follows the image.
     points : list of str
         Names of the operating points, in the order of their headers.
     counters : int
-        Address of the tiles' counters, `hw.contract.counters.STORED_BYTES` each, in the order in
+        Offset of the tiles' counters, `hw.contract.counters.STORED_BYTES` each, in the order in
         which an operating point runs the tiles.
     layers : list of ProgramLayer
         In the order in which they run.
@@ -88,11 +87,19 @@ class Program:
         they are not needed at the same time.
     input, output : str
         Names of the network's input and output.
+    other_outputs : list of str
+        Names of what the network returns besides.
+    scales : {tensor: float}
+        Value of one level of the input and of each output.
+    levels : bytes
+        The input's level for each channel and each value 0 .. 255 of an 8-bit pixel, channel after
+        channel.
+    classes : list of str
+        Names of the classes that the output scores.
     """
 
     config: Config
     network: str
-    base: int
     image: bytes
     end: int
     points: list[str]
@@ -101,10 +108,42 @@ class Program:
     tensors: dict[str, Place]
     input: str
     output: str
+    other_outputs: list[str]
+    scales: dict[str, float]
+    levels: bytes
+    classes: list[str]
+
+    def quantise(self, pixels: np.ndarray) -> np.ndarray:
+        """The network's input from an image of 8-bit pixels.
+
+        Parameters
+        ----------
+        pixels : uint8 (channels, height, width)
+
+        Returns
+        -------
+        int32 (channels, height, width), the same that `golden.network.quantise_images` gives.
+
+        Raises UserError where the image has another type or shape.
+        """
+        place = self.tensors[self.input]
+        if pixels.dtype != np.uint8 or pixels.shape != place.shape:
+            raise UserError(
+                f"the image is {pixels.dtype} of shape {pixels.shape}, must be uint8 of shape "
+                f"{place.shape} (channels, height, width)"
+            )
+        table = np.frombuffer(self.levels, np.int8 if place.signed else np.uint8)
+        table = table.reshape(place.shape[0], -1).astype(np.int32)
+        return np.stack([levels[plane] for levels, plane in zip(table, pixels, strict=True)])
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of everything that the network returns."""
+        return [self.output, *self.other_outputs]
 
     def descriptors(self, point: str) -> list[dict[str, int]]:
         """The words of an operating point's tiles, in order, as the core reads them."""
-        at = self.base + self.points.index(point) * HEADER_BYTES
+        at = self.points.index(point) * HEADER_BYTES
         header = self._words(header_words(self.config), at)
         words = descriptor_words(self.config)
         return [
@@ -113,7 +152,7 @@ class Program:
         ]
 
     def _words(self, table: dict[str, Word], address: int) -> dict[str, int]:
-        values = np.frombuffer(self.image, "<u4", len(table), address - self.base)
+        values = np.frombuffer(self.image, "<u4", len(table), address)
         return {
             name: int(np.int32(value)) if word.signed else int(value)
             for (name, word), value in zip(table.items(), values, strict=True)

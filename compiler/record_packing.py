@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compiler.patches import Patch, pack_patches
+from compiler.slices import Slices, expanded
 from golden import arithmetic
 from golden.layers import Conv, Predictor
 from hw.contract.config import Config
@@ -14,7 +15,7 @@ __all__ = ["pack_records", "record_stream"]
 
 
 def record_stream(
-    config: Config, conv: Conv, patch: Patch, predictor: Predictor | None
+    config: Config, conv: Conv, slices: Slices, patch: Patch, predictor: Predictor | None
 ) -> np.ndarray:
     """The record stream of a convolution, uint8 (c_o * words, V)."""
     channels = len(conv.weight)
@@ -23,7 +24,7 @@ def record_stream(
     records = np.pad(records, ((0, 0), (0, missing))).reshape(channels, -1, config.lanes)
     # A kernel is packed as an ifm of its own size; its steps are the corners of the patches.
     rows, cols = conv.kernel
-    taps = conv.weight.numpy().view(np.uint8).transpose(0, 2, 3, 1)
+    taps = expanded(conv, slices).numpy().view(np.uint8).transpose(0, 2, 3, 1)
     weights = pack_patches(taps, patch, config.lanes)[:, : rows : patch[0], : cols : patch[1]]
     weights = weights.reshape(channels, -1, config.lanes)
     return np.concatenate([records, weights], axis=1).reshape(-1, config.lanes)

@@ -6,13 +6,14 @@ A wrong option is a `UserError` of one line, as any other wrong input.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from typing import NoReturn
 
 from golden.errors import UserError
 
-__all__ = ["Parser", "integer", "natural", "positive", "seed"]
+__all__ = ["Parser", "integer", "natural", "number", "positive", "seed_number"]
 
 _INTEGER = re.compile(r"-?(?:[0-9]{1,18}|0[xX][0-9a-fA-F]{1,16})")
 """Digits alone: `int` would also take underscores, spaces and thousands of digits."""
@@ -22,8 +23,8 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises a UserError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        message = re.sub(r"^argument ([^:]+): (?=')", r"\1 ", message)
-        raise UserError(f"{message}; --help lists the options")
+        of_type = re.match(r"argument ([^:]+): ('.*' is not an? (?:integer|number) .*)", message)
+        raise UserError(" ".join(of_type.groups()) if of_type else f"{message}; see --help")
 
 
 _MOST = (1 << 31) - 1
@@ -43,6 +44,23 @@ def integer(low: int, high: int | None = None) -> Callable[[str], int]:
     return parse
 
 
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Return a `type` of argparse: a number above `low`, and of at most `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low < value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a number above {low:g}, {high:g} at most"
+            )
+        return value
+
+    return parse
+
+
 positive = integer(1)
 natural = integer(0)
-seed = integer(0, (1 << 32) - 1)
+seed_number = integer(0, (1 << 32) - 1)

@@ -6,6 +6,7 @@ there, and shapes follow from the graph.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,16 @@ from torch import Tensor
 
 from golden import arithmetic
 from golden.errors import UserError
-from golden.manifest import MANIFEST, TENSORS, ConcatNode, ConvNode, OperatingPoint, PoolNode
+from golden.manifest import (
+    MANIFEST,
+    MOST_ACTIVATIONS,
+    TENSORS,
+    ConcatNode,
+    ConvNode,
+    OperatingPoint,
+    PoolNode,
+    ReshapeNode,
+)
 from golden.pattern import Pattern
 
 if TYPE_CHECKING:
@@ -52,6 +62,9 @@ class _Checker:
         self._require(
             manifest.input.tensor in manifest.activations, "input.tensor", "is no activation"
         )
+        for name, activation in manifest.activations.items():
+            few = math.prod(activation.shape) <= MOST_ACTIVATIONS
+            self._require(few, f"activations.{name}", f"has more than {MOST_ACTIVATIONS} elements")
         channels = manifest.activations[manifest.input.tensor].shape[0]
         for field in ("mean", "std"):
             length = len(getattr(manifest.input, field))
@@ -117,8 +130,10 @@ class _Checker:
                 shape = self._conv(node)
             elif isinstance(node, PoolNode):
                 shape = self._pool(node, where)
-            else:
+            elif isinstance(node, ConcatNode):
                 shape = self._concat(node, where)
+            else:
+                shape = self._reshape(node, where)
             declared = manifest.activations[node.output].shape
             self._require(
                 shape == declared,
@@ -127,25 +142,38 @@ class _Checker:
             )
         for name in manifest.activations:
             self._require(name in known, f"activations.{name}", "is written by no layer")
-        self._require(manifest.output in known, "output", "is no activation")
-        wanted = (len(manifest.classes), 1, 1)
+        written = manifest.output in known and manifest.output != manifest.input.tensor
+        self._require(written, "output", "is written by no layer")
+        for index, name in enumerate(manifest.other_outputs):
+            written = name in known and name != manifest.input.tensor
+            self._require(written, f"other_outputs.{index}", "is written by no layer")
+        classes = len(manifest.classes)
         self._require(
-            manifest.activations[manifest.output].shape == wanted,
+            manifest.activations[manifest.output].shape[0] == classes,
             "output",
-            f"must have shape {wanted}, one channel for each class",
+            f"must have {classes} channels, one for each class",
         )
 
     def _conv(self, node: ConvNode) -> tuple[int, int, int]:
         channels, height, width = self.manifest.activations[node.input].shape
         prefix = f"layers.{node.name}."
-        weight = self._tensor(f"{prefix}weight", torch.int8, (None, channels, None, None))
-        out_channels = weight.shape[0]
+        fits = channels % node.groups == 0
+        self._require(fits, f"layers.{node.name}.groups", f"is no divisor of {channels} channels")
+        shape = None, channels // node.groups, None, None
+        out_channels = self._tensor(f"{prefix}weight", torch.int8, shape).shape[0]
+        fits = out_channels % node.groups == 0
+        self._require(
+            fits, f"layers.{node.name}.groups", f"is no divisor of its {out_channels} kernels"
+        )
         self._tensor(f"{prefix}bias", torch.int32, (out_channels,))
         self._requantisation(prefix, out_channels)
         if node.shortcut is not None:
             self._requantisation(f"{prefix}shortcut_", out_channels)
         size = self.bundle.conv(node).output_size(height, width)
         where = f"layers.{node.name}"
+        top, bottom, left, right = (min(side, 0) for side in node.padding)
+        keeps = height + top + bottom >= 1 and width + left + right >= 1
+        self._require(keeps, where, "its padding leaves out the whole of its input")
         self._require(min(size) >= 1, where, "the kernel does not fit into its padded input")
         if node.shortcut is not None:
             c, h, w = self.manifest.activations[node.shortcut.input].shape
@@ -183,6 +211,16 @@ class _Checker:
         same = all(source.shape[1:] == (height, width) for source in sources)
         self._require(same, where, "its tensors differ in height or width")
         return sum(source.shape[0] for source in sources), height, width
+
+    def _reshape(self, node: ReshapeNode, where: str) -> tuple[int, int, int]:
+        source, target = (self.manifest.activations[n] for n in (node.input, node.output))
+        same = (source.scale, source.signed) == (target.scale, target.signed)
+        self._require(same, where, "changes the scale or the sign of its tensor")
+        channels, height, width = source.shape
+        _, rows, columns = target.shape
+        same = height * width == rows * columns
+        self._require(same, where, f"makes {rows}x{columns} pixels of {height}x{width}")
+        return channels, rows, columns
 
     def _predictors(self) -> None:
         convs = {node.name: node for node in self.manifest.layers if isinstance(node, ConvNode)}

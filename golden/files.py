@@ -11,6 +11,7 @@ several processes do the same work, the caller decides which of them writes.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import tempfile
@@ -86,19 +87,17 @@ class FolderKind:
     def check_replaceable(self, path: Path) -> None:
         """Raise UserError unless `write` could write this folder now.
 
-        A folder that exists must be of this kind and hold nothing else; an empty one is not.
-        Refused are also a link, a file, and a place that cannot be written to.
+        A folder that exists must be empty, or be of this kind and hold nothing else. Refused are
+        also a link, a file, and a place that cannot be written to.
         """
         path = Path(path)
         with _user_errors(path):
             _refuse_link(path)
+            parent = _probe_parent(path)
+            with _locked(parent):
+                self._refuse_other(path)
             if path.exists():
-                if not self._holds(path):
-                    raise UserError(
-                        f"{path}: exists and is not a {self.name}; choose another --out"
-                    )
                 _probe(path)
-            _probe_parent(path)
 
     def write(self, path: Path, contents: Mapping[str, Content]) -> None:
         """Write the folder whole, replacing an older one of the same kind.
@@ -117,16 +116,24 @@ class FolderKind:
             try:
                 for name, content in contents.items():
                     _write(scratch / name, content)
-                self._put(scratch, path)
+                with _locked(path.absolute().parent):
+                    self._refuse_other(path)
+                    self._put(scratch, path)
             finally:
                 self._delete(scratch)
 
+    def _refuse_other(self, path: Path) -> None:
+        if path.exists() and not self._holds(path):
+            raise UserError(f"{path}: exists and is not a {self.name}; choose another --out")
+
     def _holds(self, path: Path) -> bool:
-        """Say whether a path is a folder of this kind that holds nothing else."""
+        """Say whether a path is a folder of this kind that holds nothing else, or an empty one."""
         if not path.is_dir():
             return False
         with os.scandir(path) as entries:
             regular = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+        if not regular:
+            return True
         if regular.keys() != set(self.files) or not all(regular.values()):
             return False
         try:
@@ -169,19 +176,34 @@ def _user_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other runs from replacing what is in a folder, where its file system has locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _refuse_link(path: Path) -> None:
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r}: cannot be written: a path holds no NUL")
     if path.is_symlink():
         raise UserError(f"{path}: is a link, which is not replaced; name its target")
 
 
-def _probe_parent(path: Path) -> None:
-    """Raise unless a file can be created in the nearest parent folder that exists."""
+def _probe_parent(path: Path) -> Path:
+    """Return the nearest parent folder that exists. Raise unless a file can be created in it."""
     parent = path.absolute().parent
     while not parent.exists() and not parent.is_symlink():
         parent = parent.parent
     if not parent.is_dir():
         raise UserError(f"{path}: cannot be written: {parent} is not a folder")
     _probe(parent)
+    return parent
 
 
 def _probe(folder: Path) -> None:
@@ -199,8 +221,13 @@ def _write(file: Path, content: Content) -> None:
     """Write a new file. It gets the permissions that any new file of this process has."""
     with file.open("xb") as stream:
         if isinstance(content, str):
-            stream.write(content.encode())
+            stream.write(content.encode(errors="backslashreplace"))
         elif isinstance(content, bytes):
             stream.write(content)
         else:
-            content(stream)
+            try:
+                content(stream)
+            except RuntimeError as error:  # torch.save ends with one of its own on a full disk
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise

@@ -86,13 +86,18 @@ class Conv:
 
     Parameters
     ----------
-    weight : int8 (c_o, c_i, k_h, k_w)
+    weight : int8 (c_o, c_i / groups, k_h, k_w)
     bias : int32 (c_o,)
     multiplier, shift : int32 (c_o,)
         Requantisation, MULTIPLIER_BITS unsigned and SHIFT_MIN .. SHIFT_MAX.
     stride : (vertical, horizontal)
     padding : (top, bottom, left, right)
-        Rows and columns of zeros; they may be more than the kernel has.
+        Rows and columns of zeros; they may be more than the kernel has. Negative numbers leave out
+        rows and columns of the ifm.
+    dilation : (vertical, horizontal)
+        Rows and columns of the ifm from a tap of the kernel to the next.
+    groups : int
+        Equal parts of the input channels; each is read by as many equal parts of the kernels alone.
     signed_output : bool
         The ofm is s8 and may be negative; else it is u8, which is the ReLU.
     shortcut : Shortcut or None
@@ -106,6 +111,8 @@ class Conv:
     shift: Tensor
     stride: tuple[int, int] = (1, 1)
     padding: Padding = NO_PADDING
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
     signed_output: bool = False
     shortcut: Shortcut | None = None
 
@@ -114,9 +121,15 @@ class Conv:
         """(k_h, k_w)."""
         return self.weight.shape[2], self.weight.shape[3]
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns of the ifm that a kernel spans."""
+        (k_h, k_w), (d_h, d_w) = self.kernel, self.dilation
+        return d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1
+
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the ofm for an ifm of that size; below 1 if no kernel fits."""
-        return windows((height, width), self.kernel, self.stride, self.padding)
+        return windows((height, width), self.extent, self.stride, self.padding)
 
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulates of one whole ofm for an ifm of that size, padding included."""
@@ -267,13 +280,15 @@ def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
     """The sums, bias included: integers in float64.
 
     Input channels are split into as many parts as float32 needs to represent the sums of each part
-    exactly. Where one channel is too much for that, all are summed in float64.
+    exactly. Where one channel is too much for that, or a layer with groups needs several parts, all
+    are summed in float64.
     """
     bounds = layer.weight.to(torch.int64).abs().sum((2, 3)) * _LARGEST_ACTIVATION  # (c_o, c_i)
-    parts = max(arithmetic.ceil_div(int(bounds.sum(1).max()), _EXACT_FLOAT32), 1)
+    most_parts = bounds.shape[1] if layer.groups == 1 else 1
+    parts = 1
     while any(int(part.sum(1).max()) >= _EXACT_FLOAT32 for part in bounds.chunk(parts, 1)):
         parts += 1
-        if parts > bounds.shape[1]:
+        if parts > most_parts:
             return _conv(layer, ifm, layer.weight, torch.float64).add_(_per_channel(layer.bias))
     pieces = zip(ifm.chunk(parts, 1), layer.weight.chunk(parts, 1))
     sums = [_conv(layer, piece, weight, torch.float32) for piece, weight in pieces]
@@ -293,6 +308,8 @@ def _conv(layer: Conv, ifm: Tensor, weight: Tensor, dtype: torch.dtype) -> Tenso
             None,
             layer.stride,
             layer.padding,
+            layer.dilation,
+            layer.groups,
         )
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "OperatingPoint",
     "PoolNode",
     "PredictorNode",
+    "ReshapeNode",
     "ShortcutNode",
 ]
 
@@ -41,7 +42,8 @@ SCHEMA_VERSION: Final = 4
 """The version that is written."""
 
 READABLE_VERSIONS: Final = (2, 3, 4)
-"""The versions that are read. In version 2 a padding is two numbers, (rows, columns)."""
+"""The versions that are read. In version 2 a padding is two numbers, (rows, columns). Version 4 has
+what older readers refuse: groups, dilation, negative padding, reshaping and other outputs."""
 
 CHECKED_VERSION: Final = 4
 """The first version whose files have checksums (`golden.checksums`)."""
@@ -60,11 +62,20 @@ def _written_version(version: Any) -> Any:
     return SCHEMA_VERSION if version in READABLE_VERSIONS else version
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$")]
-Positive = Annotated[int, Field(ge=1)]
-Pair = tuple[Positive, Positive]
-Side = Annotated[int, Field(ge=0)]
+MOST_SIZE: Final = (1 << 16) - 1
+"""No tensor has more channels, rows or columns, no step or padding is larger."""
+
+MOST_ACTIVATIONS: Final = 1 << 28
+"""No tensor has more activations."""
+
+MOST_LAYERS: Final = 4096
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=200)]
+Size = Annotated[int, Field(ge=1, le=MOST_SIZE)]
+Pair = tuple[Size, Size]
+Side = Annotated[int, Field(ge=0, le=MOST_SIZE)]
 Padding = Annotated[tuple[Side, Side, Side, Side], BeforeValidator(_on_four_sides)]
+Margins = Annotated[tuple[int, int, int, int], BeforeValidator(_on_four_sides)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -76,7 +87,7 @@ class _Strict(BaseModel):
 class Activation(_Strict):
     """An 8-bit tensor between layers: value = scale * integer."""
 
-    shape: tuple[Positive, Positive, Positive]
+    shape: tuple[Size, Size, Size]
     """(channels, height, width)."""
     signed: bool
     """s8 if it may be negative, else u8."""
@@ -99,15 +110,15 @@ class ShortcutNode(_Strict):
     """
 
     input: Name
-    stride: Positive = 1
-    channel_offset: Annotated[int, Field(ge=0)] = 0
+    stride: Size = 1
+    channel_offset: Side = 0
 
 
 class ConvNode(_Strict):
     """A convolution, or a fully connected layer as one whose kernel covers its input.
 
-    Tensors `layers.NAME.weight`: int8 (c_o, c_i, k_h, k_w); `.bias`, `.multiplier`, `.shift`: int32
-    (c_o,).
+    Tensors `layers.NAME.weight`: int8 (c_o, c_i / groups, k_h, k_w); `.bias`, `.multiplier`,
+    `.shift`: int32 (c_o,).
     """
 
     op: Literal["conv"] = "conv"
@@ -115,8 +126,11 @@ class ConvNode(_Strict):
     input: Name
     output: Name
     stride: Pair = (1, 1)
-    padding: Padding = (0, 0, 0, 0)
-    """(top, bottom, left, right)."""
+    padding: Margins = (0, 0, 0, 0)
+    """(top, bottom, left, right); negative numbers leave out rows and columns of the ifm."""
+    dilation: Pair = (1, 1)
+    groups: Size = 1
+    """Parts of the input channels that are convolved apart; each channel by itself is depthwise."""
     shortcut: ShortcutNode | None = None
     fully_connected: bool = False
     """Counts as no convolution in MAC figures."""
@@ -164,7 +178,24 @@ class ConcatNode(_Strict):
         return self.inputs
 
 
-Node = ConvNode | PoolNode | ConcatNode
+class ReshapeNode(_Strict):
+    """A tensor with another height and width: its pixels in raster order are the same.
+
+    Scale, type and the number of channels are those of its input, so nothing is computed.
+    """
+
+    op: Literal["reshape"] = "reshape"
+    name: Name
+    input: Name
+    output: Name
+
+    @property
+    def reads(self) -> list[str]:
+        """The tensors that it needs."""
+        return [self.input]
+
+
+Node = ConvNode | PoolNode | ConcatNode | ReshapeNode
 """A layer."""
 
 
@@ -228,11 +259,20 @@ class Manifest(_Strict):
     input: Input
     output: Name
     """The tensor whose largest channel is the class."""
+    other_outputs: list[Name] = []
+    """What the network returns besides, in order."""
     classes: list[str]
     activations: dict[Name, Activation]
-    layers: list[Annotated[Node, Field(discriminator="op")]]
+    layers: Annotated[
+        list[Annotated[Node, Field(discriminator="op")]], Field(max_length=MOST_LAYERS)
+    ]
     """In an order in which they can run."""
     predictors: dict[Name, PredictorNode] = {}
     operating_points: list[OperatingPoint] = []
     provenance: dict[str, str | int | float | None] = {}
     """The bundle's origin, in free form."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """All tensors that the network returns, in order."""
+        return [self.output, *self.other_outputs]

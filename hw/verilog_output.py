@@ -12,7 +12,8 @@ from amaranth.hdl import Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
 
-from golden.files import write_file
+from golden.files import check_writable_file, write_file
+from hw.contract import program_file
 from hw.contract.config import Config
 from hw.contract.registers import c_header, markdown
 from hw.contract.systemrdl import systemrdl
@@ -75,12 +76,16 @@ def write_core(config: Config, folder: Path) -> list[Path]:
 
     Each file is written whole. Raises UserError where one cannot be written.
     """
-    core = Core(config)
     name = core_name(config)
+    names = (f"{name}.v", f"{name}.json", "zapcore.h", "zapcore.rdl", "registers.md")
+    for file in names:
+        check_writable_file(folder / file)
+    core = Core(config)
     texts = {
         f"{name}.v": emit(core, name),
         f"{name}.json": json.dumps(describe(config, core), indent=2) + "\n",
         "zapcore.h": c_header(),
+        "zapcore_file.h": program_file.c_header(),
         "zapcore.rdl": systemrdl(),
         "registers.md": markdown(),
     }

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from golden.arguments import Parser, natural, positive, seed
+from golden.arguments import Parser, integer, natural, seed_number
 from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError
 from golden.manifest import Figures
@@ -91,13 +91,13 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add(
         "--statistics-images",
-        type=positive,
+        type=integer(_FEWEST_IMAGES),
         default=_STATISTICS_IMAGES,
         metavar="N",
         help=f"training images to collect statistics on (default: {_STATISTICS_IMAGES})",
     )
     held_out = "held-out training images to measure losses on (default: all)"
-    add("--held-out", type=positive, metavar="N", help=held_out)
+    add("--held-out", type=integer(_FEWEST_IMAGES), metavar="N", help=held_out)
     copies = (
         "measure on N augmented copies of each held-out image, for a network that was trained on "
         "these images"
@@ -107,7 +107,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--recalibrate", action="store_true", help=recalibrate)
     fine_tune = "train the weights with each operating point's ZAPs for so many epochs"
     add("--fine-tune", type=natural, default=0, metavar="EPOCHS", help=fine_tune)
-    add("--seed", type=seed, default=1, help="of samples and augmentation (default: 1)")
+    add("--seed", type=seed_number, default=1, help="of samples and augmentation (default: 1)")
     device = "the device that fine-tunes (default: cpu)"
     add("--device", choices=("cpu", "cuda"), default="cpu", help=device)
     listed = "add the results to this list of operating points"
@@ -212,8 +212,6 @@ def _dropout(bundle: Bundle) -> dict[str, float]:
 
 def _some(image_set: ImageSet, count: int, option: str) -> ImageSet:
     """Return the first `count` images."""
-    if count < _FEWEST_IMAGES:
-        raise UserError(f"{option} {count}: at least {_FEWEST_IMAGES} images are needed")
     if count > len(image_set):
         raise UserError(f"{option} {count}: there are only {len(image_set)} such images")
     return image_set.first(count)

@@ -26,7 +26,7 @@ from rich.text import Text
 if __package__ in (None, ""):  # run as a script: make the repository's packages importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from golden.arguments import Parser, integer, positive, seed
+from golden.arguments import Parser, integer, positive, seed_number
 from golden.bundle import Bundle, check_replaceable
 from golden.errors import UserError
 from golden.pattern import Pattern
@@ -80,8 +80,8 @@ def _arguments() -> argparse.ArgumentParser:
     test = "measure on the first N test images (default: all)"
     add("--test-images", type=positive, metavar="N", help=test)
     add("--out", type=Path, metavar="DIR", help="the bundle's directory (default: build/MODEL)")
-    seeded = "of weights, orders and augmentation (default: 1)"
-    add("--seed", type=seed, default=1, help=seeded)
+    seed = "of weights, orders and augmentation (default: 1)"
+    add("--seed", type=seed_number, default=1, help=seed)
     device = "the device that trains and runs in float (default: cpu)"
     add("--device", choices=("cpu", "cuda"), default="cpu", help=device)
     return parser

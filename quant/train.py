@@ -18,7 +18,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from golden.arguments import Parser, positive, seed
+from golden.arguments import Parser, positive, seed_number
 from golden.errors import UserError
 from golden.terminal import Console
 from quant.frontend.imported import ImportedModule
@@ -42,7 +42,12 @@ def _arguments() -> argparse.ArgumentParser:
     add("--epochs", type=positive, help=epochs)
     add("--resume", action="store_true", help="go on from FILE.checkpoint")
     add("--out", type=Path, required=True, metavar="FILE", help="the file to write weights to")
-    add("--seed", type=seed, default=1, help="of weights, order and augmentation (default: 1)")
+    add(
+        "--seed",
+        type=seed_number,
+        default=1,
+        help="of weights, order and augmentation (default: 1)",
+    )
     add("--device", choices=("cpu", "cuda"), default="cpu", help="the device to train on")
     precision = "of products; auto takes bfloat16 if the device has matrix units for it"
     add("--precision", choices=("auto", *PRECISIONS), default="auto", help=precision)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from golden.arguments import Parser, seed
+from golden.arguments import Parser, seed_number
 from golden.bundle import check_replaceable
 from golden.errors import run_cli
 from golden.terminal import Console
@@ -27,7 +27,9 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--model", choices=UNTRAINED_MODELS, required=True, help="the built-in network")
-    add("--seed", type=seed, default=1, help="of the weights and the predictors (default: 1)")
+    add(
+        "--seed", type=seed_number, default=1, help="of the weights and the predictors (default: 1)"
+    )
     add("--out", type=Path, help="the bundle's directory (default: build/MODEL-untrained)")
     args = parser.parse_args()
     out = args.out or Path("build") / f"{args.model}-untrained"

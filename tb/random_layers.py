@@ -10,7 +10,7 @@ everything skipped, nothing skipped, sums that saturate, extreme weights. The co
 
 from __future__ import annotations
 
-from golden.arguments import Parser, positive, seed
+from golden.arguments import Parser, positive, seed_number
 from golden.errors import run_cli
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
@@ -25,7 +25,7 @@ __all__: list[str] = []
 def main() -> int:
     parser = Parser(prog="tb.random_layers", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=positive, default=200, help="how many layers")
-    parser.add_argument("--seed", type=seed, default=1)
+    parser.add_argument("--seed", type=seed_number, default=1)
     parser.add_argument("--sim", choices=SIMULATORS, default="verilator")
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     arguments = parser.parse_args()

@@ -1,6 +1,7 @@
 """The checks of `make lint` as tests, and rules of the code that no tool knows."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -54,6 +55,27 @@ def test_no_docstring_begins_with_a_fragment(word: str) -> None:
         and docstring.split()[0].strip("`,:") == word
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "remedy"),
+    [
+        (r"argparse\.ArgumentParser\(", "golden.arguments.Parser refuses in one line"),
+        (r"\btype=(int|float)\b", "golden.arguments has types with limits"),
+        (r"^from rich\.console import .*Console", "golden.terminal.Console reads no markup"),
+        (r"json\.loads?\(.*(read_text|read_bytes|open)", "golden.reading.read_json refuses pipes"),
+    ],
+)
+def test_what_reads_a_users_input_has_one_home(pattern: str, remedy: str) -> None:
+    """Benches and tools' own files are no input of a user."""
+    own = ("golden/", "docs/", "tb/benches/", "tb/exchange/", "hw/fpga/ecp5.py")
+    found = [
+        str(file)
+        for file in sources()
+        if not str(file).startswith(own)
+        and re.search(pattern, (ROOT / file).read_text(), re.MULTILINE)
+    ]
+    assert found == [], remedy
 
 
 def test_nothing_is_imported_from_a_command() -> None:

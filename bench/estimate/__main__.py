@@ -19,7 +19,7 @@ from bench.estimate.fit import fit, fit_parts
 from bench.estimate.page import CoreEstimate, Estimate, print_page, sections
 from bench.estimate.speed import speed
 from bench.report.page import PAGE, Part, write_page
-from golden.arguments import Parser, positive
+from golden.arguments import Parser, number, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
@@ -53,7 +53,7 @@ def main() -> None:
     add("--config", nargs="+", default=list(PRESETS), help=presets)
     add("--part", choices=sorted(DEVICES), help="the FPGA that it is for (default: all)")
     clock = "the clock (default: that of the results of make fpga, else 100)"
-    add("--clock", type=float, metavar="MHZ", help=clock)
+    add("--clock", type=number(0, 1e6), metavar="MHZ", help=clock)
     add("--pattern", default="B", help=f"of the ZAPs: {', '.join(MASKS)} or PERIOD:BITS")
     skipped = f"shares of activations that ZAP skips (default: {' '.join(_SHARES)})"
     add("--skipped", nargs="+", default=list(_SHARES), metavar="SHARE", help=skipped)
@@ -62,8 +62,6 @@ def main() -> None:
     arguments = parser.parse_args()
     pattern = Pattern.parse(arguments.pattern)
     shares = [_share(text) for text in arguments.skipped]
-    if arguments.clock is not None and not 0 < arguments.clock < math.inf:
-        raise UserError(f"--clock {arguments.clock:g}: must be a positive number of MHz")
     configs = [Config.load(name) for name in arguments.config]
     size = None if arguments.shape is None else parse_shape(arguments.shape)
     for file in (arguments.json, arguments.html and arguments.html / PAGE):

@@ -4,10 +4,12 @@
 registers. `hw.core.axi` builds both ports from these sizes.
 """
 
-__all__ = ["ADDRESS_BITS", "BEATS_BITS", "BURST", "ID_BITS", "LITE_ADDRESS_BITS"]
+__all__ = ["BEATS_BITS", "BURST", "ID_BITS", "LITE_ADDRESS_BITS", "OFFSET_BITS", "PAGE_BITS"]
 
-ADDRESS_BITS = 32
-"""Width of a memory address. Memory is addressed in bytes, so a core reaches 4 GiB."""
+OFFSET_BITS = 32
+"""Width of an offset into the window, in bytes: a window has less than 4 GiB."""
+PAGE_BITS = 12
+"""A window begins and ends at multiples of 2**PAGE_BITS bytes, the page that no burst may cross."""
 LITE_ADDRESS_BITS = 12
 """Width of a register address. The registers fill a page of 4 KiB."""
 ID_BITS = 2

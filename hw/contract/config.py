@@ -44,6 +44,12 @@ class Config:
         Widest ofm row with ZAP: the length of the predictor's line buffers.
     bus_bits : int, 32, 64 or 128
         Width of the AXI data bus; a beat is at most G bytes and at most V bytes.
+    address_bits : int, 32 .. 64
+        Width of the AXI address bus.
+    axi_prot : int, 0 .. 7
+        AxPROT of every burst. The preset value says: data, non-secure, unprivileged.
+    axi_cache : int, 0 .. 15
+        AxCACHE of every burst. The preset value says: normal memory, not cacheable, bufferable.
     predictor : bool
         False leaves the predictor out, to measure what it costs.
     predictor_dsps : int, 0 .. 18
@@ -64,6 +70,9 @@ class Config:
     ofm_words: int
     row_pixels: int
     bus_bits: int = 64
+    address_bits: int = 32
+    axi_prot: int = 0b010
+    axi_cache: int = 0b0011
     predictor: bool = True
     predictor_dsps: int = 12
     predictor_tables: int = 0
@@ -96,6 +105,16 @@ class Config:
                 raise UserError(
                     f"config {self.name!r}: bus_bits is {self.bus_bits}, wider than the "
                     f"{getattr(self, field)} bytes of {field}"
+                )
+        for field, (low, high) in {
+            "address_bits": (32, 64),
+            "axi_prot": (0, 7),
+            "axi_cache": (0, 15),
+        }.items():
+            value = getattr(self, field)
+            if not _is_whole(value) or not low <= value <= high:
+                raise UserError(
+                    f"config {self.name!r}: {field} is {value!r}, must be in {low}..{high}"
                 )
         products = {"predictor_dsps": _PREDICTOR_PRODUCTS, "predictor_tables": _PREDICTOR_TABLES}
         for field, most in products.items():

@@ -1,7 +1,9 @@
 """The words of a program in memory: headers and tile descriptors, words of 32 bits.
 
-A program's address points to one header for each operating point. A header names a list of tile
-descriptors. A tile is a convolution, or a strip of one, that runs from the buffers at a stretch.
+Every address in a program is an offset in bytes into the *window*, the memory that the host lets
+the core use. So a program runs wherever the window lies. A program begins with one header for each
+operating point. A header names a list of tile descriptors. A tile is a convolution, or a strip of
+one, that runs from the buffers at a stretch.
 Each word has limits, and the core refuses a program in which a word is outside them.
 
 This module is the only place where the words and their limits are written down. `compiler.build`
@@ -18,16 +20,17 @@ from dataclasses import dataclass
 
 from golden import arithmetic
 from golden.pattern import MAX_PERIOD
-from hw.contract.bus import ADDRESS_BITS, BEATS_BITS
+from hw.contract.bus import BEATS_BITS, OFFSET_BITS
 from hw.contract.config import Config
 
 __all__ = [
-    "ADDRESS_END",
     "DESCRIPTOR_BYTES",
     "HEADER_BYTES",
     "MAGIC",
     "MAX_COL_SHIFT",
     "MOST_SIZE",
+    "MOST_SLOTS",
+    "OFFSET_END",
     "OPCODE_TILE",
     "VERSION",
     "Word",
@@ -40,7 +43,7 @@ __all__ = [
 
 MAGIC = 0x50415A43
 """First word of a header: `CZAP` as text."""
-VERSION = 4
+VERSION = 5
 """Changes whenever an older core would misread a newer program."""
 OPCODE_TILE = 1
 HEADER_BYTES = 32
@@ -49,9 +52,11 @@ DESCRIPTOR_BYTES = 320
 
 MAX_COL_SHIFT = 2
 """For a stride of 4 columns."""
+MOST_SLOTS = 7
+"""Slices of an ifm that the core keeps account of in its buffer."""
 
-ADDRESS_END = 1 << ADDRESS_BITS
-"""The first address that a core does not reach."""
+OFFSET_END = 1 << OFFSET_BITS
+"""The first offset that no window reaches."""
 
 MOST_SIZE = 4096
 """Largest height, width or number of channels of a tensor."""
@@ -101,13 +106,13 @@ class Word:
 
 
 def _address(config: Config, text: str) -> Word:
-    """A word that is the address of something in memory."""
-    return Word(0, ADDRESS_END - config.bus_bytes, text, config.bus_bytes)
+    """A word that is the offset of something into the window."""
+    return Word(0, OFFSET_END - config.bus_bytes, text, config.bus_bytes)
 
 
 def _distance(config: Config, text: str) -> Word:
     """A word that is a distance in memory, in bytes."""
-    return Word(0, ADDRESS_END - config.bus_bytes, text, config.bus_bytes)
+    return Word(0, OFFSET_END - config.bus_bytes, text, config.bus_bytes)
 
 
 def _flag(text: str) -> Word:
@@ -156,6 +161,11 @@ def engine_words(config: Config) -> dict[str, Word]:
     offset. The offset runs through `outer_count` kernel rows of `inner_count` steps each. Addresses
     wrap at the size of the buffer, so a step back is written as a step forwards around it.
 
+    The ifm may come in *slices*, one after another: the planes that the kernels of `slice_channels`
+    channels read. The array works on a slice as soon as it is loaded. For the next slice every
+    address is `slice_step` further. Where that is 0, the ifm is one slice, and it is loaded before
+    the array starts.
+
     The bits of `pattern` begin with the residue of the region's first position and repeat to twice
     the longest period, so that the bits after any residue can be read without a division.
     """
@@ -184,6 +194,8 @@ def engine_words(config: Config) -> dict[str, Word]:
         "scored_row": some("first row in which `I_t` is decided"),
         "scored_end": some("first row after those in which `I_t` is decided"),
         "channels": Word(1, config.most_channels, "output channels"),
+        "slice_channels": Word(1, config.most_channels, "channels of the ofm that read a slice"),
+        "slice_step": step("ifm words from a slice to the next; 0 where there is one"),
         "base": step("ifm address of the kernel's first word for the region's first pixel"),
         "first_base": step("the same for the first pixel of `first_row`"),
         "row_step": step("ifm words from a pixel to the one below it"),
@@ -239,7 +251,7 @@ def _memory_words(config: Config) -> dict[str, Word]:
         "ifm_plane": _distance(config, "from a plane of the ifm to the next"),
         "ifm_height": maybe("rows of the ifm that are loaded, padding not counted"),
         "ifm_width": size("columns of the ifm"),
-        "ifm_channels": size("channels of the ifm"),
+        "ifm_channels": size("channels of the ifm, or of a slice"),
         "pad_top": maybe("rows of zeros above what is loaded"),
         "pad_bottom": maybe("rows of zeros below"),
         "pad_left": maybe("columns of zeros on the left"),
@@ -256,6 +268,9 @@ def _memory_words(config: Config) -> dict[str, Word]:
         "pack_newest": Word(
             0, config.lanes - 1, "lanes from the first pixel in a row of a patch to the last"
         ),
+        "pack_apart": _flag("patches begin at every `pack_height`-th row alone, not at every row"),
+        "ifm_slice": _distance(config, "from a slice of the ifm to the next"),
+        "ifm_slots": Word(1, MOST_SLOTS, "slices that the buffer holds at a time"),
         "parameters": _address(config, "the channels' records"),
         "weights": _address(config, "the channels' weights"),
         "residual_address": _address(config, "the residual's first row in the region"),
@@ -283,5 +298,5 @@ def pack_words(words: dict[str, Word], values: dict[str, int], size: int) -> byt
     return text.ljust(size, b"\0")
 
 
-assert BEATS_BITS <= ADDRESS_BITS
+assert BEATS_BITS <= OFFSET_BITS
 assert DESCRIPTOR_BYTES <= 1 << 12, "a descriptor is within a page"

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
+from hw.contract.bus import PAGE_BITS
 from hw.contract.counters import CORE_COUNTERS
-from hw.contract.program import VERSION
+from hw.contract.program import HEADER_BYTES, VERSION
 
 __all__ = [
     "EVENTS",
@@ -39,6 +40,8 @@ class Fault(IntEnum):
     READ = 3
     WRITE = 4
     STALL = 5
+    BOUNDS = 6
+    WINDOW = 7
 
 
 FAULTS = {
@@ -49,6 +52,9 @@ FAULTS = {
     Fault.WRITE: "the memory answered a write with an error",
     Fault.STALL: "no data moved for long: words of a descriptor contradict each other, "
     "or the memory does not answer",
+    Fault.BOUNDS: "a burst would have left the window; it was not issued",
+    Fault.WINDOW: f"`base` or `size` is no multiple of {1 << PAGE_BITS}, `program` is no multiple "
+    f"of {HEADER_BYTES}, or the window ends beyond the core's addresses",
 }
 """Meaning of each fault."""
 
@@ -134,16 +140,20 @@ REGISTERS: dict[str, Register] = {
     "error": Register(
         0x18,
         "ro",
-        "the fault that ended the last program",
+        "the fault that ended the last program; 0 if none did",
         {
             "code": Field(
                 0, 8, "; ".join(f"{code}: {text}" for code, text in FAULTS.items()), True
             ),
             "word": Field(8, 8, "for codes 1 and 2, the number of the first word at fault"),
-            "layer": Field(16, 16, "layer in work, or the last layer"),
+            "layer": Field(16, 16, "the layer at fault"),
         },
     ),
-    "program": Register(0x1C, "rw", "address of the program in memory"),
+    "program": Register(
+        0x1C,
+        "rw",
+        f"offset of the program's headers into the window, a multiple of {HEADER_BYTES}",
+    ),
     "point": Register(
         0x20, "rw", "operating point to run", {"number": Field(0, 8, "its number, from 0")}
     ),
@@ -152,6 +162,11 @@ REGISTERS: dict[str, Register] = {
         "ro",
         "layer in work, or the last layer",
         {"number": Field(0, 16, "its number, from 0")},
+    ),
+    "base_low": Register(0x28, "rw", "bus address of the window, low half"),
+    "base_high": Register(0x2C, "rw", "bus address of the window, high half"),
+    "size": Register(
+        0x30, "rw", "size of the window in bytes; the core reaches no memory outside the window"
     ),
     **{
         f"{name}_{half}": Register(

@@ -6,7 +6,8 @@ becomes `m_axi_araddr` in Verilog (`hw.verilog_output`).
 
 The core's bursts are incrementing, of whole beats, and at most `BURST` beats long. They never leave
 a block of `BURST` beats, so they cannot cross a 4 KiB boundary. A read's ID is its client's number;
-writes have ID 0. Both ports use only what this needs: there are no caches, locks or regions.
+writes have ID 0. Protection and cache attributes are the configuration's; there are no locks, no
+regions and no quality of service, so these members are constant.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
-from hw.contract.bus import ADDRESS_BITS, BEATS_BITS, ID_BITS, LITE_ADDRESS_BITS
+from hw.contract.bus import BEATS_BITS, ID_BITS, LITE_ADDRESS_BITS, OFFSET_BITS
+from hw.contract.config import Config
 
 __all__ = [
     "Axi4LiteSignature",
@@ -31,64 +33,70 @@ _INCREMENTING = 1
 
 
 class Request(data.StructLayout):
-    """A run of consecutive beats; `address` is a multiple of a beat's bytes."""
+    """A run of consecutive beats; `address` is an offset into the window, of whole beats."""
 
     def __init__(self) -> None:
-        super().__init__({"address": unsigned(ADDRESS_BITS), "beats": unsigned(BEATS_BITS)})
+        super().__init__({"address": unsigned(OFFSET_BITS), "beats": unsigned(BEATS_BITS)})
 
 
-class _DataSignature(wiring.Signature):
-    """A signature that is given by the width of its data.
+class _SizedSignature(wiring.Signature):
+    """A signature that is given by the sizes of a bus in a configuration.
 
     Parameters
     ----------
-    data_bits : int
-        Width of a beat: 8 times a power of two.
+    config : Config
+        Gives the widths of data and addresses, and the attributes of every burst.
     """
 
-    def __init__(self, members: dict[str, Member], *, data_bits: int) -> None:
-        self._data_bits = data_bits
+    def __init__(self, members: dict[str, Member], config: Config) -> None:
+        self._sizes = {
+            "data_bits": config.bus_bits,
+            "address_bits": config.address_bits,
+            "prot": config.axi_prot,
+            "cache": config.axi_cache,
+        }
         super().__init__(members)
 
     @property
     def data_bits(self) -> int:
         """Width of a beat."""
-        return self._data_bits
+        return self._sizes["data_bits"]
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._data_bits == other._data_bits
+        return type(self) is type(other) and self._sizes == other._sizes
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(data_bits={self._data_bits})"
+        sizes = ", ".join(f"{name}={value}" for name, value in self._sizes.items())
+        return f"{type(self).__name__}({sizes})"
 
 
-class Axi4ReadSignature(_DataSignature):
+class Axi4ReadSignature(_SizedSignature):
     """The channels AR and R of an AXI4 port."""
 
-    def __init__(self, *, data_bits: int) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(
             {
-                **_address_channel("ar", data_bits),
+                **_address_channel("ar", config),
                 "rid": In(ID_BITS),
-                "rdata": In(data_bits),
+                "rdata": In(config.bus_bits),
                 "rresp": In(2),
                 "rlast": In(1),
                 "rvalid": In(1),
                 "rready": Out(1),
             },
-            data_bits=data_bits,
+            config,
         )
 
 
-class Axi4WriteSignature(_DataSignature):
+class Axi4WriteSignature(_SizedSignature):
     """The channels AW, W and B of an AXI4 port."""
 
-    def __init__(self, *, data_bits: int) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(
             {
-                **_address_channel("aw", data_bits),
-                "wdata": Out(data_bits),
-                "wstrb": Out(data_bits // 8),
+                **_address_channel("aw", config),
+                "wdata": Out(config.bus_bits),
+                "wstrb": Out(config.bus_bytes),
                 "wlast": Out(1),
                 "wvalid": Out(1),
                 "wready": In(1),
@@ -97,20 +105,20 @@ class Axi4WriteSignature(_DataSignature):
                 "bvalid": In(1),
                 "bready": Out(1),
             },
-            data_bits=data_bits,
+            config,
         )
 
 
-class Axi4Signature(_DataSignature):
+class Axi4Signature(_SizedSignature):
     """A whole AXI4 port; its two halves are independent of each other."""
 
-    def __init__(self, *, data_bits: int) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(
             {
-                "read": Out(Axi4ReadSignature(data_bits=data_bits)),
-                "write": Out(Axi4WriteSignature(data_bits=data_bits)),
+                "read": Out(Axi4ReadSignature(config)),
+                "write": Out(Axi4WriteSignature(config)),
             },
-            data_bits=data_bits,
+            config,
         )
 
 
@@ -149,15 +157,19 @@ class Axi4LiteSignature(wiring.Signature):
         return "Axi4LiteSignature()"
 
 
-def _address_channel(channel: str, data_bits: int) -> dict[str, Member]:
+def _address_channel(channel: str, config: Config) -> dict[str, Member]:
+    # The stubs of Amaranth still call `init` `reset`.
     return {
         f"{channel}id": Out(ID_BITS),
-        f"{channel}addr": Out(ADDRESS_BITS),
+        f"{channel}addr": Out(config.address_bits),
         f"{channel}len": Out(8),
-        # The stubs of Amaranth still call `init` `reset`.
-        f"{channel}size": Out(3, init=ceil_log2(data_bits // 8)),  # type: ignore[call-arg]
+        f"{channel}size": Out(3, init=ceil_log2(config.bus_bytes)),  # type: ignore[call-arg]
         f"{channel}burst": Out(2, init=_INCREMENTING),  # type: ignore[call-arg]
-        f"{channel}prot": Out(3),
+        f"{channel}lock": Out(1),
+        f"{channel}cache": Out(4, init=config.axi_cache),  # type: ignore[call-arg]
+        f"{channel}prot": Out(3, init=config.axi_prot),  # type: ignore[call-arg]
+        f"{channel}qos": Out(4),
+        f"{channel}region": Out(4),
         f"{channel}valid": Out(1),
         f"{channel}ready": In(1),
     }

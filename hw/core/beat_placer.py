@@ -5,7 +5,8 @@ has left in the buffer, around the buffer's end. The placer walks over the padde
 outside the map it sends beats of zeros that nobody has asked for.
 
 Where a word of the buffer holds a patch of pixels, each row arrives in as many passes as a patch
-has rows: as the first row, the second row and so on of the patches that begin in it or above it. A
+has rows: as the first row, the second row and so on of the patches that begin in it or above it.
+Where patches begin at every `pack_height`-th row alone, each row arrives once. A
 window slides along the row. Where its newest pixel is the last one of a patch's row, that row is
 complete and is written.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Const, Module, Mux, Signal, unsigned
+from amaranth import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.hdl import Shape, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -57,6 +58,8 @@ class BeatPlacer(wiring.Component):
     -------
     tile : In(TileDescriptor)
         Stable from `start` until `busy` falls.
+    first_word : In(address)
+        Buffer address of the first row; taken at `start`.
     start : In(1)
     busy : Out(1)
         There are more beats to be placed.
@@ -65,6 +68,7 @@ class BeatPlacer(wiring.Component):
     """
 
     tile: data.View[TileDescriptor]
+    first_word: Signal
     start: Signal
     busy: Signal
     beats: stream.Interface
@@ -75,6 +79,7 @@ class BeatPlacer(wiring.Component):
         super().__init__(
             {
                 "tile": In(TileDescriptor(config)),
+                "first_word": In(ceil_log2(config.ifm_words)),
                 "start": In(1),
                 "busy": Out(1),
                 "beats": In(stream.Signature(unsigned(config.bus_bits))),
@@ -160,7 +165,7 @@ class BeatPlacer(wiring.Component):
                 part.eq(0),
                 *at_first_plane(),
                 *columns.begin(),
-                *rows.begin(),
+                *rows.begin(self.first_word),
             ]
         return m
 
@@ -253,17 +258,18 @@ class _Rows:
         self.in_map = Signal()
         self.patch_in_map = self._pass <= self._row + tile.pad_top + tile.pack_above
         self.last = self._row + 1 == self._end
-        self.last_pass = self._pass + 1 == tile.pack_height
+        self._last_of_patch = self._pass + 1 == tile.pack_height
+        self.last_pass = self._last_of_patch | tile.pack_apart
         m.d.sync += self._end.eq(tile.ifm_height + tile.pad_bottom)
 
-    def begin(self) -> list[Any]:
+    def begin(self, first_word: Value) -> list[Any]:
         """Statements that go to the first pass of the first row."""
         tile = self._tile
         return [
             self._row.eq(-tile.pad_top),
             self.in_map.eq((tile.pad_top == 0) & (tile.ifm_height != 0)),
             *(signal.eq(0) for signal in (self._pass, self.first_lane)),
-            *(signal.eq(tile.ifm_first_word) for signal in (self._row_word, self.word)),
+            *(signal.eq(first_word) for signal in (self._row_word, self.word)),
         ]
 
     def advance_pass(self) -> list[Any]:
@@ -276,11 +282,19 @@ class _Rows:
         ]
 
     def advance(self) -> list[Any]:
-        """Statements that go to the first pass of the next row."""
-        following, word = self._row + 1, self._row_word + self._tile.ifm_row_words
+        """Statements that go to the first pass of the next row.
+
+        Where patches do not overlap, the next row may be a further row of the same patches.
+        """
+        tile = self._tile
+        following = self._row + 1
+        same = tile.pack_apart & ~self._last_of_patch
+        word = Mux(same, self._row_word, self._row_word + tile.ifm_row_words)
+        lane = self.first_lane + tile.pack_newest + tile.ifm_channels
         return [
             self._row.eq(following),
-            self.in_map.eq((following >= 0) & (following < self._tile.ifm_height)),
-            *(signal.eq(0) for signal in (self._pass, self.first_lane)),
+            self.in_map.eq((following >= 0) & (following < tile.ifm_height)),
+            self._pass.eq(Mux(same, self._pass + 1, 0)),
+            self.first_lane.eq(Mux(same, lane, 0)),
             *(signal.eq(word) for signal in (self._row_word, self.word)),
         ]

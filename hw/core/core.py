@@ -37,6 +37,7 @@ from hw.contract.registers import Fault
 from hw.core.axi import Axi4LiteSignature, Axi4Signature
 from hw.core.register_block import RegisterBlock
 from hw.core.sequencer import Sequencer
+from hw.core.window import WindowCheck
 
 __all__ = ["Core", "patience"]
 
@@ -79,7 +80,7 @@ class Core(wiring.Component):
         super().__init__(
             {
                 "s_axil": In(Axi4LiteSignature()),
-                "m_axi": Out(Axi4Signature(data_bits=config.bus_bits)),
+                "m_axi": Out(Axi4Signature(config)),
                 "irq": Out(1),
             }
         )
@@ -96,6 +97,7 @@ class Core(wiring.Component):
         in_core = DomainRenamer("core")
         m.submodules.registers = in_core(ResetInserter(cold)(registers))
         m.submodules.sequencer = in_core(ResetInserter(reset)(sequencer))
+        m.submodules.window = window = in_core(WindowCheck(self._config))
         m.d.comb += self.irq.eq(registers.irq)
         _connect_gated(m, registers.s_axil, self.s_axil, ~cold)
         _connect_gated(m, sequencer.m_axi, self.m_axi, ~cold)
@@ -106,6 +108,11 @@ class Core(wiring.Component):
         m.d.comb += [
             registers.busy.eq(running),
             sequencer.start.eq(registers.start & ~running),
+            window.start.eq(sequencer.start),
+            window.base.eq(registers.base),
+            window.size.eq(registers.size),
+            window.program.eq(registers.program),
+            sequencer.window.eq(window.window),
             sequencer.program.eq(registers.program),
             sequencer.point.eq(registers.point),
             sequencer.counter.eq(registers.counter),
@@ -123,15 +130,20 @@ class Core(wiring.Component):
                 running.eq(1),
                 complete.eq(0),
                 aborting.eq(0),
+                registers.layer.eq(0),
+                registers.error_word.eq(0),
                 registers.error_code.eq(Fault.NONE),
             ]
         with m.If(running & ~stopping):
-            m.d.core += [
-                registers.layer.eq(sequencer.layer),
-                registers.error_word.eq(sequencer.fault_word),
-            ]
-            with m.If(sequencer.fault != Fault.NONE):
-                m.d.core += [stopping.eq(1), registers.error_code.eq(sequencer.fault)]
+            m.d.core += registers.layer.eq(sequencer.layer)
+            with m.If(window.refused):
+                m.d.core += [stopping.eq(1), registers.error_code.eq(Fault.WINDOW)]
+            with m.Elif(sequencer.fault != Fault.NONE):
+                m.d.core += [
+                    stopping.eq(1),
+                    registers.error_code.eq(sequencer.fault),
+                    registers.error_word.eq(sequencer.fault_word),
+                ]
             with m.Elif(sequencer.done):
                 m.d.core += [stopping.eq(1), complete.eq(1)]
             with m.Elif(registers.abort):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Const, Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -31,6 +31,7 @@ from hw.core.dma import ReadPort, WritePort
 from hw.core.ifm_loader import IfmLoader
 from hw.core.memory_requests import HaloRequests, OfmRequests, RecordRequests
 from hw.core.residual_loader import ResidualLoader
+from hw.core.window import Window
 from hw.engine.engine import LayerEngine
 from hw.layouts.descriptor import LayerDescriptor, PoolDescriptor, TileDescriptor
 from hw.lib.fsm import in_state
@@ -51,6 +52,8 @@ class Datapath(wiring.Component):
 
     Members
     -------
+    window : In(Window)
+        Constant while a program runs.
     clear : In(1)
         A program begins: start to count.
     tile : In(TileDescriptor)
@@ -79,9 +82,13 @@ class Datapath(wiring.Component):
         No burst is under way.
     read_error, write_error : Out(1)
         The memory answers with an error in this cycle.
+    outside : Out(1)
+        The tile in work, or the sequencer, asks for memory outside the window; high until a reset.
+        What is asked ahead for the next tile is reported when that tile is in work.
     m_axi : Out(Axi4Signature)
     """
 
+    window: data.View[Window]
     clear: Signal
     tile: data.View[TileDescriptor]
     start: Signal
@@ -99,6 +106,7 @@ class Datapath(wiring.Component):
     idle: Signal
     read_error: Signal
     write_error: Signal
+    outside: Signal
     m_axi: Any
 
     def __init__(self, config: Config) -> None:
@@ -106,6 +114,7 @@ class Datapath(wiring.Component):
         beats = stream.Signature(unsigned(config.bus_bits))
         super().__init__(
             {
+                "window": In(Window(config)),
                 "clear": In(1),
                 "tile": In(TileDescriptor(config)),
                 "start": In(1),
@@ -123,7 +132,8 @@ class Datapath(wiring.Component):
                 "idle": Out(1),
                 "read_error": Out(1),
                 "write_error": Out(1),
-                "m_axi": Out(Axi4Signature(data_bits=config.bus_bits)),
+                "outside": Out(1),
+                "m_axi": Out(Axi4Signature(config)),
             }
         )
 
@@ -147,6 +157,8 @@ class Datapath(wiring.Component):
         connect(m, read.axi, flipped(self.m_axi.read))
         connect(m, write.axi, flipped(self.m_axi.write))
         m.d.comb += [
+            read.window.eq(self.window),
+            write.window.eq(self.window),
             read.halt.eq(self.halt),
             write.halt.eq(self.halt),
             self.idle.eq(read.idle & write.idle),
@@ -164,6 +176,10 @@ class Datapath(wiring.Component):
         connect(m, read.words[_HALO], halo_pixels.i)
         connect(m, halo_pixels.o, engine.halo)
         connect(m, ifm.writes, engine.ifm)
+        m.d.comb += [
+            engine.slice_loaded.eq(ifm.slice_loaded),
+            ifm.slice_retired.eq(engine.slice_retired),
+        ]
         connect(m, engine.ofm, ofm_beats.i)
 
         # The sequencer has a client of the read port while no ifm is being loaded, and the write
@@ -192,9 +208,20 @@ class Datapath(wiring.Component):
             m.d.comb += layer.pool[name].eq(self.tile.pool[name])
         for requests in (halo, ofm):
             m.d.comb += [requests.tile.eq(self.tile), requests.start.eq(begin)]
-        self._load_ahead(m, "ifm", ifm, ifm.done, begin)
-        self._load_ahead(m, "records", records, ~records.requests.valid, begin)
-        self._load_ahead(m, "residuals", residuals, residuals.done, begin)
+        ahead = {
+            _IFM: self._load_ahead(m, "ifm", ifm, ifm.done, begin) & loading,
+            _RECORDS: self._load_ahead(m, "records", records, ~records.requests.valid, begin),
+            _RESIDUALS: self._load_ahead(m, "residuals", residuals, residuals.done, begin),
+        }
+        outside: list[Value] = [write.outside, read.outside[_HALO]]
+        for client, is_ahead in ahead.items():
+            # The request that the port works on belongs to the next tile.
+            of_next = Signal(name=f"request_{client}_of_next")
+            request = read.requests[client]
+            taken = request.valid & request.ready
+            m.d.sync += of_next.eq(Mux(taken, is_ahead, of_next) & ~begin)
+            outside.append(read.outside[client] & ~of_next)
+        m.d.comb += self.outside.eq(Cat(outside).any())
 
         ends = Signal()
         with m.FSM() as tile:
@@ -209,7 +236,8 @@ class Datapath(wiring.Component):
             with m.State("BEGIN"):
                 m.next = "LOAD"
             with m.State("LOAD"):
-                with m.If(ifm.done):
+                # The engine waits for each slice itself.
+                with m.If(ifm.done | (self.tile.slice_step != 0)):
                     m.next = "LOADED"
             with m.State("LOADED"):
                 with m.If(engine.start):
@@ -232,10 +260,11 @@ class Datapath(wiring.Component):
         loader: IfmLoader | RecordRequests | ResidualLoader,
         free: Value,
         begin: Value,
-    ) -> None:
+    ) -> Value:
         """Start a loader for the tile that begins, or ahead of it where the tile allows that.
 
-        `free` says that the loader has done its work for the tile before.
+        `free` says that the loader has done its work for the tile before. Returns whether the
+        loader works ahead.
         """
         early = self.fetched & self.next.early
         # The choice of the tile is a register, because it switches a whole descriptor. So a loader
@@ -252,6 +281,7 @@ class Datapath(wiring.Component):
             tile.eq(Mux(ahead, self.next, self.tile)),
             ahead.eq(~begin & (ahead | (early & free))),
         ]
+        return ahead
 
     def _count(self, m: Module, events: dict[str, Value], ends: Value) -> None:
         """Count events from the end of the tile before to the end of a tile, each a cycle late."""

@@ -3,22 +3,26 @@
 A read burst is issued only when its client's queue has space for all of it, and a write burst only
 when all of its data is there. So neither port ever holds the bus up, and the bursts under way end
 by themselves: `halt` stops new bursts, and `idle` says that none is left.
+
+Requests have offsets into the window (`hw.core.window`). A burst that would leave the window is
+never issued, and neither is anything after it of the same client.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.contract.bus import ADDRESS_BITS, BURST, ID_BITS
+from hw.contract.bus import BURST, ID_BITS, PAGE_BITS
 from hw.contract.config import Config
 from hw.contract.timing import READ_QUEUE
 from hw.core.axi import Axi4ReadSignature, Axi4WriteSignature, Request
+from hw.core.window import Window
 from hw.lib.pipeline import delayed
 from hw.lib.queue import memory_queue
 from hw.lib.structs import struct_signal
@@ -31,28 +35,43 @@ _RESPONSES = 16
 
 
 class _Burst(data.StructLayout):
-    """A burst: its address, and its length in beats."""
+    """A burst: its address on the bus, and its length in beats."""
 
-    def __init__(self) -> None:
-        super().__init__({"address": unsigned(ADDRESS_BITS), "beats": range(BURST + 1)})
+    def __init__(self, config: Config) -> None:
+        super().__init__({"address": unsigned(config.address_bits), "beats": range(BURST + 1)})
 
 
 class _Splitter(wiring.Component):
     """Cuts requests into bursts at multiples of BURST beats; a request of no beats gives none.
 
-    A burst takes two cycles: its length is computed in one and it is offered in the next. A request
-    is taken when nothing is left of the one before.
+    A burst takes two cycles: its address and length are computed in one and it is offered in the
+    next. A request is taken when nothing is left of the one before.
+
+    A window is of whole pages and a burst never leaves its page. So a burst is in the window if the
+    page that it begins in is. When one is not, the splitter stops there until it is reset.
+
+    Members
+    -------
+    window : In(Window)
+    requests : In(stream of Request)
+    bursts : Out(stream of _Burst)
+    outside : Out(1)
+        The next burst would leave the window; high until a reset.
     """
 
+    window: data.View[Window]
     requests: stream.Interface
     bursts: stream.Interface
+    outside: Signal
 
     def __init__(self, config: Config) -> None:
         self._beat_bits = ceil_log2(config.bus_bytes)
         super().__init__(
             {
+                "window": In(Window(config)),
                 "requests": In(stream.Signature(Request())),
-                "bursts": Out(stream.Signature(_Burst())),
+                "bursts": Out(stream.Signature(_Burst(config))),
+                "outside": Out(1),
             }
         )
 
@@ -64,12 +83,15 @@ class _Splitter(wiring.Component):
         to_edge = BURST - block
         within = run.beats <= to_edge
         beats = self.bursts.payload.beats
-        m.d.comb += [
-            self.requests.ready.eq(idle),
-            self.bursts.payload.address.eq(run.address),
-        ]
+        page = run.address[PAGE_BITS:]
+        inside = page < self.window.pages
+        m.d.comb += self.requests.ready.eq(idle)
         m.d.sync += [
-            self.bursts.valid.eq(~idle),
+            self.bursts.valid.eq(~idle & inside),
+            self.outside.eq(~idle & ~inside),
+            self.bursts.payload.address.eq(
+                Cat(run.address[:PAGE_BITS], (self.window.page + page)[: len(self.window.page)])
+            ),
             beats.eq(Mux(within, run.beats, to_edge)),
             last.eq(within),
         ]
@@ -93,6 +115,7 @@ class ReadPort(wiring.Component):
 
     Members
     -------
+    window : In(Window)
     requests : In(stream of Request).array(clients)
     words : Out(stream of beats).array(clients)
         The beats of each client's requests, in order.
@@ -100,6 +123,8 @@ class ReadPort(wiring.Component):
         No further burst is issued.
     idle : Out(1)
         No burst is under way.
+    outside : Out(clients)
+        The client's next burst would leave the window; high until a reset.
     error : Out(1)
         A beat arrives with an error response in this cycle.
     beat : Out(1)
@@ -107,10 +132,12 @@ class ReadPort(wiring.Component):
     axi : Out(Axi4ReadSignature)
     """
 
+    window: data.View[Window]
     requests: list[stream.Interface]
     words: list[stream.Interface]
     halt: Signal
     idle: Signal
+    outside: Signal
     error: Signal
     beat: Signal
     axi: Any
@@ -121,13 +148,15 @@ class ReadPort(wiring.Component):
         self._clients = clients
         super().__init__(
             {
+                "window": In(Window(config)),
                 "requests": In(stream.Signature(Request())).array(clients),
                 "words": Out(stream.Signature(unsigned(config.bus_bits))).array(clients),
                 "halt": In(1),
                 "idle": Out(1),
+                "outside": Out(clients),
                 "error": Out(1),
                 "beat": Out(1),
-                "axi": Out(Axi4ReadSignature(data_bits=config.bus_bits)),
+                "axi": Out(Axi4ReadSignature(config)),
             }
         )
 
@@ -148,6 +177,8 @@ class ReadPort(wiring.Component):
             leaves = words.valid & words.ready
             mine = taken & asks[number] & (asks[:number] == 0)
             m.d.comb += [
+                splitter.window.eq(self.window),
+                self.outside[number].eq(splitter.outside),
                 splitter.requests.valid.eq(requests.valid),
                 splitter.requests.payload.eq(requests.payload),
                 requests.ready.eq(splitter.requests.ready),
@@ -189,6 +220,7 @@ class WritePort(wiring.Component):
 
     Members
     -------
+    window : In(Window)
     requests : In(stream of Request)
     words : In(stream of beats)
         The beats of the requests, in order.
@@ -198,6 +230,8 @@ class WritePort(wiring.Component):
         No burst is under way, and every response has arrived.
     done : Out(1)
         Idle, and every request is written.
+    outside : Out(1)
+        The next burst would leave the window; high until a reset.
     error : Out(1)
         A burst is answered with an error response in this cycle.
     beat : Out(1)
@@ -205,11 +239,13 @@ class WritePort(wiring.Component):
     axi : Out(Axi4WriteSignature)
     """
 
+    window: data.View[Window]
     requests: stream.Interface
     words: stream.Interface
     halt: Signal
     idle: Signal
     done: Signal
+    outside: Signal
     error: Signal
     beat: Signal
     axi: Any
@@ -218,14 +254,16 @@ class WritePort(wiring.Component):
         self._config = config
         super().__init__(
             {
+                "window": In(Window(config)),
                 "requests": In(stream.Signature(Request())),
                 "words": In(stream.Signature(unsigned(config.bus_bits))),
                 "halt": In(1),
                 "idle": Out(1),
                 "done": Out(1),
+                "outside": Out(1),
                 "error": Out(1),
                 "beat": Out(1),
-                "axi": Out(Axi4WriteSignature(data_bits=config.bus_bits)),
+                "axi": Out(Axi4WriteSignature(config)),
             }
         )
 
@@ -243,6 +281,8 @@ class WritePort(wiring.Component):
         leaves = self.axi.wvalid & self.axi.wready
         answered = self.axi.bvalid & self.axi.bready
         m.d.comb += [
+            splitter.window.eq(self.window),
+            self.outside.eq(splitter.outside),
             splitter.requests.valid.eq(self.requests.valid),
             splitter.requests.payload.eq(self.requests.payload),
             self.requests.ready.eq(splitter.requests.ready),

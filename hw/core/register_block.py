@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Module, Signal, Value, ValueLike
+from amaranth import Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.hdl import unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.contract.bus import ADDRESS_BITS
+from hw.contract.bus import OFFSET_BITS
 from hw.contract.counters import CORE_COUNTERS, TOTAL_BITS
-from hw.contract.registers import EVENTS, REGISTERS
+from hw.contract.registers import EVENTS, REGISTERS, Fault
 from hw.core.axi import Axi4LiteSignature
+from hw.core.window import HALF_BITS
 
 __all__ = ["FAULT_BITS", "RegisterBlock"]
 
@@ -30,7 +31,7 @@ class RegisterBlock(wiring.Component):
         High while an enabled event is in `interrupt_status`.
     start, abort : Out(1)
         A one is written to the field of `control`; for one cycle.
-    program, point : Out
+    program, point, base, size : Out
         The registers of these names.
     busy, layer, error_code, error_word : In
         The values that are read.
@@ -48,6 +49,8 @@ class RegisterBlock(wiring.Component):
     abort: Signal
     program: Signal
     point: Signal
+    base: Signal
+    size: Signal
     busy: Signal
     layer: Signal
     error_code: Signal
@@ -65,8 +68,10 @@ class RegisterBlock(wiring.Component):
                 "irq": Out(1),
                 "start": Out(1),
                 "abort": Out(1),
-                "program": Out(ADDRESS_BITS),
+                "program": Out(OFFSET_BITS),
                 "point": Out(8),
+                "base": Out(2 * HALF_BITS),
+                "size": Out(OFFSET_BITS),
                 "busy": In(1),
                 "layer": In(16),
                 "error_code": In(FAULT_BITS),
@@ -94,26 +99,31 @@ class RegisterBlock(wiring.Component):
         m.d.sync += self.s_axil.bvalid.eq(write | (self.s_axil.bvalid & ~self.s_axil.bready))
 
         def written(name: str) -> Value:
-            """High while a whole register is written. A write to a part of one has no effect."""
-            here = self.s_axil.awaddr[2:] == REGISTERS[name].offset >> 2
-            return write & here & self.s_axil.wstrb.all()
+            """High while the register, or a part of it, is written."""
+            return write & (self.s_axil.awaddr[2:] == REGISTERS[name].offset >> 2)
 
-        value = self.s_axil.wdata
+        # Only the bytes whose strobe is high are written; `ones` has the ones among their bits.
+        strobes = Cat(strobe.replicate(8) for strobe in self.s_axil.wstrb)
+        ones = self.s_axil.wdata & strobes
         m.d.comb += [
-            self.start.eq(written("control") & value[0]),
-            self.abort.eq(written("control") & value[1]),
+            self.start.eq(written("control") & ones[0]),
+            self.abort.eq(written("control") & ones[1]),
         ]
         for name, target in (
             ("interrupt_enable", enable),
             ("program", self.program),
             ("point", self.point),
+            ("base_low", self.base[:HALF_BITS]),
+            ("base_high", self.base[HALF_BITS:]),
+            ("size", self.size),
         ):
             with m.If(written(name)):
-                m.d.sync += target.eq(value)
-        cleared = written("interrupt_status").replicate(len(EVENTS)) & value
+                m.d.sync += target.eq((target & ~strobes) | ones)
+        cleared = written("interrupt_status").replicate(len(EVENTS)) & ones
         events = Cat(self.done, self.error, self.aborted)
         m.d.sync += status.eq((status & ~cleared) | events)
 
+        faulty = self.error_code != Fault.NONE
         # The register that is addressed is read through a multiplexer.
         readable: dict[str, ValueLike] = {}
         for name, register in REGISTERS.items():
@@ -123,10 +133,13 @@ class RegisterBlock(wiring.Component):
             "status": self.busy,
             "interrupt_enable": enable,
             "interrupt_status": status,
-            "error": Cat(self.error_code, self.error_word, self.layer),
+            "error": Mux(faulty, Cat(self.error_code, self.error_word, self.layer), 0),
             "program": self.program,
             "point": self.point,
             "layer": self.layer,
+            "base_low": self.base[:HALF_BITS],
+            "base_high": self.base[HALF_BITS:],
+            "size": self.size,
         }
         offset = self.s_axil.araddr
         word = Signal(32)

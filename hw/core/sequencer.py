@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth import Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.contract.bus import ADDRESS_BITS
+from hw.contract.bus import OFFSET_BITS
 from hw.contract.config import Config
 from hw.contract.counters import CORE_COUNTERS, STORED_BYTES, TOTAL_BITS
 from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES
@@ -24,6 +24,7 @@ from hw.core.counter_store import CounterStore
 from hw.core.datapath import Datapath
 from hw.core.descriptor_reader import DescriptorReader
 from hw.core.register_block import FAULT_BITS
+from hw.core.window import Window
 from hw.layouts.descriptor import TileDescriptor
 from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
@@ -39,8 +40,10 @@ class Sequencer(wiring.Component):
     -------
     start : In(1)
         Ignored while a program runs.
-    program : In(ADDRESS_BITS)
-        Address of the program in memory.
+    window : In(Window)
+        Constant while a program runs.
+    program : In(OFFSET_BITS)
+        Offset of the program into the window, in whole beats.
     point : In(8)
         Number of the operating point.
     done : Out(1)
@@ -48,9 +51,9 @@ class Sequencer(wiring.Component):
     fault : Out(FAULT_BITS)
         A `Fault` for one cycle; nothing more of the program is run.
     fault_word : Out(8)
-        Number of the first word at fault, for faults of the header or of a descriptor.
+        Number of the first word at fault, for faults of the header or of a descriptor; else 0.
     layer : Out(16)
-        The layer in work.
+        The layer in work; 0 before the first.
     counter : In, total : Out(TOTAL_BITS)
         Lookup of a counter's total by its number, in the same cycle.
     halt, idle : see `hw.core.datapath`
@@ -58,6 +61,7 @@ class Sequencer(wiring.Component):
     """
 
     start: Signal
+    window: data.View[Window]
     program: Signal
     point: Signal
     done: Signal
@@ -75,7 +79,8 @@ class Sequencer(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "program": In(ADDRESS_BITS),
+                "window": In(Window(config)),
+                "program": In(OFFSET_BITS),
                 "point": In(8),
                 "done": Out(1),
                 "fault": Out(FAULT_BITS),
@@ -85,7 +90,7 @@ class Sequencer(wiring.Component):
                 "total": Out(TOTAL_BITS),
                 "halt": In(1),
                 "idle": Out(1),
-                "m_axi": Out(Axi4Signature(data_bits=config.bus_bits)),
+                "m_axi": Out(Axi4Signature(config)),
             }
         )
 
@@ -100,12 +105,13 @@ class Sequencer(wiring.Component):
         connect(m, store.beats, datapath.stored)
 
         tile = struct_signal(TileDescriptor(config), name="tile", reset_less=True)
+        begun = Signal()
         tiles_left = Signal.like(reader.header.tiles)
-        address = Signal(ADDRESS_BITS)
+        address = Signal(OFFSET_BITS)
         fetched = self._fetch(m, datapath, reader, address, tiles_left)
         m.d.comb += [
-            self.fault_word.eq(reader.bad_word),
-            self.layer.eq(tile.layer),
+            self.layer.eq(Mux(begun, tile.layer, 0)),
+            datapath.window.eq(self.window),
             self.idle.eq(datapath.idle),
             self.total.eq(store.total),
             datapath.halt.eq(self.halt),
@@ -119,6 +125,7 @@ class Sequencer(wiring.Component):
             store.counter.eq(self.counter),
         ]
         with m.FSM() as program:
+            bad_header, bad_tile = in_state(program, "BAD HEADER"), in_state(program, "BAD TILE")
             m.d.comb += [
                 store.clear.eq(in_state(program, "CLEAR")),
                 datapath.clear.eq(store.clear),
@@ -131,10 +138,12 @@ class Sequencer(wiring.Component):
                     _first_of(
                         (datapath.read_error, Fault.READ),
                         (datapath.write_error, Fault.WRITE),
-                        (in_state(program, "BAD HEADER"), Fault.HEADER),
-                        (in_state(program, "BAD TILE"), Fault.DESCRIPTOR),
+                        (bad_header, Fault.HEADER),
+                        (bad_tile, Fault.DESCRIPTOR),
+                        (datapath.outside, Fault.BOUNDS),
                     )
                 ),
+                self.fault_word.eq(Mux(bad_header | bad_tile, reader.bad_word, 0)),
             ]
             with m.State("REST"):
                 with m.If(self.start):
@@ -188,7 +197,7 @@ class Sequencer(wiring.Component):
         takes = delayed(m, in_state(program, "NEXT") & fetched, 1)
         m.d.sync += tile.eq(Mux(takes, reader.tile, tile))
         with m.If(takes):
-            m.d.sync += tiles_left.eq(tiles_left - 1)
+            m.d.sync += [tiles_left.eq(tiles_left - 1), begun.eq(1)]
         return m
 
     def _fetch(

@@ -6,8 +6,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from hw.contract.config import Config
+from hw.contract.program import MOST_SLOTS
 from hw.engine.record_loader import RECORD_SLOTS
 from hw.layouts.descriptor import LayerDescriptor
+from hw.lib.countdown import Countdown
 from hw.lib.pipeline import delayed
 
 __all__ = ["ChannelWindow"]
@@ -42,6 +44,8 @@ class ChannelWindow(wiring.Component):
         A task's last result is stored, of a channel with that lowest bit.
     record_loaded, residual_loaded, rows_restored : In(1)
         One more channel's record, group's residual, and group's restored rows are on chip.
+    slice_loaded : In(1)
+        One more slice of the ifm is in its buffer, of this layer or of the next one.
     bank_drained : In(1)
         An ofm bank is clear again.
     oldest, scheduled : Out(channel)
@@ -53,7 +57,7 @@ class ChannelWindow(wiring.Component):
     full : Out(1)
         The `I_s` pass is through with both channels.
     loads_missing : Out(1)
-        The record or the residual of the `I_s` pass's next channel is not on chip.
+        The record, the residual or the slice of the `I_s` pass's next channel is not on chip.
     banks_taken : Out(1)
         Both ofm banks hold groups that have not left.
     all_scheduled, all_retired : Out(1)
@@ -62,6 +66,8 @@ class ChannelWindow(wiring.Component):
         The oldest channel retires in this cycle.
     group_retired : Out(1)
         So does its group of G channels.
+    slice_retired : Out(1)
+        So do all channels that read its slice of the ifm, where that comes in slices.
     """
 
     layer: data.View
@@ -76,6 +82,7 @@ class ChannelWindow(wiring.Component):
     stored_parity: Signal
     record_loaded: Signal
     residual_loaded: Signal
+    slice_loaded: Signal
     rows_restored: Signal
     bank_drained: Signal
     oldest: Signal
@@ -90,6 +97,7 @@ class ChannelWindow(wiring.Component):
     all_retired: Signal
     retired: Signal
     group_retired: Signal
+    slice_retired: Signal
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -109,6 +117,7 @@ class ChannelWindow(wiring.Component):
                 "stored_parity": In(1),
                 "record_loaded": In(1),
                 "residual_loaded": In(1),
+                "slice_loaded": In(1),
                 "rows_restored": In(1),
                 "bank_drained": In(1),
                 "oldest": Out(channel),
@@ -123,6 +132,7 @@ class ChannelWindow(wiring.Component):
                 "all_retired": Out(1),
                 "retired": Out(1),
                 "group_retired": Out(1),
+                "slice_retired": Out(1),
             }
         )
 
@@ -149,21 +159,39 @@ class ChannelWindow(wiring.Component):
         halo_ready = Signal(range(3))
         open_groups = Signal(range(3))
         restores = Signal()
+        # A slice of the next layer may be loaded before that layer starts, so this is not reset.
+        slices_ready = Signal(range(MOST_SLOTS + 1))
+        sliced = Signal()
+        scheduled_of_slice = Countdown(layer.slice_channels)
+        oldest_of_slice = Countdown(layer.slice_channels)
+        slice_scheduled = self.pattern_ends & (scheduled_of_slice.last | last_scheduled) & sliced
         group_scheduled = self.pattern_ends & (self.scheduled[:group_bits].all() | last_scheduled)
         drained = delayed(m, self.bank_drained, 1)
         m.d.comb += [
-            self.loads_missing.eq((records_ready == 0) | (layer.residual & (residuals_ready == 0))),
+            self.loads_missing.eq(
+                (records_ready == 0)
+                | (layer.residual & (residuals_ready == 0))
+                | (sliced & (slices_ready == 0))
+            ),
             self.banks_taken.eq(open_groups == 2),
             self.group_retired.eq(self.retired & (self.oldest[:group_bits].all() | last_oldest)),
+            self.slice_retired.eq(self.retired & (oldest_of_slice.last | last_oldest) & sliced),
         ]
         m.d.sync += [
             restores.eq(layer.restored != 0),
+            sliced.eq(layer.slice_step != 0),
+            slices_ready.eq(slices_ready + self.slice_loaded - slice_scheduled),
             records_ready.eq(records_ready + self.record_loaded - self.pattern_ends),
             residuals_ready.eq(residuals_ready + self.residual_loaded - group_scheduled),
             halo_ready.eq(halo_ready + self.rows_restored - self.group_retired),
             open_groups.eq(open_groups + (group_scheduled & ~last_scheduled) - drained),
         ]
+        with m.If(self.pattern_ends):
+            m.d.sync += scheduled_of_slice.advance()
+        with m.If(self.retired):
+            m.d.sync += oldest_of_slice.advance()
         with m.If(self.start):
+            m.d.sync += [*scheduled_of_slice.begin(), *oldest_of_slice.begin()]
             m.d.sync += [
                 count.eq(0) for count in (records_ready, residuals_ready, halo_ready, open_groups)
             ]

@@ -59,6 +59,11 @@ class LayerEngine(wiring.Component):
     ifm : In(stream of MaskedWrite)
         Fills the ifm buffer; while the engine works, in the gaps that the array leaves
         (`hw.engine.buffers`).
+    slice_loaded : In(1)
+        One more slice of the ifm is in its buffer, of this layer or of the next one, where the ifm
+        comes in slices. Otherwise all of it is there before the start.
+    slice_retired : Out(1)
+        The oldest slice is no longer needed.
     records : In(stream of V bytes)
         See `hw.engine.record_loader`.
     residuals : In(stream of G bytes)
@@ -77,6 +82,8 @@ class LayerEngine(wiring.Component):
     working: Signal
     busy: Signal
     ifm: stream.Interface
+    slice_loaded: Signal
+    slice_retired: Signal
     records: stream.Interface
     residuals: stream.Interface
     halo: stream.Interface
@@ -93,6 +100,8 @@ class LayerEngine(wiring.Component):
                 "working": Out(1),
                 "busy": Out(1),
                 "ifm": In(stream.Signature(MaskedWrite(config))),
+                "slice_loaded": In(1),
+                "slice_retired": Out(1),
                 "records": In(stream.Signature(unsigned(word))),
                 "residuals": In(stream.Signature(unsigned(8 * config.group))),
                 "halo": In(stream.Signature(unsigned(8 * config.group))),
@@ -158,6 +167,7 @@ class LayerEngine(wiring.Component):
             m.d.comb += [
                 zap.eq(layer.zap),
                 predictor.layer.eq(layer),
+                predictor.start.eq(started),
                 feed.start.eq(started),
                 feed.running.eq(running),
                 feed.zap.eq(zap),
@@ -268,6 +278,8 @@ class LayerEngine(wiring.Component):
             window.stored_parity.eq(activation.tag.channel[0]),
             window.record_loaded.eq(loader.loaded),
             window.residual_loaded.eq(residuals.loaded),
+            window.slice_loaded.eq(self.slice_loaded),
+            self.slice_retired.eq(window.slice_retired),
             window.rows_restored.eq(banks.restored),
             window.bank_drained.eq(banks.drained),
             choice.oldest.eq(window.oldest),

@@ -22,6 +22,7 @@ from hw.contract.config import Config
 from hw.contract.timing import SCHEDULER_LATENCY
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import PixelOrEnd
+from hw.lib.countdown import Countdown
 from hw.lib.multiplier import Multiplier
 from hw.lib.structs import struct_signal
 
@@ -67,6 +68,9 @@ class PatternScheduler(wiring.Component):
         self._jump = struct_signal(_JUMP, name="jump")  # from the present pixel
         self._below = Signal(range(MAX_PERIOD), name="below")  # residue of the next row's first
         self._channels_left = Signal(bits_for(config.most_channels), name="channels_left")
+        # Channels that read the same slice of the ifm, and where the next channel's pixels begin.
+        self._of_slice = Countdown(self.layer.slice_channels)
+        self._channel_base = Signal.like(self._row_base, name="channel_base")
         # The next entry of the table to be written.
         self._pattern = Signal(2 * MAX_PERIOD, name="pattern")
         preparation, stages = len(self._pattern), 2
@@ -97,6 +101,8 @@ class PatternScheduler(wiring.Component):
                         self._residue.eq(2 * MAX_PERIOD - 2),
                         self._below.eq(layer.first_residue),
                         self._channels_left.eq(layer.channels),
+                        self._channel_base.eq(layer.first_base),
+                        *self._of_slice.begin(),
                     ]
                     m.next = "PREPARE"
             with m.State("PREPARE"):
@@ -104,7 +110,7 @@ class PatternScheduler(wiring.Component):
                 with m.If(self._residue == 0):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
-                m.d.sync += self._begin_channel(next_row)
+                self._begin_channel(m, next_row)
                 m.next = "WALK"
                 with m.If(nothing):
                     m.next = "END"
@@ -130,10 +136,10 @@ class PatternScheduler(wiring.Component):
                             m.next = "END"
             with m.State("END"):
                 with m.If(room):
+                    self._begin_channel(m, next_row)
                     m.d.sync += [
                         found.eq(1),
                         ends.eq(1),
-                        *self._begin_channel(next_row),
                         self._channels_left.eq(self._channels_left - 1),
                     ]
                     with m.If(self._channels_left == 1):
@@ -202,14 +208,17 @@ class PatternScheduler(wiring.Component):
             self._below.eq(_advance_residue(self._below, 1, self.layer.period)),
         ]
 
-    def _begin_channel(self, next_row: data.View) -> list[Assign]:
-        """Go to the first pixel of `first_row`."""
-        return [
+    def _begin_channel(self, m: Module, next_row: data.View) -> None:
+        """Go to the first pixel of `first_row`, in the slice that the channel reads."""
+        m.d.sync += [
             *self._begin_row(next_row),
             self._row.eq(self.layer.first_row),
             self._row_index.eq(self.layer.restored),
-            self._row_base.eq(self.layer.first_base),
+            self._row_base.eq(self._channel_base),
+            *self._of_slice.advance(),
         ]
+        with m.If(self._of_slice.last):
+            m.d.sync += self._channel_base.eq(self._channel_base + self.layer.slice_step)
 
 
 def _advance_residue(residue: Value, by: ValueLike, period: Value) -> Value:

@@ -25,6 +25,7 @@ from hw.contract.config import Config
 from hw.contract.timing import PREDICTOR_LATENCY
 from hw.layouts.descriptor import LayerDescriptor, PredictorRecord
 from hw.layouts.pixels import PixelOrEnd
+from hw.lib.countdown import Countdown
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import register_copies
 from hw.lib.structs import struct_signal
@@ -50,6 +51,8 @@ class Predictor(wiring.Component):
     -------
     layer : In(LayerDescriptor)
         Stable from two cycles before the first record on, and while a channel is in work.
+    start : In(1)
+        A layer begins, with the first slice of its ifm; at least a cycle before its first record.
     records : In(stream of PredictorRecord)
         One for each channel, taken when the channel before has left.
     recalled : In(stream of u8)
@@ -64,6 +67,7 @@ class Predictor(wiring.Component):
     """
 
     layer: data.View
+    start: Signal
     records: stream.Interface
     recalled: stream.Interface
     values: stream.Interface
@@ -76,6 +80,7 @@ class Predictor(wiring.Component):
         super().__init__(
             {
                 "layer": In(LayerDescriptor(config)),
+                "start": In(1),
                 "records": In(stream.Signature(PredictorRecord())),
                 "recalled": In(stream.Signature(unsigned(8))),
                 "values": In(stream.Signature(unsigned(8))),
@@ -214,14 +219,29 @@ class Predictor(wiring.Component):
         decide: Value,
         row_ends: Value,
     ) -> None:
-        """Counts index and address of the pixel that is decided next."""
+        """Counts index and address of the pixel that is decided next.
+
+        The channels of a slice begin at the same address, those of the next slice further on.
+        """
         layer = self.layer
         index = Signal(bits_for(self._config.ofm_words))
         base = Signal(ceil_log2(self._config.ifm_words))
         row_base = Signal.like(base)
+        slice_base = Signal.like(base)
+        of_slice = Countdown(layer.slice_channels)
+        channel_base = layer.base + slice_base
         m.d.comb += [pixel.index.eq(index), pixel.base.eq(base)]
         with m.If(begin):
-            m.d.sync += [index.eq(0), base.eq(layer.base), row_base.eq(layer.base)]
+            m.d.sync += [
+                index.eq(0),
+                base.eq(channel_base),
+                row_base.eq(channel_base),
+                *of_slice.advance(),
+            ]
+            with m.If(of_slice.last):
+                m.d.sync += slice_base.eq(slice_base + layer.slice_step)
+        with m.If(self.start):
+            m.d.sync += [slice_base.eq(0), *of_slice.begin()]
         with m.If(enable):
             with m.If(decide):
                 m.d.sync += [index.eq(index + 1), base.eq(base + layer.col_step)]

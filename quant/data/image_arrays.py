@@ -48,7 +48,7 @@ def read_arrays(file: Path) -> DatasetSource:
     return from_arrays(
         arrays["images"],
         arrays.get("labels"),
-        classes=arrays["classes"].astype(str).tolist() if "classes" in arrays else None,
+        classes=_names(arrays["classes"], file) if "classes" in arrays else None,
         test=(arrays["test_images"], arrays.get("test_labels"))
         if "test_images" in arrays
         else None,
@@ -104,7 +104,7 @@ def image_tensor(images: Any, name: str) -> Tensor:
 
     Raises UserError unless they are 8-bit images in one of the forms of `read_arrays`.
     """
-    tensor = torch.as_tensor(np.ascontiguousarray(images))
+    tensor = _tensor(images, f"{name}: images")
     if tensor.dtype != torch.uint8:
         kind = str(tensor.dtype).removeprefix("torch.")
         raise UserError(f"{name}: images are {kind}; give pixels of 0 .. 255 as uint8")
@@ -120,11 +120,29 @@ def image_tensor(images: Any, name: str) -> Tensor:
     return tensor.contiguous()
 
 
+def _names(classes: np.ndarray, file: Path) -> list[str]:
+    """Return the names of classes, which may also be bytes or numbers."""
+    if classes.ndim != 1 or classes.dtype.kind not in "USiu":
+        raise UserError(f"{file}: classes is no list of names")
+    return [
+        name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in classes
+    ]
+
+
+def _tensor(array: Any, name: str) -> Tensor:
+    """Return an array as a tensor. Raises UserError if its elements are no numbers."""
+    try:
+        return torch.as_tensor(np.ascontiguousarray(array))
+    except (TypeError, ValueError):
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise UserError(f"{name} are {kind}, not numbers") from None
+
+
 def _image_set(images: Any, labels: Any, name: str) -> ImageSet:
     tensor = image_tensor(images, name)
     if labels is None:
         return ImageSet(tensor, torch.full((len(tensor),), UNLABELLED))
-    numbers = torch.as_tensor(np.ascontiguousarray(labels))
+    numbers = _tensor(labels, f"{name}: labels")
     if numbers.shape != (len(tensor),):
         raise UserError(
             f"{name}: labels have shape {tuple(numbers.shape)}, there are {len(tensor)} images"

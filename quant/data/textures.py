@@ -10,7 +10,7 @@ from torch import Tensor
 
 from quant.data.images import DatasetSource, ImageSet
 
-__all__ = ["textures"]
+__all__ = ["texture_images", "textures"]
 
 _TRAIN, _TEST = 20, 20
 _SEED = 2020
@@ -22,20 +22,20 @@ def textures(size: int, directory: Path | None) -> DatasetSource:
     They are the same each time, and all of one class.
     """
     del directory
-    images = _images(_TRAIN + _TEST, size)
+    images = texture_images(_TRAIN + _TEST, (size, size), 3)
     labels = torch.zeros(len(images), dtype=torch.int64)
     train, test = ImageSet(images, labels).divided(_TEST)
     return DatasetSource(["texture"], train, test)
 
 
-def _images(count: int, size: int) -> Tensor:
-    """Make uint8 images (count, 3, size, size): octaves of noise, the coarser the stronger."""
+def texture_images(count: int, size: tuple[int, int], channels: int) -> Tensor:
+    """Make uint8 images (count, channels, *size): octaves of noise, the coarser the stronger."""
     generator = torch.Generator().manual_seed(_SEED)
-    total = torch.zeros(count, 3, size, size)
+    total = torch.zeros(count, channels, *size)
     cells = 2
-    while cells <= size:
-        noise = torch.rand(count, 3, cells, cells, generator=generator) - 0.5
-        octave = F.interpolate(noise, (size, size), mode="bilinear", align_corners=False)
+    while cells <= max(size):
+        noise = torch.rand(count, channels, cells, cells, generator=generator) - 0.5
+        octave = F.interpolate(noise, size, mode="bilinear", align_corners=False)
         total += octave / cells
         cells *= 2
     low = total.amin((1, 2, 3), keepdim=True)

@@ -19,16 +19,37 @@ from golden.padding import NO_PADDING, Padding, average_pool2d, conv2d, max_pool
 from golden.zap_sites import select_zap_sites
 from quant.frontend.operations import INPUT, Output
 
-__all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
+__all__ = [
+    "INPUT",
+    "ConcatLayer",
+    "ConvLayer",
+    "Graph",
+    "Layer",
+    "PoolLayer",
+    "ReshapeLayer",
+    "Residual",
+]
 
 
 @dataclass
 class Residual:
-    """A tensor that is added to the sums of a convolution; see `golden.layers.Shortcut`."""
+    """A tensor that is added to the sums of a convolution; see `golden.layers.Shortcut`.
+
+    Each of its channels is multiplied by its `gain` before, (channels,); None stands for 1.
+    """
 
     input: str
     stride: int = 1
     channel_offset: int = 0
+    gain: Tensor | None = None
+
+    def add_to(self, ofm: Tensor, tensor: Tensor) -> None:
+        """Add the residual `tensor` to the channels of `ofm` that it has, in place."""
+        first, step = self.channel_offset, self.stride
+        picked = tensor[:, :, ::step, ::step]
+        if self.gain is not None:
+            picked = picked * self.gain.to(picked).view(-1, 1, 1)
+        ofm[:, first : first + tensor.shape[1]] += picked
 
 
 @dataclass
@@ -37,16 +58,22 @@ class ConvLayer:
 
     Parameters
     ----------
-    weight : float (c_o, c_i, k_h, k_w)
+    weight : float (c_o, c_i / groups, k_h, k_w)
     bias : float (c_o,)
     stride : (vertical, horizontal)
     padding : (top, bottom, left, right)
+        Negative numbers leave out rows and columns of the input.
+    dilation : (vertical, horizontal)
+    groups : int
+        Equal parts of the input channels that are convolved apart.
     relu : bool
         The ofm is clamped at 0 and never negative.
     residual : Residual or None
         The tensor that is added before the ReLU.
     ceiling : float
         With `relu`, what the ofm is limited to: 6 for a ReLU6.
+    keeps_scale : bool
+        Its ofm has the scale of its input and of its residual, whose numbers it copies.
     dropout : float
         The share of the layer's input that training sets to zero.
     """
@@ -57,10 +84,13 @@ class ConvLayer:
     bias: Tensor
     stride: tuple[int, int] = (1, 1)
     padding: Padding = NO_PADDING
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
     relu: bool = False
     ceiling: float = math.inf
     residual: Residual | None = None
     fully_connected: bool = False
+    keeps_scale: bool = False
     dropout: float = 0
 
     @property
@@ -92,7 +122,16 @@ class ConcatLayer:
     inputs: list[str]
 
 
-Layer = ConvLayer | PoolLayer | ConcatLayer
+@dataclass
+class ReshapeLayer:
+    """A tensor with another (height, width), whose pixels in raster order are the same."""
+
+    name: str
+    input: str
+    size: tuple[int, int]
+
+
+Layer = ConvLayer | PoolLayer | ConcatLayer | ReshapeLayer
 
 
 @dataclass
@@ -132,24 +171,24 @@ class Graph:
         layer = self.layer(name)
         if isinstance(layer, ConvLayer):
             return [layer]
-        inputs = [layer.input] if isinstance(layer, PoolLayer) else layer.inputs
+        inputs = layer.inputs if isinstance(layer, ConcatLayer) else [layer.input]
         return [origin for tensor in inputs for origin in self.origins(tensor)]
 
     def scale_sources(self, name: str) -> list[ConvLayer | PoolLayer]:
         """Return the layers that requantise the numbers in tensor `name`.
 
-        They are convolutions and average poolings. Max poolings and concats hand on integers.
+        They are convolutions and average poolings. Others hand on integers.
         """
         layer = self.layer(name)
         if isinstance(layer, ConvLayer) or (
             isinstance(layer, PoolLayer) and layer.op == "average_pool"
         ):
             return [layer]
-        inputs = [layer.input] if isinstance(layer, PoolLayer) else layer.inputs
+        inputs = layer.inputs if isinstance(layer, ConcatLayer) else [layer.input]
         return [source for tensor in inputs for source in self.scale_sources(tensor)]
 
     def scale_groups(self) -> dict[str, str]:
-        """Group the layers that share one scale because their results meet in a concat.
+        """Group the layers that share one scale: results that meet in a concat, and their copies.
 
         Returns a dict: each layer that requantises -> the layer that stands for its group.
         """
@@ -158,11 +197,16 @@ class Graph:
             for layer in self.layers
             if [source.name for source in self.scale_sources(layer.name)] == [layer.name]
         }
-        for concat in self.layers:
-            if isinstance(concat, ConcatLayer):
-                joined = {groups[source.name] for source in self.scale_sources(concat.name)}
-                first = min(joined)
-                groups = {name: first if of in joined else of for name, of in groups.items()}
+        for layer in self.layers:
+            names = []
+            if isinstance(layer, ConcatLayer):
+                names = [layer.name]
+            elif isinstance(layer, ConvLayer) and layer.keeps_scale:
+                names = [layer.name, layer.input]
+                names += [layer.residual.input] if layer.residual is not None else []
+            joined = {groups[source.name] for name in names for source in self.scale_sources(name)}
+            first = min(joined, default="")
+            groups = {name: first if of in joined else of for name, of in groups.items()}
         return groups
 
     def zap_sites(self) -> list[ConvLayer]:
@@ -185,19 +229,22 @@ class Graph:
             elif isinstance(layer, PoolLayer):
                 pool = max_pool2d if layer.op == "max_pool" else average_pool2d
                 ofm = pool(tensors[layer.input], layer.kernel, layer.stride, layer.padding)
+            elif isinstance(layer, ReshapeLayer):
+                ofm = tensors[layer.input].reshape(*tensors[layer.input].shape[:2], *layer.size)
             else:
                 ifm = tensors[layer.input]
-                ofm = conv2d(ifm, layer.weight, layer.bias, layer.stride, layer.padding)
+                ofm = conv2d(
+                    ifm,
+                    layer.weight,
+                    layer.bias,
+                    layer.stride,
+                    layer.padding,
+                    layer.dilation,
+                    layer.groups,
+                )
                 if layer.residual is not None:
-                    _add(ofm, layer.residual, tensors[layer.residual.input])
+                    layer.residual.add_to(ofm, tensors[layer.residual.input])
                 if layer.relu:
                     ofm = ofm.clamp_(0, layer.ceiling)
             tensors[layer.name] = ofm
             yield layer, ofm
-
-
-def _add(ofm: Tensor, residual: Residual, tensor: Tensor) -> None:
-    """Add a residual to the channels of `ofm` that it has, in place."""
-    first = residual.channel_offset
-    step = residual.stride
-    ofm[:, first : first + tensor.shape[1]] += tensor[:, :, ::step, ::step]

@@ -30,7 +30,14 @@ from quant.zap.predictor import Site, Zap
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
 
-__all__ = ["DEFAULT_PATTERN", "Conversion", "Zapping", "convert", "convert_network"]
+__all__ = [
+    "DEFAULT_PATTERN",
+    "Conversion",
+    "Zapping",
+    "calibration_images",
+    "convert",
+    "convert_network",
+]
 
 DEFAULT_PATTERN = MASKS["B"]
 _POINT = "default"
@@ -113,6 +120,11 @@ class Conversion:
         return None
 
 
+def calibration_images(dataset: Dataset, seed: int) -> ImageSet:
+    """Draw the training images that a network is quantised with."""
+    return dataset.train.sample(_CALIBRATION_IMAGES, seed)
+
+
 def convert_network(
     module: nn.Module,
     model: Model,
@@ -153,7 +165,7 @@ def convert_network(
         module.to(device)
         test = test.labelled_by(lambda p: module(model.normalise(p).to(device)), _FLOAT_BATCH)
     float_accuracy = float_top1(model, module, test, device=device)
-    calibration = dataset.train.sample(_CALIBRATION_IMAGES, seed)
+    calibration = calibration_images(dataset, seed)
     bundle = quantised_network(module.cpu(), model, calibration, name=name, classes=classes)
     images = dataset.train.sample(zapping.images or len(dataset.train), seed)
     epochs = zapping.epochs or max(_ZAP_EPOCHS, _ZAP_IMAGES_SEEN // len(images))

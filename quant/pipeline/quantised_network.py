@@ -9,6 +9,7 @@ from quant.data.images import ImageSet
 from quant.frontend.lowering import lower_checked
 from quant.networks.model import Model
 from quant.quantise.calibration import activation_scales
+from quant.quantise.equalisation import equalise
 from quant.quantise.integer_network import quantise
 
 __all__ = ["quantised_network"]
@@ -36,6 +37,6 @@ def quantised_network(
     Raises UserError where the network cannot be lowered, or computes something else when it is.
     """
     batches = [model.normalise(pixels) for pixels, _ in calibration.batches(_BATCH)]
-    graph = lower_checked(module, batches[0])
+    graph = equalise(lower_checked(module, batches[0]), batches)
     scales = activation_scales(graph, model, batches)
     return quantise(graph, scales, model, name=name, classes=classes)

@@ -17,9 +17,10 @@ from golden.manifest import (
     Manifest,
     Node,
     PoolNode,
+    ReshapeNode,
     ShortcutNode,
 )
-from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer
+from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer, ReshapeLayer, Residual
 from quant.networks.model import Model
 from quant.quantise.calibration import input_is_signed
 
@@ -55,6 +56,8 @@ def quantise(
             }
         elif isinstance(layer, PoolLayer):
             nodes.append(_pool_node(layer, scales))
+        elif isinstance(layer, ReshapeLayer):
+            nodes.append(ReshapeNode(name=layer.name, input=layer.input, output=layer.name))
         else:
             nodes.append(ConcatNode(name=layer.name, inputs=layer.inputs, output=layer.name))
     manifest = Manifest(
@@ -62,6 +65,7 @@ def quantise(
         name=name,
         input=Input(tensor=INPUT, mean=list(model.mean), std=list(model.std)),
         output=graph.output,
+        other_outputs=[output.tensor for output in graph.outputs[1:]],
         classes=classes,
         activations={
             tensor: Activation(shape=shape, signed=signed[tensor], scale=scales[tensor])
@@ -92,6 +96,8 @@ def _conv_node(layer: ConvLayer) -> ConvNode:
         output=layer.name,
         stride=layer.stride,
         padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
         shortcut=shortcut,
         fully_connected=layer.fully_connected,
     )
@@ -126,6 +132,15 @@ def _requantisation(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return arithmetic.split_scale(np.minimum(ratio, _LARGEST_RATIO))
 
 
+def _gains(layer: ConvLayer, residual: Residual) -> np.ndarray:
+    """Return the residual's gain for each channel of the ofm; 1 where it has no such channel."""
+    gains = np.ones(len(layer.weight))
+    if residual.gain is not None:
+        first = residual.channel_offset
+        gains[first : first + len(residual.gain)] = residual.gain.numpy()
+    return gains
+
+
 def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tensor]:
     """Return the tensors that the node needs, by the names of their fields.
 
@@ -137,7 +152,7 @@ def _conv_tensors(layer: ConvLayer, scales: dict[str, float]) -> dict[str, Tenso
     input_scale, output_scale = scales[layer.input], scales[layer.name]
     smallest = np.maximum(np.abs(bias) / _LARGEST_BIAS, output_scale / _LARGEST_BIAS)
     if layer.residual is not None:
-        residual_scale = scales[layer.residual.input]
+        residual_scale = scales[layer.residual.input] * _gains(layer, layer.residual)
         smallest = np.maximum(smallest, residual_scale / _LARGEST_RATIO)
     weight_scale = np.abs(weight).max((1, 2, 3)) / WEIGHT_MAX
     weight_scale = np.maximum(weight_scale, smallest / input_scale)

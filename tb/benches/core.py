@@ -23,8 +23,18 @@ from tb.exchange.core_files import Outcome, Run, read_runs, write_outcome, write
 
 _LONGEST = 2_000_000_000
 """Cycles after which a run is given up."""
+_SLOWEST_REGISTER = 16
+"""Cycles that a transfer at the registers may take; the core needs one or two."""
+_MOST_VAIN = 2
+"""Times that the host may find the interrupt high just after it read its status as zero."""
 _REPORT = 250_000
 """Cycles between two reports of how far a run is."""
+
+_BEATS = ("beats_read", "beats_written")
+"""Counters that the core has and the memory too."""
+
+_UNWRITTEN = 0xA5
+"""Value of every byte of scratch memory before a run."""
 
 _RESET_LATENCY = 2
 """Cycles from a change of the reset until the core and its memory have seen it."""
@@ -32,7 +42,8 @@ _RESET_LATENCY = 2
 _INPUTS = (
     *(f"s_axil_{name}" for name in ("awaddr", "awvalid", "wdata", "wvalid", "bready")),
     *(f"s_axil_{name}" for name in ("araddr", "arvalid", "rready")),
-    *("latency", "stall", "fault_first", "fault_last", "write_first", "write_last"),
+    *("latency", "stall", "origin", "access_last"),
+    *("fault_first", "fault_last", "write_first", "write_last"),
     *("load", "dump", "file_first", "file_last"),
 )
 
@@ -46,14 +57,25 @@ class SimulatedBus:
     """
 
     def __init__(
-        self, dut: Any, folder: Path, memory_in: Path, memory_out: Path, word: int
+        self,
+        dut: Any,
+        folder: Path,
+        memory_in: Path,
+        memory_out: Path,
+        word: int,
+        *,
+        longest: int = _LONGEST,
     ) -> None:
+        self._longest = longest
         self._dut = dut
         self._folder = folder
         self._in, self._out = memory_in, memory_out
         self._word = word
         self._edge = FallingEdge(dut.clk)
         self._run: Run | None = None
+        self.base, self.size = 0, 0
+        self._started = self._ended = 0
+        self._vain = 0
         for name in _INPUTS:
             getattr(dut, name).value = 0
 
@@ -64,18 +86,31 @@ class SimulatedBus:
         Waits until the ofm banks are cleared, so that each run takes as long as it would alone.
         """
         self._run = run
+        self._vain = 0
         dut = self._dut
         dut.latency.value = run.latency
         dut.stall.value = round(256 * run.stall)
+        self.base, self.size = run.base, run.size
+        dut.origin.value = run.base
+        dut.access_last.value = run.size - 1
         dut.fault_first.value, dut.fault_last.value = run.faulty
-        dut.write_first.value = run.program.base + len(run.program.image)
-        dut.write_last.value = run.program.end - 1
+        if run.writes_anywhere:
+            dut.write_first.value, dut.write_last.value = 0, run.size - 1
+        else:
+            dut.write_first.value = len(run.program.image)
+            dut.write_last.value = run.program.end - 1
         await ClockCycles(dut.clk, run.program.config.ofm_words, FallingEdge)
 
     @resume
     async def violations(self) -> int:
-        """Return how often the memory saw the protocol violated."""
+        """Return how often the memory saw the protocol violated since its reset."""
         return int(self._dut.violations.value)
+
+    @resume
+    async def observed(self) -> dict[str, int]:
+        """Return the cycles from the start of the run to its interrupt, and all beats so far."""
+        beats = {name: int(getattr(self._dut, name).value) for name in _BEATS}
+        return {"elapsed": self._ended - self._started, **beats}
 
     @resume
     async def read_register(self, offset: int) -> int:
@@ -86,8 +121,7 @@ class SimulatedBus:
         dut.s_axil_araddr.value = offset
         dut.s_axil_rready.value = 1
         await self._hand_over("ar")
-        while dut.s_axil_rvalid.value != 1:
-            await self._edge
+        await self._until("rvalid")
         assert dut.s_axil_rresp.value == 0
         value = int(dut.s_axil_rdata.value)
         await self._edge
@@ -97,6 +131,8 @@ class SimulatedBus:
     @resume
     async def write_register(self, offset: int, value: int) -> None:
         await self._write(offset, value)
+        if offset == REGISTERS["control"].offset:
+            self._started = _now()
 
     async def _write(self, offset: int, value: int) -> None:
         dut = self._dut
@@ -104,27 +140,28 @@ class SimulatedBus:
         dut.s_axil_wdata.value = value
         dut.s_axil_bready.value = 1
         await self._hand_over("aw", "w")
-        while dut.s_axil_bvalid.value != 1:
-            await self._edge
+        await self._until("bvalid")
         assert dut.s_axil_bresp.value == 0
         await self._edge
         dut.s_axil_bready.value = 0
 
     @resume
-    async def read_memory(self, address: int, size: int) -> bytes:
-        await self._strobe("dump", address, size)
+    async def read_memory(self, offset: int, size: int) -> bytes:
+        await self._strobe("dump", offset, size)
         data = self._out.read_bytes()
-        skipped = address % self._word
+        skipped = offset % self._word
         return data[skipped : skipped + size]
 
     @resume
-    async def write_memory(self, address: int, data: bytes) -> None:
+    async def write_memory(self, offset: int, data: bytes) -> None:
         words = np.frombuffer(data, np.uint8).reshape(-1, self._word)
         self._in.write_bytes(words[:, ::-1].tobytes())
-        await self._strobe("load", address, len(data))
+        await self._strobe("load", offset, len(data))
 
     @resume
     async def wait(self) -> None:
+        self._vain += self._dut.irq.value == 1
+        assert self._vain <= _MOST_VAIN, "the interrupt is high, and its status reads zero"
         run, self._run = self._run, None  # the event happens once
         if run is not None and run.event:
             await First(Timer((run.after + 1) * PERIOD, "ns"), RisingEdge(self._dut.irq))
@@ -136,9 +173,9 @@ class SimulatedBus:
             await First(RisingEdge(self._dut.irq), Timer(_REPORT * PERIOD, "ns"))
             await self._edge
             cycles = _now() - begun
-            assert cycles < _LONGEST, f"not done after {cycles} cycles"
-            error = await self._read(REGISTERS["error"].offset)
-            write_progress(self._folder, REGISTERS["error"].fields["layer"].of(error), cycles)
+            assert cycles < self._longest, f"not done after {cycles} cycles"
+            write_progress(self._folder, await self._read(REGISTERS["layer"].offset), cycles)
+        self._ended = _now()
 
     async def _disturb(self, event: str) -> None:
         """Abort the program, start it again while it runs, or reset core and bus."""
@@ -156,18 +193,29 @@ class SimulatedBus:
         valids = [getattr(self._dut, f"s_axil_{channel}valid") for channel in channels]
         for valid in valids:
             valid.value = 1
-        ready = False
-        while not ready:
+        for _ in range(_SLOWEST_REGISTER):
             await ReadOnly()
             ready = getattr(self._dut, f"s_axil_{channels[0]}ready").value == 1
             await self._edge
+            if ready:
+                break
+        else:
+            raise AssertionError(f"s_axil_{channels[0]}ready stays low")
         for valid in valids:
             valid.value = 0
 
-    async def _strobe(self, name: str, address: int, size: int) -> None:
+    async def _until(self, valid: str) -> None:
+        """Wait for an answer of the registers."""
+        for _ in range(_SLOWEST_REGISTER):
+            if getattr(self._dut, f"s_axil_{valid}").value == 1:
+                return
+            await self._edge
+        raise AssertionError(f"s_axil_{valid} stays low")
+
+    async def _strobe(self, name: str, offset: int, size: int) -> None:
         """Move a range of memory from or to its file; `name` is `load` or `dump`."""
-        self._dut.file_first.value = address // self._word
-        self._dut.file_last.value = (address + size - 1) // self._word
+        self._dut.file_first.value = offset // self._word
+        self._dut.file_last.value = (offset + size - 1) // self._word
         getattr(self._dut, name).value = 1
         await self._edge
         getattr(self._dut, name).value = 0
@@ -183,36 +231,54 @@ class Bus(Transport, Protocol):
     def violations(self) -> int:
         """Return how often the bus's protocol was violated so far."""
 
+    def observed(self) -> dict[str, int]:
+        """Return what the bus has counted of `CORE_COUNTERS`: cycles of the run, beats so far."""
+
 
 def run_all(bus: Bus, runs: list[Run], folder: Path) -> None:
     """Run every run as a host would, and write its outcome into the folder."""
     accelerator = Accelerator(bus)
     for number, run in enumerate(runs):
-        start = time.monotonic()
-        bus.prepare(run)
-        fault = ""
-        output = np.empty(0, np.int32)
-        totals: dict[str, int] = {}
-        layers: list[dict[str, int]] = []
-        try:
-            result = accelerator.run(run.program, run.image, point=run.point)
-            output, totals, layers = result.output, result.totals, result.layers
-        except CoreFault as error:
-            fault = str(error)
-        seconds = time.monotonic() - start
-        program = run.program
-        scratch = program.base + len(program.image)
-        memory = bus.read_memory(scratch, program.end - scratch)
-        outcome = Outcome(
-            output=output,
-            memory=np.frombuffer(memory, np.uint8),
-            totals=totals,
-            layers=layers,
-            seconds=seconds,
-            violations=bus.violations(),
-            fault=fault,
-        )
-        write_outcome(folder, number, outcome)
+        write_outcome(folder, number, run_one(bus, accelerator, run))
+
+
+def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
+    """Run one run as a host would; what was in its scratch memory before is overwritten."""
+    begun = time.monotonic()
+    program = run.program
+    scratch = len(program.image)
+    bus.prepare(run)
+    bus.write_memory(scratch, bytes([_UNWRITTEN]) * (program.end - scratch))
+    before, violations = bus.observed(), bus.violations()
+    fault = ""
+    output = np.empty(0, np.int32)
+    totals: dict[str, int] = {}
+    layers: list[dict[str, int]] = []
+    try:
+        result = accelerator.run(program, run.image, point=run.point)
+        output, totals, layers = result.output, result.totals, result.layers
+    except CoreFault as error:
+        fault = str(error)
+    seconds = time.monotonic() - begun
+    memory = bus.read_memory(scratch, program.end - scratch)
+    return Outcome(
+        output=output,
+        memory=np.frombuffer(memory, np.uint8),
+        totals=totals,
+        layers=layers,
+        seconds=seconds,
+        violations=_since(violations, bus.violations()),
+        observed={
+            name: count if name == "elapsed" else _since(before[name], count)
+            for name, count in bus.observed().items()
+        },
+        fault=fault,
+    )
+
+
+def _since(before: int, now: int) -> int:
+    """Return how far a counter of the memory has advanced, or its value if it was reset."""
+    return now - before if now >= before else now
 
 
 def _now() -> int:

@@ -45,6 +45,7 @@ class Host:
         self.load_pauses = Pauses(seed)
         self.ofm_pauses = Pauses(seed + 1)
         dut.start.value = 0
+        dut.slice_loaded.value = 0
         dut.descriptor.value = 0
         self.ifm = StreamSource(dut, "ifm")
         self.records = StreamSource(dut, "records", pause=self.load_pauses)
@@ -60,14 +61,9 @@ class Host:
     async def run(self, stimulus: Stimulus, group: int) -> Outcome:
         """Run one layer; fail if the engine moves more or fewer words than it should."""
         self.load_pauses.share, self.ofm_pauses.share = stimulus.pauses
-        lanes = stimulus.ifm.shape[1]
-        address_bits = len(self.dut.ifm__payload) - 9 * lanes
-        whole = (
-            1 << lanes
-        ) - 1 << 8 * lanes  # all bytes of a word: see hw.engine.buffers.MaskedWrite
-        words = enumerate(to_words(stimulus.ifm))
-        self.ifm.send(address | (word | whole) << address_bits for address, word in words)
-        await self.ifm.drained()
+        sliced = len(stimulus.ifm) > 1
+        if not sliced:
+            await self._fill(stimulus.ifm[0], 0)
         sources = ((self.records, stimulus.records), (self.residuals, stimulus.residuals))
         expected = [source.accepted + len(rows) for source, rows in sources]
         for source, rows in sources:
@@ -76,9 +72,13 @@ class Host:
         self.dut.start.value = 1
         await RisingEdge(self.dut.clk)
         self.dut.start.value = 0
+        if sliced:
+            slices = cocotb.start_soon(self._fill_slices(stimulus))
         await RisingEdge(self.dut.busy)
         limit = 1_000_000 + 2_000 * (len(stimulus.records) + stimulus.ofm_words)
         await with_timeout(FallingEdge(self.dut.busy), limit * PERIOD, "ns")
+        if sliced:
+            assert slices.done(), "slices of the ifm were left over"
         accepted = [source.accepted for source, _ in sources]
         assert accepted == expected, "records or residuals were left over"
         assert len(self.ofm.received) == stimulus.ofm_words, "the wrong number of ofm words left"
@@ -88,6 +88,35 @@ class Host:
         return Outcome(
             np.frombuffer(ofm, np.uint8).reshape(-1, group), int(self.dut.counters.value)
         )
+
+    async def _fill(self, words: np.ndarray, first: int) -> None:
+        """Write words into the ifm buffer from address `first` on, around its end."""
+        lanes = words.shape[1]
+        address_bits = len(self.dut.ifm__payload) - 9 * lanes
+        whole = (
+            1 << lanes
+        ) - 1 << 8 * lanes  # all bytes of a word: see hw.engine.buffers.MaskedWrite
+        self.ifm.send(
+            (address & (1 << address_bits) - 1) | (word | whole) << address_bits
+            for address, word in enumerate(to_words(words), first)
+        )
+        await self.ifm.drained()
+
+    async def _fill_slices(self, stimulus: Stimulus) -> None:
+        """Write one slice after another, each as soon as there is room for it."""
+        retired = 0
+        for number, words in enumerate(stimulus.ifm):
+            while number - retired >= stimulus.slots:
+                await RisingEdge(self.dut.clk)
+                retired += int(self.dut.slice_retired.value)
+            filled = cocotb.start_soon(self._fill(words, number * len(words)))
+            while not (filled.done() and self.dut.ifm__ready.value):
+                await RisingEdge(self.dut.clk)
+                retired += int(self.dut.slice_retired.value)
+            self.dut.slice_loaded.value = 1
+            await RisingEdge(self.dut.clk)
+            retired += int(self.dut.slice_retired.value)
+            self.dut.slice_loaded.value = 0
 
 
 @cocotb.test()

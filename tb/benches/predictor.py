@@ -122,6 +122,7 @@ class TB:
         def pause(number: int) -> Iterator[bool] | None:
             return uneven_pauses(settings.seed + number) if pauses else None
 
+        dut.start.value = 0
         self.dut = dut
         self.config = settings.config
         self.records = StreamSource(dut, "records", pause=pause(0))

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler import program_files
+from compiler import program_file
 from compiler.program import Program
+from golden.arithmetic import ceil_div
 from golden.files import write_file
+from hw.contract.bus import PAGE_BITS
 
 __all__ = [
     "Outcome",
@@ -45,8 +47,14 @@ class Run:
         The memory's, in cycles.
     stall : float
         Share of the cycles in which each of the memory's channels stalls.
+    base : int
+        Bus address of the window, a multiple of 4096.
+    pages : int
+        Pages of the window; 0 for as many as the program needs.
+    writes_anywhere : bool
+        The program may write to all of the window, not to its scratch memory only.
     faulty : (first, last)
-        Addresses that answer with an error; none where first > last.
+        Offsets into the window that answer with an error; none where first > last.
     event : "", "abort", "start" or "reset"
         What happens to the core while it runs.
     after : int
@@ -58,9 +66,17 @@ class Run:
     point: str
     latency: int = 40
     stall: float = 0.0
+    base: int = 0x4000_0000
+    pages: int = 0
+    writes_anywhere: bool = False
     faulty: tuple[int, int] = (1, 0)
     event: str = ""
     after: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the window."""
+        return (self.pages or ceil_div(self.program.end, 1 << PAGE_BITS)) << PAGE_BITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +84,11 @@ class Outcome:
     """The outcome of a run; see also `compiler.driver.Result`.
 
     `memory` is the program's scratch memory, uint8. `seconds` is the wall time of the run.
-    `violations` counts violations of the bus's protocol and writes outside scratch memory. `fault`
-    is the driver's message where the core ended the program early, else empty.
+    `violations` counts violations of the bus's protocol, bursts outside the window, and writes
+    outside scratch memory. `fault` is the driver's message where the core ended the program early,
+    else empty. `observed` holds what the bus counted by itself of
+    `hw.contract.counters.CORE_COUNTERS` up to the interrupt; it is empty where the memory does not
+    count.
     """
 
     output: np.ndarray
@@ -78,6 +97,7 @@ class Outcome:
     layers: list[dict[str, int]]
     seconds: float
     violations: int
+    observed: dict[str, int]
     fault: str = ""
 
 
@@ -106,8 +126,8 @@ def write_runs(folder: Path, runs: Sequence[Run]) -> None:
     saved: dict[int, str] = {}
     for run in runs:
         if id(run.program) not in saved:
-            name = f"program{len(saved)}"
-            program_files.save(run.program, folder / name)
+            name = f"program{len(saved)}{program_file.SUFFIX}"
+            program_file.save(run.program, folder / name)
             saved[id(run.program)] = name
         order = {field.name: getattr(run, field.name) for field in fields(run)}
         del order["image"]
@@ -120,7 +140,7 @@ def write_runs(folder: Path, runs: Sequence[Run]) -> None:
 def read_runs(folder: Path) -> list[Run]:
     """Read the runs of a folder in order; runs of the same program share it."""
     orders = json.loads((folder / "runs.json").read_text())
-    programs = {name: program_files.load(folder / name) for name in {o["program"] for o in orders}}
+    programs = {name: program_file.load(folder / name) for name in {o["program"] for o in orders}}
     with np.load(folder / "images.npz") as images:
         return [
             Run(**{**order, "program": programs[order["program"]]}, image=images[str(number)])
@@ -137,6 +157,7 @@ def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
         "layers": outcome.layers,
         "seconds": outcome.seconds,
         "violations": outcome.violations,
+        "observed": outcome.observed,
         "fault": outcome.fault,
     }
     (folder / "progress").unlink(missing_ok=True)

@@ -29,8 +29,10 @@ class Stimulus:
     Parameters
     ----------
     descriptor : int
-    ifm : uint8 (words, V)
-        The ifm buffer from address 0.
+    ifm : uint8 (slices, words, V)
+        The ifm buffer from address 0, slice after slice.
+    slots : int
+        Slices that the buffer holds at a time.
     records : uint8 (words, V)
         The record stream.
     residuals : uint8 (words, G)
@@ -43,6 +45,7 @@ class Stimulus:
 
     descriptor: int
     ifm: np.ndarray
+    slots: int
     records: np.ndarray
     residuals: np.ndarray
     ofm_words: int
@@ -63,6 +66,7 @@ def write_stimuli(path: Path, stimuli: list[Stimulus]) -> None:
     for number, stimulus in enumerate(stimuli):
         arrays[f"{number}.descriptor"] = _to_array(stimulus.descriptor)
         arrays[f"{number}.ifm"] = stimulus.ifm
+        arrays[f"{number}.slots"] = np.array(stimulus.slots)
         arrays[f"{number}.records"] = stimulus.records
         arrays[f"{number}.residuals"] = stimulus.residuals
         arrays[f"{number}.ofm_words"] = np.array(stimulus.ofm_words)
@@ -78,6 +82,7 @@ def read_stimuli(path: Path) -> list[Stimulus]:
             Stimulus(
                 descriptor=_to_int(arrays[f"{number}.descriptor"]),
                 ifm=arrays[f"{number}.ifm"],
+                slots=int(arrays[f"{number}.slots"]),
                 records=arrays[f"{number}.records"],
                 residuals=arrays[f"{number}.residuals"],
                 ofm_words=int(arrays[f"{number}.ofm_words"]),

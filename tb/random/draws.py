@@ -23,6 +23,7 @@ __all__ = [
     "CORNERS",
     "Draw",
     "draw_conv",
+    "draw_groups",
     "draw_padding",
     "draw_pool",
     "draw_predictor",
@@ -72,9 +73,13 @@ def draw_conv(
     corner: str = "any",
     stride: tuple[int, int] = (1, 1),
     padding: Padding = NO_PADDING,
+    groups: int = 1,
     signed_output: bool = False,
 ) -> Conv:
-    """Draw a convolution with weights of that shape, (c_o, c_i, k_h, k_w), for a corner case."""
+    """Draw a convolution for a corner case; `shape` is that of its weights.
+
+    The shape is (c_o, c_i / groups, k_h, k_w).
+    """
     channels = shape[0]
     weight = draw(arithmetic.S8, *shape)
     if corner == "extreme weights":
@@ -98,8 +103,20 @@ def draw_conv(
         shift=shift.to(torch.int32),
         stride=stride,
         padding=padding,
+        groups=groups,
         signed_output=signed_output,
     )
+
+
+def draw_groups(rng: random.Random, group: int) -> tuple[int, int, int]:
+    """Draw how many groups a convolution has, and how many channels each reads and makes.
+
+    Most are depthwise, and some fill planes of `group` channels with whole groups or with parts.
+    """
+    if rng.random() < 0.6:
+        return rng.randint(2, 3 * group + 3), 1, rng.choice((1, 1, 1, 2, 3))
+    wide = rng.choice((2, group // 2, group, rng.randint(1, group + 3)))
+    return rng.randint(2, 5), wide, rng.choice((wide, wide, rng.randint(1, group + 3)))
 
 
 def draw_padding(rng: random.Random, kernel: tuple[int, int], *, wide: bool = True) -> Padding:

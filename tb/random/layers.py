@@ -14,6 +14,7 @@ from tb.random.draws import (
     CORNERS,
     Draw,
     draw_conv,
+    draw_groups,
     draw_padding,
     draw_pool,
     draw_predictor,
@@ -68,6 +69,10 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> E
         raise UserError("padding alone is larger than the map")
     in_channels = rng.choice((1, 2, 3, 5, 8, 13, 16, 24, rng.randint(1, 2 * config.lanes + 3)))
     channels = rng.randint(1, 2 * config.group + 3)
+    groups, wide = 1, in_channels
+    if rng.random() < 0.25:
+        groups, wide, kernels = draw_groups(rng, config.group)
+        in_channels, channels = groups * wide, groups * kernels
     signed_ifm = corner == "signed" or rng.random() < 0.2
     signed_ofm = corner == "signed"
     has_zap = corner != "no ZAP" and not signed_ofm and config.predictor
@@ -79,10 +84,11 @@ def _draw_layer(config: Config, rng: random.Random, corner: str, name: str) -> E
         draw,
         rng,
         name,
-        (channels, in_channels, *kernel),
+        (channels, wide, *kernel),
         corner=corner,
         stride=stride,
         padding=padding,
+        groups=groups,
         signed_output=signed_ofm,
     )
     pooled = corner == "pooled" or rng.random() < 0.2

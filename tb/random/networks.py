@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from math import gcd
 
 import torch
 from torch import Tensor
@@ -35,22 +36,22 @@ from golden.manifest import (
     PredictorNode,
     ShortcutNode,
 )
+from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from tb.exchange.core_files import Run
 from tb.random.draws import (
     CORNERS,
     Draw,
     draw_conv,
+    draw_groups,
     draw_padding,
     draw_pool,
     draw_predictor,
     draw_shortcut,
 )
+from tb.random.zaps import POINT, zap_tensors
 
-__all__ = ["POINT", "random_image", "random_network", "random_runs"]
-
-POINT = "zap"
-"""The operating point of a random network."""
+__all__ = ["random_image", "random_network", "random_runs"]
 
 
 def random_network(
@@ -75,8 +76,11 @@ def random_image(bundle: Bundle, rng: random.Random) -> Tensor:
 
 
 def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run]]:
-    """Draw networks and a run of each: one in three without ZAP, with a random memory."""
-    rng = random.Random(seed)
+    """Draw networks and a run of each: one in three without ZAP, with a random memory.
+
+    The windows lie anywhere in the lower half of what the bus can address.
+    """
+    rng, bases = random.Random(seed), random.Random(seed)
     pairs = []
     for _ in range(count):
         bundle = random_network(config, rng)
@@ -86,6 +90,7 @@ def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run
             point=rng.choice([DENSE, POINT, POINT]),
             latency=rng.choice([1, 5, 40, 300]),
             stall=rng.choice([0.0, 0.2, 0.5]),
+            base=bases.getrandbits(config.address_bits - 1 - PAGE_BITS) << PAGE_BITS,
         )
         pairs.append((bundle, run))
     return pairs
@@ -171,14 +176,21 @@ class _Network:
             rng.randint(1, min(largest, width + 1)),
         )
         channels = rng.randint(1, 2 * self._config.group + 3)
+        groups = 1
+        if rng.random() < 0.3:
+            # As many channels as there are may be parted into whole groups of another width.
+            _, wide, kernels = draw_groups(rng, self._config.group)
+            groups = in_channels // gcd(in_channels, wide)
+            channels = groups * kernels
         layer = draw_conv(
             self._draw,
             rng,
             name,
-            (channels, in_channels, *kernel),
+            (channels, in_channels // groups, *kernel),
             corner=rng.choice(CORNERS),
             stride=stride or (rng.choice((1, 1, 1, 2, 4)), rng.choice((1, 1, 1, 2, 4))),
             padding=draw_padding(rng, kernel),
+            groups=groups,
             signed_output=rng.random() < 0.2,
         )
         size = layer.output_size(height, width)
@@ -235,6 +247,7 @@ class _Network:
                 output=layer.name,
                 stride=layer.stride,
                 padding=layer.padding,
+                groups=layer.groups,
                 shortcut=node,
                 fully_connected=fully_connected,
             )
@@ -244,13 +257,7 @@ class _Network:
     def _add_zap(self, layer: str, channels: int) -> None:
         zap = draw_predictor(self._draw, self._rng, self._rng.choice(CORNERS), channels)
         name = f"{layer}-zap"
-        for field in ("weight1", "bias1", "shift1", "weight2"):
-            self._tensors[f"predictors.{name}.{field}"] = getattr(zap, field)
-        self._tensors[f"predictors.{name}.score_scale"] = torch.ones(channels, dtype=torch.float64)
-        self._tensors[f"predictors.{name}.score_offset"] = torch.zeros(
-            channels, dtype=torch.float64
-        )
-        self._tensors[f"operating_points.{POINT}.{layer}.threshold"] = zap.threshold
+        self._tensors |= zap_tensors(layer, name, zap)
         self._predictors[name] = PredictorNode(layer=layer, pattern=str(zap.pattern))
         self._choices[layer] = LayerChoice(predictor=name, sigma=0.0)
 

@@ -1,10 +1,18 @@
 // An AXI4 memory for simulation, with a latency, random stalls, and errors on request.
 //
 // Reads and writes are answered in order, at least `latency` cycles after the request. In each
-// cycle each channel stalls with probability `stall` / 256. Addresses past the end, and those from
-// `fault_first` to `fault_last`, answer with an error. `violations` counts what a manager must not
-// do: bursts across 4 KiB, narrow or wrapping bursts, a misplaced WLAST, a request that changes
-// before it is taken, a write outside `write_first` .. `write_last`.
+// cycle each channel stalls with probability `stall` / 256. Addresses past the end answer with
+// DECERR, and those from `fault_first` to `fault_last` with SLVERR.
+//
+// The memory is as unkind as AXI allows: a read returns what the memory held when the request was
+// taken, and a write is visible to reads only once its response is offered.
+//
+// `violations` counts what a manager must not do: bursts across 4 KiB, narrow or wrapping bursts, a
+// misplaced WLAST, a request that changes before it is taken, a burst that ends after `access_last`,
+// a write outside `write_first` .. `write_last`. It also counts what this core promises beyond that: it never holds the bus up, no
+// client has more than `MOST_READ` beats under way, at most `MOST_WRITES` bursts wait for their
+// responses, and nothing is under way when `resting` is high. `beats_read` and `beats_written` count
+// the beats that were transferred since reset.
 //
 // A cycle of `load` reads words `file_first` .. `file_last` from the file +memory_in=FILE; a cycle
 // of `dump` writes them to +memory_out=FILE. A dumped file has the bytes as they lie in memory. In
@@ -13,12 +21,16 @@
 module axi_memory #(
     parameter DATA_BITS = 64,
     parameter ID_BITS = 2,
-    parameter WORD_BITS = 19
+    parameter WORD_BITS = 19,
+    parameter MOST_READ = 128,
+    parameter MOST_WRITES = 16
 ) (
     input clk,
     input rst,
+    input resting,
     input [31:0] latency,
     input [7:0] stall,
+    input [31:0] access_last,
     input [31:0] fault_first,
     input [31:0] fault_last,
     input [31:0] write_first,
@@ -28,6 +40,8 @@ module axi_memory #(
     input [31:0] file_first,
     input [31:0] file_last,
     output reg [31:0] violations,
+    output reg [31:0] beats_read,
+    output reg [31:0] beats_written,
 
     input [ID_BITS-1:0] arid,
     input [31:0] araddr,
@@ -63,6 +77,8 @@ module axi_memory #(
   localparam BYTES = DATA_BITS / 8;
   localparam SHIFT = $clog2(BYTES);
   localparam [2:0] SIZE = SHIFT[2:0];
+  localparam BURST = 32;  // beats of the core's longest burst
+  localparam BURST_BITS = $clog2(BURST);
 
   reg [DATA_BITS-1:0] words[0:(1 << WORD_BITS) - 1];
   reg [8*1024-1:0] file;
@@ -92,7 +108,7 @@ module axi_memory #(
   };
   always @(posedge clk) begin
     now <= rst ? 0 : now + 1;
-    if (rst) noise <= 64'h9E37_79B9_7F4A_7C15;
+    if (rst || load) noise <= 64'h9E37_79B9_7F4A_7C15;  // a run stalls as it would alone
     else begin  // xorshift
       noise <= step3(step2(step1(noise)));
     end
@@ -101,22 +117,30 @@ module axi_memory #(
   function [63:0] step2(input [63:0] x); step2 = x ^ (x >> 7); endfunction
   function [63:0] step3(input [63:0] x); step3 = x ^ (x << 17); endfunction
 
+  function absent(input [31:0] address);
+    absent = (address >> SHIFT) >= (1 << WORD_BITS);
+  endfunction
   function faulty(input [31:0] address);
-    faulty = (address >> SHIFT) >= (1 << WORD_BITS)
-        || (address >= fault_first && address <= fault_last);
+    faulty = absent(address) || (address >= fault_first && address <= fault_last);
+  endfunction
+  function [1:0] answer(input [31:0] address);
+    answer = absent(address) ? 2'b11 : faulty(address) ? 2'b10 : 2'b00;
   endfunction
 
-  // Reads: a queue of bursts, and the beat of the first of them.
+  // Reads: a queue of bursts with their data, and the beat of the first of them.
   reg [31:0] r_address[0:15];
   reg [31:0] r_due[0:15];
   reg [7:0] r_left[0:15];
   reg [ID_BITS-1:0] r_id[0:15];
+  reg [DATA_BITS-1:0] r_data[0:16*BURST-1];
   reg [4:0] r_head, r_tail;
   reg [31:0] r_at;
   reg [7:0] r_beats;
   reg r_begun;
   wire [31:0] r_now = r_begun ? r_at : r_address[r_head[3:0]];
   wire [7:0] r_rest = r_begun ? r_beats : r_left[r_head[3:0]];
+  integer ahead;
+  wire [7:0] r_number = r_left[r_head[3:0]] - r_rest;
   wire r_serves = r_head != r_tail && now - r_due[r_head[3:0]] < 32'h8000_0000 && !stalls[0]
       && (!rvalid || rready);
   assign arready = r_tail - r_head != 5'd16 && !stalls[1];
@@ -129,14 +153,16 @@ module axi_memory #(
         r_left[r_tail[3:0]] <= arlen;
         r_id[r_tail[3:0]] <= arid;
         r_due[r_tail[3:0]] <= now + latency;
+        for (ahead = 0; ahead <= {24'd0, arlen} && ahead < BURST; ahead = ahead + 1)
+          r_data[{r_tail[3:0], ahead[BURST_BITS-1:0]}] <= words[araddr[SHIFT+:WORD_BITS]+ahead[WORD_BITS-1:0]];
         r_tail <= r_tail + 1;
       end
       if (rready) rvalid <= 0;
       if (r_serves) begin
         rvalid <= 1;
         rid <= r_id[r_head[3:0]];
-        rdata <= words[r_now[SHIFT+:WORD_BITS]];
-        rresp <= faulty(r_now) ? 2'b11 : 2'b00;
+        rdata <= r_data[{r_head[3:0], r_number[BURST_BITS-1:0]}];
+        rresp <= answer(r_now);
         rlast <= r_rest == 0;
         r_at <= r_now + BYTES;
         r_beats <= r_rest - 1;
@@ -146,7 +172,8 @@ module axi_memory #(
     end
   end
 
-  // Writes: a queue of bursts, the beat of the first of them, and a queue of responses.
+  // Writes: a queue of bursts, the beat of the first of them, and a queue of responses with the data
+  // that they make visible.
   reg [31:0] w_address[0:15];
   reg [7:0] w_left[0:15];
   reg [ID_BITS-1:0] w_id[0:15];
@@ -154,15 +181,21 @@ module axi_memory #(
   reg [31:0] w_at;
   reg [7:0] w_beats;
   reg w_begun;
-  reg w_bad;
-  integer lane;
+  reg [1:0] w_bad;
+  integer lane, late;
   wire [31:0] w_now = w_begun ? w_at : w_address[w_head[3:0]];
   wire [7:0] w_rest = w_begun ? w_beats : w_left[w_head[3:0]];
   wire w_takes = wvalid && wready;
-  wire w_fails = faulty(w_now) || (w_begun && w_bad);
+  wire [1:0] w_answer = answer(w_now) | (w_begun ? w_bad : 2'b00);
+  wire [7:0] w_number = w_left[w_head[3:0]] - w_rest;
   reg [31:0] b_due[0:15];
   reg [ID_BITS-1:0] b_id[0:15];
-  reg [15:0] b_bad;
+  reg [31:0] b_address[0:15];
+  reg [7:0] b_left[0:15];
+  reg [1:0] b_answer[0:15];
+  reg [DATA_BITS-1:0] b_data[0:16*BURST-1];
+  reg [BYTES-1:0] b_strobe[0:16*BURST-1];
+  wire [31:0] b_first = b_address[b_head[3:0]];
   reg [4:0] b_head, b_tail;
   assign awready = w_tail - w_head != 5'd16 && !stalls[2];
   assign wready = w_head != w_tail && b_tail - b_head != 5'd16 && !stalls[3];
@@ -177,19 +210,20 @@ module axi_memory #(
         w_tail <= w_tail + 1;
       end
       if (w_takes) begin
-        if (!faulty(w_now))
-          for (lane = 0; lane < BYTES; lane = lane + 1)
-            if (wstrb[lane]) words[w_now[SHIFT+:WORD_BITS]][8*lane+:8] <= wdata[8*lane+:8];
+        b_data[{b_tail[3:0], w_number[BURST_BITS-1:0]}] <= wdata;
+        b_strobe[{b_tail[3:0], w_number[BURST_BITS-1:0]}] <= faulty(w_now) ? {BYTES{1'b0}} : wstrb;
         w_at <= w_now + BYTES;
         w_beats <= w_rest - 1;
         w_begun <= w_rest != 0;
-        w_bad <= w_fails;
+        w_bad <= w_answer;
         if (w_rest == 0) begin
           w_head <= w_head + 1;
           b_tail <= b_tail + 1;
           b_due[b_tail[3:0]] <= now + latency;
           b_id[b_tail[3:0]] <= w_id[w_head[3:0]];
-          b_bad[b_tail[3:0]] <= w_fails;
+          b_address[b_tail[3:0]] <= w_address[w_head[3:0]];
+          b_left[b_tail[3:0]] <= w_left[w_head[3:0]];
+          b_answer[b_tail[3:0]] <= w_answer;
         end
       end
       if (bready) bvalid <= 0;
@@ -197,11 +231,37 @@ module axi_memory #(
           && (!bvalid || bready)) begin
         bvalid <= 1;
         bid <= b_id[b_head[3:0]];
-        bresp <= b_bad[b_head[3:0]] ? 2'b11 : 2'b00;
+        bresp <= b_answer[b_head[3:0]];
+        for (late = 0; late <= {24'd0, b_left[b_head[3:0]]} && late < BURST; late = late + 1)
+          for (lane = 0; lane < BYTES; lane = lane + 1)
+            if (b_strobe[{b_head[3:0], late[BURST_BITS-1:0]}][lane])
+              words[b_first[SHIFT+:WORD_BITS]+late[WORD_BITS-1:0]][8*lane+:8]
+                  <= b_data[{b_head[3:0], late[BURST_BITS-1:0]}][8*lane+:8];
         b_head <= b_head + 1;
       end
     end
   end
+
+  // Beats under way of each client, and bursts that wait for their responses.
+  integer client;
+  reg [31:0] reading[0:(1 << ID_BITS)-1];
+  reg [31:0] writing;
+  reg too_many;
+  always @(posedge clk) begin
+    too_many <= 0;
+    for (client = 0; client < 1 << ID_BITS; client = client + 1) begin
+      reading[client] <= rst ? 0 : reading[client]
+          + (arvalid && arready && arid == client[ID_BITS-1:0] ? {24'd0, arlen} + 1 : 0)
+          - (rvalid && rready && rid == client[ID_BITS-1:0] ? 1 : 0);
+      if (!rst && reading[client] > MOST_READ) too_many <= 1;
+    end
+    writing <= rst ? 0 : writing + {31'd0, awvalid && awready} - {31'd0, bvalid && bready};
+    if (!rst && writing > MOST_WRITES) too_many <= 1;
+    beats_read <= rst ? 0 : beats_read + {31'd0, rvalid && rready};
+    beats_written <= rst ? 0 : beats_written + {31'd0, w_takes};
+  end
+  wire under_way = r_head != r_tail || rvalid || w_head != w_tail || b_head != b_tail || bvalid
+      || arvalid || awvalid || wvalid;
 
   // Violations by the manager.
   reg ar_waits, aw_waits, w_waits;
@@ -209,7 +269,13 @@ module axi_memory #(
   reg [DATA_BITS:0] w_before;
   wire [31:0] ar_bytes = ({24'd0, arlen} + 1) << SHIFT;
   wire [31:0] aw_bytes = ({24'd0, awlen} + 1) << SHIFT;
-  wire [7:0] wrong = {
+  wire [12:0] wrong = {
+    arvalid && {1'b0, araddr} + {1'b0, ar_bytes} > {1'b0, access_last} + 1,
+    awvalid && {1'b0, awaddr} + {1'b0, aw_bytes} > {1'b0, access_last} + 1,
+    (rvalid && !rready) || (bvalid && !bready) || (w_begun && !wvalid)
+        || (arvalid && arlen >= BURST) || (awvalid && awlen >= BURST),
+    too_many,
+    resting && under_way,
     w_takes && |wstrb && (w_now < write_first || w_now > write_last),
     arvalid && (arsize != SIZE || arburst != 2'b01 || {20'd0, araddr[11:0]} + ar_bytes > 4096),
     awvalid && (awsize != SIZE || awburst != 2'b01 || {20'd0, awaddr[11:0]} + aw_bytes > 4096),

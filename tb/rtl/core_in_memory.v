@@ -6,12 +6,15 @@
 
 module core_in_memory #(
     parameter DATA_BITS = 64,
+    parameter ADDRESS_BITS = 32,
     parameter WORD_BITS = 19
 ) (
     output reg clk,
     input rst,
     input [31:0] latency,
     input [7:0] stall,
+    input [63:0] origin,
+    input [31:0] access_last,
     input [31:0] fault_first,
     input [31:0] fault_last,
     input [31:0] write_first,
@@ -21,6 +24,8 @@ module core_in_memory #(
     input [31:0] file_first,
     input [31:0] file_last,
     output [31:0] violations,
+    output [31:0] beats_read,
+    output [31:0] beats_written,
     output irq,
 
     input [11:0] s_axil_awaddr,
@@ -46,17 +51,25 @@ module core_in_memory #(
   reg rst_now;
   reg [31:0] latency_now;
   reg [7:0] stall_now;
-  reg [31:0] fault_from, fault_to, write_from, write_to;
+  reg [63:0] origin_now;
+  reg [31:0] access_to, fault_from, fault_to, write_from, write_to;
   always @(posedge clk) begin
     rst_now <= rst;
     latency_now <= latency;
     stall_now <= stall;
+    origin_now <= origin;
+    access_to <= access_last;
     {fault_from, fault_to} <= {fault_first, fault_last};
     {write_from, write_to} <= {write_first, write_last};
   end
 
   wire [1:0] arid, rid, awid, bid, arburst, awburst, rresp, bresp;
-  wire [31:0] araddr, awaddr;
+  wire [ADDRESS_BITS-1:0] araddr, awaddr;
+  // The memory begins at `origin`. What lies elsewhere becomes its last page, which it lacks.
+  wire [63:0] ar_offset = {{(64 - ADDRESS_BITS) {1'b0}}, araddr} - origin_now;
+  wire [63:0] aw_offset = {{(64 - ADDRESS_BITS) {1'b0}}, awaddr} - origin_now;
+  wire [31:0] ar_in_memory = |ar_offset[63:32] ? {20'hFFFFF, araddr[11:0]} : ar_offset[31:0];
+  wire [31:0] aw_in_memory = |aw_offset[63:32] ? {20'hFFFFF, awaddr[11:0]} : aw_offset[31:0];
   wire [7:0] arlen, awlen;
   wire [2:0] arsize, awsize;
   wire [DATA_BITS-1:0] rdata, wdata;
@@ -92,7 +105,11 @@ module core_in_memory #(
       .m_axi_arlen(arlen),
       .m_axi_arsize(arsize),
       .m_axi_arburst(arburst),
+      .m_axi_arlock(),
+      .m_axi_arcache(),
       .m_axi_arprot(),
+      .m_axi_arqos(),
+      .m_axi_arregion(),
       .m_axi_arvalid(arvalid),
       .m_axi_arready(arready),
       .m_axi_rid(rid),
@@ -106,7 +123,11 @@ module core_in_memory #(
       .m_axi_awlen(awlen),
       .m_axi_awsize(awsize),
       .m_axi_awburst(awburst),
+      .m_axi_awlock(),
+      .m_axi_awcache(),
       .m_axi_awprot(),
+      .m_axi_awqos(),
+      .m_axi_awregion(),
       .m_axi_awvalid(awvalid),
       .m_axi_awready(awready),
       .m_axi_wdata(wdata),
@@ -127,8 +148,10 @@ module core_in_memory #(
   ) memory (
       .clk(clk),
       .rst(rst_now),
+      .resting(irq),
       .latency(latency_now),
       .stall(stall_now),
+      .access_last(access_to),
       .fault_first(fault_from),
       .fault_last(fault_to),
       .write_first(write_from),
@@ -138,8 +161,10 @@ module core_in_memory #(
       .file_first(file_first),
       .file_last(file_last),
       .violations(violations),
+      .beats_read(beats_read),
+      .beats_written(beats_written),
       .arid(arid),
-      .araddr(araddr),
+      .araddr(ar_in_memory),
       .arlen(arlen),
       .arsize(arsize),
       .arburst(arburst),
@@ -152,7 +177,7 @@ module core_in_memory #(
       .rvalid(rvalid),
       .rready(rready),
       .awid(awid),
-      .awaddr(awaddr),
+      .awaddr(aw_in_memory),
       .awlen(awlen),
       .awsize(awsize),
       .awburst(awburst),

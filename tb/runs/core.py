@@ -18,6 +18,7 @@ from golden.layers import Counters
 from golden.network import Network
 from hw import verilog_output
 from hw.contract.config import Config
+from hw.contract.counters import STORED_BYTES
 from quant.runtime.progress import Reporter
 from tb.exchange.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
 from tb.paths import VERILOG
@@ -28,10 +29,22 @@ from tb.simulators.errors import SimulationError
 from tb.simulators.run import run_bench
 from tb.simulators.toolchain import Simulator
 
-__all__ = ["LayerCheck", "Simulated", "build", "build_bare", "check", "run", "simulate"]
+__all__ = [
+    "LayerCheck",
+    "Simulated",
+    "build",
+    "build_around",
+    "build_bare",
+    "check",
+    "run",
+    "simulate",
+]
 
 _LEAST_MEMORY = 4 << 20
 """Bytes of memory for every smaller program, so that one build serves all of these."""
+
+_LAST_STORE = 256
+"""Cycles, beside the memory's latency, in which a program's last counters are stored."""
 
 _RTL = Path(__file__).parents[1] / "rtl"
 
@@ -105,16 +118,34 @@ def simulate(
 
 def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> Build:
     """Build the core beside a memory up to the address `end`, unless that was done before."""
-    source = verilog_output.write_core(config, VERILOG)[0]
+    return build_around(
+        verilog_output.write_core(config, VERILOG)[0], config, sim, end=end, waves=waves
+    )
+
+
+def build_around(
+    source: Path,
+    config: Config,
+    sim: Simulator,
+    *,
+    end: int = 0,
+    waves: bool = False,
+    verilator_args: Sequence[str] = (),
+) -> Build:
+    """Build a core whose Verilog was written before, beside a memory up to the address `end`."""
     sources = [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT]
     word_bits = ceil_log2(max(end, _LEAST_MEMORY) // config.bus_bytes)
     return build_design(
         sim,
         sources,
         "core_in_memory",
-        parameters={"DATA_BITS": config.bus_bits, "WORD_BITS": word_bits},
+        parameters={
+            "DATA_BITS": config.bus_bits,
+            "ADDRESS_BITS": config.address_bits,
+            "WORD_BITS": word_bits,
+        },
         defines={"ZAPCORE": verilog_output.core_name(config)},
-        verilator_args=["--timing"],
+        verilator_args=["--timing", *verilator_args],
         waves=waves,
     )
 
@@ -131,6 +162,7 @@ def run(
     *,
     bench: str = "tb.benches.core",
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    plusargs: Sequence[str] = (),
 ) -> list[Outcome]:
     """Run every run in one simulation, one after another; the memory must hold each program.
 
@@ -151,7 +183,7 @@ def run(
                 built,
                 bench,
                 values=values,
-                plusargs=[f"+memory_in={memory_in}", f"+memory_out={memory_out}"],
+                plusargs=[f"+memory_in={memory_in}", f"+memory_out={memory_out}", *plusargs],
                 run_dir=built.directory / "run" if built.waves else folder / "run",
             )
         if results.failures:
@@ -163,14 +195,16 @@ def run(
 def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
     """Compare every layer's ofm and counters with golden; the program must keep all tensors.
 
-    Raises SimulationError where the run ended early, the bus's protocol was violated, or something
-    was written outside the program's scratch memory.
+    Raises SimulationError where the run ended early, the bus's protocol was violated, a burst left
+    the window, or something was written outside the program's scratch memory.
     """
     program = run.program
     if outcome.fault:
         raise SimulationError(f"{program.network}: {outcome.fault}")
     if outcome.violations:
         raise SimulationError(f"{program.network}: {outcome.violations} violations on the bus")
+    if outcome.observed:
+        _check_observed(run, outcome)
     network, predictors = (bundle, {}) if run.point == DENSE else bundle.at(run.point)
     image = torch.from_numpy(run.image)[None]
     steps = {step.node.output: step for step in Network(network, predictors).steps(image)}
@@ -178,13 +212,36 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
     checks = []
     for layer, counters in zip(program.layers, outcome.layers, strict=True):
         place = program.tensors[layer.output]
-        first = place.address - program.base - len(program.image)
+        first = place.address - len(program.image)
         actual = place.unpack(outcome.memory[first : first + place.size].tobytes())
         expected = steps[layer.output].ofm[0].numpy()
         golden = counted.get(layer.name, Counters(counters["computed"], 0, 0))
         differ, mismatch = difference(layer.name, actual, expected, counters, golden)
         checks.append(LayerCheck(layer.name, counters, expected.size, differ, mismatch))
     return checks
+
+
+def _check_observed(run: Run, outcome: Outcome) -> None:
+    """Compare what the core counted with what the bus did.
+
+    The core's counters end with its last tile; then it stores them and waits for the response.
+    Raises SimulationError where they differ.
+    """
+    program, totals, observed = run.program, outcome.totals, outcome.observed
+    stored = STORED_BYTES // program.config.bus_bytes
+    expected = {
+        "beats_read": (totals["beats_read"], totals["beats_read"]),
+        "beats_written": (totals["beats_written"] + stored, totals["beats_written"] + stored),
+        "elapsed": (totals["elapsed"], totals["elapsed"] + run.latency + _LAST_STORE),
+    }
+    if run.stall:
+        del expected["elapsed"]
+    for counter, (low, high) in expected.items():
+        if not low <= observed[counter] <= high:
+            raise SimulationError(
+                f"{program.network}, counter {counter}: the core counts {totals[counter]}, "
+                f"the bus {observed[counter]}, not {low} to {high}"
+            )
 
 
 def _position(

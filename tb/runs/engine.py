@@ -119,6 +119,7 @@ class EngineLayer:
         return Stimulus(
             descriptor=struct_bits(layout, self.lowered.fields),
             ifm=self.lowered.pack_ifm(self.ifm),
+            slots=self.lowered.slots,
             records=self.lowered.records,
             residuals=residuals,
             ofm_words=groups * prod(self.lowered.pooled_size),

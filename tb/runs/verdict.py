@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
+from golden.terminal import Console
 from tb.runs.core import LayerCheck
 from tb.runs.engine import Check
 

@@ -205,7 +205,7 @@ def test_clocks_and_resources_are_those_that_were_measured(bundle: Bundle) -> No
         (["--model", "{file}:Net", "--shape", "3x9"], "--shape '3x9' is not CHANNELSxHEIGHTxWIDTH"),
         (["--model", "digits", "--shape", "3x8x8"], "the model takes images of 1 channels"),
         (["--model", "digits", "--skipped", "40"], "--skipped '40' is not a share"),
-        (["--model", "digits", "--clock", "0"], "--clock 0: must be a positive number"),
+        (["--model", "digits", "--clock", "0"], "--clock '0' is not a number above 0"),
         (["--model", "nothing"], "model 'nothing': neither FILE.py:NAME"),
     ],
     ids=["no shape", "GELU", "shape", "channels", "share", "clock", "model"],

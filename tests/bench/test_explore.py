@@ -14,7 +14,8 @@ from bench.designs import Design, block_rams, evaluate, executor, pareto_front
 from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import Config
-from tb.random.networks import POINT, random_runs
+from tb.random.networks import random_runs
+from tb.random.zaps import POINT
 from tests.commands import assert_refused
 from tests.hw.small_configs import TINY
 

@@ -12,7 +12,8 @@ from bench.summary import model_cycles
 from compiler.cycles import layer_cycles, tile_cycles
 from compiler.program import DENSE
 from hw.contract.program import descriptor_words
-from tb.random.networks import POINT, random_runs
+from tb.random.networks import random_runs
+from tb.random.zaps import POINT
 from tests.hw.small_configs import STRIPS, TINY
 
 COUNTED = Path("docs/results/bench/counted")

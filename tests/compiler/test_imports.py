@@ -44,7 +44,7 @@ def needs_hardware(loaded: list[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("module", ["compiler.driver", "compiler.build", "compiler.program_files"])
+@pytest.mark.parametrize("module", ["compiler.driver", "compiler.build", "compiler.program_file"])
 def test_of_the_hardware_only_the_contract_is_imported(module: str) -> None:
     loaded = loaded_by(module)
     assert "hw.contract.config" in loaded

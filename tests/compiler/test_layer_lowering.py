@@ -55,10 +55,12 @@ def records_of(lowered: LoweredLayer) -> list[tuple[Any, np.ndarray]]:
 def walk(lowered: LoweredLayer, ifm: torch.Tensor, residual: torch.Tensor | None) -> np.ndarray:
     """The dense ofm (c_o, height, width) by the descriptor's own words, one MAC word at a time."""
     config, layer = lowered.config, descriptor_of(lowered)
-    buffer = np.full((config.ifm_words, config.lanes), 0xAA, np.uint8)  # what a layer before left
-    words = lowered.pack_ifm(ifm)
-    buffer[: len(words)] = words
-    values = buffer.view(np.int8) if layer.ifm_signed else buffer
+    values = []
+    for number, words in enumerate(lowered.pack_ifm(ifm)):
+        assert len(words) * lowered.slots <= config.ifm_words
+        buffer = np.full((config.ifm_words, config.lanes), 0xAA, np.uint8)  # a layer before's
+        buffer[(number * layer.slice_step + np.arange(len(words))) % config.ifm_words] = words
+        values.append(buffer.view(np.int8) if layer.ifm_signed else buffer)
     records = records_of(lowered)
     residuals = np.zeros(
         (ceil_div(layer.channels, config.group) * layer.pixels, config.group), np.uint8
@@ -75,11 +77,13 @@ def walk(lowered: LoweredLayer, ifm: torch.Tensor, residual: torch.Tensor | None
             addresses = []
             for _ in range(layer.outer_count):
                 for step in range(layer.inner_count):
-                    addresses.append(address % config.ifm_words)
+                    addresses.append(address)
                     last = step == layer.inner_count - 1
                     address += layer.outer_step if last else layer.inner_step
-            operands = values[addresses].astype(np.int64)
             for channel, (record, weights) in enumerate(records):
+                number = channel // layer.slice_channels
+                at = (np.array(addresses) + number * layer.slice_step) % config.ifm_words
+                operands = values[number][at].astype(np.int64)
                 scale = record.requantiser
                 group, lane = divmod(channel, config.group)
                 added = int(residuals[group * layer.pixels + row * layer.width + col, lane])

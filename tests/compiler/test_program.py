@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from compiler import build, program_files
+from compiler import build
 from compiler.build import compile_bundle
 from compiler.driver import Accelerator, MemoryMapped
 from compiler.memory_layout import Allocator, Place
@@ -26,12 +25,12 @@ from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
-    VERSION,
     Word,
     descriptor_words,
     header_words,
 )
-from tb.random.networks import POINT, random_network
+from tb.random.networks import random_network
+from tb.random.zaps import POINT
 from tests.hw.small_configs import STRIPS, TINY
 from tests.quant.tiny_networks import SHAPE, images, tiny_bundle
 
@@ -46,14 +45,14 @@ def words_at(program: Program, address: int, words: dict[str, Word]) -> dict[str
     """A header or descriptor as a core reads it; fails where one would refuse it."""
     values = {}
     for number, (name, word) in enumerate(words.items()):
-        at = address - program.base + 4 * number
+        at = address + 4 * number
         values[name] = int.from_bytes(program.image[at : at + 4], "little", signed=word.low < 0)
         assert word.accepts(values[name]), name
     return values
 
 
 def descriptors(program: Program, point: str) -> list[dict[str, int]]:
-    at = program.base + program.points.index(point) * HEADER_BYTES
+    at = program.points.index(point) * HEADER_BYTES
     header = words_at(program, at, header_words(program.config))
     return [
         words_at(program, header["first"] + n * DESCRIPTOR_BYTES, descriptor_words(program.config))
@@ -62,12 +61,9 @@ def descriptors(program: Program, point: str) -> list[dict[str, int]]:
 
 
 @pytest.mark.parametrize("config", [TINY, STRIPS], ids=["tiny", "strips"])
-@pytest.mark.parametrize("base", [0, 0x1000])
-def test_every_word_is_one_that_a_core_accepts(
-    bundles: list[Bundle], base: int, config: Config
-) -> None:
+def test_every_word_is_one_that_a_core_accepts(bundles: list[Bundle], config: Config) -> None:
     for bundle in bundles:
-        program = compile_bundle(bundle, config, base=base)
+        program = compile_bundle(bundle, config)
         assert program.points == [DENSE, POINT]
         for point in program.points:
             counts = [layer.tiles[point] for layer in program.layers]
@@ -99,7 +95,7 @@ def test_strips_write_every_row_once_and_share_scratch_memory_of_their_own(
                     spilled = tile["spilled"]
                     assert max(tile["restored"], spilled) * STRIPS.group <= tile["halo_plane"]
                     shared = tile["halo_plane"] * place.planes
-                    assert program.base + len(program.image) <= tile["halo_address"]
+                    assert len(program.image) <= tile["halo_address"]
                     assert tile["halo_address"] + shared <= first_tensor
                     cut += spilled > 0
                 assert at == place.address + place.plane_bytes
@@ -147,7 +143,7 @@ def test_tensors_that_live_at_the_same_time_do_not_overlap(bundles: list[Bundle]
                 together = born[one] <= live[other] and born[other] <= live[one]
                 apart = a.address + a.size <= b.address or b.address + b.size <= a.address
                 assert apart or not together, f"{one} and {other}"
-            assert program.base + len(program.image) <= a.address
+            assert len(program.image) <= a.address
             assert a.address + a.size <= program.end
 
 
@@ -228,81 +224,6 @@ def test_the_allocator_uses_the_lowest_gap_that_fits() -> None:
     assert allocator.take(64) == 192
     assert allocator.take(65) == 384
     assert allocator.end == 512
-
-
-def test_a_program_reads_back_from_its_folder(bundles: list[Bundle], tmp_path: Path) -> None:
-    program = compile_bundle(bundles[0], TINY, base=64)
-    program_files.save(program, tmp_path / "program")
-    assert program_files.load(tmp_path / "program") == program
-    program_files.save(compile_bundle(bundles[1], TINY), tmp_path / "program")
-    assert program_files.load(tmp_path / "program") != program
-
-
-def test_what_is_no_program_is_refused(bundles: list[Bundle], tmp_path: Path) -> None:
-    program = compile_bundle(bundles[0], TINY)
-    (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match="exists and is not a program; choose another --out"):
-        program_files.save(program, tmp_path / "mine")
-    with pytest.raises(UserError, match=r"layout\.json: not found; write it with"):
-        program_files.load(tmp_path / "mine")
-    program_files.save(program, tmp_path / "program")
-    layout = tmp_path / "program" / "layout.json"
-    layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": 99}))
-    with pytest.raises(UserError, match=rf"layout\.json: not of version {VERSION}"):
-        program_files.load(tmp_path / "program")
-
-
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("notes.txt", "precious"),
-        ("layout.json", '{"name": "app", "version": 4}'),
-        ("layout.json", "[]"),
-        ("layout.json", "{"),
-    ],
-)
-def test_a_folder_that_is_not_wholly_a_program_is_not_replaced(
-    file: str, content: str, bundles: list[Bundle], tmp_path: Path
-) -> None:
-    program = compile_bundle(bundles[0], TINY)
-    folder = tmp_path / "program"
-    program_files.save(program, folder)
-    (folder / file).write_text(content)
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    for refused in (
-        program_files.check_replaceable,
-        lambda folder: program_files.save(program, folder),
-    ):
-        with pytest.raises(UserError, match="exists and is not a program; choose another --out"):
-            refused(folder)
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-
-@pytest.mark.parametrize("field", ["layers", "tensors", "config"])
-def test_a_damaged_layout_is_refused_by_name(
-    field: str, bundles: list[Bundle], tmp_path: Path
-) -> None:
-    program = compile_bundle(bundles[0], TINY)
-    program_files.save(program, tmp_path / "program")
-    layout = tmp_path / "program" / "layout.json"
-    layout.write_text(json.dumps({**json.loads(layout.read_text()), field: {"a": 1}}))
-    with pytest.raises(UserError, match=r"layout\.json: damaged: .*; compile the bundle again"):
-        program_files.load(tmp_path / "program")
-
-
-def test_a_program_of_another_version_is_replaced(bundles: list[Bundle], tmp_path: Path) -> None:
-    program = compile_bundle(bundles[0], TINY)
-    program_files.save(program, tmp_path / "program")
-    layout = tmp_path / "program" / "layout.json"
-    layout.write_text(json.dumps({**json.loads(layout.read_text()), "version": VERSION - 1}))
-    program_files.save(program, tmp_path / "program")
-    assert program_files.load(tmp_path / "program") == program
-
-
-@pytest.mark.parametrize("base", [-64, 32, 1 << 32])
-def test_a_base_address_that_cannot_be_is_refused(bundles: list[Bundle], base: int) -> None:
-    with pytest.raises(UserError, match=r"base address|the core reaches"):
-        compile_bundle(bundles[0], TINY, base=base)
 
 
 def test_a_residual_from_within_a_group_is_refused_by_name() -> None:

@@ -99,8 +99,10 @@ def test_a_strip_keeps_its_rows_while_the_next_is_loaded_or_that_waits(
         config = replace(TINY, ifm_words=256, ofm_words=ofm_words)
         lowered = lower_layer(config, conv(kernel, stride), (4, 48, 8), ifm_signed=False)
 
-        def words(rows: range, lowered: LoweredLayer = lowered) -> set[int]:
-            first = [lowered.first_word(row) for row in rows]
+        whole = lowered.tiles[0].strip.ifm
+
+        def words(rows: range, whole: range = whole, lowered: LoweredLayer = lowered) -> set[int]:
+            first = [(row - whole.start) // whole.step * lowered.row_words for row in rows]
             return {(at + n) % 256 for at in first for n in range(lowered.row_words)}
 
         assert not lowered.tiles[0].early

@@ -82,18 +82,20 @@ def test_what_is_saved_is_loaded(whole: Path, tmp_path: Path) -> None:
         assert (whole / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
 
 
-def test_a_bundle_of_version_2_is_read_and_written_as_the_present_one(
-    whole: Path, broken: Path, tmp_path: Path
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_bundle_of_an_older_version_is_read_and_written_as_the_newest(
+    whole: Path, broken: Path, tmp_path: Path, version: int
 ) -> None:
-    """In version 2 a padding was (rows, columns)."""
+    """In version 2 a padding was (rows, columns); before version 4 there were no groups."""
 
-    def as_version_2(document: dict[str, Any]) -> None:
-        document["schema_version"] = 2
+    def as_older(document: dict[str, Any]) -> None:
+        document["schema_version"] = version
         for layer in document["layers"]:
-            if "padding" in layer:
+            layer.pop("groups", None)
+            if version == 2 and "padding" in layer:
                 layer["padding"] = layer["padding"][::2]
 
-    change_manifest(broken, as_version_2)
+    change_manifest(broken, as_older)
     bundle = Bundle.load(broken)
     assert bundle.manifest == Bundle.load(whole).manifest
     bundle.save(tmp_path / "again")
@@ -132,6 +134,8 @@ MANIFEST_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda d: d.update(surprise=1), "surprise: Extra inputs are not permitted"),
     (lambda d: d["layers"][1].update(op="softmax"), "layers.1: Input tag 'softmax'"),
     (lambda d: d["layers"][1].update(stride=[0, 1]), "layers.1.conv.stride.0"),
+    (lambda d: d["layers"][1].update(groups=0), "layers.1.conv.groups: Input should be greater"),
+    (lambda d: d["layers"][1].update(groups=5), "layers.conv2.groups: is no divisor of 6 channels"),
     (lambda d: d["layers"][1].update(padding=[5, 5]), "makes shape (8, 9, 9)"),
     (lambda d: d["layers"][1].update(padding=[1, 3, 7, 9]), "makes shape (8, 6, 12)"),
     (lambda d: d["layers"][1].update(padding=[2, 2, 2]), "layers.1.conv.padding.3: Field required"),
@@ -216,6 +220,10 @@ TENSOR_FAULTS: list[tuple[Callable[[dict[str, torch.Tensor]], object], str]] = [
         f"{CONV2}.weight: is torch.float32, must be torch.int8",
     ),
     (lambda t: t.update({f"{CONV2}.weight": t[f"{CONV2}.weight"][:, :5].clone()}), "(8, 5, 5, 5)"),
+    (
+        lambda t: t.update({f"{CONV2}.weight": t[f"{CONV2}.weight"][:, :3].clone()}),
+        "must have ('any', 6, 'any', 'any')",
+    ),
     (lambda t: t[f"{CONV2}.multiplier"].fill_(1 << 16), f"{CONV2}.multiplier: holds 65536"),
     (lambda t: t[f"{CONV2}.shift"].zero_(), f"{CONV2}.shift: holds 0 .. 0"),
     (lambda t: t[f"{ZAP}.score_scale"].fill_(float("nan")), "score_scale: contains NaN"),

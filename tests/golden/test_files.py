@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+import torch
 
 from golden.errors import UserError
 from golden.files import Content, FolderKind, check_writable_file, write_file
+from quant.runtime.outputs import write_tensors
 
 NOBODY = 65534
 """A user ID without rights, for tests that run as root."""
@@ -279,11 +283,6 @@ def lacks_a_file(folder: Path) -> None:
     (folder / "body").unlink()
 
 
-def is_empty(folder: Path) -> None:
-    lacks_a_file(folder)
-    (folder / "head").unlink()
-
-
 def holds_more(folder: Path) -> None:
     (folder / "notes").write_text("precious")
 
@@ -319,7 +318,6 @@ def is_not_even_text(folder: Path) -> None:
     "change",
     [
         lacks_a_file,
-        is_empty,
         holds_more,
         holds_a_hidden_file,
         holds_a_folder,
@@ -335,6 +333,14 @@ def test_a_folder_that_is_not_wholly_ours_is_not_replaced(
     KIND.write(tmp_path / "target", LETTER)
     change(tmp_path / "target")
     refuses(tmp_path / "target", FOREIGN)
+
+
+def test_an_empty_folder_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    KIND.check_replaceable(tmp_path / "target")
+    KIND.write(tmp_path / "target", LETTER)
+    assert names(tmp_path / "target") == sorted(LETTER)
+    assert names(tmp_path) == ["target"]
 
 
 def test_a_file_and_links_are_no_folders(tmp_path: Path) -> None:
@@ -421,3 +427,77 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_older_one(
         KIND.write(tmp_path / "letter", OTHER)
     assert names(tmp_path) == ["letter"]
     assert (tmp_path / "letter" / "head").read_text() == "Dear reader,"
+
+
+# Several runs, and disks that are full.
+
+
+def test_runs_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
+    """Each of four runs replaces the same folder many times; none sees another's half."""
+
+    def write(number: int) -> None:
+        for _ in range(25):
+            KIND.check_replaceable(tmp_path / "letter")
+            KIND.write(tmp_path / "letter", {"head": f"Dear {number},", "body": str(number) * 99})
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(write, number) for number in range(4)]:
+            done.result()
+    assert names(tmp_path) == ["letter"]
+    last = (tmp_path / "letter" / "head").read_text()[5]
+    assert contents(tmp_path / "letter") == {
+        "head": f"Dear {last},".encode(),
+        "body": last.encode() * 99,
+    }
+
+
+def test_runs_at_once_leave_one_whole_file(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for _ in range(50):
+            write_file(tmp_path / "file", str(number) * 1000)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(write, number) for number in range(4)]:
+            done.result()
+    assert names(tmp_path) == ["file"]
+    content = (tmp_path / "file").read_text()
+    assert content == content[0] * 1000
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file of this process may have more than 4 KiB, as on a disk that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    KIND.write(tmp_path / "letter", LETTER)
+    write_file(tmp_path / "file", "old")
+    for refused in (
+        lambda: KIND.write(tmp_path / "letter", {"head": "Dear all,", "body": b"x" * 9999}),
+        lambda: KIND.write(tmp_path / "new", {"head": "Dear all,", "body": b"x" * 9999}),
+        lambda: write_file(tmp_path / "file", "x" * 9999),
+        lambda: write_tensors(tmp_path / "file", {"weights": torch.zeros(9999)}),
+    ):
+        with pytest.raises(UserError, match="cannot be written: File too large"):
+            refused()
+    assert names(tmp_path) == ["file", "letter"]
+    assert (tmp_path / "file").read_text() == "old"
+    assert (tmp_path / "letter" / "head").read_text() == "Dear reader,"
+
+
+def test_a_path_with_a_nul_is_refused(tmp_path: Path) -> None:
+    for refused in (check_writable_file, KIND.check_replaceable):
+        with pytest.raises(UserError, match="cannot be written: a path holds no NUL"):
+            refused(tmp_path / "a\0b")
+
+
+def test_a_text_that_utf_8_lacks_is_escaped(tmp_path: Path) -> None:
+    write_file(tmp_path / "file", os.fsdecode(b"a\xffb"))
+    assert (tmp_path / "file").read_bytes() == rb"a\udcffb"

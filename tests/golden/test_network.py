@@ -35,10 +35,11 @@ def reference_conv(layer: Conv, ifm: Array, residual: Array | None) -> Array:
     ofm = np.zeros((c_o, *layer.output_size(*ifm.shape[1:])), dtype=np.int64)
     for z, y, x in np.ndindex(*ofm.shape):
         acc = int(layer.bias[z])
+        first = z // (c_o // layer.groups) * c_i
         for c, i, j in np.ndindex(c_i, k_h, k_w):
             row = y * layer.stride[0] + i - layer.padding[0]
             col = x * layer.stride[1] + j - layer.padding[2]
-            acc += at(ifm, c, row, col) * int(layer.weight[z, c, i, j])
+            acc += at(ifm, first + c, row, col) * int(layer.weight[z, c, i, j])
         shortcut = layer.shortcut
         if shortcut is not None and residual is not None:
             channel = z - shortcut.channel_offset
@@ -90,6 +91,8 @@ def random_case(rng: np.random.Generator) -> tuple[Conv, torch.Tensor, torch.Ten
         padding = sides[0], sides[1], sides[2], sides[3]
         height, width = (int(size) for size in rng.integers(1, 9, 2))
         c_i, c_o = (int(channels) for channels in rng.integers(1, 5, 2))
+        groups = int(rng.integers(2, 5)) if rng.random() < 0.3 else 1
+        c_o *= groups
         if height + sum(padding[:2]) >= kernel[0] and width + sum(padding[2:]) >= kernel[1]:
             break
     signed = bool(rng.random() < 0.3)
@@ -105,6 +108,7 @@ def random_case(rng: np.random.Generator) -> tuple[Conv, torch.Tensor, torch.Ten
         shift=int32(rng, 1, 47, c_o) if rng.random() < 0.3 else int32(rng, 20, 28, c_o),
         stride=(int(stride[0]), int(stride[1])),
         padding=padding,
+        groups=groups,
         signed_output=bool(rng.random() < 0.3),
     )
     if rng.random() < 0.5:
@@ -120,7 +124,7 @@ def random_case(rng: np.random.Generator) -> tuple[Conv, torch.Tensor, torch.Ten
         residual = int32(rng, -128, 255, 2, channels, *size)
         layer = Conv(**{**vars(layer), "shortcut": shortcut})
     low, high = (-128, 127) if signed else (0, 255)
-    return layer, int32(rng, low, high, 2, c_i, height, width), residual
+    return layer, int32(rng, low, high, 2, groups * c_i, height, width), residual
 
 
 def random_predictor(rng: np.random.Generator, channels: int) -> Predictor:
@@ -253,3 +257,20 @@ def test_pooling_equals_the_reference(seed: int) -> None:
             assert ofm[n, c, y, x] == max(window)
         else:
             assert ofm[n, c, y, x] == clamp(rescale(sum(window), *average), *limits)
+
+
+def test_groups_whose_sums_float32_cannot_hold_are_exact() -> None:
+    """255 * 128 * 23 * 23 is above 2**24, and 2**24 + 1 has no float32."""
+    weight = torch.full((4, 1, 23, 23), -128, dtype=torch.int8)
+    weight[:, :, 0, 0] = 127
+    layer = Conv(
+        name="layer",
+        weight=weight,
+        bias=torch.full((4,), (1 << 24) + 2**20, dtype=torch.int32),
+        multiplier=torch.full((4,), 1, dtype=torch.int32),
+        shift=torch.full((4,), 13, dtype=torch.int32),
+        groups=4,
+    )
+    ifm = int32(np.random.default_rng(1), 250, 255, 1, 4, 23, 24)
+    expected = reference_conv(layer, ifm[0].numpy(), None)
+    np.testing.assert_array_equal(layers.conv(layer, ifm).ofm[0].numpy(), expected)

@@ -13,11 +13,13 @@ __all__ = ["AxiMemory"]
 class AxiMemory:
     """Answer bursts of beats of `beat` bytes in order.
 
+    The memory begins at the bus address `base`; every other address here is an offset from it.
     Addresses in `errors` answer with an error. `reads` and `writes` hold (address, beats) of every
-    burst so far. An assertion fails where a burst crosses 4 KiB or a beat is misplaced.
+    burst so far. An assertion fails where a burst crosses 4 KiB, leaves the memory, or a beat is
+    misplaced.
     """
 
-    def __init__(self, axi: Any, data: bytes, beat: int, seed: int = 1) -> None:
+    def __init__(self, axi: Any, data: bytes, beat: int, seed: int = 1, base: int = 0) -> None:
         self.axi = axi
         self.data = bytearray(data)
         self.errors: set[int] = set()
@@ -25,6 +27,7 @@ class AxiMemory:
         self.writes: list[tuple[int, int]] = []
         self._rng = random.Random(seed)
         self._bytes = beat
+        self._base = base
 
     def _burst(self, context: Any, channel: str) -> tuple[int, int, int]:
         axi = self.axi
@@ -33,6 +36,8 @@ class AxiMemory:
             for field in ("id", "addr", "len", "size", "burst")
         )
         assert (1 << size, kind) == (self._bytes, 1)
+        address -= self._base
+        assert 0 <= address < len(self.data)
         assert address % self._bytes == 0
         assert address // 4096 == (address + (length + 1) * self._bytes - 1) // 4096
         return burst, address, length + 1

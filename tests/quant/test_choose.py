@@ -191,8 +191,14 @@ def test_results_are_added_to_a_list(
         (["--max-drop", "1", "--pattern", "A"], "the bundle has no predictor for pattern A"),
         (["--max-drop", "1", "1.0"], "an operating point 'max-drop-1' already"),
         (["--max-drop", "1", "--held-out", "1100"], "--held-out 1100: there are only 287 such"),
-        (["--max-drop", "1", "--held-out", "99"], "--held-out 99: at least 100 images are needed"),
-        (["--max-drop", "1", "--statistics-images", "-1"], "--statistics-images -1: at least 100"),
+        (
+            ["--max-drop", "1", "--held-out", "99"],
+            "--held-out '99' is not an integer of at least 100",
+        ),
+        (
+            ["--max-drop", "1", "--statistics-images", "-1"],
+            "--statistics-images '-1' is not an integer of at",
+        ),
         (["--max-drop", "1", "--dataset", "cifar10"], "dataset cifar10 needs --data DIR"),
     ],
 )
@@ -254,7 +260,7 @@ def test_files_that_are_something_else_are_refused_and_kept(
         everything = [*options, "--json", file]
         assert_refused(choose.main, everything, f"{file}: {message}", monkeypatch, capsys)
         assert file.read_text() == content
-    options[-1] = tmp_path
+    options[-1] = tmp_path  # which holds the list
     message = "exists and is not a bundle"
     assert_refused(choose.main, options, message, monkeypatch, capsys)
     options[0] = source.with_name("bare")

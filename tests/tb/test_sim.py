@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from examples import demo
 from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.pattern import Pattern
+from golden.terminal import Console
 from hw.contract.config import PRESETS
 from hw.layouts.descriptor import CounterBlock
 from hw.lib.structs import struct_bits

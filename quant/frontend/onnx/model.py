@@ -17,13 +17,18 @@ from golden.reading import check_readable
 from quant.frontend.graph import Graph
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower_network
-from quant.frontend.onnx import pools, quantised, shapes  # noqa: F401  (they register handlers)
+from quant.frontend.onnx import (  # noqa: F401  (they register handlers)
+    pools,
+    quantised,
+    shapes,
+    upsampling,
+)
 from quant.frontend.onnx.nodes import NodeImport
 from quant.frontend.onnx.operators import reason
 from quant.frontend.onnx.session import start_session
 from quant.frontend.operations import Network
 
-__all__ = ["OnnxModel"]
+__all__ = ["OnnxModel", "refuse_invalid"]
 
 _FIRST_OPSET = 9
 _IMAGES = 2
@@ -145,6 +150,15 @@ class OnnxModel(ImportedModule):
 
 def _joined(values: tuple[Any, ...]) -> Any:
     return torch.cat([torch.from_numpy(value) for value in values]).numpy()
+
+
+def refuse_invalid(file: Path) -> None:
+    """Raise UserError if a file's model breaks the rules of ONNX, or its shapes do."""
+    try:
+        onnx.checker.check_model(file, full_check=True)
+    except Exception as error:  # they have no common base
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{file}: is no valid ONNX model: {reason}") from None
 
 
 def _load(file: Path) -> ModelProto:

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, NodeProto, TypeProto, helper, numpy_helper, shape_inference
+from onnx import (
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    TypeProto,
+    helper,
+    numpy_helper,
+    shape_inference,
+)
 from torch import Tensor
 
 from golden.errors import UserError
@@ -78,7 +86,7 @@ class NodeImport:
         channels, height, width = sizes[-1:] + sizes[:-1] if channels_last else sizes
         self.network = Network((channels, height, width))
         self.values = {input_name: INPUT}
-        self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        self.constants = {t.name: _array(t) for t in model.graph.initializer}
         self.types = {name: _type_of(array) for name, array in self.constants.items()}
         self.types[input_name] = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, whole_shape)
         self.untransposed = {input_name} if channels_last else set()
@@ -299,3 +307,11 @@ class NodeImport:
 def _type_of(array: np.ndarray) -> TypeProto:
     element = helper.np_dtype_to_tensor_dtype(array.dtype)
     return helper.make_tensor_type_proto(element, array.shape)
+
+
+def _array(tensor: TensorProto) -> np.ndarray:
+    """The numbers of a constant. Raises UserError where they do not fill its shape."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except (TypeError, ValueError, LookupError) as error:
+        raise UserError(f"tensor {tensor.name!r} is damaged: {error}") from None

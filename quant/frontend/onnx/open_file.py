@@ -26,9 +26,14 @@ def import_onnx(file: Path, shape: tuple[int, int, int] | None = None) -> OnnxMo
     has no counterpart in hardware: then it names the node and the reason.
     """
     try:
-        from quant.frontend.onnx.model import OnnxModel
+        from quant.frontend.onnx.model import OnnxModel, refuse_invalid
     except ModuleNotFoundError as error:
         raise UserError(
             f"reading {file} needs the package {error.name}: pip install zapcore[onnx]"
         ) from None
-    return OnnxModel(file, shape)
+    try:
+        return OnnxModel(file, shape)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        # A model that breaks the rules of ONNX can fail anywhere, and ONNX's own check says why.
+        refuse_invalid(file)
+        raise

@@ -22,13 +22,15 @@ SIZES = {
     "bus_bits": (32, 128),
 }
 """Every size with its limits."""
+WHOLE = {"address_bits": (32, 64), "axi_prot": (0, 7), "axi_cache": (0, 15)}
+"""Every other number with its limits."""
 SWITCHES = ("predictor", "compact")
 MULTIPLIERS = {"predictor_dsps": 18, "predictor_tables": 6}
 """Kinds of the predictor's multipliers, with the most there can be."""
 
 
 def test_every_field_is_tested_here() -> None:
-    others = {"name", *MULTIPLIERS, *SWITCHES}
+    others = {"name", *MULTIPLIERS, *SWITCHES, *WHOLE}
     assert {field.name for field in fields(Config)} == {*others, *SIZES}
 
 
@@ -53,6 +55,18 @@ def test_a_size_outside_its_limits_is_refused(field: str) -> None:
     for wrong in (low // 2, high * 2):
         change: dict[str, Any] = {field: wrong}
         with pytest.raises(UserError, match=rf"{field} is {wrong}, .* in {low}\.\.{high}$"):
+            replace(TINY, **change)
+
+
+@pytest.mark.parametrize("field", WHOLE)
+def test_a_number_outside_its_limits_is_refused(field: str) -> None:
+    low, high = WHOLE[field]
+    for allowed in (low, low + 1, high):
+        change: dict[str, Any] = {field: allowed}
+        assert getattr(replace(TINY, **change), field) == allowed
+    for wrong in (low - 1, high + 1, "text", 33.0, None, True):
+        change = {field: wrong}
+        with pytest.raises(UserError, match=rf"config 'tiny': {field} is .* in {low}\.\.{high}$"):
             replace(TINY, **change)
 
 
@@ -126,7 +140,7 @@ def test_a_field_that_a_file_lacks_is_named(field: str, tmp_path: Path) -> None:
 
 def test_a_field_that_nobody_knows_is_named_with_those_known(tmp_path: Path) -> None:
     text = json.dumps({**TINY.to_dict(), "banks": 2})
-    assert_refused(tmp_path, text, "unknown field 'banks'; known are bus_bits, ")
+    assert_refused(tmp_path, text, "unknown field 'banks'; known are address_bits, ")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from amaranth.lib import data
 
-from hw.contract.bus import ADDRESS_BITS
+from hw.contract.bus import OFFSET_BITS
 from hw.contract.config import PRESETS, Config
 from hw.contract.counters import CORE_COUNTERS, STORED_BYTES, TOTAL_BITS
 from hw.contract.program import (
@@ -136,8 +136,8 @@ def test_the_format_of_programs_changes_with_its_version() -> None:
             if name != "version"
         ],
         *[(name, field.bits, field.signed, field.count) for name, field in record_fields()],
-        (HEADER_BYTES, DESCRIPTOR_BYTES, RECORD_BYTES, STORED_BYTES, ADDRESS_BITS, TOTAL_BITS),
+        (HEADER_BYTES, DESCRIPTOR_BYTES, RECORD_BYTES, STORED_BYTES, OFFSET_BITS, TOTAL_BITS),
         tuple(CORE_COUNTERS),
     ]
     digest = hashlib.sha256(repr(format_of).encode()).hexdigest()[:16]
-    assert (VERSION, digest) == (4, "69ef4704840ff4ac")
+    assert (VERSION, digest) == (5, "a3112ed4d964c116")

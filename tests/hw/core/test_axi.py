@@ -1,5 +1,6 @@
 """Signatures of the bus ports: equal where they are the same, and named as AXI names them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,20 +8,24 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.core.axi import Axi4LiteSignature, Axi4ReadSignature, Axi4Signature, Axi4WriteSignature
+from tests.hw.small_configs import TINY
 
+WIDE = replace(TINY, lanes=16, group=16, bus_bits=64)
 SIZED = [Axi4ReadSignature, Axi4WriteSignature, Axi4Signature]
 
 
 @pytest.mark.parametrize("signature", SIZED)
 def test_signatures_of_the_same_width_are_equal(signature: type[Axi4Signature]) -> None:
-    assert signature(data_bits=64) == signature(data_bits=64)
-    assert signature(data_bits=64) != signature(data_bits=32)
-    assert signature(data_bits=64).data_bits == 64
-    assert repr(signature(data_bits=64)) == f"{signature.__name__}(data_bits=64)"
+    assert signature(WIDE) == signature(replace(WIDE, name="other"))
+    for sizes in ({"bus_bits": 32}, {"address_bits": 40}, {"axi_prot": 0}, {"axi_cache": 0}):
+        assert signature(WIDE) != signature(replace(WIDE, **sizes))  # type: ignore[arg-type]
+    assert signature(WIDE).data_bits == 64
+    said = "data_bits=64, address_bits=32, prot=2, cache=3"
+    assert repr(signature(WIDE)) == f"{signature.__name__}({said})"
 
 
 def test_signatures_of_different_kinds_are_not_equal() -> None:
-    every = [Axi4LiteSignature(), *(signature(data_bits=32) for signature in SIZED)]
+    every = [Axi4LiteSignature(), *(signature(TINY) for signature in SIZED)]
     for number, one in enumerate(every):
         assert [one == other for other in every] == [n == number for n in range(len(every))]
     assert repr(Axi4LiteSignature()) == "Axi4LiteSignature()"
@@ -28,10 +33,13 @@ def test_signatures_of_different_kinds_are_not_equal() -> None:
 
 @pytest.mark.parametrize(("bits", "size"), [(32, 2), (64, 3), (128, 4)])
 def test_a_burst_is_of_whole_beats_and_incrementing(bits: int, size: int) -> None:
-    port: Any = Axi4Signature(data_bits=bits).create()
+    config = replace(WIDE, bus_bits=bits, axi_prot=0b001, axi_cache=0b1111)
+    port: Any = Axi4Signature(config).create()
     for channel, half in (("ar", port.read), ("aw", port.write)):
         assert getattr(half, f"{channel}size").init == size
         assert getattr(half, f"{channel}burst").init == 1
+        assert getattr(half, f"{channel}prot").init == 0b001
+        assert getattr(half, f"{channel}cache").init == 0b1111
     assert len(port.write.wstrb) == bits // 8
 
 
@@ -42,7 +50,7 @@ def flows(signature: wiring.Signature) -> dict[str, Any]:
 
 
 def test_a_manager_drives_requests_and_a_subordinate_answers() -> None:
-    manager = flows(Axi4Signature(data_bits=32))
+    manager = flows(Axi4Signature(TINY))
     assert [name for name, flow in manager.items() if flow == In] == [
         *("arready", "rid", "rdata", "rresp", "rlast", "rvalid"),
         *("awready", "wready", "bid", "bresp", "bvalid"),

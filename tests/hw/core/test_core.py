@@ -23,7 +23,8 @@ from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words
 from hw.core.core import patience
 from tb import sim_full
 from tb.exchange.core_files import Outcome, Run
-from tb.random.networks import POINT, random_image, random_network, random_runs
+from tb.random.networks import random_image, random_network, random_runs
+from tb.random.zaps import POINT
 from tb.runs import core, whole_networks
 from tb.simulators.toolchain import SIMULATORS, Simulator
 from tests.hw.small_configs import STRIPS, TINY
@@ -32,8 +33,8 @@ EVERYWHERE = (0, 0xFFFF_FFFF)
 """The range of all addresses."""
 
 
-MEMORY = 2 << 20
-"""Bytes of memory for a program that contradicts itself; it may write to any of them."""
+MEMORY = 1 << 20
+"""Bytes of the window of a program that contradicts itself; it may write to any of them."""
 
 
 def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
@@ -147,9 +148,8 @@ def test_sim_full_refuses_a_network_that_it_does_not_know(monkeypatch: pytest.Mo
 
 def edited(program: Program, address: int, value: int) -> Program:
     """A copy of the program with another word in its image."""
-    at = address - program.base
     text = (value & 0xFFFFFFFF).to_bytes(4, "little")
-    return replace(program, image=program.image[:at] + text + program.image[at + 4 :])
+    return replace(program, image=program.image[:address] + text + program.image[address + 4 :])
 
 
 def first_descriptor(program: Program, point: str) -> int:
@@ -163,7 +163,7 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
     header = program.points.index(POINT) * HEADER_BYTES
     cases = []
     for table, at, kind in (
-        (header_words(STRIPS), program.base + header, "header"),
+        (header_words(STRIPS), header, "header"),
         (descriptor_words(STRIPS), first_descriptor(program, POINT), "descriptor"),
     ):
         for number, (name, word) in enumerate(table.items()):
@@ -182,17 +182,21 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
 def contradictory(program: Program, point: str, rng: random.Random) -> tuple[Program, str]:
     """Change some words of a descriptor within their limits; returns the program and the changes.
 
-    Addresses and distances in memory stay.
+    Addresses and distances may become any, in the window or not.
     """
     tiles = sum(layer.tiles[point] for layer in program.layers)
     tile = first_descriptor(program, point) + rng.randrange(tiles) * DESCRIPTOR_BYTES
     table = descriptor_words(STRIPS)
-    free = [name for name, word in table.items() if word.multiple == 1 and word.low < word.high]
+    free = [name for name, word in table.items() if word.low < word.high]
     changes = []
     for name in rng.sample(free, rng.choice([1, 1, 2])):
         word, number = table[name], list(table).index(name)
-        high = min(word.high, 100)
-        value = rng.choice([word.low, high, rng.randint(word.low, high)])
+        if word.multiple > 1:
+            most = rng.choice([program.end, 2 * MEMORY, word.high])
+            value = rng.randrange(most + 1) // word.multiple * word.multiple
+        else:
+            high = min(word.high, 100)
+            value = rng.choice([word.low, high, rng.randint(word.low, high)])
         program = edited(program, tile + 4 * number, value)
         changes.append(f"{name} = {value}")
     return replace(program, end=MEMORY), ", ".join(changes)
@@ -239,7 +243,7 @@ def test_a_bad_tile_is_refused_when_its_turn_comes(simulator: Simulator) -> None
         assert refusal.violations == 0
         for layer in program.layers[: program.layers.index(layers[number])]:
             place = program.tensors[layer.output]
-            at = place.address - program.base - len(program.image)
+            at = place.address - len(program.image)
             ofm = slice(at, at + place.size)
             np.testing.assert_array_equal(refusal.memory[ofm], whole.memory[ofm])
 
@@ -254,19 +258,86 @@ def test_a_program_that_contradicts_itself_ends_and_leaves_no_trace_in_the_next(
     runs, changed = [], []
     for number in range(count):
         _, run = pairs[number % len(pairs)]
-        run = replace(run, stall=0.0, latency=5)
+        run = replace(run, stall=0.0, latency=5, writes_anywhere=True)
         program, changes = contradictory(run.program, run.point, rng)
         runs += [replace(run, program=program, event="abort", after=16 * patience(STRIPS)), run]
         changed.append(changes)
     outcomes = core.run(core.build(STRIPS, simulator), runs)
     for changes, outcome in zip(changed, outcomes[::2], strict=True):
-        assert outcome.fault.split(" fault")[0] in ("", "stall", "read", "write"), changes
+        assert outcome.fault.split(" fault")[0] in ("", "stall", "bounds"), changes
         assert outcome.violations == 0, changes
     if simulator == "verilator":
-        assert any(outcome.fault.startswith("stall") for outcome in outcomes)
+        for fault in ("stall", "bounds"):
+            assert any(outcome.fault.startswith(fault) for outcome in outcomes)
     for number, (run, outcome) in enumerate(zip(runs[1::2], outcomes[1::2], strict=True)):
         bundle, _ = pairs[number % len(pairs)]
         assert mismatches(bundle, run, outcome) == []
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_burst_that_would_leave_the_window_is_a_fault_of_its_layer(simulator: Simulator) -> None:
+    """Each address of each tile in turn lies outside, also where the tile is loaded ahead."""
+    ((bundle, run),) = random_runs(STRIPS, 1, seed=7)
+    run = replace(run, point=POINT, latency=1, stall=0.0)
+    program = run.program
+    layers = [layer for layer in program.layers for _ in range(layer.tiles[run.point])]
+    words = list(descriptor_words(STRIPS))
+    cases = []
+    for number, tile in enumerate(program.descriptors(run.point)):
+        used = {"ifm_address", "parameters", "weights", "ofm_address", "counters"}
+        used |= {"residual_address"} if tile["residual"] else set()
+        used |= {"halo_address"} if tile["restored"] or tile["spilled"] else set()
+        at = first_descriptor(program, run.point) + number * DESCRIPTOR_BYTES
+        cases += [(edited(program, at + 4 * words.index(w), run.size), number) for w in used]
+    cases = cases[:: max(len(cases) // (3 if simulator == "icarus" else 60), 1)]
+    outcomes = core.run(
+        core.build(STRIPS, simulator), [*(replace(run, program=bad) for bad, _ in cases), run]
+    )
+    for (_, number), outcome in zip(cases, outcomes, strict=False):
+        assert outcome.fault.startswith(f"bounds fault, word 0, layer {layers[number].name}: ")
+        assert outcome.violations == 0
+    assert mismatches(bundle, run, outcomes[-1]) == []
+
+
+@pytest.mark.sim
+def test_a_window_that_the_core_cannot_use_is_a_fault() -> None:
+    ((bundle, run),) = random_runs(STRIPS, 1, seed=7)
+    run = replace(run, latency=1, stall=0.0)
+    cases = [
+        replace(run, base=run.base + 64),
+        replace(run, base=(1 << 32) - 4096, pages=512),
+        replace(run, base=1 << 32),
+    ]
+    built = core.build(STRIPS, "verilator")
+    outcomes = core.run(built, [one for case in cases for one in (case, run)])
+    for outcome in outcomes[::2]:
+        layer = run.program.layers[0].name
+        assert outcome.fault.startswith(f"window fault, word 0, layer {layer}: ")
+        assert outcome.violations == 0
+    for outcome in outcomes[1::2]:
+        assert mismatches(bundle, run, outcome) == []
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("bits", [40, 64])
+def test_a_window_may_lie_beyond_4_gib(bits: int) -> None:
+    config = replace(STRIPS, name=f"strips{bits}", address_bits=bits)
+    pairs = random_runs(config, 2, seed=8)
+    assert max(run.base for _, run in pairs) > 1 << 32
+    outcomes = core.run(core.build(config, "verilator"), [run for _, run in pairs])
+    for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
+        assert mismatches(bundle, run, outcome) == []
+
+
+@pytest.mark.sim
+def test_an_input_is_still_there_after_a_run() -> None:
+    ((bundle, run),) = random_runs(STRIPS, 1, seed=9)
+    program = compile_bundle(bundle, STRIPS)
+    (outcome,) = core.run(core.build(STRIPS, "verilator"), [replace(run, program=program)])
+    place = program.tensors[program.input]
+    first = place.address - len(program.image)
+    assert outcome.memory[first : first + place.size].tobytes() == place.pack(run.image)
 
 
 @pytest.mark.sim
@@ -295,7 +366,7 @@ def test_whatever_happens_to_a_run_leaves_no_trace_in_the_next(
     runs, says = [], []
     for (_, run), length in zip(pairs, lengths, strict=True):
         program = run.program
-        scratch = program.base + len(program.image)
+        scratch = len(program.image)
         after = rng.randrange(length)
         cases = [
             (replace(run, event="abort", after=after), r"aborted|"),  # or too late to end anything

@@ -68,13 +68,15 @@ def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config
 
     async def check(context: Any) -> None:
         (tile,) = layer.lowered.tiles
-        context.set(dut.tile, ifm_words(layer.lowered, tile.strip, tensor))
+        words = ifm_words(layer.lowered, tile, tensor)
+        slices = {name: tile.fields[name] for name in ("channels", "slice_channels", "slice_step")}
+        context.set(dut.tile, words | slices)
         context.set(dut.start, 1)
         await context.tick()
         context.set(dut.start, 0)
         await context.tick()
         await context.tick().until(dut.done)
-        packed = layer.lowered.pack_ifm(layer.ifm)
+        packed = layer.lowered.pack_ifm(layer.ifm).reshape(-1, config.lanes)
         np.testing.assert_array_equal(buffer[: len(packed)], packed)
         assert not buffer[len(packed) :].any()
 

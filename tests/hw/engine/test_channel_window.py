@@ -160,3 +160,60 @@ def test_a_group_retires_with_its_last_channel_and_holds_its_bank_until_it_is_dr
         assert not context.get(dut.banks_taken)
 
     simulate(dut, check, background=[count])
+
+
+def test_the_pattern_waits_for_each_slice_and_says_when_it_is_done_with_one() -> None:
+    """The last slice has fewer channels."""
+    window = Window()
+    dut = window.dut
+    ends = [channel % 4 == 3 or channel == CHANNELS - 1 for channel in range(CHANNELS)]
+
+    async def check(context: Any) -> None:
+        for _ in range(2):  # the second layer begins anew
+            await window.start(context, slice_channels=4, slice_step=7)
+            await context.tick()
+            for channel in range(CHANNELS):
+                await window.pulse(context, "record_loaded")
+                if channel % 4 == 0:
+                    assert context.get(dut.loads_missing)
+                    await window.pulse(context, "slice_loaded")
+                assert not context.get(dut.loads_missing)
+                await window.pulse(context, "pattern_ends")
+                retired = []
+                for _ in range(3):
+                    _, _, *now = await context.tick().sample(dut.retired, dut.slice_retired)
+                    retired.append(tuple(now))
+                assert max(retired) == (1, int(ends[channel]))
+
+    simulate(dut, check)
+
+
+def test_a_slice_that_is_loaded_before_the_layer_starts_counts() -> None:
+    window = Window()
+    dut = window.dut
+
+    async def check(context: Any) -> None:
+        await window.pulse(context, "slice_loaded")
+        await window.start(context, slice_channels=4, slice_step=7)
+        await window.pulse(context, "record_loaded")
+        await context.tick()
+        assert not context.get(dut.loads_missing)
+
+    simulate(dut, check)
+
+
+def test_an_ifm_that_is_one_slice_is_not_waited_for() -> None:
+    window = Window()
+    dut = window.dut
+
+    async def check(context: Any) -> None:
+        await window.start(context, slice_channels=CHANNELS, slice_step=0)
+        await window.pulse(context, "record_loaded")
+        await context.tick()
+        assert not context.get(dut.loads_missing)
+        await window.pulse(context, "pattern_ends")
+        for _ in range(3):
+            _, _, slice_retired = await context.tick().sample(dut.slice_retired)
+            assert not slice_retired
+
+    simulate(dut, check)

@@ -32,6 +32,7 @@ class Host:
             fields = layer.lowered.fields
             words = fields["pixels"] * fields["channels"] * fields["kernel_words"]
             wanted = (corner == "residual") == (layer.residual is not None)
+            wanted &= layer.lowered.slices.count == 1
             if wanted and fields["pixels"] >= 10 and words < 3000:
                 return layer
 
@@ -44,7 +45,7 @@ class Host:
         await self.idle(context)
         words = (
             {"address": n, "word": w, "mask": (1 << TINY.lanes) - 1}
-            for n, w in enumerate(to_words(layer.stimulus.ifm))
+            for n, w in enumerate(to_words(layer.stimulus.ifm[0]))
         )
         await put(context, self.engine.ifm, words, iter(lambda: False, None))
         context.set(self.engine.descriptor, layer.lowered.fields)

@@ -144,6 +144,10 @@ OPERATORS: dict[str, tuple[int, list[str]]] = {
         12,
         ["y = MaxPool<kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]>(h)"],
     ),
+    "max pool whose last window would begin in padding": (
+        13,
+        ["y = MaxPool<kernel_shape=[2, 2], strides=[3, 4], ceil_mode=1>(h)"],
+    ),
     "average pool": (9, ["y = AveragePool<kernel_shape=[2, 2], strides=[2, 2]>(h)"]),
     "average pool that counts": (
         11,

@@ -1,0 +1,1 @@
+"""Networks of other people, written as their papers describe them, as a user brings them along."""

@@ -1,0 +1,122 @@
+"""`make mutants`: plants defects in `hw` one at a time and says which of them no test finds.
+
+    python -m tests.mutants --n 400 --files hw/core/dma.py hw/engine
+
+The defects are drawn from all that `tests.mutants.sites` knows, in every file of the core in
+proportion to what can be planted there. Each runs first in the core's scenarios
+(`tests.hw.core.scenarios`) on Verilator: all are built into one core, and switched on one by one.
+What these do not find is planted alone, and the component tests that elaborate it run on Amaranth's
+simulator. `equivalent.json` lists the defects that change nothing which a user could see, with the
+reason for each.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from golden.arguments import Parser, positive, seed_number
+from golden.errors import UserError, run_cli
+from golden.files import write_file
+from quant.runtime.progress import reporting
+from tests.mutants import component_tests, core_runs
+
+__all__: list[str] = []
+
+EQUIVALENT = Path(__file__).with_name("equivalent.json")
+"""Identity of a defect -> why it changes nothing."""
+
+_LEAST_FOUND = 0.95
+"""Share of the defects, without the equivalent ones, that must be found."""
+
+
+def main() -> int:
+    parser = Parser(prog="tests.mutants", description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=positive, default=400, help="how many defects")
+    parser.add_argument("--seed", type=seed_number, default=1)
+    parser.add_argument("--files", nargs="*", default=["hw"], help="files or folders of hw")
+    parser.add_argument("--only", default="", help="plant only defects whose identity has this")
+    parser.add_argument("--json", type=Path, help="where to write the result of each defect")
+    arguments = parser.parse_args()
+    equivalent = json.loads(EQUIVALENT.read_text())
+    every = core_runs.reachable()
+    unknown = equivalent.keys() - set(every)
+    if unknown:
+        raise UserError(f"{EQUIVALENT.name}: no such defect any more: {min(unknown)!r}")
+    fitting = [
+        defect
+        for defect in every
+        if defect.startswith(tuple(arguments.files)) and arguments.only in defect
+    ]
+    if not fitting:
+        raise UserError(f"nothing can be planted in {' '.join(arguments.files)}")
+    defects = _draw(fitting, arguments.n, arguments.seed)
+    results = _plant(defects, equivalent)
+    if arguments.json:
+        write_file(arguments.json, json.dumps(results, indent=1) + "\n")
+    return _report(results)
+
+
+def _draw(defects: list[str], count: int, seed: int) -> list[str]:
+    """Draw so many defects, from every file in proportion; the same for the same seed."""
+    rng = random.Random(seed)
+    files: dict[str, list[str]] = {}
+    for defect in defects:
+        files.setdefault(defect.split()[0], []).append(defect)
+    shuffled = {file: rng.sample(members, len(members)) for file, members in files.items()}
+    ranked = sorted(
+        (rank / len(members), file, defect)
+        for file, members in shuffled.items()
+        for rank, defect in enumerate(members)
+    )
+    return [defect for _, _, defect in ranked[:count]]
+
+
+def _plant(defects: list[str], equivalent: dict[str, str]) -> dict[str, str]:
+    """Defect -> what finds it, "equivalent", or nothing."""
+    with reporting() as report:
+        results = core_runs.find(defects, lambda done: report("core", done, len(defects)))
+        survivors = [defect for defect, result in results.items() if not result]
+        reached = component_tests.reach() if survivors else {}
+        for number, defect in enumerate(survivors):
+            report("components", number, len(survivors))
+            results[defect] = component_tests.finds(defect, reached)
+            if not results[defect] and defect in equivalent:
+                results[defect] = "equivalent"
+    return results
+
+
+def _report(results: dict[str, str]) -> int:
+    """Print a table of the files and every defect that nothing finds; returns the exit status."""
+    kinds: dict[str, Counter[str]] = {}
+    for defect, result in results.items():
+        kinds.setdefault(defect.split()[0], Counter())[_kind(result)] += 1
+    columns = ("core", "component", "equivalent", "not found")
+    print(f"{'file':36}{'planted':>9}" + "".join(f"{column:>12}" for column in columns))
+    totals: Counter[str] = sum(kinds.values(), Counter())
+    for file, counts in [*sorted(kinds.items()), ("total", totals)]:
+        print(_row(file, counts.total(), (counts[column] for column in columns)))
+    for defect, result in results.items():
+        if not result:
+            print(f"not found: {defect}")
+    able = totals.total() - totals["equivalent"]
+    found = able - totals["not found"]
+    print(f"{found} of {able} defects that are not equivalent are found: {found / able:.1%}")
+    return 0 if found >= _LEAST_FOUND * able else 1
+
+
+def _kind(result: str) -> str:
+    if result in ("", "equivalent"):
+        return result or "not found"
+    return "component" if result.startswith("tests/") else "core"
+
+
+def _row(name: str, planted: int, counts: Iterable[int]) -> str:
+    return f"{name:36}{planted:>9}" + "".join(f"{count:>12}" for count in counts)
+
+
+if __name__ == "__main__":
+    run_cli(main)
