@@ -26,7 +26,7 @@ def main() -> None:
     parser = Parser(prog="python -m hw.fpga", description=__doc__)
     add = parser.add_argument
     add("--device", default="ecp5-85", help=", ".join(DEVICES))
-    add("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
+    add("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     add("--seeds", type=positive, default=2, help="placements to try, each from a seed of its own")
     add("--constraints", type=Path, default=CONSTRAINTS, help="LPF file, for a board of one's own")
     add("--out", type=Path, default=Path("build/fpga"), help="folder to write to")

@@ -10,11 +10,13 @@ from tests.formal.harnesses.queue import QueueHarness
 from tests.formal.harnesses.register_block import RegisterBlockHarness
 from tests.formal.harnesses.splitter import SplitterHarness
 from tests.formal.harnesses.width_converter import DownsizerHarness, UpsizerHarness
+from tests.formal.harnesses.window_check import WindowCheckHarness
 from tests.formal.harnesses.write_port import WritePortHarness
 
 __all__ = ["HARNESSES"]
 
 HARNESSES: list[type[Harness]] = [
+    WindowCheckHarness,
     SplitterHarness,
     WritePortHarness,
     QueueHarness,
