@@ -89,7 +89,14 @@ def _compile(out, firmware, driver):
     """Compile the firmware against the headers that LiteX generated; returns its binary."""
     headers = out / "software" / "include"
     elf, binary = out / "firmware.elf", out / "firmware.bin"
-    flags = ["-march=rv32im_zicsr", "-mabi=ilp32", "-O2", "-std=gnu99", "-ffreestanding", "-nostdlib"]
+    flags = [
+        "-march=rv32im_zicsr",
+        "-mabi=ilp32",
+        "-O2",
+        "-std=gnu99",
+        "-ffreestanding",
+        "-nostdlib",
+    ]
     flags += ["-Wall", "-Wextra", "-Werror", "-D__vexriscv__", "-Wl,--no-warn-rwx-segments"]
     # The generated headers need LiteX's own, of its software and of the processor.
     litex_folder = Path(litex.__file__).parent / "soc"
