@@ -21,7 +21,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from golden.arguments import Parser, positive, seed
+from golden.arguments import Parser, positive, seed_number
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.network import Network, quantise_images
@@ -123,7 +123,7 @@ def _of_module(name: str, options: list[str], test_images: int | None) -> Accura
     parser = _parser(name)
     add_network_options(parser)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--seed", type=seed, default=1)
+    parser.add_argument("--seed", type=seed_number, default=1)
     args = parser.parse_args(options)
     network = named_network(args)
     model, module, dataset = network.model, network.module, network.dataset

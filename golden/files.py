@@ -87,7 +87,8 @@ class FolderKind:
     def check_replaceable(self, path: Path) -> None:
         """Raise UserError unless `write` could write this folder now.
 
-        A folder that exists must be empty, or be of this kind and hold nothing else. Refused are also a link, a file, and a place that cannot be written to.
+        A folder that exists must be empty, or be of this kind and hold nothing else. Refused are
+        also a link, a file, and a place that cannot be written to.
         """
         path = Path(path)
         with _user_errors(path):
