@@ -40,8 +40,10 @@ class Step:
 
 
 def network_steps(bundle: Bundle) -> list[Step]:
-    """The steps of a bundle, in order. A concatenation takes no step: its parts are written side
-    by side."""
+    """The steps of a bundle, in order.
+
+    A concatenation takes no step, because its parts are written side by side, nor does a reshaping.
+    """
     manifest = bundle.manifest
     steps = []
     fused = set()

@@ -26,10 +26,10 @@ from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import Reporter, reporting
 from tb.exchange.core_files import Run
+from tb.random.module_checks import Checked, Wrong, check_module, check_onnx
 from tb.random.modules import random_module
 from tb.random.zaps import POINT
 from tb.runs import core
-from tb.runs.module_checks import Checked, Wrong, check_module, check_onnx
 from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 

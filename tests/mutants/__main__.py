@@ -12,17 +12,16 @@ reason for each.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from golden.arguments import Parser, positive, seed_number
 from golden.errors import UserError, run_cli
 from golden.files import write_file
 from quant.runtime.progress import reporting
-from tb.arguments import positive
 from tests.mutants import component_tests, core_runs
 
 __all__: list[str] = []
@@ -35,9 +34,9 @@ _LEAST_FOUND = 0.95
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tests.mutants", description=__doc__.splitlines()[0])
+    parser = Parser(prog="tests.mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=positive, default=400, help="how many defects")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=seed_number, default=1)
     parser.add_argument("--files", nargs="*", default=["hw"], help="files or folders of hw")
     parser.add_argument("--only", default="", help="plant only defects whose identity has this")
     parser.add_argument("--json", type=Path, help="where to write the result of each defect")

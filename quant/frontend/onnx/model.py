@@ -17,7 +17,12 @@ from golden.reading import check_readable
 from quant.frontend.graph import Graph
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower_network
-from quant.frontend.onnx import pools, quantised, shapes  # noqa: F401  (they register handlers)
+from quant.frontend.onnx import (  # noqa: F401  (they register handlers)
+    pools,
+    quantised,
+    shapes,
+    upsampling,
+)
 from quant.frontend.onnx.nodes import NodeImport
 from quant.frontend.onnx.operators import reason
 from quant.frontend.onnx.session import start_session

@@ -1,9 +1,10 @@
 """Programs for the core in its memory that exercise all of it, and what must come of each.
 
 A scenario is a list of runs, one after another in one simulation. `verify` compares every tensor of
-every run that ends well with golden, and what the core counts with what the bus counts. It compares
-every counter and every message with `COUNTED` too, cycles included, so that a change which only
-costs time is noticed. `tests.hw.core.count_scenarios` writes that file.
+every run that ends well with golden, what the core counts with what the bus counts, and the cycles
+in which the array multiplied with the layers' sizes. It compares every counter and every message
+with `COUNTED` too, cycles included, so that a change which only costs time is noticed.
+`tests.hw.core.count_scenarios` writes that file.
 
 `make mutants` runs the same scenarios on cores with planted defects.
 """
@@ -19,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from compiler.program import Program
+from compiler.program import DENSE, Program
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
+from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import HEADER_BYTES, descriptor_words, header_words
@@ -49,7 +52,9 @@ COUNTED = Path(__file__).with_name("scenarios.json")
 """Scenario -> for each run what `summary` returns."""
 
 NOWHERE = 0x4000_0000
-"""An address past the end of every simulated memory."""
+"""An offset past the end of every simulated memory, and of every program's window."""
+_ALL_PAGES = 2 * NOWHERE >> PAGE_BITS
+"""Pages of a window that reaches past `NOWHERE`."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def tensors(run: Run, outcome: Outcome) -> list[np.ndarray]:
     found = []
     for layer in run.program.layers:
         place = run.program.tensors[layer.output]
-        first = place.address - run.program.base - len(run.program.image)
+        first = place.address - len(run.program.image)
         found.append(place.unpack(outcome.memory[first : first + place.size].tobytes()))
     return found
 
@@ -105,6 +110,8 @@ def verify(scenario: Scenario, outcomes: Sequence[Outcome]) -> None:
         if bundle is not None:
             mismatches = [check.mismatch for check in core.check(bundle, run, outcome)]
             assert not any(mismatches), f"{scenario.name}, run {number}: {mismatches}"
+            if run.point == DENSE:
+                assert outcome.totals["busy"] == _busy(run.program)
         for counter, total in outcome.totals.items():
             assert total == sum(layer[counter] for layer in outcome.layers)
         assert outcome.totals.keys() in (set(), CORE_COUNTERS.keys())
@@ -112,9 +119,8 @@ def verify(scenario: Scenario, outcomes: Sequence[Outcome]) -> None:
 
 def edited(program: Program, address: int, value: int) -> Program:
     """A copy of the program with another word in its image."""
-    at = address - program.base
     text = (value & 0xFFFFFFFF).to_bytes(4, "little")
-    return replace(program, image=program.image[:at] + text + program.image[at + 4 :])
+    return replace(program, image=program.image[:address] + text + program.image[address + 4 :])
 
 
 def first_descriptor(program: Program, point: str) -> int:
@@ -129,7 +135,7 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
     header = program.points.index(POINT) * HEADER_BYTES
     cases = []
     for table, at, kind in (
-        (header_words(program.config), program.base + header, "header"),
+        (header_words(program.config), header, "header"),
         (descriptor_words(program.config), first_descriptor(program, POINT), "descriptor"),
     ):
         for number, (name, word) in enumerate(table.items()):
@@ -143,6 +149,16 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
             cases.append((bad, f"{kind} fault, word {number}, layer"))
             assert not word.accepts(wrong), name
     return cases
+
+
+def _busy(program: Program) -> int:
+    """Cycles in which the array multiplies without ZAP: P pixels, then the next P of a channel."""
+    return sum(
+        words["channels"]
+        * words["kernel_words"]
+        * ceil_div(words["width"] * words["height"], program.config.pes)
+        for words in program.descriptors(DENSE)
+    )
 
 
 def _with(pair: tuple[Bundle, Run], **changes: Any) -> tuple[Bundle, Run]:
@@ -162,8 +178,8 @@ def _disturbances(pairs: list[tuple[Bundle, Run]]) -> Scenario:
     for bundle, run in pairs:
         run = replace(run, stall=0.0, latency=rng.choice([1, 100]))
         program = run.program
-        scratch = program.base + len(program.image)
-        header = program.base + program.points.index(run.point) * HEADER_BYTES
+        scratch = len(program.image)
+        header = program.points.index(run.point) * HEADER_BYTES
         first = header + 4 * list(header_words(program.config)).index("first")
         ofm = first_descriptor(program, run.point) + 4 * list(
             descriptor_words(program.config)
@@ -176,6 +192,13 @@ def _disturbances(pairs: list[tuple[Bundle, Run]]) -> Scenario:
             replace(run, faulty=(scratch, last)),
             replace(run, program=edited(program, first, NOWHERE)),
             replace(run, program=edited(program, ofm, NOWHERE)),
+            replace(run, program=edited(program, first, NOWHERE), pages=_ALL_PAGES),
+            replace(
+                run,
+                program=edited(program, ofm, NOWHERE),
+                pages=_ALL_PAGES,
+                writes_anywhere=True,
+            ),
         ]
         for one in disturbed:
             runs += [one, run]
