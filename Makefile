@@ -25,9 +25,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test test-second fuzz estimate sim sim-random sim-core sim-full sim-networks \
-	sim-modules bench bench-explore program verilog fpga report results docs lint format clean \
-	distclean announce python-check compiler icarus
+.PHONY: help setup demo test test-second fuzz mutants coverage prove estimate sim sim-random sim-core \
+	sim-full sim-networks sim-modules bench bench-explore program verilog driver fpga report results \
+	docs lint format clean distclean announce python-check compiler icarus abc
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -41,7 +41,7 @@ demo: setup $(MADE) ## train, quantise, predict, simulate and compare a small ne
 test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is handed on to pytest)
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-second: setup ## run the tests that take longer, and run in CI too
+test-second: setup abc ## run the tests that take longer, and run in CI too
 	$(PYTEST) -m second $(PYTEST_ARGS)
 
 estimate: $(STAMP) ## tell whether a network fits, how fast it is, what ZAP can gain (MODEL=NAME|FILE.py:NAME|FILE.onnx SHAPE=3x224x224 PART=ecp5-85 CONFIG= CLASSES=N HTML=DIR JSON=FILE)
@@ -103,11 +103,18 @@ bench-explore: setup $(NEEDED) ## find configurations for a network by the cycle
 	$(RUN) -m bench.explore $(if $(OWN),,$(if $(NET),$(NET),resnet20)) \
 		$(OWN_OPTIONS) $(if $(PART),--part '$(PART)')
 
+prove: $(STAMP) abc ## prove properties of the hardware's components, print the table (PROVE="NAME ..." LONG=0|1 OUT=FILE)
+	$(RUN) -m tests.formal $(PROVE) $(if $(filter 1,$(LONG)),--long) $(if $(OUT),--out '$(OUT)')
+
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
 verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
 	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
+
+driver: $(STAMP) ## gather the C driver and its generated headers in one folder (OUT=build/driver)
+	$(RUN) -m hw.c_headers --out '$(or $(OUT),build/driver)'
+	cp driver/*.[ch] driver/linux/*.[ch] '$(or $(OUT),build/driver)'
 
 fpga: $(STAMP) ## synthesise, place and route (DEVICE=ecp5-25|ecp5-45|ecp5-85 CONFIG=small|default|FILE SEEDS=2 LPF=FILE)
 	$(RUN) -m hw.fpga $(if $(DEVICE),--device '$(DEVICE)') $(if $(CONFIG),--config '$(CONFIG)') \
@@ -125,7 +132,6 @@ results: setup build/digits/manifest.json ## make docs/results again (DATA=DIR W
 docs: build/docs-venv/stamp ## build the documentation into build/docs/index.html
 	build/docs-venv/bin/python -m sphinx -W --keep-going -b html docs build/docs
 
-.PHONY: mutants coverage
 mutants: N := $(if $(filter command line,$(origin N)),$(N),300)
 mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=300 SEED=1 FILES="hw/core ..." JSON=FILE)
 	$(RUN) -m tests.mutants --n '$(N)' --seed '$(SEED)' $(if $(FILES),--files $(FILES)) \
@@ -214,6 +220,11 @@ icarus:
 	@command -v iverilog >/dev/null && exit 0; \
 	[ -n '$(APT)' ] && $(call apt-install,iverilog) && command -v iverilog >/dev/null && exit 0; \
 	echo 'error: Icarus Verilog not found; install the package iverilog' >&2; exit 2
+
+abc:
+	@command -v berkeley-abc yosys-abc abc >/dev/null && exit 0; \
+	[ -n '$(APT)' ] && $(call apt-install,berkeley-abc) && command -v berkeley-abc >/dev/null && exit 0; \
+	echo 'error: ABC, which proves, not found; install the package berkeley-abc' >&2; exit 2
 
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
 PIP_FAILED := { echo 'error: pip could not install the pinned packages (above); is a package' \

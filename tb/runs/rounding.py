@@ -91,7 +91,8 @@ def _convolved(layer: ConvLayer, bundle: Bundle, step: Step, ifm: Tensor) -> tup
         assert conv.shortcut is not None
         assert step.residual is not None
         residual = step.residual.double() * activations[layer.residual.input].scale
-        placed = conv.shortcut.place(residual)
+        placed = torch.zeros_like(sums)
+        layer.residual.add_to(placed, residual)
         sums += placed
         allowed += unit + placed.abs() * _RELATIVE
     return sums, allowed + sums.abs() * _RELATIVE
