@@ -24,7 +24,7 @@ from hw.contract.config import PRESETS, Config
 def main() -> None:
     parser = Parser(prog="compiler", description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--out", type=Path, default=Path("build/program.zap"))
     parser.add_argument(
         "--keep", action="store_true", help="use no memory twice, so that every ofm stays readable"

@@ -107,9 +107,10 @@ def compile_bundle(
         tensors=tensors,
         input=manifest.input.tensor,
         output=manifest.output,
+        other_outputs=manifest.other_outputs,
         scales={
             name: manifest.activations[name].scale
-            for name in (manifest.input.tensor, manifest.output)
+            for name in (manifest.input.tensor, *manifest.outputs)
         },
         levels=_levels(bundle),
         classes=manifest.classes,
@@ -150,10 +151,11 @@ def lower_step(
             f"multiple of group = {config.group} channels in configuration {config.name!r}"
         )
     size = (ifm.slot_count, *ifm.shape[1:])
-    if max(size) > MOST_SIZE:
+    channels, _, width = size  # a strip has few rows of any height
+    if max(channels, width) > MOST_SIZE:
         raise UserError(
             f"layer {step.name!r} reads {'x'.join(map(str, size))} (channels, height, width); "
-            f"the core takes {MOST_SIZE} of each at most"
+            f"the core takes {MOST_SIZE} of each at most, but any height"
         )
     conv = step.conv
     if ifm.slot_count > ifm.shape[0]:

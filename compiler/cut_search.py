@@ -11,7 +11,7 @@ from functools import partial
 from math import inf
 
 from compiler.cycles import TileCycles, tile_cycles
-from compiler.layer_lowering import LoweredLayer, all_cuts, lower_layer
+from compiler.layer_lowering import LoweredLayer, all_cuts, lower_layer, with_steps
 from compiler.memory_layout import Place
 from compiler.tile_words import engine_words, ifm_words, ofm_words
 from golden.layers import Conv, Pool, Predictor
@@ -42,6 +42,7 @@ def lower_fastest(
 
     Among cuts that are as good as the fastest, it takes one with the fewest strips.
     """
+    conv = with_steps(config, conv, ifm_shape[0])
     lower = partial(
         lower_layer,
         config,

@@ -174,7 +174,10 @@ def tile_cycles(
     beside, last_slice = fetch + meanwhile, 0.0
     if words["slice_step"]:
         load = max(latency + max(placements, own) - start, 0)
-        waits, last_slice = _in_slices(config, words, groups, meanwhile + _SLICE)
+        slice_load = latency + max(placements, conflicts, own) + _SLICE
+        # Its beats share the port with the records of the channels that read it.
+        beats_of_slice = own + words["slice_channels"] * beats.record
+        waits, last_slice = _in_slices(config, words, groups, max(slice_load, beats_of_slice))
         compute += waits
         beside -= start
     return TileCycles(

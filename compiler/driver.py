@@ -67,6 +67,8 @@ class Result:
     ----------
     output : int32 (channels, height, width)
         The network's output; a classifier's class is the argmax.
+    other_outputs : {name: int32 (channels, height, width)}
+        What the network returns besides, in order.
     totals : {counter: count}
         `hw.contract.counters.CORE_COUNTERS` of the whole program, from the core's registers.
     layers : list of {counter: count}
@@ -74,6 +76,7 @@ class Result:
     """
 
     output: np.ndarray
+    other_outputs: dict[str, np.ndarray]
     totals: dict[str, int]
     layers: list[dict[str, int]]
 
@@ -132,12 +135,17 @@ class Accelerator:
         self._transport.write_memory(place.address, place.pack(image))
         self.start(program.points.index(point))
         self.finish(program)
-        output = program.tensors[program.output]
         return Result(
-            output.unpack(self._transport.read_memory(output.address, output.size)),
+            self._tensor(program, program.output),
+            {name: self._tensor(program, name) for name in program.other_outputs},
             {name: self._total(name) for name in CORE_COUNTERS},
             self._counters(program, point),
         )
+
+    def _tensor(self, program: Program, name: str) -> np.ndarray:
+        """A tensor's values, from memory."""
+        place = program.tensors[name]
+        return place.unpack(self._transport.read_memory(place.address, place.size))
 
     def start(self, point: int) -> None:
         """Start an operating point of the program in memory. The interrupt is raised at its end."""

@@ -34,7 +34,7 @@ from golden.pattern import FULL, Pattern
 from hw.contract.config import Config
 from hw.contract.program import MOST_SLOTS
 
-__all__ = ["Cut", "LoweredLayer", "Tile", "all_cuts", "lower_layer"]
+__all__ = ["Cut", "LoweredLayer", "Tile", "all_cuts", "lower_layer", "with_steps"]
 
 _PIXEL = Pool(name="", kernel=(1, 1), stride=(1, 1))
 """The windows of a layer without pooling."""
@@ -154,8 +154,12 @@ class LoweredLayer:
         (tile,) = self.tiles
         top, bottom, left, right = self.conv.padding
         values = ifm.numpy().astype(np.uint8)
+        _, height, width = values.shape
+        values = values[:, max(-top, 0) : height + min(bottom, 0)]
+        values = values[:, :, max(-left, 0) : width + min(right, 0)]
+        sides = ((max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)))
         missing = self.slices.count * self.slices.ifm_channels - len(values)
-        padded = np.pad(values, ((0, missing), (top, bottom), (left, right)))
+        padded = np.pad(values, ((0, missing), *sides))
         rows = tile.strip.ifm
         pixels = padded[:, : rows.stop - rows.start : rows.step]
         return np.stack([self._pack_slice(part) for part in np.split(pixels, self.slices.count)])
@@ -205,6 +209,7 @@ def lower_layer(
     """
     window = pool or _PIXEL
     ofm_size = conv.output_size(*ifm_shape[1:])
+    conv = with_steps(config, conv, ifm_shape[0])
     cut = cut or _fewest_strips(config, conv, ifm_shape, pool, zap=predictor is not None)
     slices = cut_slices(conv, ifm_shape[0], config.group)
     row = row_words(config, conv, ifm_shape[1:], cut.patch, slices)
@@ -252,6 +257,22 @@ def lower_layer(
         ifm_words=cut.ifm_words,
         tiles=tiles,
     )
+
+
+def with_steps(config: Config, conv: Conv, channels: int) -> Conv:
+    """The convolution with a kernel that the array's two loops step through.
+
+    They step through kernel rows, and through neighbouring columns of several words or columns of
+    one word at any distance. Where a kernel of several rows is dilated horizontally and a pixel has
+    several words, the zeros between its columns are written out.
+    """
+    d_h, d_w = conv.dilation
+    slices = cut_slices(conv, channels, config.group)
+    if d_w == 1 or conv.kernel[0] == 1 or slices.ifm_channels <= config.lanes:
+        return conv
+    weight = conv.weight.new_zeros(*conv.weight.shape[:3], conv.extent[1])
+    weight[..., ::d_w] = conv.weight
+    return replace(conv, weight=weight, dilation=(d_h, 1))
 
 
 def all_cuts(
@@ -309,6 +330,12 @@ def _address_fields(
     rows, cols = kernel_steps(conv.kernel, patch)
     inner_count, inner_step = (cols * pixel, 1) if patch == (1, 1) else (cols, patch[1] >> shift)
     rows_a_word = patch[0] if rows_apart(conv, patch, slices) else 1
+    next_row = patch[0] // rows_a_word * conv.dilation[0] * row
+    if conv.dilation[1] > 1 and pixel == 1:
+        inner_step = conv.dilation[1]
+    elif conv.dilation[1] > 1:
+        assert rows == 1
+        rows, inner_count, next_row = cols, pixel, conv.dilation[1] * pixel
     return {
         # A kernel of one row has in the buffer only the rows that its stride meets.
         "row_step": (1 if conv.kernel[0] == 1 else conv.stride[0] // rows_a_word) * row,
@@ -316,7 +343,7 @@ def _address_fields(
         "inner_count": inner_count,
         "inner_step": inner_step,
         "outer_count": rows,
-        "outer_step": patch[0] // rows_a_word * row - (inner_count - 1) * inner_step,
+        "outer_step": next_row - (inner_count - 1) * inner_step,
         "kernel_words": inner_count * rows,
     }
 

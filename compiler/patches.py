@@ -39,6 +39,8 @@ def patches(config: Config, conv: Conv, size: tuple[int, int], slices: Slices) -
     The ifm is of `size`, (height, width). The array finishes at most one result a cycle. The loader
     takes a beat a cycle, and takes each row once for each row of a patch.
     """
+    if conv.dilation != (1, 1):
+        return [(1, 1)]  # the taps of a patch are neighbours
     channels, (height, width) = slices.ifm_channels, size
     out_h, out_w = conv.output_size(height, width)
     results = len(conv.weight) * out_h * out_w
@@ -94,7 +96,9 @@ def row_words(
     columns = left + width + right
     if slices.count > 1:
         _, steps = kernel_steps(conv.kernel, patch)
-        last = (conv.output_size(*size)[1] - 1) * conv.stride[1] + (steps - 1) * patch[1]
+        last = (conv.output_size(*size)[1] - 1) * conv.stride[1] + (steps - 1) * patch[
+            1
+        ] * conv.dilation[1]
         columns = min(columns, max(last + 1, left + width - patch[1] + 1))
     return ceil_div(columns, 1 << column_shift(conv, patch)) * ceil_div(
         slices.ifm_channels, config.lanes

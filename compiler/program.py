@@ -87,8 +87,10 @@ class Program:
         they are not needed at the same time.
     input, output : str
         Names of the network's input and output.
+    other_outputs : list of str
+        Names of what the network returns besides.
     scales : {tensor: float}
-        Value of one level of the input and of the output.
+        Value of one level of the input and of each output.
     levels : bytes
         The input's level for each channel and each value 0 .. 255 of an 8-bit pixel, channel after
         channel.
@@ -106,6 +108,7 @@ class Program:
     tensors: dict[str, Place]
     input: str
     output: str
+    other_outputs: list[str]
     scales: dict[str, float]
     levels: bytes
     classes: list[str]
@@ -132,6 +135,11 @@ class Program:
         table = np.frombuffer(self.levels, np.int8 if place.signed else np.uint8)
         table = table.reshape(place.shape[0], -1).astype(np.int32)
         return np.stack([levels[plane] for levels, plane in zip(table, pixels, strict=True)])
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of everything that the network returns."""
+        return [self.output, *self.other_outputs]
 
     def descriptors(self, point: str) -> list[dict[str, int]]:
         """The words of an operating point's tiles, in order, as the core reads them."""

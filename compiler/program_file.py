@@ -42,7 +42,10 @@ SUFFIX = ".zap"
 _WORD = 4
 _MOST_SIZE = 1 << 16
 """No tensor between layers has more channels, rows or columns."""
-_PLAIN = ("network", "end", "points", "counters", "input", "output", "scales", "classes")
+_PLAIN = (
+    *("network", "end", "points", "counters", "input", "output", "other_outputs"),
+    *("scales", "classes"),
+)
 """Fields that the details have as the program has them."""
 
 
@@ -118,7 +121,7 @@ def _bytes(program: Program) -> bytes:
     points = [_row(POINT, name=body.name(point), tiles=tiles[point]) for point in program.points]
     tensors = [
         _tensor_row(body, program, name, kind)
-        for kind, name in ((INPUT, program.input), (OUTPUT, program.output))
+        for kind, name in ((INPUT, program.input), *((OUTPUT, name) for name in program.outputs))
     ]
     layers = [body.name(layer.name) for layer in program.layers]
     classes = [body.name(name) for name in program.classes]
@@ -218,7 +221,8 @@ def _problems(program: Program) -> Iterator[str]:
     """Name the fields of a program that has the right fields, but cannot be."""
     known = {*program.tensors, ""}
     end = program.end
-    names = [program.network, program.input, program.output, *program.points, *program.classes]
+    ends = {program.input, *program.outputs}
+    names = [program.network, *ends, *program.points, *program.classes]
     if not all(isinstance(name, str) for name in names) or not program.points:
         yield "a name is no string"
     if not isinstance(program.classes, list) or not isinstance(program.points, list):
@@ -227,10 +231,10 @@ def _problems(program: Program) -> Iterator[str]:
         yield "end is no offset"
     if not (_is_count(program.counters) and program.counters <= end):
         yield "counters is no offset"
-    if not {program.input, program.output} <= program.tensors.keys():
+    if not ends <= program.tensors.keys():
         yield "input or output is no tensor"
-    if program.scales.keys() != {program.input, program.output}:
-        yield "scales are not those of input and output"
+    if program.scales.keys() != ends:
+        yield "scales are not those of input and outputs"
     if not all(isinstance(scale, float) and scale > 0 for scale in program.scales.values()):
         yield "a scale is no number above 0"
     for name, place in program.tensors.items():

@@ -87,7 +87,7 @@ def cut_strips(conv: Conv, pool: Pool, height: int, rows: int, *, zap: bool) -> 
     ifms = [
         range(
             first * conv.stride[0] - conv.padding[0],
-            (region.stop - 1) * conv.stride[0] - conv.padding[0] + conv.kernel[0],
+            (region.stop - 1) * conv.stride[0] - conv.padding[0] + conv.extent[0],
             ifm_step,
         )
         for (_, first), region in zip(bounds, regions, strict=False)

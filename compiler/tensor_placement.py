@@ -8,7 +8,7 @@ from dataclasses import replace
 from compiler.memory_layout import Allocator, Place
 from compiler.steps import Step
 from golden.errors import UserError
-from golden.manifest import ConcatNode, Manifest
+from golden.manifest import ConcatNode, Manifest, ReshapeNode
 from hw.contract.config import Config
 
 __all__ = ["place_tensors", "tensor_layouts"]
@@ -24,6 +24,8 @@ def tensor_layouts(manifest: Manifest, config: Config) -> dict[str, Place]:
                 for name in node.inputs
                 for channels in parts.get(name, manifest.activations[name].shape[:1])
             )
+        elif isinstance(node, ReshapeNode) and node.input in parts:
+            parts[node.output] = parts[node.input]
     return {
         name: Place(0, activation.shape, config.group, activation.signed, parts.get(name, ()))
         for name, activation in manifest.activations.items()
@@ -42,19 +44,29 @@ def place_tensors(
     """Allocate every tensor, from the step that writes it to the last that reads it.
 
     Tensors that are concatenated are parts of the tensor that they become: each has its planes
-    there, and no memory of its own. With `keep` no memory is used twice. The input's memory is used
-    again only with `reuse_input`.
+    there, and no memory of its own. A reshaped tensor is where the one is that it was. With `keep`
+    no memory is used twice. The input's memory is used again only with `reuse_input`.
     """
-    parents = _parents(manifest, layouts)
-    wholes = {name: _whole(name, parents) for name in layouts}
+    originals = _originals(manifest)
+    parents = _parents(manifest, layouts, originals)
+    wholes = {name: _whole(originals[name], parents) for name in layouts}
     places = _place_wholes(
         manifest, layouts, steps, allocator, wholes, keep=keep, reuse_input=reuse_input
     )
 
-    # A concatenation comes after those that its own parts are made by.
-    for name, (parent, first) in reversed(parents.items()):
-        address = places[parent].address + first * layouts[parent].plane_bytes
-        places[name] = replace(layouts[name], address=address)
+    for name in [*parents, *(name for name in layouts if originals[name] != name)]:
+        # A tensor lies in another, which may lie in a third one: a chain of any length.
+        chain = []
+        while name not in places:
+            chain.append(name)
+            name = originals[name] if originals[name] != name else parents[name][0]
+        for inner in reversed(chain):
+            first = 0
+            if originals[inner] == inner:
+                whole, plane = parents[inner]
+                first = plane * layouts[whole].plane_bytes
+            places[inner] = replace(layouts[inner], address=places[name].address + first)
+            name = inner
     return places
 
 
@@ -82,7 +94,7 @@ def _place_wholes(
             allocate(target)
             held.add(target)
         later = steps[number + 1 :]
-        needed = {manifest.output, *(name for s in later for name in (s.input, s.output))}
+        needed = {*manifest.outputs, *(name for s in later for name in (s.input, s.output))}
         needed |= {s.residual for s in later if s.residual}
         if not reuse_input:
             needed.add(manifest.input.tensor)
@@ -93,14 +105,25 @@ def _place_wholes(
     return places
 
 
-def _parents(manifest: Manifest, layouts: Mapping[str, Place]) -> dict[str, tuple[str, int]]:
+def _originals(manifest: Manifest) -> dict[str, str]:
+    """For each tensor the one that is written to memory: itself, or what was reshaped into it."""
+    originals = {name: name for name in manifest.activations}
+    for node in manifest.layers:
+        if isinstance(node, ReshapeNode):
+            originals[node.output] = originals[node.input]
+    return originals
+
+
+def _parents(
+    manifest: Manifest, layouts: Mapping[str, Place], originals: Mapping[str, str]
+) -> dict[str, tuple[str, int]]:
     """For each tensor that is concatenated, the tensor it becomes part of and its first plane."""
     parents: dict[str, tuple[str, int]] = {}
     for node in manifest.layers:
         if not isinstance(node, ConcatNode):
             continue
         plane = 0
-        for name in node.inputs:
+        for name in (originals[name] for name in node.inputs):
             if name in parents or name == manifest.input.tensor:
                 raise UserError(
                     f"layer {node.name!r} concatenates {name!r}, which lies elsewhere already; "

@@ -26,7 +26,8 @@ def ifm_words(layer: LoweredLayer, tile: Tile, ifm: Place) -> dict[str, int]:
     slices = layer.slices
     channels = slices.ifm_channels
     _, height, width = ifm.shape
-    _, _, left, _ = layer.conv.padding
+    left, right = layer.conv.padding[2:]
+    width += min(left, 0) + min(right, 0)
     loaded = [row for row in strip.load if 0 <= row < height]
     # Where nothing but padding is loaded, a core takes all of it as rows below.
     above = [row for row in strip.load if row < 0] if loaded else []
@@ -35,7 +36,9 @@ def ifm_words(layer: LoweredLayer, tile: Tile, ifm: Place) -> dict[str, int]:
     # The last column, padding counted, of the patch in a row's last word.
     last_col = (words_a_row - 1 << layer.column_shift) + layer.patch[1] - 1
     return {
-        "ifm_address": ifm.address + (loaded or [0])[0] * ifm.row_bytes,
+        "ifm_address": (
+            ifm.address + (loaded or [0])[0] * ifm.row_bytes + max(-left, 0) * ifm.group
+        ),
         "ifm_row": strip.ifm.step * ifm.row_bytes,
         "ifm_plane": ifm.plane_bytes,
         "ifm_height": len(loaded),
@@ -43,8 +46,8 @@ def ifm_words(layer: LoweredLayer, tile: Tile, ifm: Place) -> dict[str, int]:
         "ifm_channels": channels,
         "pad_top": len(above),
         "pad_bottom": len(strip.load) - len(above) - len(loaded),
-        "pad_left": left,
-        "pad_right": max(last_col + 1 - left - width, 0),
+        "pad_left": max(left, 0),
+        "pad_right": max(last_col + 1 - max(left, 0) - width, 0),
         "ifm_first_word": tile.first_word % layer.config.ifm_words,
         "ifm_row_words": layer.row_words,
         "ifm_pixel_words": pixel_words,

@@ -91,6 +91,7 @@ class Bundle:
             shift=self.tensors[f"layers.{node.name}.shift"],
             stride=node.stride,
             padding=node.padding,
+            dilation=node.dilation,
             groups=node.groups,
             signed_output=self.manifest.activations[node.output].signed,
             shortcut=shortcut,

@@ -23,6 +23,7 @@ from golden.manifest import (
     ConvNode,
     OperatingPoint,
     PoolNode,
+    ReshapeNode,
 )
 from golden.pattern import Pattern
 
@@ -129,8 +130,10 @@ class _Checker:
                 shape = self._conv(node)
             elif isinstance(node, PoolNode):
                 shape = self._pool(node, where)
-            else:
+            elif isinstance(node, ConcatNode):
                 shape = self._concat(node, where)
+            else:
+                shape = self._reshape(node, where)
             declared = manifest.activations[node.output].shape
             self._require(
                 shape == declared,
@@ -141,11 +144,14 @@ class _Checker:
             self._require(name in known, f"activations.{name}", "is written by no layer")
         written = manifest.output in known and manifest.output != manifest.input.tensor
         self._require(written, "output", "is written by no layer")
-        wanted = (len(manifest.classes), 1, 1)
+        for index, name in enumerate(manifest.other_outputs):
+            written = name in known and name != manifest.input.tensor
+            self._require(written, f"other_outputs.{index}", "is written by no layer")
+        classes = len(manifest.classes)
         self._require(
-            manifest.activations[manifest.output].shape == wanted,
+            manifest.activations[manifest.output].shape[0] == classes,
             "output",
-            f"must have shape {wanted}, one channel for each class",
+            f"must have {classes} channels, one for each class",
         )
 
     def _conv(self, node: ConvNode) -> tuple[int, int, int]:
@@ -165,6 +171,9 @@ class _Checker:
             self._requantisation(f"{prefix}shortcut_", out_channels)
         size = self.bundle.conv(node).output_size(height, width)
         where = f"layers.{node.name}"
+        top, bottom, left, right = (min(side, 0) for side in node.padding)
+        keeps = height + top + bottom >= 1 and width + left + right >= 1
+        self._require(keeps, where, "its padding leaves out the whole of its input")
         self._require(min(size) >= 1, where, "the kernel does not fit into its padded input")
         if node.shortcut is not None:
             c, h, w = self.manifest.activations[node.shortcut.input].shape
@@ -202,6 +211,16 @@ class _Checker:
         same = all(source.shape[1:] == (height, width) for source in sources)
         self._require(same, where, "its tensors differ in height or width")
         return sum(source.shape[0] for source in sources), height, width
+
+    def _reshape(self, node: ReshapeNode, where: str) -> tuple[int, int, int]:
+        source, target = (self.manifest.activations[n] for n in (node.input, node.output))
+        same = (source.scale, source.signed) == (target.scale, target.signed)
+        self._require(same, where, "changes the scale or the sign of its tensor")
+        channels, height, width = source.shape
+        _, rows, columns = target.shape
+        same = height * width == rows * columns
+        self._require(same, where, f"makes {rows}x{columns} pixels of {height}x{width}")
+        return channels, rows, columns
 
     def _predictors(self) -> None:
         convs = {node.name: node for node in self.manifest.layers if isinstance(node, ConvNode)}

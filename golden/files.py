@@ -87,8 +87,8 @@ class FolderKind:
     def check_replaceable(self, path: Path) -> None:
         """Raise UserError unless `write` could write this folder now.
 
-        A folder that exists must be of this kind and hold nothing else; an empty one is not.
-        Refused are also a link, a file, and a place that cannot be written to.
+        A folder that exists must be empty, or be of this kind and hold nothing else. Refused are
+        also a link, a file, and a place that cannot be written to.
         """
         path = Path(path)
         with _user_errors(path):
@@ -127,11 +127,13 @@ class FolderKind:
             raise UserError(f"{path}: exists and is not a {self.name}; choose another --out")
 
     def _holds(self, path: Path) -> bool:
-        """Say whether a path is a folder of this kind that holds nothing else."""
+        """Say whether a path is a folder of this kind that holds nothing else, or an empty one."""
         if not path.is_dir():
             return False
         with os.scandir(path) as entries:
             regular = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+        if not regular:
+            return True
         if regular.keys() != set(self.files) or not all(regular.values()):
             return False
         try:

@@ -92,7 +92,10 @@ class Conv:
         Requantisation, MULTIPLIER_BITS unsigned and SHIFT_MIN .. SHIFT_MAX.
     stride : (vertical, horizontal)
     padding : (top, bottom, left, right)
-        Rows and columns of zeros; they may be more than the kernel has.
+        Rows and columns of zeros; they may be more than the kernel has. Negative numbers leave out
+        rows and columns of the ifm.
+    dilation : (vertical, horizontal)
+        Rows and columns of the ifm from a tap of the kernel to the next.
     groups : int
         Equal parts of the input channels; each is read by as many equal parts of the kernels alone.
     signed_output : bool
@@ -108,6 +111,7 @@ class Conv:
     shift: Tensor
     stride: tuple[int, int] = (1, 1)
     padding: Padding = NO_PADDING
+    dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     signed_output: bool = False
     shortcut: Shortcut | None = None
@@ -117,9 +121,15 @@ class Conv:
         """(k_h, k_w)."""
         return self.weight.shape[2], self.weight.shape[3]
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns of the ifm that a kernel spans."""
+        (k_h, k_w), (d_h, d_w) = self.kernel, self.dilation
+        return d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1
+
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the ofm for an ifm of that size; below 1 if no kernel fits."""
-        return windows((height, width), self.kernel, self.stride, self.padding)
+        return windows((height, width), self.extent, self.stride, self.padding)
 
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulates of one whole ofm for an ifm of that size, padding included."""
@@ -299,6 +309,7 @@ def _conv(layer: Conv, ifm: Tensor, weight: Tensor, dtype: torch.dtype) -> Tenso
             layer.stride,
             layer.padding,
             layer.groups,
+            layer.dilation,
         )
 
 

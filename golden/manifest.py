@@ -30,6 +30,7 @@ __all__ = [
     "OperatingPoint",
     "PoolNode",
     "PredictorNode",
+    "ReshapeNode",
     "ShortcutNode",
 ]
 
@@ -41,8 +42,8 @@ SCHEMA_VERSION: Final = 4
 """The version that is written."""
 
 READABLE_VERSIONS: Final = (2, 3, 4)
-"""The versions that are read. In version 2 a padding is two numbers, (rows, columns). Before
-version 4 no convolution has groups."""
+"""The versions that are read. In version 2 a padding is two numbers, (rows, columns). Version 4 has
+what older readers refuse: groups, dilation, negative padding, reshaping and other outputs."""
 
 CHECKED_VERSION: Final = 4
 """The first version whose files have checksums (`golden.checksums`)."""
@@ -74,6 +75,8 @@ Size = Annotated[int, Field(ge=1, le=MOST_SIZE)]
 Pair = tuple[Size, Size]
 Side = Annotated[int, Field(ge=0, le=MOST_SIZE)]
 Padding = Annotated[tuple[Side, Side, Side, Side], BeforeValidator(_on_four_sides)]
+Margin = Annotated[int, Field(ge=-MOST_SIZE, le=MOST_SIZE)]
+Margins = Annotated[tuple[Margin, Margin, Margin, Margin], BeforeValidator(_on_four_sides)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -124,8 +127,9 @@ class ConvNode(_Strict):
     input: Name
     output: Name
     stride: Pair = (1, 1)
-    padding: Padding = (0, 0, 0, 0)
-    """(top, bottom, left, right)."""
+    padding: Margins = (0, 0, 0, 0)
+    """(top, bottom, left, right); negative numbers leave out rows and columns of the ifm."""
+    dilation: Pair = (1, 1)
     groups: Size = 1
     """Parts of the input channels that are convolved apart; each channel by itself is depthwise."""
     shortcut: ShortcutNode | None = None
@@ -175,7 +179,24 @@ class ConcatNode(_Strict):
         return self.inputs
 
 
-Node = ConvNode | PoolNode | ConcatNode
+class ReshapeNode(_Strict):
+    """A tensor with another height and width: its pixels in raster order are the same.
+
+    Scale, type and the number of channels are those of its input, so nothing is computed.
+    """
+
+    op: Literal["reshape"] = "reshape"
+    name: Name
+    input: Name
+    output: Name
+
+    @property
+    def reads(self) -> list[str]:
+        """The tensors that it needs."""
+        return [self.input]
+
+
+Node = ConvNode | PoolNode | ConcatNode | ReshapeNode
 """A layer."""
 
 
@@ -239,6 +260,8 @@ class Manifest(_Strict):
     input: Input
     output: Name
     """The tensor whose largest channel is the class."""
+    other_outputs: list[Name] = []
+    """What the network returns besides, in order."""
     classes: list[str]
     activations: dict[Name, Activation]
     layers: Annotated[
@@ -249,3 +272,8 @@ class Manifest(_Strict):
     operating_points: list[OperatingPoint] = []
     provenance: dict[str, str | int | float | None] = {}
     """The bundle's origin, in free form."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """All tensors that the network returns, in order."""
+        return [self.output, *self.other_outputs]

@@ -15,7 +15,7 @@ from torch import Tensor
 from golden import arithmetic
 from golden.bundle import Bundle
 from golden.layers import ConvResult, Predictor, conv, pool
-from golden.manifest import ConcatNode, ConvNode, Node, PoolNode
+from golden.manifest import ConcatNode, ConvNode, Node, PoolNode, ReshapeNode
 from golden.node_walk import NodeWalk
 
 __all__ = ["Network", "Step", "quantise_images"]
@@ -84,6 +84,9 @@ class Network:
                 step = Step(node, ofm, ofm)
             elif isinstance(node, PoolNode):
                 step = Step(node, ifm, pool(self.bundle.pool(node), ifm))
+            elif isinstance(node, ReshapeNode):
+                _, height, width = manifest.activations[node.output].shape
+                step = Step(node, ifm, ifm.reshape(*ifm.shape[:2], height, width))
             else:
                 residual = others[0] if others else None
                 result = self.convolve(node, ifm, residual)
@@ -97,9 +100,11 @@ class Network:
 
     def __call__(self, images: Tensor) -> Tensor:
         """The integer logits (images, classes) of quantised images; the class is their argmax."""
-        output = None
-        for step in self.steps(images):
-            if step.node.output == self.bundle.manifest.output:
-                output = step.ofm
-        assert output is not None
-        return output.flatten(1)
+        return self.outputs(images)[self.bundle.manifest.output].flatten(1)
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """All that the network returns, by name: int32 (images, channels, height, width)."""
+        wanted = self.bundle.manifest.outputs
+        return {
+            step.node.output: step.ofm for step in self.steps(images) if step.node.output in wanted
+        }

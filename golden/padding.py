@@ -1,4 +1,4 @@
-"""Convolution and pooling of maps whose four sides may be padded differently.
+"""Convolution and pooling of maps whose four sides may be padded or cut off differently.
 
 PyTorch's own layers pad opposite sides alike, and a pooling by no more than half its window.
 Where that is not enough, the map is padded first.
@@ -15,7 +15,8 @@ from torch import Tensor
 __all__ = ["NO_PADDING", "Padding", "average_pool2d", "conv2d", "max_pool2d", "windows"]
 
 Padding = tuple[int, int, int, int]
-"""Rows and columns beside a map: (top, bottom, left, right)."""
+"""Rows and columns beside a map: (top, bottom, left, right). A convolution's may be negative: then
+so many of the map itself are left out."""
 
 NO_PADDING: Padding = (0, 0, 0, 0)
 
@@ -41,12 +42,13 @@ def conv2d(
     stride: _Pair,
     padding: Padding,
     groups: int = 1,
+    dilation: _Pair = (1, 1),
 ) -> Tensor:
-    """Convolve maps (images, channels, height, width) padded with zeros."""
+    """Convolve maps (images, channels, height, width) padded with zeros, or cut off."""
     top, bottom, left, right = padding
-    if (top, left) == (bottom, right):
-        return F.conv2d(ifm, weight, bias, stride, (top, left), groups=groups)
-    return F.conv2d(_padded(ifm, padding, 0), weight, bias, stride, groups=groups)
+    if (top, left) == (bottom, right) and min(padding) >= 0:
+        return F.conv2d(ifm, weight, bias, stride, (top, left), dilation, groups)
+    return F.conv2d(_padded(ifm, padding, 0), weight, bias, stride, 0, dilation, groups)
 
 
 def max_pool2d(ifm: Tensor, kernel: _Pair, stride: _Pair, padding: Padding) -> Tensor:

@@ -1,7 +1,7 @@
 """`make verilog`: writes the core as one Verilog file, and what its users must know.
 
 `python -m hw.verilog --config small|default|FILE [--out DIR]` writes `DIR/zapcore_NAME.v`,
-`DIR/zapcore_NAME.json` (parameters and ports), and the registers as `DIR/zapcore.h` for C programs,
+`DIR/zapcore_NAME.json` (parameters and ports), the headers of the C driver, and the registers as
 `DIR/zapcore.rdl` for register tools and `DIR/registers.md` for readers.
 """
 
@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 def main() -> None:
     parser = Parser(prog="hw.verilog", description=__doc__)
-    parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument(
         "--out", type=Path, default=Path("build/verilog"), help="folder to write to"
     )

@@ -13,9 +13,9 @@ from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, wiring
 
 from golden.files import check_writable_file, write_file
-from hw.contract import program_file
+from hw.contract.c_headers import C_HEADERS
 from hw.contract.config import Config
-from hw.contract.registers import c_header, markdown
+from hw.contract.registers import markdown
 from hw.contract.systemrdl import systemrdl
 from hw.core.axi import Axi4LiteSignature, Axi4Signature
 from hw.core.core import Core
@@ -77,15 +77,14 @@ def write_core(config: Config, folder: Path) -> list[Path]:
     Each file is written whole. Raises UserError where one cannot be written.
     """
     name = core_name(config)
-    names = (f"{name}.v", f"{name}.json", "zapcore.h", "zapcore.rdl", "registers.md")
+    names = (f"{name}.v", f"{name}.json", *C_HEADERS, "zapcore.rdl", "registers.md")
     for file in names:
         check_writable_file(folder / file)
     core = Core(config)
     texts = {
         f"{name}.v": emit(core, name),
         f"{name}.json": json.dumps(describe(config, core), indent=2) + "\n",
-        "zapcore.h": c_header(),
-        "zapcore_file.h": program_file.c_header(),
+        **{header: text() for header, text in C_HEADERS.items()},
         "zapcore.rdl": systemrdl(),
         "registers.md": markdown(),
     }

@@ -10,6 +10,7 @@ import argparse
 import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import textwrap
@@ -188,6 +189,48 @@ def onnx_layers() -> str:
     return _layers("lowered", HANDLERS, REASONS)
 
 
+def brought_through() -> str:
+    """The networks of other people that were taken all the way, from the committed results."""
+    from bench.brought_networks import NETWORKS
+
+    known = json.loads((ROOT / "docs/results/brought_through.json").read_text())
+    rows = [_brought(name, known[name]) for name in NETWORKS if name in known]
+    known_weights = "float", "int8", "int8 + ZAP", "MACs skipped"
+    cycles = "core", "cycles, ZAP off", "ZAP on"
+    heads = "network", "source", "images", "convolutions", "with a ZAP", *known_weights, *cycles
+    return _table(heads, rows)
+
+
+def brought_commands() -> str:
+    """What is typed to bring each of these networks along."""
+    from bench.brought_networks import NETWORKS, Images
+
+    rows = []
+    for name, network in NETWORKS.items():
+        words = network.export(Path("build") / name, Path("DATA"), Path("WEIGHTS"), "LIGHT")
+        made = network.images
+        images = made.command(Path("WEIGHTS")) if isinstance(made, Images) else []
+        typed = (f"`python {' '.join(command)}`" if command else "" for command in (images, words))
+        rows.append((f"`{name}`", *typed))
+    return _table(("network", "images", "network and predictors"), rows)
+
+
+def _brought(name: str, row: Mapping[str, Any]) -> list[str]:
+    """A row of the table of networks."""
+
+    def percent(field: str) -> str:
+        return f"{row[field]:.2f} %" if row["trained"] and row["labelled"] else ""
+
+    cycles = [f"{row[field]:,}" if field in row else "" for field in ("cycles_off", "cycles_on")]
+    source = row["source"] if row["trained"] else f"{row['source']} (random weights)"
+    return [
+        f"`{name}`", source, row["input"], str(row["convolutions"]), str(row["zaps"]),
+        *(percent(field) for field in ("float_top1", "int8_top1", "zap_top1")),
+        f"{100 * row['mac_reduction']:.1f} %" if row["trained"] else "",
+        row.get("config", ""), *cycles,
+    ]  # fmt: skip
+
+
 def _layers(taken: str, names: Iterable[str], refused: Mapping[str, str]) -> str:
     """A table of operations that are taken, and of those refused, by reason."""
     rows = [(taken, _listed(names))]
@@ -202,6 +245,8 @@ def _listed(names: Iterable[str]) -> str:
 
 
 GENERATED = {
+    "brought-commands": brought_commands,
+    "brought-through": brought_through,
     "bundle": bundle,
     "commands": commands,
     "configuration": configuration,

@@ -19,7 +19,16 @@ from golden.padding import NO_PADDING, Padding, average_pool2d, conv2d, max_pool
 from golden.zap_sites import select_zap_sites
 from quant.frontend.operations import INPUT, Output
 
-__all__ = ["INPUT", "ConcatLayer", "ConvLayer", "Graph", "Layer", "PoolLayer", "Residual"]
+__all__ = [
+    "INPUT",
+    "ConcatLayer",
+    "ConvLayer",
+    "Graph",
+    "Layer",
+    "PoolLayer",
+    "ReshapeLayer",
+    "Residual",
+]
 
 
 @dataclass
@@ -53,6 +62,8 @@ class ConvLayer:
     bias : float (c_o,)
     stride : (vertical, horizontal)
     padding : (top, bottom, left, right)
+        Negative numbers leave out rows and columns of the input.
+    dilation : (vertical, horizontal)
     groups : int
         Equal parts of the input channels that are convolved apart.
     relu : bool
@@ -61,6 +72,8 @@ class ConvLayer:
         The tensor that is added before the ReLU.
     ceiling : float
         With `relu`, what the ofm is limited to: 6 for a ReLU6.
+    keeps_scale : bool
+        Its ofm has the scale of its input and of its residual, whose numbers it copies.
     dropout : float
         The share of the layer's input that training sets to zero.
     """
@@ -71,11 +84,13 @@ class ConvLayer:
     bias: Tensor
     stride: tuple[int, int] = (1, 1)
     padding: Padding = NO_PADDING
+    dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     relu: bool = False
     ceiling: float = math.inf
     residual: Residual | None = None
     fully_connected: bool = False
+    keeps_scale: bool = False
     dropout: float = 0
 
     @property
@@ -107,7 +122,16 @@ class ConcatLayer:
     inputs: list[str]
 
 
-Layer = ConvLayer | PoolLayer | ConcatLayer
+@dataclass
+class ReshapeLayer:
+    """A tensor with another (height, width), whose pixels in raster order are the same."""
+
+    name: str
+    input: str
+    size: tuple[int, int]
+
+
+Layer = ConvLayer | PoolLayer | ConcatLayer | ReshapeLayer
 
 
 @dataclass
@@ -147,24 +171,24 @@ class Graph:
         layer = self.layer(name)
         if isinstance(layer, ConvLayer):
             return [layer]
-        inputs = [layer.input] if isinstance(layer, PoolLayer) else layer.inputs
+        inputs = layer.inputs if isinstance(layer, ConcatLayer) else [layer.input]
         return [origin for tensor in inputs for origin in self.origins(tensor)]
 
     def scale_sources(self, name: str) -> list[ConvLayer | PoolLayer]:
         """Return the layers that requantise the numbers in tensor `name`.
 
-        They are convolutions and average poolings. Max poolings and concats hand on integers.
+        They are convolutions and average poolings. Others hand on integers.
         """
         layer = self.layer(name)
         if isinstance(layer, ConvLayer) or (
             isinstance(layer, PoolLayer) and layer.op == "average_pool"
         ):
             return [layer]
-        inputs = [layer.input] if isinstance(layer, PoolLayer) else layer.inputs
+        inputs = layer.inputs if isinstance(layer, ConcatLayer) else [layer.input]
         return [source for tensor in inputs for source in self.scale_sources(tensor)]
 
     def scale_groups(self) -> dict[str, str]:
-        """Group the layers that share one scale because their results meet in a concat.
+        """Group the layers that share one scale: results that meet in a concat, and their copies.
 
         Returns a dict: each layer that requantises -> the layer that stands for its group.
         """
@@ -173,11 +197,16 @@ class Graph:
             for layer in self.layers
             if [source.name for source in self.scale_sources(layer.name)] == [layer.name]
         }
-        for concat in self.layers:
-            if isinstance(concat, ConcatLayer):
-                joined = {groups[source.name] for source in self.scale_sources(concat.name)}
-                first = min(joined)
-                groups = {name: first if of in joined else of for name, of in groups.items()}
+        for layer in self.layers:
+            names = []
+            if isinstance(layer, ConcatLayer):
+                names = [layer.name]
+            elif isinstance(layer, ConvLayer) and layer.keeps_scale:
+                names = [layer.name, layer.input]
+                names += [layer.residual.input] if layer.residual is not None else []
+            joined = {groups[source.name] for name in names for source in self.scale_sources(name)}
+            first = min(joined, default="")
+            groups = {name: first if of in joined else of for name, of in groups.items()}
         return groups
 
     def zap_sites(self) -> list[ConvLayer]:
@@ -200,10 +229,18 @@ class Graph:
             elif isinstance(layer, PoolLayer):
                 pool = max_pool2d if layer.op == "max_pool" else average_pool2d
                 ofm = pool(tensors[layer.input], layer.kernel, layer.stride, layer.padding)
+            elif isinstance(layer, ReshapeLayer):
+                ofm = tensors[layer.input].reshape(*tensors[layer.input].shape[:2], *layer.size)
             else:
                 ifm = tensors[layer.input]
                 ofm = conv2d(
-                    ifm, layer.weight, layer.bias, layer.stride, layer.padding, layer.groups
+                    ifm,
+                    layer.weight,
+                    layer.bias,
+                    layer.stride,
+                    layer.padding,
+                    layer.groups,
+                    layer.dilation,
                 )
                 if layer.residual is not None:
                     layer.residual.add_to(ofm, tensors[layer.residual.input])

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from golden.errors import UserError
 from quant.frontend.check import check_equal
-from quant.frontend.graph import ConcatLayer, ConvLayer, Graph, Layer, PoolLayer, Residual
+from quant.frontend.graph import (
+    ConcatLayer,
+    ConvLayer,
+    Graph,
+    Layer,
+    PoolLayer,
+    ReshapeLayer,
+    Residual,
+)
 from quant.frontend.imported import import_network
 from quant.frontend.operations import (
     INPUT,
@@ -34,6 +42,7 @@ from quant.frontend.operations import (
     Operation,
     Pool,
     ShortcutView,
+    View,
 )
 from quant.frontend.passes import simplify
 
@@ -71,7 +80,8 @@ def lower_checked(module: nn.Module, images: Tensor) -> Graph:
 
 
 _PLANE = 4
-"""A core adds a residual from a multiple of its `group` of channels on, which is 4 or more."""
+"""A core adds a residual from a multiple of its `group` of channels on, which is 4 or more. Where
+that is no multiple of its own `group`, the compiler copies the residual."""
 
 
 @dataclass
@@ -98,6 +108,8 @@ class _Lowering:
         self.values = {INPUT: _Value(INPUT)}
         self.copies: dict[str, str] = {}
         """Tensor -> its copy, for concats of another type; the images' for poolings too."""
+        self.unsigned_copies: list[ConvLayer] = []
+        """Layers that can take in what follows although they have a ReLU: it changes nothing."""
 
     def run(self) -> Graph:
         for operation in self.network.operations:
@@ -133,6 +145,8 @@ class _Lowering:
                 return _Value(value.tensor, flat=value.flat, dropout=operation.share)
             case ShortcutView():
                 return self._shortcut_view(operation)
+            case View():
+                return self._view(operation)
         raise refusal(operation, f"{type(operation).__name__} has no counterpart in hardware")
 
     def _value(self, operation: Operation, index: int = 0) -> _Value:
@@ -167,14 +181,28 @@ class _Lowering:
         layer = ConvLayer(
             name=operation.name,
             input=value.tensor,
-            weight=_undilated(operation),
+            weight=operation.weight.clone(),
             bias=operation.bias.clone(),
             stride=operation.stride,
             padding=operation.padding,
+            dilation=_dilation(operation),
+            keeps_scale=operation.keeps_scale and value.tensor != INPUT,
             groups=operation.groups,
             dropout=value.dropout,
         )
+        if operation.copies:
+            self._mark_copy(layer)
         return self._append(layer, operation, operation.shape)
+
+    def _mark_copy(self, layer: ConvLayer) -> None:
+        """Give a layer that copies a tensor a ReLU, if that has one: copies are stored alike."""
+        if layer.input != INPUT and not self.graph.signed(layer.input):
+            layer.relu = True
+            self.unsigned_copies.append(layer)
+
+    def _has_relu(self, layer: ConvLayer) -> bool:
+        """Return whether a layer has a ReLU that changes its results."""
+        return layer.relu and not any(copy is layer for copy in self.unsigned_copies)
 
     def _shortcut_view(self, operation: ShortcutView) -> _Value:
         """A view that an addition reads; a convolution where its channels begin within a plane."""
@@ -185,9 +213,14 @@ class _Lowering:
         channels = self.graph.shapes[tensor][0]
         layer = _identity(operation.name, tensor, channels)
         after = operation.shape[0] - operation.channel_offset - channels
-        layer.weight = F.pad(layer.weight, (0, 0, 0, 0, 0, 0, operation.channel_offset, after))
+        layer.weight = F.pad(
+            torch.eye(channels).view(channels, channels, 1, 1),
+            (0, 0, 0, 0, 0, 0, operation.channel_offset, after),
+        )
+        layer.groups = 1
         layer.bias = torch.zeros(operation.shape[0])
         layer.stride = operation.stride, operation.stride
+        self._mark_copy(layer)
         return _Value(self._append(layer, operation, operation.shape).tensor)
 
     def _linear(self, operation: Linear) -> _Value:
@@ -209,7 +242,7 @@ class _Lowering:
         if operation.low != 0:
             raise refusal(operation, f"a limit of {operation.low} has no hardware; a ReLU's is 0")
         layer = self._open(operation)
-        if layer is None or layer.relu:
+        if layer is None or self._has_relu(layer):
             value = self._copy(operation, 0)
             layer = value.open
             assert layer is not None
@@ -226,7 +259,7 @@ class _Lowering:
         for index in (0, 1):
             layer = self._open(operation, index)
             other = self._value(operation, 1 - index)
-            free = layer is not None and not layer.relu and layer.residual is None
+            free = layer is not None and not self._has_relu(layer) and layer.residual is None
             if layer is not None and free and other.tensor != layer.name:
                 candidates.append((layer.macs_per_activation, -index, layer, other))
         if candidates:
@@ -238,6 +271,9 @@ class _Lowering:
             assert value.open is not None
             layer, flat = value.open, value.flat
         layer.residual = other.view or Residual(other.tensor)
+        layer.keeps_scale = layer.keeps_scale and other.tensor != INPUT
+        if layer.relu and (other.tensor == INPUT or self.graph.signed(other.tensor)):
+            layer.relu = False
         # The other operand may have been made later: the sum is complete only here.
         self.graph.layers.remove(layer)
         self.graph.layers.append(layer)
@@ -253,6 +289,7 @@ class _Lowering:
         if value.flat and (height, width) != (1, 1):
             raise refusal(operation, "a flattened map must go to a linear layer")
         layer = _identity(operation.name, value.tensor, channels)
+        self._mark_copy(layer)
         copied = self._append(layer, operation, (channels, height, width))
         copied.flat = value.flat
         return copied
@@ -268,6 +305,14 @@ class _Lowering:
         )
         return self._append(layer, operation, operation.shape)
 
+    def _view(self, operation: View) -> _Value:
+        tensor = self._result(operation, self._value(operation).tensor)
+        _, height, width = operation.shape
+        if self.graph.shapes[tensor][1:] == (height, width):
+            return _Value(tensor)
+        layer = ReshapeLayer(operation.name, tensor, (height, width))
+        return self._append(layer, operation, operation.shape)
+
     def _concat(self, operation: Concat) -> _Value:
         values = [self.values[name] for name in operation.inputs]
         names = [self._result(operation, value.tensor) for value in values]
@@ -278,7 +323,7 @@ class _Lowering:
             raise refusal(operation, "its operands differ in height or width")
         if values[0].flat and (height, width) != (1, 1):
             raise refusal(operation, "flattened maps cannot be concatenated")
-        names = self._of_one_type(operation, names)
+        names = self._of_one_concat(operation, self._of_one_type(operation, names))
         channels = sum(self.graph.shapes[name][0] for name in names)
         value = self._append(
             ConcatLayer(operation.name, names), operation, (channels, height, width)
@@ -311,6 +356,36 @@ class _Lowering:
             result.append(self.copies[name])
         return result
 
+    def _of_one_concat(self, operation: Operation, names: list[str]) -> list[str]:
+        """The operands of a concat, none of which is an operand of another one.
+
+        Operands lie in memory side by side, so a tensor can be part of one concat. Where an earlier
+        concat has the first operands, it takes their place, as in a DenseNet; others are copied.
+        """
+        concats = [layer for layer in self.graph.layers if isinstance(layer, ConcatLayer)]
+        parts = {self._original(name) for concat in concats for name in concat.inputs}
+        for concat in sorted(concats, key=lambda concat: -len(concat.inputs)):
+            count = len(concat.inputs)
+            if concat.name not in parts and concat.inputs == names[:count] and count < len(names):
+                names = [concat.name, *names[count:]]
+                break
+        result: list[str] = []
+        for name in names:
+            if self._original(name) in parts:
+                layer = _identity(f"{name}:copy", name, self.graph.shapes[name][0])
+                self._mark_copy(layer)
+                self._append(layer, operation, self.graph.shapes[name])
+                self.graph.stands_for[layer.name] = self.graph.stands_for[name]
+                name = layer.name
+            parts.add(self._original(name))
+            result.append(name)
+        return result
+
+    def _original(self, name: str) -> str:
+        """The tensor that is written to memory where `name` is: it may have been reshaped."""
+        layer = self.graph.layer(name)
+        return self._original(layer.input) if isinstance(layer, ReshapeLayer) else name
+
     def _result(self, operation: Operation, tensor: str) -> str:
         """The tensor, or a copy of the images: poolings and concats read results of layers."""
         if tensor != INPUT:
@@ -340,8 +415,8 @@ def _acceptable(name: str) -> str:
 
 def _identity(name: str, tensor: str, channels: int) -> ConvLayer:
     """A 1x1 convolution that copies a tensor."""
-    weight = torch.eye(channels).view(channels, channels, 1, 1)
-    return ConvLayer(name=name, input=tensor, weight=weight, bias=torch.zeros(channels))
+    weight, bias = torch.ones(channels, 1, 1, 1), torch.zeros(channels)
+    return ConvLayer(name=name, input=tensor, weight=weight, bias=bias, groups=channels)
 
 
 def refusal(operation: Operation, reason: str) -> UserError:
@@ -349,10 +424,10 @@ def refusal(operation: Operation, reason: str) -> UserError:
     return UserError(f"{operation.where}: cannot be lowered: {reason}")
 
 
-def _undilated(operation: Convolution) -> Tensor:
-    """The weights with a dilated kernel's zeros written out."""
-    *channels, k_h, k_w = operation.weight.shape
-    d_h, d_w = operation.dilation
-    weight = operation.weight.new_zeros(*channels, d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1)
-    weight[..., ::d_h, ::d_w] = operation.weight
-    return weight
+def _dilation(operation: Convolution) -> tuple[int, int]:
+    """The distance of the kernel's taps; 1 along an axis with one tap."""
+    vertical, horizontal = (
+        step if taps > 1 else 1
+        for step, taps in zip(operation.dilation, operation.weight.shape[2:])
+    )
+    return vertical, horizontal

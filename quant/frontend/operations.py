@@ -24,6 +24,7 @@ __all__ = [
     "Clamp",
     "Concat",
     "Convolution",
+    "DepthToSpace",
     "Dropout",
     "Flatten",
     "Linear",
@@ -37,12 +38,19 @@ __all__ = [
     "ShortcutView",
     "Shuffle",
     "Slice",
+    "TransposedConvolution",
+    "UnevenPool",
+    "Upsample",
+    "View",
+    "Windows",
     "pair",
     "per_channel",
 ]
 
 INPUT = "input"
 Shape = tuple[int, ...]
+Windows = tuple[tuple[int, int], ...]
+"""The windows of a pooling along an axis: first element, and the one behind the last."""
 
 
 @dataclass(kw_only=True)
@@ -89,6 +97,11 @@ class Convolution(Operation):
     bias : float (c_o,)
     stride, dilation : (vertical, horizontal)
     padding : (top, bottom, left, right)
+        Negative numbers leave out rows and columns.
+    copies : bool
+        Its results are numbers that it reads, or zero.
+    keeps_scale : bool
+        They are to be stored to the same scale, so that no rounding changes them.
     """
 
     weight: Tensor
@@ -97,12 +110,44 @@ class Convolution(Operation):
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    copies: bool = False
+    keeps_scale: bool = False
 
     def run(self, *tensors: Tensor) -> Tensor:
         top, bottom, left, right = self.padding
         padded = F.pad(tensors[0], (left, right, top, bottom))
         weight, bias = self.weight.to(padded), self.bias.to(padded)
         return F.conv2d(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
+
+
+@dataclass(kw_only=True)
+class TransposedConvolution(Operation):
+    """A 2D transposed convolution: each pixel adds a kernel's worth of results.
+
+    Parameters
+    ----------
+    weight : float (c_i, c_o / groups, k_h, k_w)
+    bias : float (c_o,)
+    stride, dilation : (vertical, horizontal)
+    cropping : (top, bottom, left, right)
+        Rows and columns that the result lacks: PyTorch's padding. Negative numbers add zeros.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    stride: tuple[int, int] = (1, 1)
+    cropping: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        (tensor,) = tensors
+        weight, bias = self.weight.to(tensor), self.bias.to(tensor)
+        top, bottom, left, right = self.cropping
+        whole = F.conv_transpose2d(
+            tensor, weight, None, self.stride, 0, 0, self.groups, self.dilation
+        )
+        return F.pad(whole, (-left, -right, -top, -bottom)) + bias.view(-1, 1, 1)
 
 
 @dataclass(kw_only=True)
@@ -174,6 +219,74 @@ class Pool(Operation):
         pool = F.max_pool2d if largest else F.avg_pool2d
         pooled = pool(padded, self.kernel, self.stride)
         return pooled.flatten(1) if self.flat else pooled
+
+
+@dataclass(kw_only=True)
+class UnevenPool(Operation):
+    """Max or average pooling whose windows differ in size or in distance.
+
+    An average is that of the window's elements, however many they are.
+    """
+
+    kind: Literal["max_pool", "average_pool"]
+    rows: Windows
+    columns: Windows
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        rows = self._along(tensors[0], 2, self.rows)
+        return self._along(rows, 3, self.columns)
+
+    def _along(self, tensor: Tensor, axis: int, windows: Windows) -> Tensor:
+        pool = torch.amax if self.kind == "max_pool" else torch.mean
+        parts = [tensor.narrow(axis, start, stop - start) for start, stop in windows]
+        return torch.cat([pool(part, axis, keepdim=True) for part in parts], axis)
+
+
+@dataclass(kw_only=True)
+class Upsample(Operation):
+    """Every pixel `factors` times, (vertical, horizontal): nearest-neighbour upsampling."""
+
+    factors: tuple[int, int]
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        vertical, horizontal = self.factors
+        return tensors[0].repeat_interleave(vertical, 2).repeat_interleave(horizontal, 3)
+
+
+@dataclass(kw_only=True)
+class DepthToSpace(Operation):
+    """The channels of each pixel as a block of pixels, `block` (rows, columns).
+
+    Channel number (c * rows + row) * columns + column of the input becomes channel c; where
+    `blocks_first`, it is number (row * columns + column) * channels + c.
+    """
+
+    block: tuple[int, int]
+    blocks_first: bool = False
+
+    def sources(self) -> Tensor:
+        """The input's channel that each (channel, row, column) of a block is."""
+        channels, (rows, columns) = self.shape[0], self.block
+        numbers = torch.arange(channels * rows * columns)
+        if self.blocks_first:
+            return numbers.view(rows, columns, channels).permute(2, 0, 1)
+        return numbers.view(channels, rows, columns)
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        (tensor,) = tensors
+        channels, height, width = self.shape
+        rows, columns = self.block
+        blocks = tensor[:, self.sources().flatten()]
+        blocks = blocks.view(-1, channels, rows, columns, height // rows, width // columns)
+        return blocks.permute(0, 1, 4, 2, 5, 3).reshape(-1, *self.shape)
+
+
+@dataclass(kw_only=True)
+class View(Operation):
+    """A map with another height and width, whose pixels in raster order are the same."""
+
+    def run(self, *tensors: Tensor) -> Tensor:
+        return tensors[0].reshape(-1, *self.shape)
 
 
 @dataclass(kw_only=True)
@@ -373,6 +486,12 @@ class Network:
             candidate = f"{name}:{number}"
         return candidate
 
+    def replace_by(self, old: Operation, *chain: Operation) -> None:
+        """Put a chain of operations where `old` is; whoever read `old` reads the last of them."""
+        index = self._index(old)
+        self.operations[index : index + 1] = chain
+        self._rename(old.name, chain[-1].name)
+
     def insert_before(self, operation: Operation, new: Operation) -> None:
         """Put `new` before `operation`, which reads it in the place of the first input of `new`."""
         self.operations.insert(self._index(operation), new)
@@ -381,8 +500,7 @@ class Network:
 
     def replace(self, old: Operation, new: Operation) -> None:
         """Put `new` where `old` is; whoever read `old` reads `new`."""
-        self.operations[self._index(old)] = new
-        self._rename(old.name, new.name)
+        self.replace_by(old, new)
 
     def remove(self, operation: Operation) -> None:
         """Take an operation out; whoever read it reads its first input."""

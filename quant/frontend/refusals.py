@@ -3,11 +3,11 @@
 from golden.errors import UserError
 
 __all__ = [
-    "CEIL_AVERAGE",
     "CONSTANT_NUMERATOR",
     "CONSTANT_OPERAND",
     "DILATED_POOL",
     "DIVISOR",
+    "NORM_OF_IMAGE",
     "NOT_FLATTENED",
     "NO_COUNTERPART",
     "NO_ZEROS",
@@ -16,13 +16,14 @@ __all__ = [
     "PRODUCT",
     "TRANSPOSE",
     "TWO_AXES_MEAN",
-    "UNCOUNTED_PADDING",
+    "UPSAMPLING",
     "WHOLE_IMAGES",
     "refusal",
 ]
 
 NO_COUNTERPART = "it has no counterpart in hardware"
 NO_ZEROS = "its results are hardly ever exactly zero, so there are no zeros to skip; use ReLU"
+NORM_OF_IMAGE = "its divisor is computed from each image, which has no hardware; use BatchNorm"
 PRODUCT = "a product of two tensors (a gate or attention) has no hardware"
 DIVISOR = "a quotient of two tensors (a gate or attention) has no hardware"
 CONSTANT_NUMERATOR = "a constant divided by a tensor has no hardware"
@@ -32,9 +33,8 @@ WHOLE_IMAGES = "only operations on each image by itself have hardware"
 NOT_FLATTENED = "a linear layer needs a flattened input"
 DILATED_POOL = "a dilated pooling has no hardware"
 TRANSPOSE = "only a channel shuffle, and putting the channels of the images first, can transpose"
-UNCOUNTED_PADDING = "an average that does not count its padding has no hardware"
-CEIL_AVERAGE = "an average whose last window reaches beyond the map (ceil_mode) has no hardware"
 TWO_AXES_MEAN = "only a mean over height and width has hardware"
+UPSAMPLING = "only nearest-neighbour upsampling by whole numbers has hardware"
 PADS_WITH_NUMBERS = "only padding with zeros has hardware"
 
 

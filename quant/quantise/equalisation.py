@@ -112,8 +112,9 @@ def _factors_of(graph: Graph, tensor: str, factors: Factors) -> Tensor:
 
 def _read(graph: Graph, layer: ConvLayer, factors: Factors) -> Tensor:
     """Return the weights of a layer whose ifm was multiplied by the factors."""
-    ifm = _factors_of(graph, layer.input, factors).view(1, -1, 1, 1)
-    return (layer.weight.double() / ifm).to(layer.weight.dtype)
+    ifm = _factors_of(graph, layer.input, factors).view(layer.groups, -1)
+    each = ifm.repeat_interleave(len(layer.weight) // layer.groups, 0)[:, :, None, None]
+    return (layer.weight.double() / each).to(layer.weight.dtype)
 
 
 def _gain(graph: Graph, residual: Residual, own: Tensor, factors: Factors) -> Tensor | None:
@@ -127,7 +128,11 @@ def _gain(graph: Graph, residual: Residual, own: Tensor, factors: Factors) -> Te
 
 def _components(graph: Graph) -> list[list[str]]:
     """Return the convolutions that may have factors, those together whose ofms meet in a tensor."""
-    fixed = {layer.name for layer in graph.origins(graph.output)}
+    fixed = {layer.name for output in graph.outputs for layer in graph.origins(output.tensor)}
+    for layer in graph.layers:
+        if isinstance(layer, ConvLayer) and layer.keeps_scale:
+            copied = [layer.input, *([layer.residual.input] if layer.residual else [])]
+            fixed |= {layer.name, *(o.name for name in copied for o in graph.origins(name))}
     together = {layer.name: {layer.name} for layer in graph.layers if isinstance(layer, ConvLayer)}
     for layer in graph.layers:
         names = [origin.name for origin in graph.origins(layer.name)]
@@ -236,7 +241,7 @@ class _Trial:
                 continue
             origins = [origin.name for origin in self.graph.origins(layer.input)]
             sizes = [len(ranges[name]) for name in origins]
-            columns = layer.weight.double().abs().amax((2, 3))
+            columns = _of_all_channels(layer, layer.weight.double().abs().amax((2, 3)))
             products = columns * torch.cat([ranges[name] for name in origins])
             columns /= products.amax(1, keepdim=True).clamp(min=_SMALLEST)
             for name, part in zip(origins, columns.amax(0).split(sizes)):
@@ -273,7 +278,9 @@ class _Trial:
         if self._ours(layer.input):
             ifm = self._rounded(layer.input, factors, rounded)
             weight = _rounded_weight(_read(self.graph, layer, factors))
-        ofm = conv2d(ifm, weight, layer.bias, layer.stride, layer.padding)
+        ofm = conv2d(
+            ifm, weight, layer.bias, layer.stride, layer.padding, layer.groups, layer.dilation
+        )
         residual = layer.residual
         if residual is not None:
             other = self.tensors[residual.input]
@@ -312,6 +319,16 @@ class _Trial:
     def _scaled(self, tensor: str, factors: Factors) -> Tensor:
         values = self.tensors[tensor]
         return values * _factors_of(self.graph, tensor, factors).to(values).view(-1, 1, 1)
+
+
+def _of_all_channels(layer: ConvLayer, values: Tensor) -> Tensor:
+    """Return values (c_o, c_i / groups) for all input channels, with zeros for other groups."""
+    kernels, channels = len(values) // layer.groups, values.shape[1]
+    result = values.new_zeros(len(values), layer.groups * channels)
+    for group in range(layer.groups):
+        rows = slice(group * kernels, (group + 1) * kernels)
+        result[rows, group * channels : (group + 1) * channels] = values[rows]
+    return result
 
 
 def _rounded_weight(weight: Tensor) -> Tensor:

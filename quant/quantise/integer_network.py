@@ -17,9 +17,10 @@ from golden.manifest import (
     Manifest,
     Node,
     PoolNode,
+    ReshapeNode,
     ShortcutNode,
 )
-from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer, Residual
+from quant.frontend.graph import INPUT, ConvLayer, Graph, PoolLayer, ReshapeLayer, Residual
 from quant.networks.model import Model
 from quant.quantise.calibration import input_is_signed
 
@@ -55,6 +56,8 @@ def quantise(
             }
         elif isinstance(layer, PoolLayer):
             nodes.append(_pool_node(layer, scales))
+        elif isinstance(layer, ReshapeLayer):
+            nodes.append(ReshapeNode(name=layer.name, input=layer.input, output=layer.name))
         else:
             nodes.append(ConcatNode(name=layer.name, inputs=layer.inputs, output=layer.name))
     manifest = Manifest(
@@ -62,6 +65,7 @@ def quantise(
         name=name,
         input=Input(tensor=INPUT, mean=list(model.mean), std=list(model.std)),
         output=graph.output,
+        other_outputs=[output.tensor for output in graph.outputs[1:]],
         classes=classes,
         activations={
             tensor: Activation(shape=shape, signed=signed[tensor], scale=scales[tensor])
@@ -92,6 +96,7 @@ def _conv_node(layer: ConvLayer) -> ConvNode:
         output=layer.name,
         stride=layer.stride,
         padding=layer.padding,
+        dilation=layer.dilation,
         groups=layer.groups,
         shortcut=shortcut,
         fully_connected=layer.fully_connected,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from golden import arithmetic
 from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, mask, scores
-from golden.manifest import ConcatNode, ConvNode, PoolNode
+from golden.manifest import ConcatNode, ConvNode, PoolNode, ReshapeNode
 from golden.network import quantise_images
 from golden.node_walk import NodeWalk
 from golden.padding import average_pool2d, conv2d, max_pool2d
@@ -101,6 +101,9 @@ class _Network(nn.Module):
                 walk.store(torch.cat(operands, 1))
             elif isinstance(node, PoolNode):
                 walk.store(_pool(self.bundle, node, *operands))
+            elif isinstance(node, ReshapeNode):
+                size = manifest.activations[node.output].shape[1:]
+                walk.store(operands[0].reshape(*operands[0].shape[:2], *size))
             else:
                 conv = self.convs[node.name]
                 sums = conv(*operands)
@@ -151,8 +154,15 @@ class _Conv(nn.Module):
         """Compute the requantised sums in levels of the ofm, neither rounded nor clamped."""
         layer = self.layer
         ifm = F.dropout(ifm, self.dropout, self.training)
-        weight, bias = self.weight_levels(), self.bias_levels()
-        sums = conv2d(ifm, weight, bias, layer.stride, layer.padding, layer.groups)
+        sums = conv2d(
+            ifm,
+            self.weight_levels(),
+            self.bias_levels(),
+            layer.stride,
+            layer.padding,
+            layer.groups,
+            layer.dilation,
+        )
         if layer.shortcut is not None:
             assert residual is not None
             shortcut = layer.shortcut

@@ -24,7 +24,7 @@ from torch import Tensor
 from golden import arithmetic
 from golden.bundle import Bundle
 from golden.layers import Conv, Predictor, conv, pool
-from golden.manifest import ConcatNode, PoolNode
+from golden.manifest import ConcatNode, PoolNode, ReshapeNode
 from golden.network import quantise_images
 from golden.node_walk import NodeWalk
 from golden.padding import conv2d
@@ -63,6 +63,9 @@ def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], image_set: 
             without_zaps = with_zaps = _concat
         elif isinstance(node, PoolNode):
             without_zaps = with_zaps = partial(pool, bundle.pool(node))
+        elif isinstance(node, ReshapeNode):
+            map_size = manifest.activations[node.output].shape[1:]
+            without_zaps = with_zaps = partial(_reshape, map_size)
         else:
             layer = bundle.conv(node)
             if not node.fully_connected:
@@ -97,6 +100,10 @@ def _concat(*parts: Tensor) -> Tensor:
     return torch.cat(parts, 1)
 
 
+def _reshape(size: tuple[int, ...], ifm: Tensor) -> Tensor:
+    return ifm.reshape(*ifm.shape[:2], *size)
+
+
 def _convolve(
     layer: Conv, predictor: Predictor | None, ifm: Tensor, residual: Tensor | None = None
 ) -> Tensor:
@@ -109,7 +116,13 @@ def _moments(layer: Conv, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     mean, squares = torch.zeros(2, len(layer.bias), dtype=torch.float64)
     for ifm in batches:
         sums = conv2d(
-            ifm.float(), layer.weight.float(), None, layer.stride, layer.padding, layer.groups
+            ifm.float(),
+            layer.weight.float(),
+            None,
+            layer.stride,
+            layer.padding,
+            layer.groups,
+            layer.dilation,
         )
         values = sums.transpose(0, 1).flatten(1).double()
         variance, middle = torch.var_mean(values, 1, correction=0)

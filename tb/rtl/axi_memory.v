@@ -108,7 +108,7 @@ module axi_memory #(
   };
   always @(posedge clk) begin
     now <= rst ? 0 : now + 1;
-    if (rst) noise <= 64'h9E37_79B9_7F4A_7C15;
+    if (rst || load) noise <= 64'h9E37_79B9_7F4A_7C15;  // a run stalls as it would alone
     else begin  // xorshift
       noise <= step3(step2(step1(noise)));
     end

@@ -162,6 +162,7 @@ def run(
     *,
     bench: str = "tb.benches.core",
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    plusargs: Sequence[str] = (),
 ) -> list[Outcome]:
     """Run every run in one simulation, one after another; the memory must hold each program.
 
@@ -182,7 +183,7 @@ def run(
                 built,
                 bench,
                 values=values,
-                plusargs=[f"+memory_in={memory_in}", f"+memory_out={memory_out}"],
+                plusargs=[f"+memory_in={memory_in}", f"+memory_out={memory_out}", *plusargs],
                 run_dir=built.directory / "run" if built.waves else folder / "run",
             )
         if results.failures:
@@ -194,8 +195,9 @@ def run(
 def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
     """Compare every layer's ofm and counters with golden; the program must keep all tensors.
 
-    Raises SimulationError where the run ended early, the bus's protocol was violated, a burst left
-    the window, or something was written outside the program's scratch memory.
+    Raises SimulationError where the driver reads another output, the run ended early, the bus's
+    protocol was violated, a burst left the window, or something was written outside the program's
+    scratch memory.
     """
     program = run.program
     if outcome.fault:
@@ -217,6 +219,9 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
         golden = counted.get(layer.name, Counters(counters["computed"], 0, 0))
         differ, mismatch = difference(layer.name, actual, expected, counters, golden)
         checks.append(LayerCheck(layer.name, counters, expected.size, differ, mismatch))
+    for name, ofm in {program.output: outcome.output, **outcome.other_outputs}.items():
+        if not torch.equal(torch.from_numpy(ofm), steps[name].ofm[0]):
+            raise SimulationError(f"{program.network}: the driver reads another output {name!r}")
     return checks
 
 
@@ -235,7 +240,8 @@ def _check_observed(run: Run, outcome: Outcome) -> None:
     }
     if run.stall:
         del expected["elapsed"]
-    for counter, (low, high) in expected.items():
+    for counter in expected.keys() & observed.keys():
+        low, high = expected[counter]
         if not low <= observed[counter] <= high:
             raise SimulationError(
                 f"{program.network}, counter {counter}: the core counts {totals[counter]}, "

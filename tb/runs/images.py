@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,15 @@ from quant.data.image_arrays import image_tensor
 from quant.data.image_folders import ImageFiles, ImageForm
 from quant.data.registry import DATASETS, images_for_bundle, load
 
-__all__ = ["chosen_image", "held_out_image", "input_image"]
+__all__ = ["add_image_options", "chosen_image", "chosen_input", "held_out_image", "input_image"]
+
+
+def add_image_options(parser: ArgumentParser) -> None:
+    """Add the options --data and --image, whose values `chosen_image` takes."""
+    parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
+    parser.add_argument(
+        "--image", default="0", help="number of a held-out image, or a picture or .npy file"
+    )
 
 
 def chosen_image(bundle: Bundle, data: Path | None, image: str) -> tuple[Tensor, int | None]:
@@ -48,6 +57,19 @@ def chosen_image(bundle: Bundle, data: Path | None, image: str) -> tuple[Tensor,
             f" {(channels, height, width)}"
         )
     return pixels / 255, None
+
+
+def chosen_input(
+    bundle: Bundle, data: Path | None, image: str, *, textures: bool = False
+) -> Tensor:
+    """Return the image of `chosen_image` as the network's input, int32 (channels, height, width).
+
+    With `textures`, one of those takes the place of image 0 as `input_image` says.
+    """
+    if textures and image == "0":
+        return input_image(bundle, data, 0)
+    pixels, _ = chosen_image(bundle, data, image)
+    return quantise_images(bundle, pixels[None])[0]
 
 
 def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tensor, int]:

@@ -11,8 +11,8 @@ import pytest
 
 from bench.estimate.__main__ import main
 from bench.estimate.fit import fit, fit_parts
-from bench.estimate.speed import ASSUMED_MHZ, speed
-from bench.fpga_results import find_build
+from bench.estimate.speed import speed
+from bench.fpga_results import ASSUMED_MHZ, find_build
 from bench.measure import load_measurement
 from bench.summary import model_cycles
 from golden.bundle import Bundle

@@ -31,6 +31,7 @@ from quant.points.results import read_points
 from quant.runtime.progress import reporting
 from tb.random.networks import random_network
 from tests.compiler.program_file_edits import details_of, sealed, with_details
+from tests.fuzz.commands import commands
 from tests.fuzz.harness import Outcome, Target, run_target
 from tests.fuzz.mutations import Draw, damaged_bytes, mutated_document
 from tests.hw.small_configs import STRIPS, TINY
@@ -367,6 +368,7 @@ TARGETS: dict[str, Target] = {
     "images": images,
     "onnx": onnx_files,
     "own-networks": own_files,
+    "commands": commands,
 }
 """Name on the command line -> target."""
 

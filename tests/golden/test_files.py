@@ -283,11 +283,6 @@ def lacks_a_file(folder: Path) -> None:
     (folder / "body").unlink()
 
 
-def is_empty(folder: Path) -> None:
-    lacks_a_file(folder)
-    (folder / "head").unlink()
-
-
 def holds_more(folder: Path) -> None:
     (folder / "notes").write_text("precious")
 
@@ -323,7 +318,6 @@ def is_not_even_text(folder: Path) -> None:
     "change",
     [
         lacks_a_file,
-        is_empty,
         holds_more,
         holds_a_hidden_file,
         holds_a_folder,
@@ -339,6 +333,14 @@ def test_a_folder_that_is_not_wholly_ours_is_not_replaced(
     KIND.write(tmp_path / "target", LETTER)
     change(tmp_path / "target")
     refuses(tmp_path / "target", FOREIGN)
+
+
+def test_an_empty_folder_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    KIND.check_replaceable(tmp_path / "target")
+    KIND.write(tmp_path / "target", LETTER)
+    assert names(tmp_path / "target") == sorted(LETTER)
+    assert names(tmp_path) == ["target"]
 
 
 def test_a_file_and_links_are_no_folders(tmp_path: Path) -> None:

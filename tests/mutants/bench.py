@@ -47,9 +47,12 @@ async def run_defects(dut: Any) -> None:
         await ClockCycles(dut.clk, _SETTLED, FallingEdge)
         return bus
 
-    bus = await restart(0)
+    switch.write_text("0")
     await start(dut, clock=False)
+    bus = await restart(0)
     right = await bridge(_run_right)(bus, runs, folder)
+    differs = await bridge(_differs)(await restart(0), runs, right)
+    assert not differs, f"without a defect, run {differs} differs from one time to the next"
     with Path(settings["found"]).open("a") as found:
         for number in settings["defects"]:
             print(number, "crashes", file=found, flush=True)  # unless another line follows

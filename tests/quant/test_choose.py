@@ -260,7 +260,7 @@ def test_files_that_are_something_else_are_refused_and_kept(
         everything = [*options, "--json", file]
         assert_refused(choose.main, everything, f"{file}: {message}", monkeypatch, capsys)
         assert file.read_text() == content
-    options[-1] = tmp_path
+    options[-1] = tmp_path  # which holds the list
     message = "exists and is not a bundle"
     assert_refused(choose.main, options, message, monkeypatch, capsys)
     options[0] = source.with_name("bare")

@@ -23,6 +23,7 @@ def test_it_writes_the_bundle_of_a_seed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_directory_that_is_no_bundle_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "mine").write_text("precious")
     options: list[str | Path] = ["--model", "vgg16", "--out", tmp_path]
     message = f"{tmp_path}: exists and is not a bundle"
     assert_refused(untrained.main, options, message, monkeypatch, capsys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.nn.utils import prune
 from compiler.build import compile_bundle
 from compiler.program import DENSE
 from golden.bundle import Bundle, check
-from golden.network import quantise_images
+from golden.network import Network, quantise_images
 from quant.frontend.lowering import lower_checked
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
@@ -31,13 +32,13 @@ _IMAGES = 16
 class Written(nn.Module):
     """A network whose `forward` is a function of its layers and the images."""
 
-    def __init__(self, forward: Callable[[Any, Tensor], Tensor], **layers: nn.Module) -> None:
+    def __init__(self, forward: Callable[[Any, Tensor], Any], **layers: nn.Module) -> None:
         super().__init__()
         self.written = forward
         for name, layer in layers.items():
             self.add_module(name, layer)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.written(self, x)
 
 
@@ -46,7 +47,9 @@ def head(pixels: int = 56, channels: int = 4) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * pixels, 5))
 
 
-def conv(c_i: int = 3, c_o: int = 4, kernel: int = 3, **options: object) -> nn.Conv2d:
+def conv(
+    c_i: int = 3, c_o: int = 4, kernel: int | tuple[int, int] = 3, **options: object
+) -> nn.Conv2d:
     return nn.Conv2d(c_i, c_o, kernel, **{"padding": 1, **options})  # type: ignore[arg-type]
 
 
@@ -85,6 +88,34 @@ def sliced_shortcut(net: Any, x: Tensor) -> Tensor:
 def dead_inside(net: Any, x: Tensor) -> Tensor:
     y = F.relu(net.first(x))
     return net.head(F.relu(net.third(F.relu(net.second(y) - 500)) + y))
+
+
+def u_net(net: Any, x: Tensor) -> Tensor:
+    """Two steps down and up, the second by nearest-neighbour upsampling; skips are concatenated."""
+    y = F.relu(net.first(x))
+    z = F.relu(net.second(F.max_pool2d(y, 2)))
+    deep = F.relu(net.third(F.max_pool2d(z, (2, 1))))
+    z = F.relu(net.fourth(torch.cat([z, F.interpolate(deep, scale_factor=(2, 1))], 1)))
+    up = F.pad(F.relu(net.up(z)), (0, 1, 0, 0))
+    return net.last(torch.cat([y, up], 1))
+
+
+def several_outputs(net: Any, x: Tensor) -> dict[str, Any]:
+    """A class, a map that goes into a pooling too, and a map that the next layer's ReLU limits."""
+    y = net.first(x)
+    z = F.relu(net.second(F.relu(y)))
+    return {"class": net.head(F.max_pool2d(z, 2)), "maps": [z, y]}
+
+
+def part_of_two_concats(net: Any, x: Tensor) -> Tensor:
+    y = F.relu(net.first(x))
+    z = torch.cat([y, F.relu(net.second(y))], 1)
+    z = torch.cat([z, y, F.relu(net.third(z)), x.clamp(0, 1)], 1)
+    return net.head(F.max_pool2d(z, 2))
+
+
+def cropped(net: Any, x: Tensor) -> Tensor:
+    return net.head(F.relu(net.second(F.relu(net.first(x))[:, 1:, 2:7, 1:-1:2])))
 
 
 def hooked() -> nn.Module:
@@ -146,6 +177,62 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "clamped activations": lambda: nn.Sequential(
         conv(), nn.Hardtanh(0, 0.4), conv(4), nn.ReLU6(), head()
     ),
+    "a U-Net": lambda: Written(
+        u_net,
+        first=conv(),
+        second=conv(4, 9),
+        third=conv(9, 6),
+        fourth=conv(15, 5),
+        up=nn.ConvTranspose2d(5, 6, 2, 2),
+        last=conv(10, 3, 1, padding=0),
+    ),
+    "several outputs": lambda: Written(
+        several_outputs, first=conv(), second=conv(4, 5), head=head(12, 5)
+    ),
+    "a part of two concats": lambda: Written(
+        part_of_two_concats, first=conv(), second=conv(4, 5), third=conv(9), head=head(12, 20)
+    ),
+    "a cropped map": lambda: Written(
+        cropped, first=conv(), second=conv(3, 4, padding=(1, 0)), head=head(5)
+    ),
+    "dilated kernels of one row and of several": lambda: nn.Sequential(
+        conv(c_o=20, padding=0, kernel=(1, 3), dilation=(1, 2)),
+        nn.ReLU(),
+        conv(20, 4, padding=2, dilation=2),
+        nn.ReLU(),
+        conv(4, 4, (3, 1), padding=(0, 1), dilation=(3, 1)),
+        head(10),
+    ),
+    "averages that do not count padding": lambda: nn.Sequential(
+        conv(c_o=5),
+        nn.ReLU(),
+        nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+        conv(5),
+        nn.AvgPool2d(3, 2, 1, ceil_mode=True),
+        nn.ReLU(),
+        head(20),
+    ),
+    "windows of two sizes": lambda: nn.Sequential(
+        conv(),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d((3, 4)),
+        conv(4),
+        nn.AdaptiveMaxPool2d((2, 3)),
+        nn.ReLU(),
+        head(6),
+    ),
+    "larger maps": lambda: nn.Sequential(
+        conv(c_o=8, stride=2),
+        nn.ReLU(),
+        nn.PixelShuffle(2),
+        nn.ConvTranspose2d(2, 4, 3, 2, 1),
+        nn.ReLU(),
+        conv(4, 2, stride=2, padding=0),
+        nn.Upsample(scale_factor=(1, 3)),
+        nn.ReLU(),
+        nn.MaxPool2d((1, 3)),
+        head(49, 2),
+    ),
     "an average at the end": lambda: nn.Sequential(
         conv(), nn.ReLU(), conv(4, 6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     ),
@@ -178,6 +265,21 @@ def test_networks_written_in_many_manners_are_bit_exact() -> None:
         for (name, (bundle, _)), run, outcome in zip(made.items(), runs, outcomes, strict=True):
             checks = core.check(bundle, run, outcome)
             assert [layer.mismatch for layer in checks] == [None] * len(checks), name
+
+
+def test_all_outputs_are_kept_and_read() -> None:
+    bundle, image = quantised("several outputs")
+    manifest = bundle.manifest
+    assert [manifest.activations[name].shape[0] for name in manifest.outputs] == [5, 5, 4]
+    program = compile_bundle(bundle, TINY)
+    assert program.outputs == manifest.outputs
+    places = [program.tensors[name] for name in program.outputs]
+    spans = sorted((place.address, place.address + place.size) for place in places)
+    assert all(end <= first for (_, end), (first, _) in pairwise(spans))
+    results = Network(bundle).outputs(image[None])
+    assert {name: tuple(ofm.shape[1:]) for name, ofm in results.items()} == {
+        name: manifest.activations[name].shape for name in manifest.outputs
+    }
 
 
 def test_a_shortcut_that_begins_within_a_plane_is_copied() -> None:

@@ -17,7 +17,12 @@ from golden.reading import check_readable
 from quant.frontend.graph import Graph
 from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower_network
-from quant.frontend.onnx import pools, quantised, shapes  # noqa: F401  (they register handlers)
+from quant.frontend.onnx import (  # noqa: F401  (they register handlers)
+    pools,
+    quantised,
+    shapes,
+    upsampling,
+)
 from quant.frontend.onnx.nodes import NodeImport
 from quant.frontend.onnx.operators import reason
 from quant.frontend.onnx.session import start_session
@@ -141,6 +146,19 @@ class OnnxModel(ImportedModule):
             except Exception as error:
                 raise UserError(f"{self.file}: onnxruntime cannot run it: {error}") from None
         return [torch.from_numpy(_joined(values))[: len(images)] for values in zip(*parts)]
+
+
+def stated_shape(file: Path) -> tuple[int | None, int | None, int | None]:
+    """Return (channels, height, width) of the images that a file takes; None where it is open.
+
+    Raises UserError where the file cannot be read.
+    """
+    model = _load(file)
+    name, (_, *sizes) = _input(file, model)
+    if _transposes(model, name):
+        sizes = [sizes[2], *sizes[:2]]
+    channels, height, width = sizes
+    return channels, height, width
 
 
 def _joined(values: tuple[Any, ...]) -> Any:

@@ -25,13 +25,14 @@ from quant.frontend.refusals import (
     DIVISOR,
     NO_COUNTERPART,
     NO_ZEROS,
+    NORM_OF_IMAGE,
     NOT_FLATTENED,
     OTHER_SIZE,
     PRODUCT,
     WHOLE_IMAGES,
 )
 
-__all__ = ["REASONS", "reason", "window_padding"]
+__all__ = ["REASONS", "reason", "transposed_cropping", "window_padding"]
 
 _ONE_AXIS = 13
 """The opset from which a softmax goes over one axis."""
@@ -57,6 +58,27 @@ def window_padding(
         total = max((math.ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)
         less, more = total // 2, total - total // 2
         sides += [less, more] if auto == "SAME_UPPER" else [more, less]
+    top, bottom, left, right = sides
+    return top, bottom, left, right
+
+
+def transposed_cropping(
+    at: NodeImport, node: NodeProto, kernel: Sequence[int], stride: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Rows and columns that a transposed convolution leaves out: (top, bottom, left, right)."""
+    auto = at.attribute(node, "auto_pad", "NOTSET")
+    given = at.attribute(node, "output_shape", None) is not None
+    pads = at.attribute(node, "pads", [0, 0, 0, 0])
+    after, sides = at.whole_shape(node.output[0])[2:], []
+    for axis, size in enumerate(at.whole_shape(node.input[0])[2:]):
+        whole = (size - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1
+        total = whole - after[axis]
+        before = pads[axis]
+        if given or auto in ("SAME_UPPER", "SAME_LOWER"):
+            padded = max(total, 0)
+            before = padded // 2 if auto == "SAME_UPPER" else padded - padded // 2
+        sides += [before, total - before]
     top, bottom, left, right = sides
     return top, bottom, left, right
 
@@ -260,7 +282,7 @@ REASONS = {
     **dict.fromkeys(("Attention", "Einsum"), PRODUCT),
     **dict.fromkeys(
         ("LRN", "InstanceNormalization", "GroupNormalization", "LayerNormalization"),
-        "its divisor is computed from each image, which has no hardware; use BatchNormalization",
+        NORM_OF_IMAGE,
     ),
     **dict.fromkeys(
         ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"),

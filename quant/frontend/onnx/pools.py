@@ -10,7 +10,8 @@ from onnx import NodeProto, TensorProto, helper
 from quant.frontend.onnx.nodes import NodeImport, Result, handles
 from quant.frontend.onnx.operators import window_padding
 from quant.frontend.operations import Pool
-from quant.frontend.refusals import CEIL_AVERAGE, DILATED_POOL, TWO_AXES_MEAN, UNCOUNTED_PADDING
+from quant.frontend.refusals import DILATED_POOL, TWO_AXES_MEAN
+from quant.frontend.windows import average_pool, max_pool
 
 __all__: list[str] = []
 
@@ -23,27 +24,14 @@ def _pool(at: NodeImport, node: NodeProto) -> Result:
     stride = at.attribute(node, "strides", [1, 1])
     if any(step != 1 for step in at.attribute(node, "dilations", [1, 1])):
         raise at.refusal(node, DILATED_POOL)
-    average = node.op_type == "AveragePool"
     padding = window_padding(at, node, kernel, stride, (1, 1))
-    if average and any(padding) and not at.attribute(node, "count_include_pad", 0):
-        raise at.refusal(node, UNCOUNTED_PADDING)
     _drop_last_windows(at, node, stride, padding)
-    common = at.common(node, node.input[0])
-    sides: list[int] = []
-    for axis, size in enumerate(at.whole_shape(node.input[0])[2:]):
-        before, after = padding[2 * axis : 2 * axis + 2]
-        # The last window may begin inside the map and end beyond it (ceil_mode).
-        covered = (common["shape"][axis + 1] - 1) * stride[axis] + kernel[axis]
-        if average and covered - size - before > after:
-            raise at.refusal(node, CEIL_AVERAGE)
-        sides += [before, max(covered - size - before, after)]
-    top, bottom, left, right = sides
-    return Pool(
-        **common,
-        kind="average_pool" if average else "max_pool",
-        kernel=(kernel[0], kernel[1]),
-        stride=(stride[0], stride[1]),
-        padding=(top, bottom, left, right),
+    common, size = at.common(node, node.input[0]), at.whole_shape(node.input[0])[2:]
+    if node.op_type == "MaxPool":
+        return max_pool(common, size, kernel, stride, padding)
+    counts_padding = bool(at.attribute(node, "count_include_pad", 0))
+    return average_pool(
+        at.network, common, size, kernel, stride, padding, counts_padding=counts_padding
     )
 
 

@@ -22,6 +22,7 @@ from quant.frontend.operations import (
     Linear,
     Network,
     OnHost,
+    TransposedConvolution,
 )
 
 __all__: list[str] = []
@@ -59,7 +60,7 @@ def _may_lack_relu(network: Network, name: str) -> bool:
     if name == INPUT:
         return False
     operation = network.operation(name)
-    if isinstance(operation, Convolution | Linear | Affine | Add):
+    if isinstance(operation, Convolution | TransposedConvolution | Linear | Affine | Add):
         return True
     if isinstance(operation, Clamp):
         return operation.low < 0

@@ -7,6 +7,8 @@ from quant.frontend.passes.fold_padding import fold_padding
 from quant.frontend.passes.host_operations import drop_host_operations
 from quant.frontend.passes.selections import selections_as_convolutions
 from quant.frontend.passes.shortcuts import mark_shortcuts
+from quant.frontend.passes.uneven_pools import split_uneven_pools
+from quant.frontend.passes.upsampling import larger_maps_as_convolutions
 
 __all__ = ["simplify"]
 
@@ -17,6 +19,8 @@ def simplify(network: Network) -> None:
     hoist_clamps(network)
     fold_padding(network)
     fold_affine(network)
+    split_uneven_pools(network)
+    larger_maps_as_convolutions(network)
     mark_shortcuts(network)
     selections_as_convolutions(network)
     network.drop_unread()

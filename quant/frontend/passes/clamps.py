@@ -8,6 +8,7 @@ from quant.frontend.operations import (
     INPUT,
     Clamp,
     Concat,
+    DepthToSpace,
     Dropout,
     Flatten,
     Network,
@@ -15,9 +16,15 @@ from quant.frontend.operations import (
     Pool,
     Shuffle,
     Slice,
+    UnevenPool,
+    Upsample,
 )
 
 __all__ = ["hoist_clamps", "never_negative"]
+
+
+_Moves = Concat | DepthToSpace | Flatten | Shuffle | Slice | Dropout | Upsample
+"""Operations that hand numbers on as they are."""
 
 
 def hoist_clamps(network: Network) -> None:
@@ -53,7 +60,7 @@ def never_negative(network: Network, name: str) -> bool:
     operation = network.operation(name)
     if isinstance(operation, Clamp):
         return operation.low >= 0
-    if isinstance(operation, Pool | Concat | Flatten | Shuffle | Slice | Dropout):
+    if isinstance(operation, Pool | UnevenPool | _Moves):
         return all(never_negative(network, tensor) for tensor in operation.inputs)
     return False
 
@@ -65,9 +72,9 @@ def _is_idle(network: Network, clamp: Clamp) -> bool:
 
 
 def _commutes(operation: Operation) -> bool:
-    if isinstance(operation, Pool):
+    if isinstance(operation, Pool | UnevenPool):
         return operation.kind == "max_pool"
-    return isinstance(operation, Concat | Flatten | Shuffle | Slice | Dropout)
+    return isinstance(operation, _Moves)
 
 
 def _move_before(network: Network, clamp: Clamp, maker: Operation) -> list[Clamp]:

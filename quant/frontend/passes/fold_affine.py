@@ -15,11 +15,13 @@ from quant.frontend.operations import (
     Linear,
     Network,
     Operation,
+    TransposedConvolution,
 )
 
 __all__ = ["fold_affine"]
 
 _Weighted = Convolution | Linear
+_Foldable = _Weighted | TransposedConvolution
 
 
 def fold_affine(network: Network) -> None:
@@ -35,7 +37,7 @@ def fold_affine(network: Network) -> None:
                 affine.gain = affine.gain * maker.gain.to(affine.gain)
                 network.remove(maker)
                 maker = network.maker(affine)
-            if isinstance(maker, _Weighted) and network.read_once(maker.name):
+            if isinstance(maker, _Foldable) and network.read_once(maker.name):
                 _fold_back(maker, affine)
                 maker.stands_for = affine.stands_for
                 network.remove(affine)
@@ -49,12 +51,16 @@ def fold_affine(network: Network) -> None:
             network.replace(affine, _convolution(affine))
 
 
-def _fold_back(layer: _Weighted, affine: Affine) -> None:
+def _fold_back(layer: _Foldable, affine: Affine) -> None:
     """Let a layer compute what the affine operation after it makes of its results."""
     gain = affine.gain.to(layer.weight.device)
     shape = (-1,) + (1,) * (layer.weight.ndim - 1)
     weight, bias = layer.weight.double(), layer.bias.double()
-    layer.weight = (weight * gain.view(shape)).to(layer.weight.dtype)
+    gains = gain.view(shape)
+    if isinstance(layer, TransposedConvolution):
+        inputs = len(weight) // layer.groups
+        gains = gain.view(layer.groups, 1, -1).expand(-1, inputs, -1).flatten(0, 1)[..., None, None]
+    layer.weight = (weight * gains).to(layer.weight.dtype)
     layer.bias = (bias * gain + affine.offset.to(gain)).to(layer.bias.dtype)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from golden.errors import UserError
 from quant.frontend.operations import Convolution, Network, Pad, Shuffle, Slice
 
 __all__ = ["selections_as_convolutions"]
@@ -13,34 +13,31 @@ __all__ = ["selections_as_convolutions"]
 def selections_as_convolutions(network: Network) -> None:
     """Replace each `Slice`, `Shuffle` and `Pad` by a convolution whose weights are zeros and ones.
 
-    It copies the channels that are kept; rows and columns are kept by its stride. Raises UserError
-    where rows or columns are cut off, which a convolution does not do.
+    It copies the channels that are kept. Rows and columns are kept by its stride, and left out by
+    negative padding.
     """
     for operation in [o for o in network.operations if isinstance(o, Slice | Shuffle | Pad)]:
         c_i, height, width = network.shape(operation.inputs[0])
-        c_o = operation.shape[0]
-        weight = torch.zeros(c_o, c_i, 1, 1)
-        stride, padding = [1, 1], (0, 0, 0, 0)
+        channels: Tensor | None = None
+        stride, padding = [1, 1], [0, 0, 0, 0]
         if isinstance(operation, Pad):
-            top, bottom, left, right, before, _ = operation.amounts
-            if min(operation.amounts) < 0:
-                raise UserError(f"{operation.where}: cannot be lowered: its padding is negative")
-            padding = (top, bottom, left, right)
-            weight[before : before + c_i, :, 0, 0] = torch.eye(c_i)
+            *padding, before, after = operation.amounts
+            if before or after:
+                channels = torch.arange(-before, c_i + after)
         elif isinstance(operation, Shuffle):
-            weight[:, :, 0, 0] = torch.eye(c_i)[operation.order()]
+            channels = operation.order()
         elif operation.axis == 0:
-            weight[:, operation.start : operation.stop : operation.step, 0, 0] = torch.eye(c_o)
+            channels = torch.arange(operation.start, operation.stop, operation.step)
         else:
-            size = (height, width)[operation.axis - 1]
-            last = (size - 1) // operation.step * operation.step
-            if operation.start != 0 or operation.stop <= last:
-                raise UserError(
-                    f"{operation.where}: cannot be lowered: rows or columns that are cut off have"
-                    " no hardware"
-                )
-            stride[operation.axis - 1] = operation.step
-            weight[:, :, 0, 0] = torch.eye(c_i)
+            axis = operation.axis - 1
+            stride[axis] = operation.step
+            count = operation.shape[operation.axis]
+            end = operation.start + (count - 1) * operation.step + 1
+            # The elements that the step passes over at the end do no harm.
+            last = max(end, min(operation.stop, (height, width)[axis]))
+            padding[2 * axis : 2 * axis + 2] = -operation.start, last - (height, width)[axis]
+        weight, groups = _copies(c_i, channels)
+        top, bottom, left, right = padding
         copy = Convolution(
             name=operation.name,
             inputs=operation.inputs,
@@ -48,8 +45,19 @@ def selections_as_convolutions(network: Network) -> None:
             where=operation.where,
             stands_for=operation.stands_for,
             weight=weight,
-            bias=torch.zeros(c_o),
+            bias=torch.zeros(len(weight)),
             stride=(stride[0], stride[1]),
-            padding=padding,
+            padding=(top, bottom, left, right),
+            groups=groups,
+            copies=True,
         )
         network.replace(operation, copy)
+
+
+def _copies(c_i: int, channels: Tensor | None) -> tuple[Tensor, int]:
+    """Weights that copy these channels, zeros for numbers that no channel has, and their groups."""
+    if channels is None:
+        return torch.ones(c_i, 1, 1, 1), c_i
+    numbers = torch.arange(c_i)
+    weight = (channels[:, None] == numbers).float()
+    return weight[:, :, None, None], 1

@@ -18,7 +18,12 @@ from torch.export import ExportedProgram
 
 from golden.errors import UserError
 from quant.frontend.operations import Network
-from quant.frontend.pytorch import operators, pools, shapes  # noqa: F401  (they register handlers)
+from quant.frontend.pytorch import (  # noqa: F401  (they register handlers)
+    operators,
+    pools,
+    shapes,
+    upsampling,
+)
 from quant.frontend.pytorch.nodes import IMAGES, NodeImport
 
 __all__ = ["import_module"]

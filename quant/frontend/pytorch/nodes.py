@@ -21,7 +21,9 @@ from quant.frontend.refusals import (
     CONSTANT_OPERAND,
     NO_COUNTERPART,
     NO_ZEROS,
+    NORM_OF_IMAGE,
     PRODUCT,
+    UPSAMPLING,
     WHOLE_IMAGES,
     refusal,
 )
@@ -211,6 +213,9 @@ REASONS = {
         NO_ZEROS,
     ),
     **dict.fromkeys(("mish", "softplus", "tanh", "hardsigmoid", "celu"), NO_ZEROS),
+    **dict.fromkeys(("rrelu", "log_sigmoid", "glu"), NO_ZEROS),
+    **dict.fromkeys(("instance_norm", "group_norm", "layer_norm", "rms_norm"), NORM_OF_IMAGE),
+    **dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d", "grid_sampler"), UPSAMPLING),
     **dict.fromkeys(
         ("matmul", "bmm", "scaled_dot_product_attention", "mm"),
         PRODUCT,

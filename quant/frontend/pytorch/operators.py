@@ -111,6 +111,33 @@ def _clamp(at: NodeImport, node: fx.Node) -> Result:
     return Clamp(**at.common(node, node.args[0]), low=low, high=high)
 
 
+@handles(aten.threshold.default)
+def _threshold(at: NodeImport, node: fx.Node) -> Result:
+    arguments = at.arguments(node)
+    if (arguments["threshold"], arguments["value"]) != (0, 0):
+        raise at.refusal(node, "only a threshold at 0 with zeros below, a ReLU, has hardware")
+    return Clamp(**at.common(node, node.args[0]))
+
+
+@handles(aten.maximum.default, aten.minimum.default, aten.clamp.Tensor)
+def _limit(at: NodeImport, node: fx.Node) -> Result:
+    """A limit that is a tensor of one number."""
+    arguments = at.arguments(node)
+    if node.target == aten.clamp.Tensor:
+        tensor, low, high = (arguments[name] for name in ("self", "min", "max"))
+    else:
+        operands = [arguments["self"], arguments["other"]]
+        tensor, limit = operands if operands[0] in at.values else operands[::-1]
+        low, high = (limit, None) if node.target == aten.maximum.default else (None, limit)
+    limits = []
+    for operand, none in ((low, -math.inf), (high, math.inf)):
+        value = at.constant(node, operand)
+        if value is not None and value.numel() != 1:
+            raise at.refusal(node, "only a limit that is one number has hardware")
+        limits.append(none if value is None else float(value))
+    return Clamp(**at.common(node, tensor), low=limits[0], high=limits[1])
+
+
 @handles(aten.clamp_min.default)
 def _clamp_min(at: NodeImport, node: fx.Node) -> Result:
     return Clamp(**at.common(node, node.args[0]), low=float(at.constant(node, node.args[1])))

@@ -1,9 +1,10 @@
 """Programs for the core in its memory that exercise all of it, and what must come of each.
 
 A scenario is a list of runs, one after another in one simulation. `verify` compares every tensor of
-every run that ends well with golden, and what the core counts with what the bus counts. It compares
-every counter and every message with `COUNTED` too, cycles included, so that a change which only
-costs time is noticed. `tests.hw.core.count_scenarios` writes that file.
+every run that ends well with golden, what the core counts with what the bus counts, and the cycles
+in which the array multiplied with the layers' sizes. It compares every counter and every message
+with `COUNTED` too, cycles included, so that a change which only costs time is noticed.
+`tests.hw.core.count_scenarios` writes that file.
 
 `make mutants` runs the same scenarios on cores with planted defects.
 """
@@ -19,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from compiler.program import Program
+from compiler.program import DENSE, Program
+from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
+from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import HEADER_BYTES, descriptor_words, header_words
@@ -49,7 +52,9 @@ COUNTED = Path(__file__).with_name("scenarios.json")
 """Scenario -> for each run what `summary` returns."""
 
 NOWHERE = 0x4000_0000
-"""An address past the end of every simulated memory."""
+"""An offset past the end of every simulated memory, and of every program's window."""
+_ALL_PAGES = 2 * NOWHERE >> PAGE_BITS
+"""Pages of a window that reaches past `NOWHERE`."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,8 @@ def verify(scenario: Scenario, outcomes: Sequence[Outcome]) -> None:
         if bundle is not None:
             mismatches = [check.mismatch for check in core.check(bundle, run, outcome)]
             assert not any(mismatches), f"{scenario.name}, run {number}: {mismatches}"
+            if run.point == DENSE:
+                assert outcome.totals["busy"] == _busy(run.program)
         for counter, total in outcome.totals.items():
             assert total == sum(layer[counter] for layer in outcome.layers)
         assert outcome.totals.keys() in (set(), CORE_COUNTERS.keys())
@@ -144,6 +151,16 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
     return cases
 
 
+def _busy(program: Program) -> int:
+    """Cycles in which the array multiplies without ZAP: P pixels, then the next P of a channel."""
+    return sum(
+        words["channels"]
+        * words["kernel_words"]
+        * ceil_div(words["width"] * words["height"], program.config.pes)
+        for words in program.descriptors(DENSE)
+    )
+
+
 def _with(pair: tuple[Bundle, Run], **changes: Any) -> tuple[Bundle, Run]:
     bundle, run = pair
     return bundle, replace(run, **changes)
@@ -175,6 +192,13 @@ def _disturbances(pairs: list[tuple[Bundle, Run]]) -> Scenario:
             replace(run, faulty=(scratch, last)),
             replace(run, program=edited(program, first, NOWHERE)),
             replace(run, program=edited(program, ofm, NOWHERE)),
+            replace(run, program=edited(program, first, NOWHERE), pages=_ALL_PAGES),
+            replace(
+                run,
+                program=edited(program, ofm, NOWHERE),
+                pages=_ALL_PAGES,
+                writes_anywhere=True,
+            ),
         ]
         for one in disturbed:
             runs += [one, run]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -18,8 +19,9 @@ from compiler.build import compile_bundle
 from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import UserError
+from hw.contract.config import PRESETS
 from hw.contract.counters import CORE_COUNTERS
-from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_words
+from hw.contract.program import DESCRIPTOR_BYTES, descriptor_words
 from hw.core.core import patience
 from tb import sim_full
 from tb.exchange.core_files import Outcome, Run
@@ -27,6 +29,7 @@ from tb.random.networks import random_image, random_network, random_runs
 from tb.random.zaps import POINT
 from tb.runs import core, whole_networks
 from tb.simulators.toolchain import SIMULATORS, Simulator
+from tests.hw.core.scenarios import bad_programs, edited, first_descriptor
 from tests.hw.small_configs import STRIPS, TINY
 
 EVERYWHERE = (0, 0xFFFF_FFFF)
@@ -144,39 +147,6 @@ def test_sim_full_refuses_a_network_that_it_does_not_know(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "argv", ["sim_full", "lenet"])
     with pytest.raises(UserError, match=r"^no network 'lenet'; there are digits, resnet20, "):
         sim_full.main()
-
-
-def edited(program: Program, address: int, value: int) -> Program:
-    """A copy of the program with another word in its image."""
-    text = (value & 0xFFFFFFFF).to_bytes(4, "little")
-    return replace(program, image=program.image[:address] + text + program.image[address + 4 :])
-
-
-def first_descriptor(program: Program, point: str) -> int:
-    """The address of an operating point's first descriptor."""
-    at = program.points.index(point) * HEADER_BYTES + 4 * list(header_words(STRIPS)).index("first")
-    return int.from_bytes(program.image[at : at + 4], "little")
-
-
-def bad_programs(program: Program) -> list[tuple[Program, str]]:
-    """Programs with one word outside its limits, and the fault that the core reports for each."""
-    header = program.points.index(POINT) * HEADER_BYTES
-    cases = []
-    for table, at, kind in (
-        (header_words(STRIPS), header, "header"),
-        (descriptor_words(STRIPS), first_descriptor(program, POINT), "descriptor"),
-    ):
-        for number, (name, word) in enumerate(table.items()):
-            if word.multiple > 1:
-                wrong = word.multiple // 2
-            elif word.high < (1 << 32) - 1:
-                wrong = word.high + 1
-            else:
-                continue  # anything goes
-            bad = edited(program, at + 4 * number, wrong)
-            cases.append((bad, f"{kind} fault, word {number}, layer"))
-            assert not word.accepts(wrong), name
-    return cases
 
 
 def contradictory(program: Program, point: str, rng: random.Random) -> tuple[Program, str]:
@@ -385,3 +355,42 @@ def test_whatever_happens_to_a_run_leaves_no_trace_in_the_next(
         if not outcome.fault:
             bundle, _ = pairs[number // len(cases)]
             assert mismatches(bundle, runs[number], outcome) == []
+
+
+@pytest.mark.sim
+def test_an_abort_in_any_cycle_leaves_nothing_under_way() -> None:
+    """The memory counts a violation if it owes an answer when the interrupt is high."""
+    pairs = random_runs(STRIPS, 8, seed=11)
+    built = core.build(STRIPS, "verilator")
+    lengths = [
+        outcome.totals["elapsed"]
+        for outcome in core.run(built, [replace(run, stall=0.0, latency=60) for _, run in pairs])
+    ]
+    length, (bundle, run) = min(zip(lengths, pairs, strict=True), key=lambda pair: pair[0])
+    whole = replace(run, stall=0.0, latency=60)
+    aborted = [replace(whole, event="abort", after=after) for after in range(0, length, 7)]
+    runs = [one for abort in aborted for one in (abort, whole)]
+    outcomes = core.run(built, runs)
+    assert [outcome.violations for outcome in outcomes] == [0] * len(runs)
+    assert {outcome.fault for outcome in outcomes[::2]} <= {"aborted", ""}
+    assert sum(outcome.fault == "aborted" for outcome in outcomes[::2]) > len(aborted) // 2
+    for after, outcome in zip(aborted, outcomes[1::2], strict=True):
+        assert mismatches(bundle, whole, outcome) == [], f"after {after.after} cycles"
+
+
+@pytest.mark.second
+@pytest.mark.sim
+def test_random_networks_are_bit_exact_with_the_memories_of_a_preset() -> None:
+    """Their maps fill queues and banks that smaller memories never fill."""
+    config = PRESETS["small"]
+    pairs = random_runs(config, 30, seed=6)
+    pairs = [
+        (bundle, replace(run, stall=stall, latency=latency))
+        for (bundle, run), (stall, latency) in zip(
+            pairs, itertools.cycle([(0.0, 1), (0.9, 1), (0.0, 600), (0.5, 40)]), strict=False
+        )
+    ]
+    end = max(8 << 20, *(run.program.end for _, run in pairs))
+    outcomes = core.run(core.build(config, "verilator", end=end), [run for _, run in pairs])
+    for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
+        assert mismatches(bundle, run, outcome) == []

@@ -208,3 +208,99 @@ def test_a_write_that_leaves_the_window_stops_before_it_leaves(first: int) -> No
         assert written == list(range(1024 - inside, 1024))
 
     simulate(dut, check, background=[window(dut, 1), memory.serve_writes])
+
+
+OKAY, SLVERR, DECERR = 0, 2, 3
+
+
+def test_no_more_than_sixteen_bursts_wait_for_their_responses() -> None:
+    """The seventeenth begins when the first is answered; until all are, the port is not idle."""
+    dut = WritePort(TINY)
+    axi = dut.axi
+    begun = 0
+
+    async def ask(context: Any) -> None:
+        requests = [{"address": 64 * number, "beats": 1} for number in range(20)]
+        await put(context, dut.requests, requests, iter(lambda: False, None))
+
+    async def send(context: Any) -> None:
+        await put(context, dut.words, range(20), iter(lambda: False, None))
+
+    async def count(context: Any) -> None:
+        nonlocal begun
+        async for _, _, starts in context.tick().sample(axi.awvalid & axi.awready):
+            begun += starts
+
+    async def check(context: Any) -> None:
+        context.set(axi.awready, 1)
+        context.set(axi.wready, 1)
+        await context.tick().repeat(200)
+        assert begun == 16
+        assert not context.get(dut.idle)
+        for answered in range(1, 21):
+            assert not context.get(dut.idle)
+            assert not context.get(dut.done)
+            context.set(axi.bvalid, 1)
+            await context.tick()
+            context.set(axi.bvalid, 0)
+            await context.tick().repeat(20)
+            assert begun == min(16 + answered, 20)
+        assert context.get(dut.idle)
+        assert context.get(dut.done)
+
+    simulate(dut, ask, send, check, background=[window(dut), count])
+
+
+@pytest.mark.parametrize(("response", "is_error"), [(OKAY, 0), (SLVERR, 1), (DECERR, 1)])
+def test_either_error_response_is_an_error_of_its_cycle(response: int, is_error: int) -> None:
+    read, write = ReadPort(TINY, 2), WritePort(TINY)
+
+    async def reads(context: Any) -> None:
+        context.set(read.axi.rresp, response)
+        for valid in (0, 1, 0):
+            context.set(read.axi.rvalid, valid)
+            assert context.get(read.error) == (is_error & valid)
+            assert context.get(read.beat) == valid
+            await context.tick()
+
+    async def writes(context: Any) -> None:
+        context.set(write.axi.bresp, response)
+        for valid in (0, 1, 0):
+            context.set(write.axi.bvalid, valid)
+            assert context.get(write.error) == (is_error & valid)
+            await context.tick()
+
+    simulate(read, reads)
+    simulate(write, writes)
+
+
+def test_a_port_with_a_burst_on_offer_or_under_way_is_not_idle() -> None:
+    """Also while it is halted: `idle` says that the memory owes nothing."""
+    dut = ReadPort(TINY, 2)
+    axi = dut.axi
+
+    async def check(context: Any) -> None:
+        context.set(dut.words[0].ready, 1)
+        await put(context, dut.requests[0], [{"address": 0, "beats": 2}], iter([False]))
+        await context.tick().until(axi.arvalid)
+        context.set(dut.halt, 1)
+        for _ in range(5):  # on offer
+            assert context.get(axi.arvalid)
+            assert not context.get(dut.idle)
+            await context.tick()
+        context.set(axi.arready, 1)
+        await context.tick()
+        context.set(axi.arready, 0)
+        for _ in range(5):  # under way
+            assert not context.get(axi.arvalid)
+            assert not context.get(dut.idle)
+            await context.tick()
+        context.set(axi.rvalid, 1)
+        await context.tick()
+        assert not context.get(dut.idle), "one of two beats has come"
+        context.set(axi.rlast, 1)
+        await context.tick()
+        context.set(axi.rvalid, 0)
+        assert context.get(dut.idle)
+
+    simulate(dut, check, background=[window(dut)])

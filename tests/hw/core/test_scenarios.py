@@ -8,6 +8,7 @@ from tb.runs import core
 from tests.hw.core.scenarios import MIXED, scenarios, verify
 
 
+@pytest.mark.second
 @pytest.mark.sim
 def test_every_scenario_comes_out_as_counted() -> None:
     built = core.build(MIXED, "verilator")

@@ -1,0 +1,1 @@
+"""Verilator's coverage of the core's Verilog: `make coverage`."""
