@@ -19,6 +19,7 @@ from typing import Any
 
 from golden.errors import UserError
 from golden.files import write_file
+from golden.reading import read_bytes
 from hw.fpga.floorplan import Grid
 
 __all__ = [
@@ -163,9 +164,11 @@ def place_and_route(
 ) -> float:
     """Place and route a netlist; return the highest frequency in MHz that meets timing."""
     report = netlist.with_suffix(f".{seed}.report.json")
+    # The tool sees a temporary folder of its own: only paths from its own folder lead anywhere.
+    pins = write_file(netlist.with_suffix(f".{seed}.lpf"), read_bytes(constraints))
     options = {
         "--json": netlist.name,
-        "--lpf": str(constraints.resolve()),
+        "--lpf": pins.name,
         "--seed": str(seed),
         "--report": report.name,
         "--placer": "static",
