@@ -15,6 +15,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,13 @@ def main() -> None:
         document = {"config": config.name, "size": arguments.size, "cycles": counted}
         write_file(arguments.out, json.dumps(document, indent=1) + "\n")
     Console().print(_table(bundle, config, model, counted))
+    results = sum(
+        prod(bundle.manifest.activations[name].shape)
+        for name in model
+        if name.startswith(_KINDS[0])
+    )
+    ratio = results / kinds(model)[1]
+    print(f"one result a cycle: depthwise {results:,} cycles, depthwise / pointwise {ratio:.3f}")
     for what, cycles in {"model": model, "counted": counted}.items():
         if cycles:
             depthwise, pointwise = kinds(cycles)

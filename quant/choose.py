@@ -14,8 +14,8 @@ All operating points go into one new bundle. With --recalibrate the network's bi
 adapted to each operating point, with --fine-tune its weights too; the network then loses less. The
 adapted values are kept with the operating point, and the original network stays in the bundle.
 
-Where images have no labels, accuracy is the share of them that are classified as the bundle's
-network without ZAP does.
+Where images have no labels, accuracy is the share of them that are classified as --model does, the
+float network that the bundle was made of, or else as the bundle's network without ZAP does.
 """
 
 from __future__ import annotations
@@ -35,12 +35,8 @@ from golden.manifest import Figures
 from golden.pattern import Pattern
 from golden.terminal import Console
 from quant.data.images import ImageSet
-from quant.data.registry import Dataset, load_for_bundle
-from quant.frontend.lowering import lower
-from quant.networks.model import Model, Recipe
-from quant.networks.registry import registered_model
 from quant.pipeline.budgeted_points import ChoiceImages, measured_line, network_as_chosen
-from quant.pipeline.network_options import DATASET_HELP
+from quant.pipeline.bundle_images import BundleImages, add_image_options, images_of
 from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice, Granularity
 from quant.points.chooser import Budget, Chooser
@@ -72,8 +68,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
-    add("--dataset", metavar="NAME", default="digits", help=f"{DATASET_HELP} (default: digits)")
-    add("--data", type=Path, metavar="DIR", help="the built-in dataset's folder or its parent")
+    add_image_options(parser)
     drop = "percentage points of top-1 accuracy that may be lost"
     add("--max-drop", nargs="+", default=[], metavar="PP", help=drop)
     share = "share of the conv MACs that must be skipped, 0 .. 1"
@@ -92,9 +87,8 @@ def _arguments() -> argparse.ArgumentParser:
     add(
         "--statistics-images",
         type=integer(_FEWEST_IMAGES),
-        default=_STATISTICS_IMAGES,
         metavar="N",
-        help=f"training images to collect statistics on (default: {_STATISTICS_IMAGES})",
+        help=f"training images to collect statistics on (default: up to {_STATISTICS_IMAGES})",
     )
     held_out = "held-out training images to measure losses on (default: all)"
     add("--held-out", type=integer(_FEWEST_IMAGES), metavar="N", help=held_out)
@@ -126,11 +120,11 @@ def main() -> None:
     budgets = _budgets(args)
     patterns = _patterns(bundle, args)
     names = _names(bundle, budgets, args)
-    dropout = _dropout(bundle) if args.fine_tune else {}
-    dataset = load_for_bundle(bundle, args.dataset, args.data)
+    source = images_of(bundle, args)
+    dataset = source.dataset
     if args.fine_tune and not dataset.labelled:
-        raise UserError(f"--fine-tune needs labels, {args.dataset} has none: use --recalibrate")
-    images = _images(bundle, dataset, args)
+        raise UserError(f"--fine-tune needs labels, {dataset.name} has none: use --recalibrate")
+    images = _images(source, args)
 
     statistics = collect_statistics(bundle, images.statistics)
     chooser = Chooser(statistics, patterns, Granularity(args.thresholds))
@@ -150,8 +144,8 @@ def main() -> None:
                 network,
                 predictors,
                 dataset.train,
-                _recipe(bundle),
-                dropout=dropout,
+                source.recipe,
+                dropout=source.dropout,
                 epochs=args.fine_tune,
                 seed=args.seed,
                 device=args.device,
@@ -168,7 +162,9 @@ def main() -> None:
         result = with_figures(result, name, figures)
         pattern = _pattern(chooser, choice)
         measured.append(
-            _measured(args, bundle, budget, pattern, dense.top1, figures, choice.error, line)
+            _measured(
+                args, bundle, dataset.name, budget, pattern, dense.top1, figures, choice.error, line
+            )
         )
     if processes.is_first():
         result.save(args.out)
@@ -178,36 +174,21 @@ def main() -> None:
     Console().print(f"wrote {args.out}")
 
 
-def _images(bundle: Bundle, dataset: Dataset, args: argparse.Namespace) -> ChoiceImages:
+def _images(source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
     """Take the training images that the options ask for."""
-    statistics = _some(dataset.train, args.statistics_images, "--statistics-images")
+    dataset, recipe = source.dataset, source.recipe
+    count = args.statistics_images or min(_STATISTICS_IMAGES, len(dataset.train))
+    statistics = _some(dataset.train, count, "--statistics-images")
     count = len(dataset.held_out) if args.held_out is None else args.held_out
     held_out = _some(dataset.held_out, count, "--held-out")
     generator = torch.Generator().manual_seed(args.seed)
     if args.augment_held_out:
-        held_out = augmented_copies(held_out, _recipe(bundle), generator, args.augment_held_out)
+        held_out = augmented_copies(held_out, recipe, generator, args.augment_held_out)
     recalibration = None
     if args.recalibrate:
         few = dataset.train.sample(_RECALIBRATION_IMAGES, args.seed)
-        recalibration = augmented_copies(few, _recipe(bundle), generator)
+        recalibration = augmented_copies(few, recipe, generator)
     return ChoiceImages(statistics, held_out, recalibration)
-
-
-def _model(bundle: Bundle) -> Model:
-    """Return the built-in model that the bundle was made of."""
-    return registered_model(bundle.manifest.provenance.get("model"))
-
-
-def _recipe(bundle: Bundle) -> Recipe:
-    """Return the recipe that the network was trained by."""
-    return _model(bundle).recipe
-
-
-def _dropout(bundle: Bundle) -> dict[str, float]:
-    """Return the share of its input that training sets to zero, for each layer with dropout."""
-    manifest = bundle.manifest
-    module = _model(bundle).build(len(manifest.classes)).eval()
-    return lower(module, manifest.activations[manifest.input.tensor].shape).dropout()
 
 
 def _some(image_set: ImageSet, count: int, option: str) -> ImageSet:
@@ -279,6 +260,7 @@ def _pattern(chooser: Chooser, choice: Choice) -> str:
 def _measured(
     args: argparse.Namespace,
     bundle: Bundle,
+    dataset: str,
     budget: Budget,
     pattern: str,
     int8_top1: float,
@@ -293,7 +275,7 @@ def _measured(
     return MeasuredPoint.model_validate(
         {
             "network": bundle.manifest.name,
-            "dataset": args.dataset,
+            "dataset": dataset,
             "method": _METHODS[granularity],
             "pattern": pattern,
             "budget": str(budget),

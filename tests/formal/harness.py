@@ -11,7 +11,7 @@ whatever the registers without a reset, and the memories, hold then.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,7 @@ class Harness(Elaboratable):
         """Each is high in a cycle in which the property of this name is violated."""
         self.covers: dict[str, Signal] = {}
         """Each is high in a cycle in which the event of this name happens."""
+        self._violations: dict[str, Value] = {}
         self._conditions: list[tuple[Signal, Value]] = []
         self._assumptions: list[Value] = []
         self.reset = self.free(1, "reset")
@@ -165,10 +166,18 @@ class Harness(Elaboratable):
         """The environment keeps this condition in every cycle."""
         self._assumptions.append(Value.cast(condition).bool())
 
-    def prove(self, name: str, condition: ValueLike) -> None:
-        """The condition must hold in every cycle."""
+    def prove(self, name: str, condition: ValueLike, *, given: Iterable[str] = ()) -> None:
+        """The condition must hold in every cycle.
+
+        `given` names properties that the proof may take for granted. They are proved without this
+        one, because only earlier ones can be named.
+        """
         assert name not in self.properties, name
-        self.properties[name] = self._observe(f"bad_{len(self.properties)}", ~_flag(condition))
+        violated = ~_flag(condition)
+        for earlier in given:
+            violated &= ~self.flag(self._violations[earlier], "broken") & ~self._violations[earlier]
+        self._violations[name] = ~_flag(condition)
+        self.properties[name] = self._observe(f"bad_{len(self.properties)}", violated)
 
     def cover(self, name: str, condition: ValueLike) -> None:
         """The condition must be met in some cycle of some history."""

@@ -344,6 +344,24 @@ def test_a_network_in_an_onnx_file(
         assert_refused(command, options, "has its weights", monkeypatch, capsys)
 
 
+def test_an_onnx_file_states_the_size_of_its_images(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pictures of the folder are 10x10, and the file takes grey ones of 8x6."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[1, 1, 8, 6] x) => (float[1, 4] y) {
+            a = Conv(x, w)  b = Relu(a)  c = GlobalAveragePool(b)  y = Flatten(c)
+        }"""
+    model = onnx.parser.parse_model(text)
+    weight = np.random.default_rng(0).normal(size=(4, 1, 3, 3)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    onnx.save(model, "stated.onnx")
+    run_own(monkeypatch, "--model", "stated.onnx", "--dataset", "folder")
+    bundle = Bundle.load(own / "build" / "stated")
+    assert bundle.manifest.activations["input"].shape == (1, 8, 6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

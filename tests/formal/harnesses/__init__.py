@@ -7,6 +7,7 @@ from tests.formal.harnesses.compactor import (
     WideCompactorHarness,
 )
 from tests.formal.harnesses.queue import QueueHarness
+from tests.formal.harnesses.read_port import ReadPortHarness
 from tests.formal.harnesses.register_block import RegisterBlockHarness
 from tests.formal.harnesses.splitter import SplitterHarness
 from tests.formal.harnesses.width_converter import DownsizerHarness, UpsizerHarness
@@ -18,6 +19,7 @@ __all__ = ["HARNESSES"]
 HARNESSES: list[type[Harness]] = [
     WindowCheckHarness,
     SplitterHarness,
+    ReadPortHarness,
     WritePortHarness,
     QueueHarness,
     RegisterBlockHarness,

@@ -13,6 +13,8 @@ from tests.hw.small_configs import TINY
 __all__ = ["WindowCheckHarness"]
 
 _MODULE = "hw.core.window"
+_PAGE_BITS = TINY.address_bits - PAGE_BITS
+"""Width of a page's number on the bus."""
 _LATENCY = 3
 """Cycles from a start to the answer."""
 
@@ -39,19 +41,25 @@ class WindowCheckHarness(Harness):
         program = self.drive(dut.program, "program")
         # A program takes longer than the check, so starts are further apart than that.
         since = Signal(range(_LATENCY + 1), init=_LATENCY)
-        wrong = Signal()
+        taken = {
+            name: Signal.like(port, name=f"{name}_taken")
+            for name, port in (("base", base), ("size", size), ("program", program))
+        }
         with m.If(since != _LATENCY):
             m.d.sync += since.eq(since + 1)
         with m.If(start):
             m.d.sync += [
                 since.eq(1),
-                wrong.eq(
-                    (base % (1 << PAGE_BITS) != 0)
-                    | (size % (1 << PAGE_BITS) != 0)
-                    | (program % HEADER_BYTES != 0)
-                    | (base + size > 1 << TINY.address_bits)
-                ),
+                *(register.eq(getattr(dut, name)) for name, register in taken.items()),
             ]
+        page, pages = taken["base"][PAGE_BITS:], taken["size"][PAGE_BITS:]
+        wrong = (
+            taken["base"][:PAGE_BITS].any()
+            | taken["size"][:PAGE_BITS].any()
+            | (taken["program"] % HEADER_BYTES != 0)
+            | (page[_PAGE_BITS:] != 0)
+            | (page[:_PAGE_BITS] + pages > 1 << _PAGE_BITS)
+        )
         self.assume(~start | (since == _LATENCY))
         self.prove(
             "exactly the windows and programs are refused that must not run",
