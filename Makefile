@@ -112,8 +112,9 @@ soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V s
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
-verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
-	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
+verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=small|default|FILE TARGET=generic|ecp5 OUT=build/verilog)
+	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \
+		$(if $(OUT),--out '$(OUT)')
 
 driver: $(STAMP) ## gather the C driver and its generated headers in one folder (OUT=build/driver)
 	$(RUN) -m hw.c_headers --out '$(or $(OUT),build/driver)'

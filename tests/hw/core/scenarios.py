@@ -78,6 +78,7 @@ def scenarios(config: Config = MIXED) -> list[Scenario]:
     return [
         _networks("first networks", pairs[:3]),
         _networks("networks", pairs[3:]),
+        _networks("networks in slices", _in_slices(config)),
         _networks("impatient networks", [_with(pair, stall=0.9, latency=1) for pair in pairs[:6]]),
         _networks("networks far away", [_with(pair, stall=0.0, latency=500) for pair in pairs[6:]]),
         _disturbances(pairs[:4]),
@@ -159,6 +160,15 @@ def _busy(program: Program) -> int:
         * ceil_div(words["width"] * words["height"], program.config.pes)
         for words in program.descriptors(DENSE)
     )
+
+
+def _in_slices(config: Config) -> list[tuple[Bundle, Run]]:
+    """Networks with grouped convolutions whose ifm is loaded slice by slice."""
+    return [
+        (bundle, run)
+        for bundle, run in random_runs(config, 24, seed=4)
+        if any(words["slice_step"] for words in run.program.descriptors(run.point))
+    ]
 
 
 def _with(pair: tuple[Bundle, Run], **changes: Any) -> tuple[Bundle, Run]:
