@@ -223,6 +223,8 @@ python-check:
 		|| { echo 'error: $(PYTHON) is older than 3.11; name another by PYTHON=...' >&2; exit 2; }
 
 compiler:
+	@[ $(words $(CURDIR)) = 1 ] || { echo 'error: the path of this checkout has a space, and' \
+		"Verilator's make builds in no such folder: move it: $(CURDIR)" >&2; exit 2; }
 	@command -v c++ >/dev/null \
 		|| { echo 'error: no C++ compiler (c++); Verilator needs one: install g++ or clang' >&2; exit 2; }
 
