@@ -93,7 +93,10 @@ def _licence(name: str) -> str:
         for text in fields.get_all("Classifier") or []
         if text.startswith("License :: ") and not text.endswith(":: OSI Approved")
     ]
-    stated = [fields.get("License-Expression"), ", ".join(classifiers), fields.get("License")]
+    expression, text = (
+        fields[name] if name in fields else "" for name in ("License-Expression", "License")
+    )
+    stated = [expression, ", ".join(classifiers), text]
     first = next((text for text in stated if text), "not stated")
     return first.splitlines()[0].replace("|", "/")
 
