@@ -153,7 +153,7 @@ class Harness(Elaboratable):
         return named
 
     def flag(self, condition: ValueLike, name: str) -> Signal:
-        """Whether the condition has been met in an earlier cycle."""
+        """A signal that says that the condition has been met in an earlier cycle."""
         flag = Signal(name=name)
         with self.m.If(condition):
             self.m.d.sync += flag.eq(1)
