@@ -26,8 +26,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second fuzz mutants coverage prove estimate sim sim-random sim-core \
-	sim-full sim-networks sim-modules bench bench-explore program verilog driver fpga report results \
-	docs lint format clean distclean announce python-check compiler icarus abc
+	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim program verilog driver fpga report results \
+	docs lint format clean distclean announce python-check compiler icarus abc riscv
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -85,6 +85,12 @@ sim-modules: RTL ?= 100
 sim-modules: setup ## take random PyTorch networks all the way, and compare them at every stage (N=500 RTL=100 SEED=1 SIM=verilator CONFIG=small)
 	$(RUN) -m tb.random_modules --n '$(N)' --rtl '$(RTL)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
 
+sim-programs: SIM ?= verilator
+sim-programs: CONFIG ?= small
+sim-programs: N = 2000
+sim-programs: setup ## run damaged programs on the core: each ends, stays in its window, and leaves no trace (N=2000 SEED=1 SIM=verilator CONFIG=small)
+	$(RUN) -m tb.random_programs --n '$(N)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
+
 fuzz: N = 1000
 fuzz: setup ## hand hostile inputs to every reader and command (N=1000 SEED=1 TARGET="NAME ...")
 	$(RUN) -m tests.fuzz $(TARGET) --n '$(N)' --seed '$(SEED)'
@@ -106,11 +112,15 @@ bench-explore: setup $(NEEDED) ## find configurations for a network by the cycle
 prove: $(STAMP) abc ## prove properties of the hardware's components, print the table (PROVE="NAME ..." LONG=0|1 OUT=FILE)
 	$(RUN) -m tests.formal $(PROVE) $(if $(filter 1,$(LONG)),--long) $(if $(OUT),--out '$(OUT)')
 
+soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1)
+	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)')
+
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
-verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
-	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
+verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=small|default|FILE TARGET=generic|ecp5 OUT=build/verilog)
+	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \
+		$(if $(OUT),--out '$(OUT)')
 
 driver: $(STAMP) ## gather the C driver and its generated headers in one folder (OUT=build/driver)
 	$(RUN) -m hw.c_headers --out '$(or $(OUT),build/driver)'
@@ -213,8 +223,23 @@ python-check:
 		|| { echo 'error: $(PYTHON) is older than 3.11; name another by PYTHON=...' >&2; exit 2; }
 
 compiler:
+	@[ $(words $(CURDIR)) = 1 ] || { echo 'error: the path of this checkout has a space, and' \
+		"Verilator's make builds in no such folder: move it: $(CURDIR)" >&2; exit 2; }
 	@command -v c++ >/dev/null \
 		|| { echo 'error: no C++ compiler (c++); Verilator needs one: install g++ or clang' >&2; exit 2; }
+
+build/litex/stamp: hw/soc/requirements.txt | python-check
+	$(PYTHON) -m venv build/litex
+	build/litex/bin/pip install --quiet --no-deps --requirement $<
+	@touch $@
+
+# What LiteX's simulator takes from the system: a RISC-V compiler, Verilator, two libraries.
+RISCV := gcc-riscv64-unknown-elf verilator libjson-c-dev libevent-dev
+riscv:
+	@have() { command -v riscv64-unknown-elf-gcc && command -v verilator && \
+		printf '#include <json-c/json.h>\n#include <event2/event.h>\n' | cc -E -; } >/dev/null 2>&1; \
+	have && exit 0; [ -n '$(APT)' ] && $(call apt-install,$(RISCV)) && have && exit 0; \
+	echo 'error: make soc-sim needs the packages $(RISCV)' >&2; exit 2
 
 icarus:
 	@command -v iverilog >/dev/null && exit 0; \

@@ -59,10 +59,10 @@ class ResNet8(nn.Module):
 
 
 def _convolution(
-    c_i: int, c_o: int, kernel: int | tuple[int, int], **options: int
+    c_i: int, c_o: int, kernel: int | tuple[int, int], stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     """A convolution and its BatchNorm; the activation is the caller's."""
-    same = SameConv2d(c_i, c_o, kernel, bias=False, **options)
+    same = SameConv2d(c_i, c_o, kernel, stride, groups=groups, bias=False)
     return nn.Sequential(same, _norm(c_o))
 
 

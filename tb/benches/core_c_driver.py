@@ -22,8 +22,8 @@ from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program_file import LEVELS, OUTPUT
 from tb.benches.common import start, values
 from tb.benches.core import RESET_LATENCY, Bus, SimulatedBus, run_one
+from tb.c_driver import Core, CoreTensor, build_driver
 from tb.exchange.core_files import Run, read_runs, write_outcome
-from tb.runs.c_driver import Core, CoreTensor, build_driver
 
 _LOOKS = 1 << 20
 

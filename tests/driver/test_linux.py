@@ -11,7 +11,7 @@ import pytest
 
 from hw.contract.program import VERSION
 from hw.contract.registers import ID, REGISTERS
-from tb.runs.c_driver import Core, build_driver
+from tb.c_driver import Core, build_driver
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 

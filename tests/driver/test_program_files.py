@@ -14,8 +14,8 @@ from compiler import program_file
 from compiler.build import compile_bundle
 from compiler.program import Program
 from hw.contract.program_file import HEADER, POINT, TENSOR
+from tb.c_driver import DRIVER, FLAGS, driver_sources
 from tb.random.networks import random_network
-from tb.runs.c_driver import DRIVER, FLAGS, driver_sources
 from tests.compiler.program_file_edits import sealed, words_at
 from tests.hw.small_configs import STRIPS, TINY
 
