@@ -73,10 +73,11 @@ def test_survivors_wait_for_a_slice_where_a_strip_has_no_pattern_of_its_own() ->
     draw = Draw(torch.Generator().manual_seed(3))
     conv = draw_conv(draw, rng, "conv", (6, 1, 7, 1), padding=(9, 0, 0, 0), groups=6)
     zap = draw_predictor(draw, rng, "none skipped", 6)
-    fc = draw_conv(draw, rng, "fc", (3, 6, 23, 12), signed_output=True)
+    shrunk = draw_conv(draw, rng, "shrunk", (3, 6, 4, 4), stride=(4, 4))
+    fc = draw_conv(draw, rng, "fc", (3, 3, 5, 3), signed_output=True)
     tensors = {
         f"layers.{layer.name}.{field}": getattr(layer, field)
-        for layer in (conv, fc)
+        for layer in (conv, shrunk, fc)
         for field in ("weight", "bias", "multiplier", "shift")
     }
     for field in ("weight1", "bias1", "shift1", "weight2"):
@@ -84,7 +85,7 @@ def test_survivors_wait_for_a_slice_where_a_strip_has_no_pattern_of_its_own() ->
     tensors["predictors.zap.score_scale"] = torch.ones(6, dtype=torch.float64)
     tensors["predictors.zap.score_offset"] = torch.zeros(6, dtype=torch.float64)
     tensors[f"operating_points.{POINT}.conv.threshold"] = zap.threshold
-    shapes = {"image": (6, 20, 12), "conv": (6, 23, 12), "fc": (3, 1, 1)}
+    shapes = {"image": (6, 20, 12), "conv": (6, 23, 12), "shrunk": (3, 5, 3), "fc": (3, 1, 1)}
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name="one_row",
@@ -97,7 +98,8 @@ def test_survivors_wait_for_a_slice_where_a_strip_has_no_pattern_of_its_own() ->
         },
         layers=[
             ConvNode(name="conv", input="image", output="conv", padding=conv.padding, groups=6),
-            ConvNode(name="fc", input="conv", output="fc", fully_connected=True),
+            ConvNode(name="shrunk", input="conv", output="shrunk", stride=(4, 4)),
+            ConvNode(name="fc", input="shrunk", output="fc", fully_connected=True),
         ],
         predictors={"zap": PredictorNode(layer="conv", pattern=str(zap.pattern))},
         operating_points=[
