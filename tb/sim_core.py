@@ -75,9 +75,12 @@ def main() -> int:
             console.print(f"first difference: {result.mismatch}", highlight=False, soft_wrap=True)
             status = 1
         classes = bundle.manifest.classes
-        answer = classes[result.outcomes[-1].output.argmax()]
+        output = result.outcomes[-1].output
+        answer = f"a map of {'x'.join(map(str, output.shape))}"
+        if output.size == len(classes):
+            answer = f"classified as {classes[output.argmax()]}"
         truth = "" if label is None else f" a {classes[label]},"
-        console.print(f"image {arguments.image}:{truth} classified as {answer}")
+        console.print(f"image {arguments.image}:{truth} {answer}")
         console.print(f"{program.network}: {result}", highlight=False, soft_wrap=True)
     return status
 

@@ -80,8 +80,7 @@ def lower_checked(module: nn.Module, images: Tensor) -> Graph:
 
 
 _PLANE = 4
-"""A core adds a residual from a multiple of its `group` of channels on, which is 4 or more. Where
-that is no multiple of its own `group`, the compiler copies the residual."""
+"""A core adds a residual from a multiple of its `group` of channels on, which is 4 or more."""
 
 
 @dataclass

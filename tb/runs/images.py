@@ -14,6 +14,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.reading import check_readable
+from quant.data.answers import classes_of
 from quant.data.image_arrays import image_tensor
 from quant.data.image_folders import ImageFiles, ImageForm
 from quant.data.registry import DATASETS, images_for_bundle, load
@@ -72,8 +73,10 @@ def chosen_input(
     return quantise_images(bundle, pixels[None])[0]
 
 
-def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tensor, int]:
+def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tensor, int | None]:
     """Return an image that the bundle was not trained on, and its label.
+
+    An image without one has none if the network gives a map.
 
     `data` is the folder of the bundle's dataset, if that is a built-in one. Pixels are float
     (channels, height, width) of 0 .. 1. An image that has no label gets the class that the network
@@ -84,10 +87,16 @@ def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tenso
     test = dataset.test
     if not 0 <= index < len(test):
         raise UserError(f"image {index}: {name} has held-out images 0 to {len(test) - 1}")
-    pixels, label = test.pixels(slice(index, index + 1)), int(test.labels[index])
-    if not dataset.labelled:
-        label = int(Network(bundle)(quantise_images(bundle, pixels)).argmax())
-    return pixels[0], label
+    pixels = test.pixels(slice(index, index + 1))
+    if dataset.labelled:
+        return pixels[0], int(test.labels[index])
+    classes = classes_of(_result(bundle, quantise_images(bundle, pixels)))
+    return pixels[0], int(classes[0]) if classes.ndim == 1 else None
+
+
+def _result(bundle: Bundle, images: Tensor) -> Tensor:
+    """Return what the network gives without ZAP: int32 (images, channels, height, width)."""
+    return Network(bundle).outputs(images)[bundle.manifest.output]
 
 
 def input_image(bundle: Bundle, data: Path | None, index: int) -> Tensor:

@@ -80,10 +80,11 @@ def _plant(defects: list[str], equivalent: dict[str, str]) -> dict[str, str]:
     with reporting() as report:
         results = core_runs.find(defects, lambda done: report("core", done, len(defects)))
         survivors = [defect for defect, result in results.items() if not result]
-        reached = component_tests.reach() if survivors else {}
-        for number, defect in enumerate(survivors):
-            report("components", number, len(survivors))
-            results[defect] = component_tests.finds(defect, reached)
+        if survivors:
+            results |= component_tests.find(
+                survivors, lambda done: report("components", done, len(survivors))
+            )
+        for defect in survivors:
             if not results[defect] and defect in equivalent:
                 results[defect] = "equivalent"
     return results

@@ -1,80 +1,157 @@
-"""Runs the component tests of `hw`, on Amaranth's simulator, with a defect planted."""
+"""Runs the component tests of `hw`, on Amaranth's simulator, with one planted defect after another.
+
+    python -m tests.mutants.component_tests < REQUEST.json
+
+The request names defects and the files of tests. The program runs all tests without a defect, and
+notes for each test which defects could be planted in what it elaborates. Then it plants each defect
+alone and runs the tests that elaborate it, the quickest first, until one fails. It prints a line
+for each defect: its number in the request and the test that fails, or nothing.
+
+This runs in a process of its own, because it imports `hw` rewritten (`tests.mutants.rewrite`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from golden.files import write_file
 from tb.paths import REPOSITORY
+from tests.mutants import rewrite, sites
 
-__all__ = ["component_files", "finds", "reach"]
+__all__ = ["component_files", "find"]
 
 _TESTS = REPOSITORY / "tests" / "hw"
-_CACHE = REPOSITORY / "build" / "mutants" / "reach"
-_TIMEOUT = 300.0
-"""Seconds of wall time after which a defect counts as found: the test never comes to an end."""
+_REACHED = REPOSITORY / "build" / "mutants"
+_LEAST_SECONDS = 20.0
+"""Seconds of CPU time that every test may take with a defect; some defects make it endless."""
+
+Reached = dict[str, tuple[float, list[str]]]
+"""Test -> seconds of CPU time, and the defects that could be planted in what it elaborates."""
 
 
 def component_files() -> list[Path]:
-    """Files of tests that elaborate components of the core themselves."""
+    """Files of tests that elaborate components of the core on Amaranth's simulator.
+
+    The tests of the whole engine are not among them: they take long, and do what the scenarios do.
+    """
     files = (_TESTS / package for package in ("core", "engine", "lib", "predictor"))
     found = [file for folder in files for file in sorted(folder.glob("test_*.py"))]
-    return [file for file in found if "amaranth_testbench" in file.read_text()]
+    return [
+        file
+        for file in found
+        if file.name != "test_engine.py" and "amaranth_testbench" in file.read_text()
+    ]
 
 
-def reach() -> dict[Path, tuple[float, set[str]]]:
-    """For each file of tests, its seconds and the defects that it could find.
-
-    That takes a run of each file; it is kept until a source or a test changes.
-    """
-    sources = sorted((REPOSITORY / "hw").rglob("*.py"))
-    sources += sorted((REPOSITORY / "tests/mutants").glob("*.py"))
-    base = hashlib.sha256(b"".join(file.read_bytes() for file in sources))
-    found = {}
-    for file in component_files():
-        key = hashlib.sha256(base.digest() + file.read_bytes()).hexdigest()[:16]
-        kept = _CACHE / f"{file.stem}-{key}.json"
-        if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            start = time.monotonic()
-            with tempfile.NamedTemporaryFile(suffix=".json") as scratch:
-                code = _pytest([file], {"ZAPCORE_REACHED": scratch.name})
-                assert code == 0, f"{file} fails without a defect"
-                reached = json.loads(Path(scratch.name).read_text())
-            kept.write_text(json.dumps([time.monotonic() - start, reached]))
-        seconds, reached = json.loads(kept.read_text())
-        found[file] = (seconds, set(reached))
+def find(defects: Sequence[str], on_progress: Callable[[int], None]) -> dict[str, str]:
+    """Plant defects one after another; return for each the test that finds it, or nothing."""
+    request = {"defects": list(defects), "files": [str(file) for file in component_files()]}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.mutants.component_tests"],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(request))
+        process.stdin.close()
+        found = {}
+        for line in process.stdout:
+            number, _, test = line.rstrip("\n").partition(" ")
+            found[defects[int(number)]] = test
+            on_progress(len(found))
+    assert process.returncode == 0, "the component tests fail without a defect"
     return found
 
 
-def finds(defect: str, reached: dict[Path, tuple[float, set[str]]]) -> str:
-    """Plant a defect; return the file of tests that finds it, or nothing. The quickest go first."""
-    able = [file for file, (_, defects) in reached.items() if defect in defects]
-    for file in sorted(able, key=lambda file: reached[file][0]):
-        if _pytest([file], {"ZAPCORE_MUTANT": defect}) != 0:
-            return file.relative_to(REPOSITORY).as_posix()
-    return ""
+class _Watch:
+    """pytest plugin: what each test reaches, how long it takes, and which fails."""
+
+    def __init__(self, limits: dict[str, float] | None = None) -> None:
+        self._limits = limits or {}
+        self.reached: Reached = {}
+        self.failed = ""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        sites.REACHED.clear()
+        begun = time.process_time()
+        with _cpu_limit(self._limits.get(item.nodeid)):
+            result = yield
+        self.reached[item.nodeid] = (time.process_time() - begun, list(sites.REACHED))
+        return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed = report.nodeid
 
 
-def _pytest(files: list[Path], environment: dict[str, str]) -> int:
-    """Run tests in a process of their own; returns its exit status, or 1 if it takes too long."""
-    command = [sys.executable, "-m", "pytest", "-p", "tests.mutants.plugin", "-q", "-x"]
-    command += ["-m", "not sim and not fpga", "-p", "no:cacheprovider", *map(str, files)]
+@contextmanager
+def _cpu_limit(seconds: float | None) -> Iterator[None]:
+    """Raise TimeoutError in a block that takes longer."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not done after {seconds} s")
+
+    if seconds is not None:
+        signal.signal(signal.SIGPROF, stop)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        return subprocess.run(
-            command,
-            cwd=REPOSITORY,
-            env={**os.environ, **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_TIMEOUT,
-            check=False,
-        ).returncode
-    except subprocess.TimeoutExpired:
-        return 1
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _run(tests: Sequence[str], watch: _Watch) -> int:
+    """Run tests in this process; returns pytest's exit status."""
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-m", "not sim and not fpga and not second"]
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        return pytest.main([*options, *tests], plugins=[watch])
+
+
+def _reach(files: Sequence[str]) -> Reached:
+    """Run every test without a defect; the result is kept until a source changes."""
+    sources = [*(REPOSITORY / "hw").rglob("*.py"), *_TESTS.rglob("*.py")]
+    sources += [Path(rewrite.__file__), Path(sites.__file__)]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sorted(sources)))
+    kept = _REACHED / f"reached-{digest.hexdigest()[:16]}.json"
+    if not kept.is_file():
+        watch = _Watch()
+        if status := _run(files, watch):
+            raise SystemExit(f"{watch.failed} fails without a defect, status {status}")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_file(kept, json.dumps(watch.reached))
+    reached: Reached = json.loads(kept.read_text())
+    return reached
+
+
+def main() -> None:
+    request = json.load(sys.stdin)
+    rewrite.install()
+    reached = _reach(request["files"])
+    limits = {test: _LEAST_SECONDS + 10 * seconds for test, (seconds, _) in reached.items()}
+    for number, defect in enumerate(request["defects"]):
+        able = [test for test, (_, defects) in reached.items() if defect in defects]
+        sites.ALONE[:] = [defect]
+        watch = _Watch(limits)
+        if able:
+            _run(sorted(able, key=lambda test: reached[test][0]), watch)
+        print(number, watch.failed, flush=True)
+
+
+if __name__ == "__main__":
+    main()

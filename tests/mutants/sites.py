@@ -106,6 +106,8 @@ DEFECTS: dict[str, dict[str, Change]] = {
         "becomes <=": operator.le,
     },
     "!=": {"off by one": lambda a, b: a != b + 1, "becomes >": operator.gt},
+    "== 0": {"off by one": lambda a, b: a == b + 1, "becomes >=": operator.ge},
+    "!= 0": {"off by one": lambda a, b: a != b + 1},
     "<": {"becomes <=": operator.le, "off by one": lambda a, b: a + 1 < b},
     "<=": {"becomes <": operator.lt, "off by one": lambda a, b: a <= b + 1},
     ">": {"becomes >=": operator.ge, "off by one": lambda a, b: a > b + 1},
@@ -174,8 +176,15 @@ def binary(site: int, kind: str, a: Any, b: Any) -> Any:
 
 
 def compared(site: int, kind: str, a: Any, b: Any) -> Any:
-    """A comparison."""
-    return _plant(site, kind, _COMPARISONS[kind](a, b), a, b)
+    """A comparison. With 0, `==` and `<=` are the same for an unsigned value, and `!=` and `>`."""
+    right = _COMPARISONS[kind](a, b)
+    if kind in ("==", "!=") and isinstance(b, int) and b == 0 and not _is_signed(a):
+        return _plant(site, f"{kind} 0", right, a, b)
+    return _plant(site, kind, right, a, b)
+
+
+def _is_signed(value: Any) -> bool:
+    return isinstance(value, Value) and value.shape().signed
 
 
 def inverted(site: int, a: Any) -> Any:

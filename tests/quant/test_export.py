@@ -162,6 +162,7 @@ def test_a_device_that_is_not_there_is_refused(
 def test_a_directory_that_is_no_bundle_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "mine").write_text("precious")
     message = f"{tmp_path}: exists and is not a bundle"
     assert_refused(export.main, ["--out", tmp_path], message, monkeypatch, capsys)
 

@@ -28,7 +28,9 @@ from hw.contract.config import Config
 from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import HEADER_BYTES, descriptor_words, header_words
 from tb.exchange.core_files import Outcome, Run
-from tb.random.networks import POINT, random_runs
+from tb.random.networks import random_runs
+from tb.random.programs import edited, first_descriptor
+from tb.random.zaps import POINT
 from tb.runs import core
 from tests.hw.small_configs import STRIPS
 
@@ -37,8 +39,6 @@ __all__ = [
     "MIXED",
     "Scenario",
     "bad_programs",
-    "edited",
-    "first_descriptor",
     "scenarios",
     "summary",
     "tensors",
@@ -78,6 +78,7 @@ def scenarios(config: Config = MIXED) -> list[Scenario]:
     return [
         _networks("first networks", pairs[:3]),
         _networks("networks", pairs[3:]),
+        _networks("networks in slices", _in_slices(config)),
         _networks("impatient networks", [_with(pair, stall=0.9, latency=1) for pair in pairs[:6]]),
         _networks("networks far away", [_with(pair, stall=0.0, latency=500) for pair in pairs[6:]]),
         _disturbances(pairs[:4]),
@@ -117,19 +118,6 @@ def verify(scenario: Scenario, outcomes: Sequence[Outcome]) -> None:
         assert outcome.totals.keys() in (set(), CORE_COUNTERS.keys())
 
 
-def edited(program: Program, address: int, value: int) -> Program:
-    """A copy of the program with another word in its image."""
-    text = (value & 0xFFFFFFFF).to_bytes(4, "little")
-    return replace(program, image=program.image[:address] + text + program.image[address + 4 :])
-
-
-def first_descriptor(program: Program, point: str) -> int:
-    """The address of an operating point's first descriptor."""
-    number = list(header_words(program.config)).index("first")
-    at = program.points.index(point) * HEADER_BYTES + 4 * number
-    return int.from_bytes(program.image[at : at + 4], "little")
-
-
 def bad_programs(program: Program) -> list[tuple[Program, str]]:
     """Programs with one word outside its limits, and the fault that the core reports for each."""
     header = program.points.index(POINT) * HEADER_BYTES
@@ -159,6 +147,15 @@ def _busy(program: Program) -> int:
         * ceil_div(words["width"] * words["height"], program.config.pes)
         for words in program.descriptors(DENSE)
     )
+
+
+def _in_slices(config: Config) -> list[tuple[Bundle, Run]]:
+    """Networks with grouped convolutions whose ifm is loaded slice by slice."""
+    return [
+        (bundle, run)
+        for bundle, run in random_runs(config, 24, seed=4)
+        if any(words["slice_step"] for words in run.program.descriptors(run.point))
+    ]
 
 
 def _with(pair: tuple[Bundle, Run], **changes: Any) -> tuple[Bundle, Run]:

@@ -81,13 +81,16 @@ def test_ifm_words_are_written_while_others_are_read(pes: int, share: float) -> 
         under_way: list[dict[int, int]] = []  # what each PE will get, for each cycle
         asked: list[int] = []
         while writes or waiting:
-            offered = writes[0] if writes else None
-            address, word = offered or (0, 0)
+            offered = writes[0] if writes and rng.random() < 0.8 else None
+            address, word = offered or (  # else nobody may take it
+                rng.randrange(config.ifm_words),
+                rng.getrandbits(8 * config.lanes),
+            )
             context.set(dut.writes.payload, {"address": address, "word": word, "mask": mask})
             context.set(dut.writes.valid, offered is not None)
             ready = waiting is None
             assert context.get(dut.writes.ready) == ready
-            if ready and writes:
+            if ready and offered:
                 waiting = writes.pop(0)
             if waiting and waiting[0].bit_count() % 2 not in busy:
                 for place in range(1, len(asked), 2):

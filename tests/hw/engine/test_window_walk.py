@@ -70,6 +70,7 @@ class Pooling:
         Pooling((1, 1), (1, 1), (HEIGHT, WIDTH)),
         Pooling((2, 2), (2, 2), (2, 2), top=1, spilled_rows=2),
         Pooling((3, 3), (2, 1), (3, 5), top=-1, left=-1),
+        Pooling((3, 3), (2, 2), (4, 3), top=-1, left=-1),  # past the last row and column too
         Pooling((2, 3), (2, 2), (3, 2), average=True, spilled_rows=1),
         Pooling((HEIGHT, WIDTH), (1, 1), (1, 1), average=True),
     ],
