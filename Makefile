@@ -26,7 +26,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second fuzz mutants coverage prove estimate sim sim-random sim-core \
-	sim-full sim-networks sim-modules bench bench-explore soc-sim program verilog driver fpga report results \
+	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim program verilog driver fpga report results \
 	docs lint format clean distclean announce python-check compiler icarus abc riscv
 
 help: ## print this list
@@ -84,6 +84,12 @@ sim-modules: N = 500
 sim-modules: RTL ?= 100
 sim-modules: setup ## take random PyTorch networks all the way, and compare them at every stage (N=500 RTL=100 SEED=1 SIM=verilator CONFIG=small)
 	$(RUN) -m tb.random_modules --n '$(N)' --rtl '$(RTL)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
+
+sim-programs: SIM ?= verilator
+sim-programs: CONFIG ?= small
+sim-programs: N = 2000
+sim-programs: setup ## run damaged programs on the core: each ends, stays in its window, and leaves no trace (N=2000 SEED=1 SIM=verilator CONFIG=small)
+	$(RUN) -m tb.random_programs --n '$(N)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
 
 fuzz: N = 1000
 fuzz: setup ## hand hostile inputs to every reader and command (N=1000 SEED=1 TARGET="NAME ...")
@@ -217,6 +223,8 @@ python-check:
 		|| { echo 'error: $(PYTHON) is older than 3.11; name another by PYTHON=...' >&2; exit 2; }
 
 compiler:
+	@[ $(words $(CURDIR)) = 1 ] || { echo 'error: the path of this checkout has a space, and' \
+		"Verilator's make builds in no such folder: move it: $(CURDIR)" >&2; exit 2; }
 	@command -v c++ >/dev/null \
 		|| { echo 'error: no C++ compiler (c++); Verilator needs one: install g++ or clang' >&2; exit 2; }
 

@@ -15,6 +15,7 @@ from bench.estimate.speed import speed
 from bench.fpga_results import ASSUMED_MHZ, find_build
 from bench.measure import load_measurement
 from bench.summary import model_cycles
+from compiler.costs import NetworkCosts
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.pattern import MASKS
@@ -40,6 +41,20 @@ class Net(nn.Module):
     def forward(self, x):
         x = torch.relu(self.deep(torch.relu(self.stem(x))))
         x = torch.relu(self.point(nn.functional.max_pool2d(x, 2)))
+        return self.head(x.mean((2, 3)))
+
+class Grouped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1, stride=2)
+        self.dw = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.pw = nn.Conv2d(16, 40, 1)
+        self.g = nn.Conv2d(40, 40, 3, padding=1, groups=4)
+        self.head = nn.Linear(40, 7)
+
+    def forward(self, x):
+        x = torch.relu(self.dw(torch.relu(self.stem(x))))
+        x = torch.relu(self.g(torch.relu(self.pw(x))))
         return self.head(x.mean((2, 3)))
 
 class Gated(nn.Module):
@@ -97,6 +112,20 @@ def test_cycles_are_the_models_and_within_three_percent_of_those_counted(
     )
     assert core["traffic_bytes"] == pytest.approx(8 * beats, abs=8 * 32)
     assert core["images_a_second"] == pytest.approx(110.8e6 / core["cycles"])
+
+
+def test_traffic_of_grouped_convolutions_is_what_the_core_counts(file: Path) -> None:
+    costs = NetworkCosts(shaped_network(f"{file}:Grouped", (3, 32, 32)), PRESETS["small"])
+    beats = {layer: (found.read, found.written) for layer, found in costs.beats().items()}
+    # From `python -m bench.speed --bundle DIR --config small` of this network; of the first layer
+    # without the header, of the last one with its descriptor.
+    assert beats == {
+        "stem": (1456, 536),
+        "dw": (776, 524),
+        "pw": (1152, 1304),
+        "g": (3320, 17),
+        "head": (115, 13),
+    }
 
 
 def test_the_page_has_the_network_first_and_then_its_layers(

@@ -132,6 +132,24 @@ class Harness(Elaboratable):
         self._patches.enter_context(mock.patch.object(module, name, make))
         return made
 
+    def named_signals(self, module: Any) -> dict[str, Any]:
+        """Returns a dict that will have the named signals that a module's components make.
+
+        Invariants may speak of them; as `stand_in`, it holds until the component is elaborated.
+        """
+        named: dict[str, Any] = {}
+        signal = module.Signal
+
+        def make(*arguments: Any, **options: Any) -> Any:
+            options["src_loc_at"] = options.get("src_loc_at", 0) + 1
+            made = signal(*arguments, **options)
+            named[made.name] = made
+            return made
+
+        make.like = signal.like  # type: ignore[attr-defined]
+        self._patches.enter_context(mock.patch.object(module, "Signal", make))
+        return named
+
     def flag(self, condition: ValueLike, name: str) -> Signal:
         """Whether the condition has been met in an earlier cycle."""
         flag = Signal(name=name)

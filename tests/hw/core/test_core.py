@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from compiler.build import compile_bundle
-from compiler.program import Program
 from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import PRESETS
@@ -26,18 +25,15 @@ from hw.core.core import patience
 from tb import sim_full
 from tb.exchange.core_files import Outcome, Run
 from tb.random.networks import random_image, random_network, random_runs
+from tb.random.programs import contradictory, edited, first_descriptor
 from tb.random.zaps import POINT
 from tb.runs import core, whole_networks
 from tb.simulators.toolchain import SIMULATORS, Simulator
-from tests.hw.core.scenarios import bad_programs, edited, first_descriptor
+from tests.hw.core.scenarios import bad_programs
 from tests.hw.small_configs import STRIPS, TINY
 
 EVERYWHERE = (0, 0xFFFF_FFFF)
 """The range of all addresses."""
-
-
-MEMORY = 1 << 20
-"""Bytes of the window of a program that contradicts itself; it may write to any of them."""
 
 
 def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
@@ -147,29 +143,6 @@ def test_sim_full_refuses_a_network_that_it_does_not_know(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "argv", ["sim_full", "lenet"])
     with pytest.raises(UserError, match=r"^no network 'lenet'; there are digits, resnet20, "):
         sim_full.main()
-
-
-def contradictory(program: Program, point: str, rng: random.Random) -> tuple[Program, str]:
-    """Change some words of a descriptor within their limits; returns the program and the changes.
-
-    Addresses and distances may become any, in the window or not.
-    """
-    tiles = sum(layer.tiles[point] for layer in program.layers)
-    tile = first_descriptor(program, point) + rng.randrange(tiles) * DESCRIPTOR_BYTES
-    table = descriptor_words(STRIPS)
-    free = [name for name, word in table.items() if word.low < word.high]
-    changes = []
-    for name in rng.sample(free, rng.choice([1, 1, 2])):
-        word, number = table[name], list(table).index(name)
-        if word.multiple > 1:
-            most = rng.choice([program.end, 2 * MEMORY, word.high])
-            value = rng.randrange(most + 1) // word.multiple * word.multiple
-        else:
-            high = min(word.high, 100)
-            value = rng.choice([word.low, high, rng.randint(word.low, high)])
-        program = edited(program, tile + 4 * number, value)
-        changes.append(f"{name} = {value}")
-    return replace(program, end=MEMORY), ", ".join(changes)
 
 
 @pytest.mark.sim
