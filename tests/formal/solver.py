@@ -27,7 +27,7 @@ _GRACE = 10
 
 
 class Verdict(Enum):
-    """What became of a question."""
+    """The outcome of a question."""
 
     PROVED = "proved"
     VIOLATED = "violated"
