@@ -93,7 +93,9 @@ def _licence(name: str) -> str:
         for text in fields.get_all("Classifier") or []
         if text.startswith("License :: ") and not text.endswith(":: OSI Approved")
     ]
-    stated = [fields.get("License-Expression"), ", ".join(classifiers), fields.get("License")]
+    expression = (fields.get_all("License-Expression") or [""])[0]
+    text = (fields.get_all("License") or [""])[0]
+    stated = [expression, ", ".join(classifiers), text]
     first = next((text for text in stated if text), "not stated")
     return first.splitlines()[0].replace("|", "/")
 

@@ -147,6 +147,7 @@ def test_a_speed_up_is_reached_with_the_least_loss(
         assert point.by_time is not None
         assert wanted <= point.by_time.speed_up < wanted + 0.01
         assert point.predicted is not None
+        assert point.predicted.drop is not None
         drops.append(point.predicted.drop)
     assert drops[0] < drops[1]
 
