@@ -85,17 +85,17 @@ def _needs(name: str) -> set[str]:
 def _licence(name: str) -> str:
     """Return the licence that a package states: its expression, classifiers, or a short text."""
     try:
-        fields = metadata.metadata(name)
+        fields = metadata.metadata(name).json
     except metadata.PackageNotFoundError:
         return "not installed here"
     classifiers = [
         text.rpartition(" :: ")[2]
-        for text in fields.get_all("Classifier") or []
+        for text in fields.get("classifier", [])
         if text.startswith("License :: ") and not text.endswith(":: OSI Approved")
     ]
-    stated = [fields.get("License-Expression"), ", ".join(classifiers), fields.get("License")]
+    stated = [fields.get("license_expression"), ", ".join(classifiers), fields.get("license")]
     first = next((text for text in stated if text), "not stated")
-    return first.splitlines()[0].replace("|", "/")
+    return str(first).splitlines()[0].replace("|", "/")
 
 
 def _plain(name: str) -> str:
