@@ -7,7 +7,7 @@ not fit a configuration does not keep the others from being counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -101,13 +101,15 @@ class NetworkCosts:
         A share beyond `most_skipped` counts as that. Raises UserError where such a layer does not
         fit with its ZAP.
         """
+        return self._chain([s for s in self.steps if s.name not in self.misfits], skips or {})
+
+    def _chain(self, steps: Sequence[Step], skips: Skips) -> dict[str, Cycles]:
+        """Return the cycles of layers that run one after the other."""
         totals: dict[str, Cycles] = {}
         before: TileCycles | None = None
-        for step in self.steps:
-            if step.name in self.misfits:
-                continue
+        for step in steps:
             total = Cycles(0, 0, 0, 0)
-            for tile in self._tiles(step, *(skips or {}).get(step.name, (None, 0.0))):
+            for tile in self._tiles(step, *skips.get(step.name, (None, 0.0))):
                 total += tile.behind(before)
                 before = tile
             totals[step.name] = total
@@ -122,6 +124,17 @@ class NetworkCosts:
                 parts = (tile_beats(self.config, words) for words in lowered.words)
                 totals[step.name] = sum(parts, Beats(0, 0))
         return totals
+
+    def saved(self, layer: str, pattern: Pattern, share: float) -> float:
+        """Return the cycles that the network saves by a ZAP in one layer alone.
+
+        They are those of the layer and of the one after it, whose first load may wait for it.
+        Raises UserError where the layer does not fit with the ZAP.
+        """
+        number = next(n for n, step in enumerate(self.steps) if step.name == layer)
+        around = [s for s in self.steps[max(number - 1, 0) :][:3] if s.name not in self.misfits]
+        off, on = (self._chain(around, skips) for skips in ({}, {layer: (pattern, share)}))
+        return sum(off[name].elapsed - on[name].elapsed for name in off)
 
     def saving(self, pattern: Pattern, share: float) -> Skips:
         """Return the layers whose ZAP makes the network faster if it skips so much, and no other.

@@ -85,17 +85,19 @@ def _needs(name: str) -> set[str]:
 def _licence(name: str) -> str:
     """Return the licence that a package states: its expression, classifiers, or a short text."""
     try:
-        fields = metadata.metadata(name).json
+        fields = metadata.metadata(name)
     except metadata.PackageNotFoundError:
         return "not installed here"
     classifiers = [
         text.rpartition(" :: ")[2]
-        for text in fields.get("classifier", [])
+        for text in fields.get_all("Classifier") or []
         if text.startswith("License :: ") and not text.endswith(":: OSI Approved")
     ]
-    stated = [fields.get("license_expression"), ", ".join(classifiers), fields.get("license")]
+    expression = (fields.get_all("License-Expression") or [""])[0]
+    text = (fields.get_all("License") or [""])[0]
+    stated = [expression, ", ".join(classifiers), text]
     first = next((text for text in stated if text), "not stated")
-    return str(first).splitlines()[0].replace("|", "/")
+    return first.splitlines()[0].replace("|", "/")
 
 
 def _plain(name: str) -> str:

@@ -32,6 +32,7 @@ __all__ = [
     "PredictorNode",
     "ReshapeNode",
     "ShortcutNode",
+    "TimeChoice",
 ]
 
 MANIFEST = "manifest.json"
@@ -237,6 +238,17 @@ class Figures(_Strict):
     """Number of images that the figures are from."""
 
 
+class TimeChoice(_Strict):
+    """The basis of an operating point that was chosen by cycles saved, not by MACs."""
+
+    config: str
+    """Name of the core's configuration."""
+    speed_up: Finite
+    """Cycles without ZAP / cycles with it that were predicted."""
+    left_out: list[Name]
+    """Layers that have a predictor and run without: it would slow them, or gain too little."""
+
+
 class OperatingPoint(_Strict):
     """A predictor and a threshold table for each layer that has one; the rest run dense.
 
@@ -248,6 +260,7 @@ class OperatingPoint(_Strict):
     name: Name
     layers: dict[Name, LayerChoice]
     adapted: dict[Name, list[str]] = {}
+    by_time: TimeChoice | None = None
     predicted: Figures | None = None
     measured: Figures | None = None
 

@@ -3,12 +3,17 @@
     python -m quant.choose BUNDLE --dataset NAME --data DIR --max-drop 0.5 1 2 --out DIR
     python -m quant.choose BUNDLE --dataset NAME --data DIR --mac-reduction 0.2 0.3 --out DIR
     python -m quant.choose BUNDLE --dataset NAME --data DIR --sigma 0.1 --pattern B --out DIR
+    python -m quant.choose BUNDLE --costs FILE --max-drop 1 --speed-up 1.3 --out DIR
 
 Statistics of training images tell what each layer loses and saves at each threshold. A few
 measurements on other training images tell how much accuracy a loss costs (paper, section 3). From
 these follow a pattern for each layer and a threshold for each channel; --thresholds sets coarser
 thresholds. All is chosen before anything is run on the test images, which are used once for each
 operating point, and only to report.
+
+With --costs, the file that `python -m compiler BUNDLE --config CONFIG --costs FILE` writes,
+thresholds save as many cycles as they can in place of MACs. A layer that its ZAP would slow on that
+core runs without it, and the bundle says so.
 
 All operating points go into one new bundle. With --recalibrate the network's biases and scales are
 adapted to each operating point, with --fine-tune its weights too; the network then loses less. The
@@ -30,6 +35,7 @@ from rich.table import Table
 
 from golden.arguments import Parser, integer, natural, seed_number
 from golden.bundle import Bundle, check_replaceable
+from golden.costs import read_costs
 from golden.errors import UserError
 from golden.manifest import Figures
 from golden.pattern import Pattern
@@ -40,8 +46,13 @@ from quant.pipeline.bundle_images import BundleImages, add_image_options, images
 from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice, Granularity
 from quant.points.chooser import Budget, Chooser
+from quant.points.cycle_savings import CycleSavings
 from quant.points.evaluation import evaluate
-from quant.points.operating_points import add_operating_point, with_figures
+from quant.points.operating_points import (
+    add_operating_point,
+    with_figures,
+    with_time_choice,
+)
 from quant.points.results import MeasuredPoint, check_list, write_points
 from quant.points.statistics import collect_statistics
 from quant.runtime import processes
@@ -53,6 +64,8 @@ from quant.training.fine_tuning import fine_tune
 _STATISTICS_IMAGES = 1000
 _RECALIBRATION_IMAGES = 1000
 _FEWEST_IMAGES = 100
+_FASTEST = 100.0
+"""No speed-up that is asked for is larger."""
 _METHODS = {
     Granularity.CHANNEL: "zap",
     Granularity.LAYER: "zap-per-layer",
@@ -73,6 +86,10 @@ def _arguments() -> argparse.ArgumentParser:
     add("--max-drop", nargs="+", default=[], metavar="PP", help=drop)
     share = "share of the conv MACs that must be skipped, 0 .. 1"
     add("--mac-reduction", nargs="+", default=[], metavar="SHARE", help=share)
+    faster = "how many times as fast the network must become, more than 1; needs --costs"
+    add("--speed-up", nargs="+", default=[], metavar="TIMES", help=faster)
+    costs = "save cycles, by this file of python -m compiler --costs (default: save MACs)"
+    add("--costs", type=Path, metavar="FILE", help=costs)
     sigma = "thresholds, each for all layers; needs exactly one --pattern"
     add("--sigma", nargs="+", default=[], help=sigma)
     pattern = "patterns to choose from (default: all that the bundle has predictors for)"
@@ -120,6 +137,9 @@ def main() -> None:
     budgets = _budgets(args)
     patterns = _patterns(bundle, args)
     names = _names(bundle, budgets, args)
+    cycles = None
+    if args.costs is not None:
+        cycles = CycleSavings(read_costs(args.costs, bundle.manifest.name))
     source = images_of(bundle, args)
     dataset = source.dataset
     if args.fine_tune and not dataset.labelled:
@@ -127,7 +147,10 @@ def main() -> None:
     images = _images(source, args)
 
     statistics = collect_statistics(bundle, images.statistics)
-    chooser = Chooser(statistics, patterns, Granularity(args.thresholds))
+    chooser = Chooser(statistics, patterns, Granularity(args.thresholds), cycles)
+    for budget in budgets:
+        if budget.option != "max-drop":  # what is out of reach is said before long evaluations
+            chooser.choose(budget, None)
     line = None
     # The line does not predict what fine-tuning gains, so only a budget of accuracy needs it then.
     if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
@@ -160,6 +183,8 @@ def main() -> None:
         }
         result = add_operating_point(result, name, choice.layers, network)
         result = with_figures(result, name, figures)
+        if cycles is not None:
+            result = with_time_choice(result, name, cycles, choice)
         pattern = _pattern(chooser, choice)
         measured.append(
             _measured(
@@ -171,6 +196,8 @@ def main() -> None:
     if args.json is not None:
         write_points(args.json, measured)
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", measured))
+    for name in names if cycles is not None else []:
+        _print_time_choice(result, name)
     Console().print(f"wrote {args.out}")
 
 
@@ -207,9 +234,20 @@ def _budgets(args: argparse.Namespace) -> list[Budget]:
             if not 0 < value <= limit:
                 raise UserError(f"--{option} {text} is not a number in 0 .. {limit:g}")
             budgets.append(Budget(option, value))
+    for text in args.speed_up:
+        value = _number(text)
+        if not 1 < value <= _FASTEST:
+            raise UserError(f"--speed-up {text} is not a number in 1 .. {_FASTEST:g}")
+        budgets.append(Budget("speed-up", value))
+    if args.speed_up and args.costs is None:
+        raise UserError("--speed-up needs --costs, which python -m compiler BUNDLE --costs writes")
+    if args.mac_reduction and args.costs is not None:
+        raise UserError("--mac-reduction goes without --costs: name a --speed-up instead")
     budgets += [Budget("sigma", parse_sigma(text)) for text in args.sigma]
     if not budgets:
-        raise UserError("nothing to choose for: give --max-drop, --mac-reduction or --sigma")
+        raise UserError(
+            "nothing to choose for: give --max-drop, --mac-reduction, --speed-up or --sigma"
+        )
     if args.sigma and len(args.pattern) != 1:
         raise UserError("--sigma sets all layers alike: give the one --pattern that it is for")
     return budgets
@@ -239,6 +277,7 @@ def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) 
     how = [
         *[args.thresholds] * (args.thresholds != Granularity.CHANNEL),
         *args.pattern,
+        *["by-time"] * (args.costs is not None),
         *["fine-tuned"] * bool(args.fine_tune),
     ]
     names = ["-".join([budget.option, f"{budget.value:g}", *how]) for budget in budgets]
@@ -294,6 +333,15 @@ def _measured(
             "line": [] if line is None else line.corners,
         }
     )
+
+
+def _print_time_choice(bundle: Bundle, name: str) -> None:
+    """Say what an operating point that was chosen by cycles gains, and which layers it leaves."""
+    choice = bundle.operating_point(name).by_time
+    assert choice is not None
+    left = f"; without ZAP: {', '.join(choice.left_out)}" if choice.left_out else ""
+    text = f"{name}: {choice.speed_up:.3f} times as fast on {choice.config} by the model{left}"
+    Console().print(text, highlight=False, soft_wrap=True)
 
 
 def _table(title: str, points: Sequence[MeasuredPoint]) -> Table:

@@ -13,9 +13,10 @@ from compiler.build import compile_bundle
 from golden.bundle import Bundle
 from hw.contract.registers import FAULTS, Fault
 from tb.exchange.core_files import Outcome, Run
-from tb.random.networks import POINT, random_network
+from tb.random.networks import random_network
+from tb.random.programs import edited, first_descriptor
+from tb.random.zaps import POINT
 from tb.runs import core
-from tests.hw.core.scenarios import edited, first_descriptor
 from tests.hw.small_configs import STRIPS
 
 pytestmark = [

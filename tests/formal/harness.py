@@ -89,6 +89,8 @@ class Harness(Elaboratable):
         self.inputs: dict[str, Signal] = {}
         self.properties: dict[str, Signal] = {}
         """Each is high in a cycle in which the property of this name is violated."""
+        self.given: dict[str, list[str]] = {}
+        """Each property's earlier ones that its proof takes for granted."""
         self.covers: dict[str, Signal] = {}
         """Each is high in a cycle in which the event of this name happens."""
         self._violations: dict[str, Value] = {}
@@ -132,8 +134,26 @@ class Harness(Elaboratable):
         self._patches.enter_context(mock.patch.object(module, name, make))
         return made
 
+    def named_signals(self, module: Any) -> dict[str, Any]:
+        """Returns a dict that will have the named signals that a module's components make.
+
+        Invariants may speak of them; as `stand_in`, it holds until the component is elaborated.
+        """
+        named: dict[str, Any] = {}
+        signal = module.Signal
+
+        def make(*arguments: Any, **options: Any) -> Any:
+            options["src_loc_at"] = options.get("src_loc_at", 0) + 1
+            made = signal(*arguments, **options)
+            named[made.name] = made
+            return made
+
+        make.like = signal.like  # type: ignore[attr-defined]
+        self._patches.enter_context(mock.patch.object(module, "Signal", make))
+        return named
+
     def flag(self, condition: ValueLike, name: str) -> Signal:
-        """Whether the condition has been met in an earlier cycle."""
+        """A signal that says that the condition has been met in an earlier cycle."""
         flag = Signal(name=name)
         with self.m.If(condition):
             self.m.d.sync += flag.eq(1)
@@ -173,8 +193,9 @@ class Harness(Elaboratable):
         one, because only earlier ones can be named.
         """
         assert name not in self.properties, name
+        self.given[name] = list(given)
         violated = ~_flag(condition)
-        for earlier in given:
+        for earlier in self.given[name]:
             violated &= ~self.flag(self._violations[earlier], "broken") & ~self._violations[earlier]
         self._violations[name] = ~_flag(condition)
         self.properties[name] = self._observe(f"bad_{len(self.properties)}", violated)

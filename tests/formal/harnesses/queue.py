@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
 
 from tests.formal.harness import (
     Defect,
@@ -85,8 +85,10 @@ class AnyQueue(Elaboratable):
 
     def choose(self, harness: Harness, name: str) -> None:
         """Let the environment choose when a word is offered, and which."""
-        offered = harness.drive(self.r_rdy, f"{name}_r_rdy")
-        harness.drive(self.r_data, f"{name}_r_data")
-        harness.assume(~offered | (self.level != 0))
         waits = harness.register(self.r_rdy & ~self.r_en)
-        harness.assume(~waits | (offered & (harness.register(self.r_data) == self.r_data)))
+        offers = harness.free(1, f"{name}_offers") & (self.level != 0)
+        data = harness.free(len(self.r_data), f"{name}_data")
+        harness.m.d.comb += [
+            self.r_rdy.eq(waits | offers),
+            self.r_data.eq(Mux(waits, harness.register(self.r_data), data)),
+        ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -169,14 +169,23 @@ class AnyBursts(wiring.Component):
         return Module()
 
     def choose(self, harness: Harness, name: str) -> None:
-        """Let the environment choose the bursts."""
-        valid = harness.drive(self.bursts.valid, f"{name}_valid")
-        burst: Any = harness.drive(self.bursts.payload, f"{name}_payload")
-        harness.drive(self.requests.ready, f"{name}_requests_ready")
+        """Let the environment choose the bursts, among those that a splitter may offer.
+
+        They keep what is proved of a splitter by construction, and not by an assumption: the
+        solver can use that at every step.
+        """
+        m, bursts = harness.m, self.bursts
+        begins = bursts.valid & bursts.ready
+        waits = harness.register(bursts.valid & ~bursts.ready)
+        offers = harness.free(1, f"{name}_offers") & ~harness.register(begins)
+        chosen: Any = harness.free(bursts.payload.shape(), f"{name}_chosen")
+        to_edge = BURST - chosen.address[_BEAT_BITS:][:_BLOCK_BITS]
+        fits = (chosen.beats != 0) & (chosen.beats <= to_edge)
+        burst: Any = Signal(bursts.payload.shape(), name=f"{name}_burst")
+        m.d.comb += [burst.eq(chosen), burst.beats.eq(Mux(fits, chosen.beats, to_edge))]
+        m.d.comb += [
+            bursts.valid.eq(waits | offers),
+            bursts.payload.eq(Mux(waits, harness.register(bursts.payload), Value.cast(burst))),
+            self.requests.ready.eq(harness.free(1, f"{name}_requests_ready") & ~bursts.valid),
+        ]
         harness.drive(self.outside, f"{name}_outside")
-        waits = harness.register(valid & ~self.bursts.ready)
-        unchanged = harness.register(burst) == Value.cast(burst)
-        harness.assume(~waits | (valid & unchanged))
-        harness.assume(~valid | (_stays_in_block(burst) & (burst.beats != 0)))
-        harness.assume(~(valid & self.requests.ready))
-        harness.assume(~(valid & harness.register(valid & self.bursts.ready)))
