@@ -25,9 +25,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test test-second fuzz estimate sim sim-random sim-core sim-full sim-networks \
-	sim-modules bench bench-explore program verilog fpga report results docs lint format clean \
-	distclean announce python-check compiler icarus
+.PHONY: help setup demo test test-second fuzz mutants coverage prove estimate sim sim-random sim-core \
+	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim program verilog driver fpga report results \
+	docs lint format clean distclean announce python-check compiler icarus abc riscv
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -42,6 +42,7 @@ test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is hand
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-second: setup ## run the tests that take longer, and run in CI too
+	@$(MAKE) --no-print-directory abc || echo 'the proofs are not tried'
 	$(PYTEST) -m second $(PYTEST_ARGS)
 
 estimate: $(STAMP) ## tell whether a network fits, how fast it is, what ZAP can gain (MODEL=NAME|FILE.py:NAME|FILE.onnx SHAPE=3x224x224 PART=ecp5-85 CONFIG= CLASSES=N HTML=DIR JSON=FILE)
@@ -85,30 +86,56 @@ sim-modules: RTL ?= 100
 sim-modules: setup ## take random PyTorch networks all the way, and compare them at every stage (N=500 RTL=100 SEED=1 SIM=verilator CONFIG=small)
 	$(RUN) -m tb.random_modules --n '$(N)' --rtl '$(RTL)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
 
+sim-programs: SIM ?= verilator
+sim-programs: CONFIG ?= small
+sim-programs: N = 2000
+sim-programs: setup ## run damaged programs on the core: each ends, stays in its window, and leaves no trace (N=2000 SEED=1 SIM=verilator CONFIG=small)
+	$(RUN) -m tb.random_programs --n '$(N)' --seed '$(SEED)' --sim '$(SIM)' --config '$(CONFIG)'
+
 fuzz: N = 1000
 fuzz: setup ## hand hostile inputs to every reader and command (N=1000 SEED=1 TARGET="NAME ...")
 	$(RUN) -m tests.fuzz $(TARGET) --n '$(N)' --seed '$(SEED)'
 
-bench: setup build/digits/manifest.json $(if $(filter 1,$(SCALESIM)),build/scalesim/stamp) ## measure networks: cycles by layer, what bounds them, energy (NET="NAME ..." DATA=DIR SCALESIM=0|1)
-	$(RUN) -m bench.speed $(NET) $(if $(DATA),--data '$(DATA)') \
+# A bundle that is given, with its image and operating point; without one, networks have names.
+OWN := $(filter-out file default undefined,$(origin BUNDLE))
+NEEDED := $(if $(OWN),$(MADE),build/digits/manifest.json)
+OWN_OPTIONS = $(if $(OWN),--bundle '$(BUNDLE)') \
+	$(if $(DATA),--data '$(DATA)') $(if $(IMAGE),--image '$(IMAGE)') $(if $(POINT),--point '$(POINT)')
+
+bench: setup $(NEEDED) $(if $(filter 1,$(SCALESIM)),build/scalesim/stamp) ## measure networks: cycles by layer, what bounds them, energy (NET="NAME ..." or BUNDLE=DIR DATA=DIR IMAGE=N|FILE POINT=NAME SCALESIM=0|1)
+	$(RUN) -m bench.speed $(NET) $(OWN_OPTIONS) $(if $(CONFIG),--config '$(CONFIG)') \
 		$(if $(filter 1,$(SCALESIM)),--scalesim build/scalesim/bin/python)
 
-bench-explore: setup build/digits/manifest.json ## find configurations for a network by the cycle model (NET=NAME PART=ecp5-85 DATA=DIR)
-	$(RUN) -m bench.explore '$(if $(NET),$(NET),resnet20)' $(if $(PART),--part '$(PART)') \
-		$(if $(DATA),--data '$(DATA)')
+bench-explore: setup $(NEEDED) ## find configurations for a network by the cycle model (NET=NAME or BUNDLE=DIR, PART=ecp5-85 DATA=DIR IMAGE=N|FILE POINT=NAME)
+	$(RUN) -m bench.explore $(if $(OWN),,$(if $(NET),$(NET),resnet20)) \
+		$(OWN_OPTIONS) $(if $(PART),--part '$(PART)')
+
+prove: $(STAMP) abc ## prove properties of the hardware's components, print the table (PROVE="NAME ..." LONG=0|1 LIMIT=SECONDS OUT=FILE)
+	$(RUN) -m tests.formal $(PROVE) $(if $(filter 1,$(LONG)),--long) \
+		$(if $(LIMIT),--limit '$(LIMIT)') $(if $(OUT),--out '$(OUT)')
+
+soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1)
+	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)')
 
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
-verilog: $(STAMP) ## write Verilog, its JSON, C header and registers (CONFIG=small|default|FILE OUT=build/verilog)
-	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
+verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=small|default|FILE TARGET=generic|ecp5 OUT=build/verilog)
+	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \
+		$(if $(OUT),--out '$(OUT)')
+
+driver: $(STAMP) ## gather the C driver and its generated headers in one folder (OUT=build/driver)
+	$(RUN) -m hw.c_headers --out '$(or $(OUT),build/driver)'
+	cp driver/*.[ch] driver/linux/*.[ch] '$(or $(OUT),build/driver)'
 
 fpga: $(STAMP) ## synthesise, place and route (DEVICE=ecp5-25|ecp5-45|ecp5-85 CONFIG=small|default|FILE SEEDS=2 LPF=FILE)
 	$(RUN) -m hw.fpga $(if $(DEVICE),--device '$(DEVICE)') $(if $(CONFIG),--config '$(CONFIG)') \
 		$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(LPF),--constraints '$(LPF)')
 
-report: $(STAMP) $(MADE) ## write build/report/index.html from results and bundles (BUNDLE="DIR ..." DATA=DIR)
-	$(RUN) -m bench.report $(foreach bundle,$(BUNDLE),'$(bundle)') $(if $(DATA),--data '$(DATA)')
+report: $(STAMP) $(MADE) ## write build/report/index.html about bundles, other results for comparison (BUNDLE="DIR ..." DATA=DIR IMAGE=N|FILE POINT=NAME CONFIG=default)
+	$(RUN) -m bench.report $(foreach bundle,$(BUNDLE),'$(bundle)') $(if $(DATA),--data '$(DATA)') \
+		$(if $(IMAGE),--image '$(IMAGE)') $(if $(POINT),--point '$(POINT)') \
+		$(if $(CONFIG),--config '$(CONFIG)')
 
 results: setup build/digits/manifest.json ## make docs/results again (DATA=DIR WEIGHTS=DIR FORCE=0|1)
 	$(RUN) -m bench.results $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
@@ -117,7 +144,6 @@ results: setup build/digits/manifest.json ## make docs/results again (DATA=DIR W
 docs: build/docs-venv/stamp ## build the documentation into build/docs/index.html
 	build/docs-venv/bin/python -m sphinx -W --keep-going -b html docs build/docs
 
-.PHONY: mutants coverage
 mutants: N := $(if $(filter command line,$(origin N)),$(N),300)
 mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=300 SEED=1 FILES="hw/core ..." JSON=FILE)
 	$(RUN) -m tests.mutants --n '$(N)' --seed '$(SEED)' $(if $(FILES),--files $(FILES)) \
@@ -199,13 +225,33 @@ python-check:
 		|| { echo 'error: $(PYTHON) is older than 3.11; name another by PYTHON=...' >&2; exit 2; }
 
 compiler:
+	@[ $(words $(CURDIR)) = 1 ] || { echo 'error: the path of this checkout has a space, and' \
+		"Verilator's make builds in no such folder: move it: $(CURDIR)" >&2; exit 2; }
 	@command -v c++ >/dev/null \
 		|| { echo 'error: no C++ compiler (c++); Verilator needs one: install g++ or clang' >&2; exit 2; }
+
+build/litex/stamp: hw/soc/requirements.txt | python-check
+	$(PYTHON) -m venv build/litex
+	build/litex/bin/pip install --quiet --no-deps --requirement $<
+	@touch $@
+
+# What LiteX's simulator takes from the system: a RISC-V compiler, Verilator, two libraries.
+RISCV := gcc-riscv64-unknown-elf verilator libjson-c-dev libevent-dev
+riscv:
+	@have() { command -v riscv64-unknown-elf-gcc && command -v verilator && \
+		printf '#include <json-c/json.h>\n#include <event2/event.h>\n' | cc -E -; } >/dev/null 2>&1; \
+	have && exit 0; [ -n '$(APT)' ] && $(call apt-install,$(RISCV)) && have && exit 0; \
+	echo 'error: make soc-sim needs the packages $(RISCV)' >&2; exit 2
 
 icarus:
 	@command -v iverilog >/dev/null && exit 0; \
 	[ -n '$(APT)' ] && $(call apt-install,iverilog) && command -v iverilog >/dev/null && exit 0; \
 	echo 'error: Icarus Verilog not found; install the package iverilog' >&2; exit 2
+
+abc:
+	@command -v berkeley-abc yosys-abc abc >/dev/null && exit 0; \
+	[ -n '$(APT)' ] && $(call apt-install,berkeley-abc) && command -v berkeley-abc >/dev/null && exit 0; \
+	echo 'error: ABC, which proves, not found; install the package berkeley-abc' >&2; exit 2
 
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
 PIP_FAILED := { echo 'error: pip could not install the pinned packages (above); is a package' \

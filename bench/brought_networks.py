@@ -121,7 +121,8 @@ _SQUEEZENET = "--classes 1000 --mean 123/255 117/255 104/255 --std 1/255"
 
 NETWORKS = {
     "resnet8": _tiny(
-        "ResNet8", "--dataset cifar10 --data {data}", "--std 1/255 --zap-epochs 2",
+        "ResNet8", "--dataset cifar10 --data {data}",
+        "--std 1/255 --zap-epochs 2 --zap-images 1000",
         "resnet8-mlperf-tiny.pth",
     ),
     "mobilenet-v1": _tiny(
@@ -130,7 +131,7 @@ NETWORKS = {
     "ds-cnn": _tiny("DSCNN", MAPS, f"--classes 12 --mean 0.5 --std 0.25 {_LITTLE}"),
     "squeezenet": Brought(
         model=f"{_FILES}/squeezenet.py:SqueezeNet", source="Iandola et al.", images=PICTURES,
-        options=f"{_SQUEEZENET} --zap-epochs 1 --zap-images 100",
+        options=f"{_SQUEEZENET} --zap-epochs 1 --zap-images 60",
         weights="squeezenet1_0-imagenet.pth",
     ),
     "squeezenet-96": Brought(

@@ -1,19 +1,22 @@
 """Compares MobileNetV2's depthwise layers with its pointwise ones, in cycles of the core.
 
-    python -m bench.depthwise [--config default] [--size 224] [--simulate]
+    python -m bench.depthwise [--config default] [--size 224] [--simulate] [--out FILE]
 
 The network has the shapes of MobileNetV2 at full width (Sandler et al. 2018, table 2) and random
 integers for weights: without ZAP, cycles do not depend on them. They are those of the cycle model;
 with `--simulate` Verilator counts them as well, on a random image, and every activation is compared
-with golden's. At full size that takes about half an hour.
+with golden's. At full size that takes about half an hour. `--out` writes what was counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +31,7 @@ from golden import arithmetic
 from golden.arguments import Parser, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
+from golden.files import check_writable_file, write_file
 from golden.layers import Conv
 from golden.manifest import (
     SCHEMA_VERSION,
@@ -46,7 +50,7 @@ from tb.exchange.core_files import Run
 from tb.random.draws import Draw, draw_conv, draw_shortcut
 from tb.runs import core
 
-__all__ = ["mobilenet_v2"]
+__all__ = ["kinds", "mobilenet_v2"]
 
 _BLOCKS = (
     (1, 16, 1, 1),
@@ -182,27 +186,46 @@ def main() -> None:
     add = parser.add_argument
     add("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
     add("--size", type=positive, default=224, help="height and width of an image (default: 224)")
+    add("--out", type=Path, help="file for what was counted (JSON)")
     add("--simulate", action="store_true", help="count the cycles in simulation as well")
     arguments = parser.parse_args()
     if arguments.size % 32:
         raise UserError(f"--size {arguments.size} is no multiple of 32")
+    if arguments.out is not None:
+        if not arguments.simulate:
+            raise UserError("--out needs --simulate: it writes what was counted")
+        check_writable_file(arguments.out)
     config = Config.load(arguments.config)
     bundle = mobilenet_v2(arguments.size)
     program = compile_bundle(bundle, config, keep=True)
     model = {n: c.elapsed for n, c in layer_cycles(program, latency=LATENCY).items()}
     counted = _counted(bundle, program) if arguments.simulate else {}
+    if arguments.out is not None:
+        document = {"config": config.name, "size": arguments.size, "cycles": counted}
+        write_file(arguments.out, json.dumps(document, indent=1) + "\n")
     Console().print(_table(bundle, config, model, counted))
+    results = sum(
+        prod(bundle.manifest.activations[name].shape)
+        for name in model
+        if name.startswith(_KINDS[0])
+    )
+    ratio = results / kinds(model)[1]
+    print(f"one result a cycle: depthwise {results:,} cycles, depthwise / pointwise {ratio:.3f}")
     for what, cycles in {"model": model, "counted": counted}.items():
         if cycles:
-            depthwise, pointwise = (_total(cycles, kind) for kind in _KINDS)
+            depthwise, pointwise = kinds(cycles)
             print(
                 f"{what}: depthwise {depthwise:,.0f} cycles, pointwise {pointwise:,.0f} cycles, "
                 f"depthwise / pointwise {depthwise / pointwise:.3f}"
             )
 
 
-def _total(cycles: dict[str, float], kind: str) -> float:
-    return sum(count for name, count in cycles.items() if name.startswith(kind))
+def kinds(cycles: Mapping[str, float]) -> tuple[float, float]:
+    """Return the cycles of all depthwise layers and of all pointwise ones."""
+    depthwise, pointwise = (
+        sum(count for name, count in cycles.items() if name.startswith(kind)) for kind in _KINDS
+    )
+    return depthwise, pointwise
 
 
 def _counted(bundle: Bundle, program: Program) -> dict[str, float]:

@@ -11,12 +11,13 @@ energy also depends on how it is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bench.measure import MeasuredLayer
 from hw.contract.config import Config
 
-__all__ = ["Energy", "energy"]
+__all__ = ["Activity", "Energy", "activity_energy", "energy"]
 
 Energy = dict[str, float]
 """Part of the core -> pJ."""
@@ -35,20 +36,51 @@ _PREDICTOR_BYTES = 8
 """Bytes for each score: each kernel reads and writes two lines."""
 
 
+@dataclass(frozen=True)
+class Activity:
+    """What a layer's run does.
+
+    Parameters
+    ----------
+    busy : float
+        Cycles in which the array multiplies.
+    results, scored : float
+        Activations that are computed, and those of which the predictor sees a position.
+    moved : float
+        Bytes read from memory and written to it.
+    """
+
+    busy: float
+    results: float
+    scored: float
+    moved: float
+
+
 def energy(config: Config, layers: Sequence[MeasuredLayer], which: str) -> Energy:
     """Return the energy of some layers; `which` names a run: `off`, `on` or `idle`."""
+    return activity_energy(config, [_counted(config, getattr(layer, which)) for layer in layers])
+
+
+def activity_energy(config: Config, activities: Sequence[Activity]) -> Energy:
+    """Return the energy of what some layers do."""
     total = dict.fromkeys(("arithmetic", "on chip", "predictor", "off chip"), 0.0)
-    for layer in layers:
-        counters: dict[str, int] = getattr(layer, which)
-        busy = counters["busy"]
-        results = counters["computed"] + counters["kept"]
-        scored = results + counters["skipped"] if counters["skipped"] + counters["kept"] else 0
-        moved = (counters["beats_read"] + counters["beats_written"]) * config.bus_bytes
+    for layer in activities:
         # Each busy cycle reads one word of weights, and one word of ifm for each PE.
-        total["arithmetic"] += busy * config.multipliers * (_MULTIPLY + _ADD)
-        total["on chip"] += busy * config.lanes * (1 + config.pes) * _SRAM
-        total["on chip"] += results * _SMALL_SRAM + moved * _SRAM
-        total["predictor"] += scored * _PREDICTOR_MACS * (_MULTIPLY + _ADD)
-        total["predictor"] += scored * _PREDICTOR_BYTES * _SMALL_SRAM
-        total["off chip"] += moved * _DRAM
+        total["arithmetic"] += layer.busy * config.multipliers * (_MULTIPLY + _ADD)
+        total["on chip"] += layer.busy * config.lanes * (1 + config.pes) * _SRAM
+        total["on chip"] += layer.results * _SMALL_SRAM + layer.moved * _SRAM
+        total["predictor"] += layer.scored * _PREDICTOR_MACS * (_MULTIPLY + _ADD)
+        total["predictor"] += layer.scored * _PREDICTOR_BYTES * _SMALL_SRAM
+        total["off chip"] += layer.moved * _DRAM
     return total
+
+
+def _counted(config: Config, counters: Mapping[str, int]) -> Activity:
+    """What a core's counters say."""
+    results = counters["computed"] + counters["kept"]
+    return Activity(
+        busy=counters["busy"],
+        results=results,
+        scored=results + counters["skipped"] if counters["skipped"] + counters["kept"] else 0,
+        moved=(counters["beats_read"] + counters["beats_written"]) * config.bus_bytes,
+    )

@@ -1,6 +1,7 @@
 """`make bench-explore`: finds the configuration that suits a network and a part.
 
     python -m bench.explore NAME [--part ecp5-85] [--lanes 16 32 64] [--pes 1 2 4] ...
+    python -m bench.explore --bundle DIR [--point NAME] [--data DIR] [--image N|FILE] ...
 
 The network is compiled for every combination of the sizes given, and `compiler.cycles` tells the
 cycles of one image. Designs that no other beats in cycles, multipliers and block RAM at once are
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,8 +37,8 @@ from golden.files import check_writable_file, write_file
 from golden.terminal import Console
 from hw.fpga.ecp5 import DEVICES
 from quant.runtime.progress import progress
-from tb.runs.images import input_image
-from tb.runs.whole_networks import NETWORKS, find_network
+from tb.runs.images import add_image_options, chosen_input
+from tb.runs.whole_networks import NETWORKS, WholeNetwork, find_network, network_of_bundle
 
 __all__: list[str] = []
 
@@ -44,9 +46,11 @@ __all__: list[str] = []
 def main() -> None:
     parser = Parser(prog="bench.explore", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("name", metavar="NAME", help=", ".join(NETWORKS))
+    add("name", metavar="NAME", nargs="?", help=", ".join(NETWORKS))
+    add("--bundle", type=Path, metavar="DIR", help="the network of a bundle instead")
+    add("--point", metavar="NAME", help="operating point of that bundle (default: the first)")
+    add_image_options(parser)
     add("--part", choices=sorted(DEVICES), default="ecp5-85")
-    add("--data", type=Path, help="folder of the network's dataset")
     add("--lanes", type=positive, nargs="+", default=[16, 32, 64], help="lanes of a PE")
     add("--pes", type=positive, nargs="+", default=[1, 2, 4], help="number of PEs")
     add("--ifm-kib", type=positive, nargs="+", default=[64, 128], help="KiB of the ifm buffer")
@@ -55,13 +59,16 @@ def main() -> None:
     add("--scheduler", help="address of a Dask scheduler")
     add("--out", type=Path, default=Path("build/explore"))
     arguments = parser.parse_args()
-    results = arguments.out / f"{arguments.name}.json"
+    name, network = _network(arguments)
+    results = arguments.out / f"{name}.json"
     chart = results.with_suffix(".png")
     for file in (results, chart):
         check_writable_file(file)
-    bundle, point = find_network(arguments.name).load()
+    bundle, point = network.load()
     bundle = keep_one_point(bundle, point)
-    kept = kept_shares(bundle, point, input_image(bundle, arguments.data, 0))
+    named = arguments.bundle is None
+    pixels = chosen_input(bundle, arguments.data, arguments.image, textures=named)
+    kept = kept_shares(bundle, point, pixels)
     configs = [
         sized_config(lanes, pes, kib, words, bits)
         for lanes, pes, kib, words, bits in itertools.product(
@@ -77,19 +84,30 @@ def main() -> None:
         every = progress((future.result() for future in futures), len(futures), "configurations")
         designs = [design for design in every if design is not None]
     if not designs:
-        raise UserError(f"none of {len(configs)} configurations holds {arguments.name}")
+        raise UserError(f"none of {len(configs)} configurations holds {name}")
     best = pareto_front(designs)
     holds = DEVICES[arguments.part].holds
     fitting = [d for d in best if d.multipliers <= holds.dsp and d.block_rams <= holds.bram]
     console = Console()
-    console.print(_table(f"{arguments.name}, {len(designs)} designs", best, fitting))
+    console.print(_table(f"{name}, {len(designs)} designs", best, fitting))
     document = [asdict(design) for design in designs]
     write_file(results, json.dumps(document, indent=1) + "\n")
-    draw_designs(arguments.name, designs, best, chart)
+    draw_designs(name, designs, best, chart)
     if not fitting:
         raise UserError(f"no design fits {arguments.part}; try smaller sizes")
     chosen = min(fitting, key=lambda design: design.cycles_on)
     console.print(f"fastest on {arguments.part}: {chosen.config.to_dict()}", highlight=False)
+
+
+def _network(arguments: Namespace) -> tuple[str, WholeNetwork]:
+    """Return the network that is named, or that of the bundle."""
+    if (arguments.name is None) == (arguments.bundle is None):
+        raise UserError("give either the NAME of a network or a --bundle")
+    if arguments.bundle is not None:
+        return network_of_bundle(arguments.bundle, arguments.point)
+    if arguments.point is not None:
+        raise UserError("--point is for a --bundle; networks that are named have theirs")
+    return arguments.name, find_network(arguments.name)
 
 
 def _table(title: str, best: Sequence[Design], fitting: Sequence[Design]) -> Table:

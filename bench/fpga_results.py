@@ -15,8 +15,10 @@ from hw.contract.config import Config
 from hw.fpga.ecp5 import Use
 from tb.paths import REPOSITORY
 
-__all__ = ["FOLDERS", "Build", "find_build"]
+__all__ = ["ASSUMED_MHZ", "FOLDERS", "Build", "find_build"]
 
+ASSUMED_MHZ = 100.0
+"""The clock of a core that nobody has placed and routed."""
 FOLDERS = (REPOSITORY / "docs" / "results" / "fpga", Path("build/fpga"))
 """The committed results come first."""
 

@@ -31,7 +31,6 @@ from hw.contract.config import Config
 from quant.runtime.progress import Reporter
 from tb.exchange.core_files import Run
 from tb.runs import core
-from tb.runs.images import input_image
 from tb.runs.whole_networks import MEMORY_END, WholeNetwork
 from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import Simulator
@@ -117,14 +116,16 @@ def measure(
     name: str,
     source: WholeNetwork,
     config: Config,
-    data: Path | None,
+    pixels: torch.Tensor,
     report: Reporter,
     *,
     idle_lanes: bool,
 ) -> Measurement:
-    """Simulate a network. Raises SimulationError where anything differs from golden."""
+    """Simulate a network on a quantised image, (channels, height, width).
+
+    Raises SimulationError where anything differs from golden.
+    """
     bundle, point = source.load()
-    pixels = input_image(bundle, data, 0)
     simulated = simulate(bundle, config, pixels, (DENSE, point), report, end=MEMORY_END)
     off, on = simulated.checks
     idle: list[core.LayerCheck] | None = None

@@ -1,10 +1,10 @@
 """Measures what 8 bits cost: the accuracy of trained networks, in float and as integers.
 
-    python -m bench.quantisation LIST [--test-images N] [--json FILE]
+    python -m bench.quantisation LIST --data DIR --weights DIR [--test-images N] [--json FILE]
 
 LIST is a file with one network in a line. `NAME: OPTIONS` has the options of `quant/export.py` that
 name a network, its weights and its images, and `NAME: BUNDLE OPTIONS` has a bundle's folder and the
-options that name images. Variables like $DATA are replaced by the environment's. Every network is
+options that name images; {data} and {weights} stand for the given folders. Every network is
 quantised in the same way, as `quant/export.py` does it, and runs without ZAP. The accuracy in float
 of a bundle is in its manifest.
 """
@@ -12,8 +12,8 @@ of a bundle is in its manifest.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,13 +67,16 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("list", type=Path, help="the file that names the networks")
+    parser.add_argument("--data", type=Path, default=Path("DATA"), help="folder of the datasets")
+    parser.add_argument("--weights", type=Path, default=Path("WEIGHTS"), help="folder of networks")
     images = "measure on the first N test images (default: all)"
     parser.add_argument("--test-images", type=positive, metavar="N", help=images)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     args = parser.parse_args()
     check_outputs(args.json)
     torch.set_num_threads(1)
-    rows = measure_networks(args.list, args.test_images)
+    folders = {"data": args.data, "weights": args.weights}
+    rows = measure_networks(args.list, folders, args.test_images)
     Console().print(_table(rows))
     if args.json is not None:
         document = {
@@ -84,18 +87,25 @@ def main() -> None:
         write_json(args.json, document)
 
 
-def measure_networks(file: Path, test_images: int | None = None) -> list[Accuracy]:
+def measure_networks(
+    file: Path, folders: Mapping[str, Path], test_images: int | None = None
+) -> list[Accuracy]:
     """Measure every network that a file names, on the first test images or on all of them.
 
+    Each result is printed at once. `folders` are those that the file's options refer to by name.
     Raises UserError that names the line at fault.
     """
     rows = []
     for name, text in _lines(file).items():
-        options = shlex.split(os.path.expandvars(text))
+        options = shlex.split(text)
+        for folder, path in folders.items():
+            options = [option.replace(f"{{{folder}}}", str(path)) for option in options]
         if not options:
             raise UserError(f"{file}: {name}: has no options")
         measure = _of_module if options[0].startswith("-") else _of_bundle
-        rows.append(measure(name, options, test_images))
+        row = measure(name, options, test_images)
+        Console().print(f"{name}: {row.float_top1:.2f} % in float, {row.int8_top1:.2f} % in int8")
+        rows.append(row)
     return rows
 
 

@@ -16,6 +16,14 @@ _BUILD = Path("build")
 _RESULTS = Path("docs/results")
 _POINTS = _RESULTS / "operating_points.json"
 _REPORT = _BUILD / "report"
+_INT8, _INT8_NETWORKS = _RESULTS / "int8.json", _RESULTS / "int8_networks.txt"
+_INT8_WEIGHTS = (
+    "resnet20-12fca82f.th",
+    "resnet8-mlperf-tiny.pth",
+    "squeezenet1_0-imagenet.pth",
+    "imagenet-1000.npz",
+)
+"""The files that the list of 8-bit networks reads from the folder given by --weights."""
 _BUDGETS = "--max-drop 0.3 0.5 1 2 3"
 _ALL_MASKS = "--also-pattern A C D"
 _ON_THE_CORE = "digits resnet20 alexnet-cifar-half vgg16-cifar-quarter resnet18 alexnet vgg16"
@@ -93,6 +101,13 @@ def result_steps(data: Path, weights: Path) -> list[Step]:
             stdout=demo,
         ),
         *(step for network in NETWORKS for step in _network(network, data, weights)),
+        Step(
+            "accuracy of 8 bits",
+            _command("-m bench.quantisation", _INT8_NETWORKS, "--data", data)
+            + _command("--weights", weights, "--json", _INT8),
+            [_INT8_NETWORKS, *(weights / name for name in _INT8_WEIGHTS)],
+            [_INT8],
+        ),
         Step(
             "networks on the core",
             _command(f"-m bench.speed {_ON_THE_CORE} --data", data, "--out", COMMITTED),

@@ -1,15 +1,18 @@
 """`make bench`: measures the core's speed layer by layer, beside bounds and a peer.
 
     python -m bench.speed [NAME ...] [--data DIR] [--scalesim PYTHON] [--out DIR] [--force]
+    python -m bench.speed --bundle DIR [--point NAME] [--data DIR] [--image N|FILE] ...
 
 Simulates those networks of `tb.runs.whole_networks` whose measurements are not in `build/bench`
 yet. Writes `summary.json` (one object for each layer, and one with `layer` null for each network),
-a table, charts, and copies of the measurements. Without names every network is measured.
+a table, charts, and copies of the measurements. Without names every network is measured. With
+--bundle it is the user's network, simulated anew each time.
 """
 
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -19,15 +22,22 @@ from rich.table import Table
 
 from bench import scalesim
 from bench.charts import chart_files, draw_charts
-from bench.measure import load_measurement, measure, measurement_file, save_measurement
+from bench.measure import (
+    Measurement,
+    load_measurement,
+    measure,
+    measurement_file,
+    save_measurement,
+)
 from bench.summary import model_cycles, summarise
 from golden.arguments import Parser, positive
-from golden.errors import run_cli
+from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
-from tb.runs.whole_networks import NETWORKS, find_network
+from tb.runs.images import add_image_options, chosen_input
+from tb.runs.whole_networks import NETWORKS, WholeNetwork, find_network, network_of_bundle
 
 __all__: list[str] = []
 
@@ -41,7 +51,9 @@ def main() -> None:
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
     add("--config", help=f"{', '.join(PRESETS)}, or a JSON file (default: the network's)")
-    add("--data", type=Path, help="folder of the networks' datasets")
+    add("--bundle", type=Path, metavar="DIR", help="measure the network of a bundle instead")
+    add("--point", metavar="NAME", help="operating point of that bundle (default: the first)")
+    add_image_options(parser)
     add("--scalesim", type=Path, help="a python that has bench/requirements-scalesim.txt")
     most = "largest layer for SCALE-Sim (default: %(default)s); twice as many take twice as long"
     add("--scalesim-macs", type=positive, default=scalesim.MOST_MACS, metavar="N", help=most)
@@ -49,7 +61,7 @@ def main() -> None:
     add("--no-idle-lanes", action="store_true", help="do not measure a core without compaction")
     add("--force", action="store_true", help="simulate again")
     arguments = parser.parse_args()
-    networks = {name: find_network(name) for name in arguments.names or NETWORKS}
+    networks = _networks(arguments)
     configs = {
         name: Config.load(arguments.config or network.config) for name, network in networks.items()
     }
@@ -63,32 +75,57 @@ def main() -> None:
     rows = []
     for name, network in networks.items():
         config = configs[name]
-        file = measurement_file(_BUILD, name, config)
-        if arguments.force or not file.exists():
-            with reporting() as report:
-                data, idle = arguments.data, not arguments.no_idle_lanes
-                new = measure(name, network, config, data, report, idle_lanes=idle)
-            save_measurement(new, _BUILD)
-        measurement = load_measurement(file)
+        kept = measurement_file(_BUILD, name, config)
+        if arguments.bundle is None and kept.exists() and not arguments.force:
+            measurement = load_measurement(kept)
+        else:
+            measurement = _measured(name, network, config, arguments)
+            if arguments.bundle is None:
+                save_measurement(measurement, _BUILD)
         save_measurement(measurement, counted)
         peer = scalesim.cycles(
             measurement, arguments.out, arguments.scalesim, arguments.scalesim_macs
         )
-        rows += summarise(measurement, peer, model_cycles(measurement))
+        rows += summarise(measurement, peer, model_cycles(measurement, network))
     write_file(summary, json.dumps(rows, indent=1) + "\n")
     text = StringIO()
     for console in (Console(width=_WIDTH), Console(file=text, width=_WIDTH)):
         for name in networks:
-            console.print(_table([row for row in rows if row["network"] == name]))
+            own = [row for row in rows if row["network"] == name]
+            console.print(_table(own, own=arguments.bundle is not None))
         console.print(_energy_table([row for row in rows if row["layer"] is None]))
     write_file(table, text.getvalue())
     draw_charts(rows, arguments.out)
     print(arguments.out)
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _networks(arguments: Namespace) -> dict[str, WholeNetwork]:
+    """Return the networks to measure, by name."""
+    if arguments.bundle is None:
+        if arguments.point is not None:
+            raise UserError("--point is for a --bundle; networks that are named have theirs")
+        return {name: find_network(name) for name in arguments.names or NETWORKS}
+    if arguments.names:
+        raise UserError(f"{arguments.names[0]}: give either names or a --bundle")
+    return dict([network_of_bundle(arguments.bundle, arguments.point)])
+
+
+def _measured(
+    name: str, network: WholeNetwork, config: Config, arguments: Namespace
+) -> Measurement:
+    """Simulate a network."""
+    bundle, _ = network.load()
+    named = arguments.bundle is None
+    pixels = chosen_input(bundle, arguments.data, arguments.image, textures=named)
+    with reporting() as report:
+        idle = not arguments.no_idle_lanes
+        return measure(name, network, config, pixels, report, idle_lanes=idle)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], *, own: bool) -> Table:
+    """Tabulate a network's layers; `own` is set for the user's network."""
     whole = rows[-1]
-    weights = "trained" if whole["trained"] else "random weights"
+    weights = "its own weights" if own else "trained" if whole["trained"] else "random weights"
     run = f"{whole['network']} ({weights}, operating point {whole['point']})"
     title = f"{run} on zapcore_{whole['config']}"
     table = Table(title=title)

@@ -27,17 +27,20 @@ from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE
 from hw.contract.config import Config
-from tb.runs.whole_networks import find_network
+from tb.runs.whole_networks import WholeNetwork, find_network
 
 __all__ = ["model_cycles", "summarise"]
 
 
-def model_cycles(measurement: Measurement) -> dict[str, tuple[float, float]]:
+def model_cycles(
+    measurement: Measurement, source: WholeNetwork | None = None
+) -> dict[str, tuple[float, float]]:
     """Return the cycles that the model expects of each layer, without ZAP and with the same skips.
 
-    Raises UserError where the network's bundle can neither be read nor made.
+    `source` is the network; None stands for the one that has the measurement's name. Raises
+    UserError where the network's bundle can neither be read nor made.
     """
-    bundle, point = find_network(measurement.network).load()
+    bundle, point = (source or find_network(measurement.network)).load()
     program = compile_bundle(bundle, measurement.config, keep=True)
     kept = {
         layer.name: np.array(layer.kept) * layer.ofm[0] / (layer.on["kept"] + layer.on["skipped"])

@@ -20,7 +20,7 @@ from golden.pattern import Pattern
 from golden.terminal import Console
 from golden.zap_sites import zap_sites
 from quant.data.images import ImageSet
-from quant.data.registry import DATASETS, load_for_bundle
+from quant.pipeline.bundle_images import add_image_options, images_of
 from quant.runtime.outputs import check_outputs, write_json
 from quant.zap.predictor import Site
 from quant.zap.training import BATCH, train_zaps
@@ -31,8 +31,7 @@ __all__ = ["main"]
 def main() -> None:
     parser = Parser(prog="python -m bench.zap_training", description=__doc__)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--dataset", choices=sorted(DATASETS), default="digits")
-    parser.add_argument("--data", type=Path, help="the dataset's folder or its parent")
+    add_image_options(parser)
     parser.add_argument("--pattern", nargs="+", default=["B"], help="all learn in one pass")
     parser.add_argument("--images", type=positive, default=512)
     parser.add_argument("--repeats", type=positive, default=3)
@@ -41,8 +40,7 @@ def main() -> None:
     check_outputs(args.json)
     bundle = Bundle.load(args.bundle)
     patterns = [Pattern.parse(text) for text in args.pattern]
-    dataset = load_for_bundle(bundle, args.dataset, args.data)
-    image_set = dataset.train.first(args.images)
+    image_set = images_of(bundle, args).dataset.train.first(args.images)
     everywhere = [
         Site(node.name, pattern) for node in zap_sites(bundle.manifest) for pattern in patterns
     ]

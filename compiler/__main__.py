@@ -1,7 +1,8 @@
 """Compile a bundle into a program for the core: `python -m compiler BUNDLE --config default`.
 
 It prints what each layer takes on chip and in memory, and writes the program's file `--out`
-(`hw.contract.program_file` describes it).
+(`hw.contract.program_file` describes it). With `--costs` it writes what each layer takes at each
+share of skips too, for `quant.choose --costs`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from rich.table import Table
 
 from compiler import program_file
 from compiler.build import compile_bundle
+from compiler.costs_file import network_costs
 from compiler.cycles import layer_cycles
 from compiler.program import Program
 from golden.arguments import Parser
 from golden.bundle import Bundle
 from golden.errors import run_cli
+from golden.files import check_writable_file, write_file
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 
@@ -24,7 +27,7 @@ from hw.contract.config import PRESETS, Config
 def main() -> None:
     parser = Parser(prog="compiler", description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--out", type=Path, default=Path("build/program.zap"))
     parser.add_argument(
         "--keep", action="store_true", help="use no memory twice, so that every ofm stays readable"
@@ -34,12 +37,19 @@ def main() -> None:
         action="store_true",
         help="use the input's memory again: saves memory, and every run needs its input written",
     )
+    costs = "write what each layer takes, and what its ZAPs save, to this JSON file too"
+    parser.add_argument("--costs", type=Path, metavar="FILE", help=costs)
     arguments = parser.parse_args()
+    if arguments.costs is not None:
+        check_writable_file(arguments.costs)
     program_file.check_replaceable(arguments.out)
     bundle = Bundle.load(arguments.bundle)
     config = Config.load(arguments.config)
     program = compile_bundle(bundle, config, keep=arguments.keep, reuse_input=arguments.reuse_input)
     program_file.save(program, arguments.out)
+    if arguments.costs is not None:
+        document = network_costs(bundle, config).model_dump_json(indent=1)
+        write_file(arguments.costs, document + "\n")
     _report(program, Console())
     print(arguments.out)
 

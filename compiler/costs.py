@@ -7,7 +7,7 @@ not fit a configuration does not keep the others from being counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,7 +20,7 @@ from compiler.traffic import Beats, tile_beats
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Predictor
-from golden.pattern import FULL, Pattern
+from golden.pattern import Pattern
 from golden.zap_sites import zap_sites
 from hw.contract.config import Config
 
@@ -69,11 +69,11 @@ class NetworkCosts:
         self._layouts = tensor_layouts(bundle.manifest, config)
         names = {step.name for step in self.steps}
         self.sites = [node.name for node in zap_sites(bundle.manifest) if node.name in names]
-        self._lowered: dict[tuple[str, Pattern], _Lowered] = {}
+        self._lowered: dict[tuple[str, Pattern | None], _Lowered] = {}
         self._zap_misfits: dict[tuple[str, Pattern], UserError] = {}
         for step in self.steps:
             try:
-                self._lower(step, FULL)
+                self._lower(step, None)
             except UserError as error:
                 self.misfits[step.name] = error
 
@@ -101,13 +101,15 @@ class NetworkCosts:
         A share beyond `most_skipped` counts as that. Raises UserError where such a layer does not
         fit with its ZAP.
         """
+        return self._chain([s for s in self.steps if s.name not in self.misfits], skips or {})
+
+    def _chain(self, steps: Sequence[Step], skips: Skips) -> dict[str, Cycles]:
+        """Return the cycles of layers that run one after the other."""
         totals: dict[str, Cycles] = {}
         before: TileCycles | None = None
-        for step in self.steps:
-            if step.name in self.misfits:
-                continue
+        for step in steps:
             total = Cycles(0, 0, 0, 0)
-            for tile in self._tiles(step, *(skips or {}).get(step.name, (FULL, 0.0))):
+            for tile in self._tiles(step, *skips.get(step.name, (None, 0.0))):
                 total += tile.behind(before)
                 before = tile
             totals[step.name] = total
@@ -118,10 +120,21 @@ class NetworkCosts:
         totals = {}
         for step in self.steps:
             if step.name not in self.misfits:
-                lowered = self._lower(step, (patterns or {}).get(step.name, FULL))
+                lowered = self._lower(step, (patterns or {}).get(step.name))
                 parts = (tile_beats(self.config, words) for words in lowered.words)
                 totals[step.name] = sum(parts, Beats(0, 0))
         return totals
+
+    def saved(self, layer: str, pattern: Pattern, share: float) -> float:
+        """Return the cycles that the network saves by a ZAP in one layer alone.
+
+        They are those of the layer and of the one after it, whose first load may wait for it.
+        Raises UserError where the layer does not fit with the ZAP.
+        """
+        number = next(n for n, step in enumerate(self.steps) if step.name == layer)
+        around = [s for s in self.steps[max(number - 1, 0) :][:3] if s.name not in self.misfits]
+        off, on = (self._chain(around, skips) for skips in ({}, {layer: (pattern, share)}))
+        return sum(off[name].elapsed - on[name].elapsed for name in off)
 
     def saving(self, pattern: Pattern, share: float) -> Skips:
         """Return the layers whose ZAP makes the network faster if it skips so much, and no other.
@@ -150,11 +163,11 @@ class NetworkCosts:
     def _step(self, layer: str) -> Step:
         return next(step for step in self.steps if step.name == layer)
 
-    def _tiles(self, step: Step, pattern: Pattern, share: float) -> list[TileCycles]:
+    def _tiles(self, step: Step, pattern: Pattern | None, share: float) -> list[TileCycles]:
         """Return the cycles of a layer's tiles."""
         lowered = self._lower(step, pattern)
         kept = 1.0
-        if pattern != FULL:
+        if pattern is not None:
             predicted = self.most_skipped(step.name, pattern)
             kept = max(1 - share / predicted, 0) if predicted else 1.0
         if kept not in lowered.cycles:
@@ -163,11 +176,11 @@ class NetworkCosts:
             ]
         return lowered.cycles[kept]
 
-    def _lower(self, step: Step, pattern: Pattern) -> _Lowered:
-        """Lower a layer, once; with the pattern `FULL` it has no ZAP. Raises UserError."""
+    def _lower(self, step: Step, pattern: Pattern | None) -> _Lowered:
+        """Lower a layer, once; without a pattern it has no ZAP. Raises UserError."""
         key = step.name, pattern
         if key not in self._lowered:
-            predictors = {} if pattern == FULL else {step.name: _blank(step, pattern)}
+            predictors = {} if pattern is None else {step.name: _blank(step, pattern)}
             layer = lower_step(self.config, step, self._layouts, predictors)
             self._lowered[key] = _Lowered(
                 [shape_words(step, layer, tile, self._layouts) for tile in layer.tiles]

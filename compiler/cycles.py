@@ -30,7 +30,7 @@ from hw.contract.timing import (
     array_latency,
 )
 
-__all__ = ["Cycles", "Kept", "TileCycles", "layer_cycles", "tile_cycles"]
+__all__ = ["Cycles", "Kept", "TileCycles", "layer_cycles", "passes", "tile_cycles"]
 
 Kept = float | np.ndarray
 """The share of the activations of `I_t` that is computed: one number, or one for each channel."""
@@ -167,14 +167,17 @@ def tile_cycles(
     store = leaves + latency + _START
     fetch = _START + latency + _WORDS
     # A write waits for one of two banks of each pair of PEs; records are read first.
-    conflicts = words["ifm_row_words"] * _rows(words) * _passes(words) << ceil_div(config.pes, 2)
+    conflicts = words["ifm_row_words"] * _rows(words) * passes(words) << ceil_div(config.pes, 2)
     compute = float(groups.sum()) + flush + _pipeline(config) + start
     left = max(1 - beats.of_channels(config, words).sum() / compute, 0.1)
     meanwhile = latency + max(placements, conflicts, own / left)
     beside, last_slice = fetch + meanwhile, 0.0
     if words["slice_step"]:
         load = max(latency + max(placements, own) - start, 0)
-        waits, last_slice = _in_slices(config, words, groups, meanwhile + _SLICE)
+        slice_load = latency + max(placements, conflicts, own) + _SLICE
+        # Its beats share the port with the records of the channels that read it.
+        beats_of_slice = own + words["slice_channels"] * beats.record
+        waits, last_slice = _in_slices(config, words, groups, max(slice_load, beats_of_slice))
         compute += waits
         beside -= start
     return TileCycles(
@@ -312,9 +315,9 @@ def _load(
     parts = config.group // config.bus_bytes
     planes = ceil_div(words["ifm_channels"], config.group)
     cols = words["pad_left"] + words["ifm_width"] + words["pad_right"]
-    placements = _rows(words) * _passes(words) * planes * parts * cols
+    placements = _rows(words) * passes(words) * planes * parts * cols
     row_beats = words["ifm_width"] * parts
-    requests = words["ifm_height"] * _passes(words) * planes
+    requests = words["ifm_height"] * passes(words) * planes
     bursts = ceil_div(row_beats, BURST)
     beats = requests * max(row_beats, bursts * (latency + 6) / _BURSTS, 2)
     records, residual = early
@@ -322,7 +325,7 @@ def _load(
     return placements, beats, others
 
 
-def _passes(words: dict[str, int]) -> int:
+def passes(words: Mapping[str, int]) -> int:
     """Return the number of times that each row of the ifm is loaded."""
     return 1 if words["pack_apart"] else words["pack_height"]
 

@@ -80,14 +80,15 @@ def network_steps(bundle: Bundle) -> list[Step]:
 
 
 def _identity(bundle: Bundle, node: PoolNode) -> Conv:
-    """A convolution that hands its ifm on, for a pooling that cannot run with the layer before."""
+    """A depthwise convolution that hands its ifm on, for a pooling that runs by itself."""
     ifm = bundle.manifest.activations[node.input]
     channels = ifm.shape[0]
     return Conv(
         name=node.name,
-        weight=torch.eye(channels, dtype=torch.int8).view(channels, channels, 1, 1),
+        weight=torch.ones(channels, 1, 1, 1, dtype=torch.int8),
         bias=torch.zeros(channels, dtype=torch.int32),
         multiplier=torch.full((channels,), 1 << 15, dtype=torch.int32),
         shift=torch.full((channels,), 15, dtype=torch.int32),
+        groups=channels,
         signed_output=ifm.signed,
     )

@@ -54,20 +54,19 @@ def place_tensors(
         manifest, layouts, steps, allocator, wholes, keep=keep, reuse_input=reuse_input
     )
 
-    def place(name: str) -> Place:
-        """The place of a tensor, which may be a part of another."""
-        if name not in places:
-            original = originals[name]
-            if original != name:
-                address = place(original).address
-            else:
-                parent, first = parents[name]
-                address = place(parent).address + first * layouts[parent].plane_bytes
-            places[name] = replace(layouts[name], address=address)
-        return places[name]
-
     for name in [*parents, *(name for name in layouts if originals[name] != name)]:
-        place(name)
+        # A tensor lies in another, which may lie in a third one: a chain of any length.
+        chain = []
+        while name not in places:
+            chain.append(name)
+            name = originals[name] if originals[name] != name else parents[name][0]
+        for inner in reversed(chain):
+            first = 0
+            if originals[inner] == inner:
+                whole, plane = parents[inner]
+                first = plane * layouts[whole].plane_bytes
+            places[inner] = replace(layouts[inner], address=places[name].address + first)
+            name = inner
     return places
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from compiler.cycles import passes
 from golden.arithmetic import ceil_div
 from hw.contract.config import Config
 from hw.contract.counters import STORED_BYTES
@@ -38,8 +39,8 @@ def tile_beats(config: Config, words: Mapping[str, int]) -> Beats:
     pixel = config.group // config.bus_bytes
     groups = ceil_div(words["channels"], config.group)
     planes = ceil_div(words["ifm_channels"], config.group)
-    # A row is loaded once for each row of a patch that it is part of.
-    ifm = words["ifm_height"] * words["pack_height"] * planes * words["ifm_width"] * pixel
+    slices = ceil_div(words["channels"], words["slice_channels"]) if words["slice_step"] else 1
+    ifm = slices * words["ifm_height"] * passes(words) * planes * words["ifm_width"] * pixel
     record = (record_words(config) + words["kernel_words"]) * config.lanes // config.bus_bytes
     columns = (words["width"] - 1) * words["residual_stride"] + 1
     residual = words["residual_planes"] * words["height"] * columns * pixel

@@ -92,6 +92,7 @@ def main() -> int:
     )
     _draw_picture(network, predictors, pixels, picture)
     answer = bundle.manifest.classes[simulated.outcomes[-1].output.argmax()]
+    assert label is not None  # it is a classifier
     print(
         f"image {arguments.image}: a {bundle.manifest.classes[label]}, "
         f"classified as {answer} with ZAP on; picture in {picture}"

@@ -1,6 +1,6 @@
-"""The checksums of a bundle or a program, by which damage is found: every flipped bit.
+"""The checksums of a bundle, by which damage is found: every flipped bit.
 
-Both are a JSON text beside a file of data. The text begins with a version, a checksum of its own
+A bundle is a JSON text beside a file of data. The text begins with a version, a checksum of its own
 and one of the data, each a SHA-256. The text's is computed with zeros in its own place.
 """
 

@@ -308,8 +308,8 @@ def _conv(layer: Conv, ifm: Tensor, weight: Tensor, dtype: torch.dtype) -> Tenso
             None,
             layer.stride,
             layer.padding,
-            layer.dilation,
             layer.groups,
+            layer.dilation,
         )
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "PredictorNode",
     "ReshapeNode",
     "ShortcutNode",
+    "TimeChoice",
 ]
 
 MANIFEST = "manifest.json"
@@ -75,7 +76,8 @@ Size = Annotated[int, Field(ge=1, le=MOST_SIZE)]
 Pair = tuple[Size, Size]
 Side = Annotated[int, Field(ge=0, le=MOST_SIZE)]
 Padding = Annotated[tuple[Side, Side, Side, Side], BeforeValidator(_on_four_sides)]
-Margins = Annotated[tuple[int, int, int, int], BeforeValidator(_on_four_sides)]
+Margin = Annotated[int, Field(ge=-MOST_SIZE, le=MOST_SIZE)]
+Margins = Annotated[tuple[Margin, Margin, Margin, Margin], BeforeValidator(_on_four_sides)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -236,6 +238,17 @@ class Figures(_Strict):
     """Number of images that the figures are from."""
 
 
+class TimeChoice(_Strict):
+    """The basis of an operating point that was chosen by cycles saved, not by MACs."""
+
+    config: str
+    """Name of the core's configuration."""
+    speed_up: Finite
+    """Cycles without ZAP / cycles with it that were predicted."""
+    left_out: list[Name]
+    """Layers that have a predictor and run without: it would slow them, or gain too little."""
+
+
 class OperatingPoint(_Strict):
     """A predictor and a threshold table for each layer that has one; the rest run dense.
 
@@ -247,6 +260,7 @@ class OperatingPoint(_Strict):
     name: Name
     layers: dict[Name, LayerChoice]
     adapted: dict[Name, list[str]] = {}
+    by_time: TimeChoice | None = None
     predicted: Figures | None = None
     measured: Figures | None = None
 

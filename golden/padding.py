@@ -41,8 +41,8 @@ def conv2d(
     bias: Tensor | None,
     stride: _Pair,
     padding: Padding,
-    dilation: _Pair = (1, 1),
     groups: int = 1,
+    dilation: _Pair = (1, 1),
 ) -> Tensor:
     """Convolve maps (images, channels, height, width) padded with zeros, or cut off."""
     top, bottom, left, right = padding

@@ -1,8 +1,9 @@
 """`make verilog`: writes the core as one Verilog file, and what its users must know.
 
-`python -m hw.verilog --config small|default|FILE [--out DIR]` writes `DIR/zapcore_NAME.v`,
-`DIR/zapcore_NAME.json` (parameters and ports), and the registers as `DIR/zapcore.h` for C programs,
-`DIR/zapcore.rdl` for register tools and `DIR/registers.md` for readers.
+`python -m hw.verilog --config small|default|FILE [--target generic|ecp5] [--out DIR]` writes
+`DIR/zapcore_NAME.v`, `DIR/zapcore_NAME.json` (parameters and ports), a description for FuseSoC, the
+clock as a constraint, the headers of the C driver, and the registers as `DIR/zapcore.rdl` for
+register tools and `DIR/registers.md` for readers.
 """
 
 from pathlib import Path
@@ -10,19 +11,30 @@ from pathlib import Path
 from golden.arguments import Parser
 from golden.errors import run_cli
 from hw.contract.config import PRESETS, Config
+from hw.fpga.blocks import Ecp5
 from hw.verilog_output import write_core
 
 __all__: list[str] = []
 
+TARGETS = {"generic": None, "ecp5": Ecp5()}
+
 
 def main() -> None:
     parser = Parser(prog="hw.verilog", description=__doc__)
-    parser.add_argument("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument(
         "--out", type=Path, default=Path("build/verilog"), help="folder to write to"
     )
+    parser.add_argument(
+        "--target",
+        choices=TARGETS,
+        default="generic",
+        help="whose multipliers and flip-flops: those of an ECP5, or what the tools make of plain "
+        "Verilog",
+    )
     arguments = parser.parse_args()
-    for file in write_core(Config.load(arguments.config), arguments.out):
+    config = Config.load(arguments.config)
+    for file in write_core(config, arguments.out, TARGETS[arguments.target]):
         print(file)
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import verilog
-from amaranth.hdl import Value
+from amaranth.hdl import Fragment, Value
 from amaranth.hdl._ir import PortDirection
+from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib import data, wiring
 
 from golden.files import check_writable_file, write_file
-from hw.contract import program_file
+from hw.contract.c_headers import C_HEADERS
 from hw.contract.config import Config
-from hw.contract.registers import c_header, markdown
+from hw.contract.program import VERSION
+from hw.contract.registers import markdown
 from hw.contract.systemrdl import systemrdl
 from hw.core.axi import Axi4LiteSignature, Axi4Signature
 from hw.core.core import Core
@@ -24,6 +26,9 @@ from hw.layouts.descriptor import ChannelRecord
 
 __all__ = ["core_name", "describe", "emit", "engine_name", "write_core", "write_engine"]
 
+_SDC = """# Constraints of the core alone: its clock. Set the period to that of your system, in ns.
+create_clock -name clk -period 10.0 [get_ports clk]
+"""
 _CLOCK_AND_RESET = {"clk": "in", "rst": "in"}
 # Amaranth's `verilog.convert` asks for these, but no public module of Amaranth has them.
 _DIRECTIONS = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
@@ -45,13 +50,29 @@ def emit(component: wiring.Component, name: str, platform: object = None) -> str
     The text is for any device, or for that of `platform` alone (`hw.lib.multiplier`,
     `hw.lib.register_copies`).
     """
+    fragment = Fragment.get(component, platform)
+    _allow_collisions(fragment)
     return verilog.convert(
-        component,
+        fragment,
         name=name,
         platform=platform,
         ports={port: (value, _DIRECTIONS[flow]) for port, flow, value in _ports(component)},
         strip_internal_attrs=True,
     )
+
+
+def _allow_collisions(fragment: Any) -> None:
+    """Mark every memory as one whose reads do not care about a write to the same word.
+
+    The core throws away what it reads from a word while it writes there. Yosys keeps that value by
+    extra block RAMs and logic unless it finds this attribute, or is given `-no-rw-check`.
+    """
+    for part, *_ in fragment.subfragments:
+        if isinstance(part, MemoryInstance):
+            memory: Any = part  # the stubs have another name for its attributes
+            memory._attrs["no_rw_check"] = 1
+        else:
+            _allow_collisions(part)
 
 
 def describe(config: Config, core: Core) -> dict[str, Any]:
@@ -71,25 +92,56 @@ def describe(config: Config, core: Core) -> dict[str, Any]:
     }
 
 
-def write_core(config: Config, folder: Path) -> list[Path]:
+def write_core(config: Config, folder: Path, platform: object = None) -> list[Path]:
     """Write the core's Verilog and the files that describe it; returns their paths.
 
+    The Verilog is for any device, or for that of `platform` alone (see `emit`).
     Each file is written whole. Raises UserError where one cannot be written.
     """
     name = core_name(config)
-    names = (f"{name}.v", f"{name}.json", "zapcore.h", "zapcore.rdl", "registers.md")
+    own = (f"{name}.{suffix}" for suffix in ("v", "json", "core", "sdc"))
+    names = (*own, *C_HEADERS, "zapcore.rdl", "registers.md")
     for file in names:
         check_writable_file(folder / file)
     core = Core(config)
     texts = {
-        f"{name}.v": emit(core, name),
+        f"{name}.v": emit(core, name, platform),
         f"{name}.json": json.dumps(describe(config, core), indent=2) + "\n",
-        "zapcore.h": c_header(),
-        "zapcore_file.h": program_file.c_header(),
+        f"{name}.core": _fusesoc(name),
+        f"{name}.sdc": _SDC,
+        **{header: text() for header, text in C_HEADERS.items()},
         "zapcore.rdl": systemrdl(),
         "registers.md": markdown(),
     }
     return [write_file(folder / file, text) for file, text in texts.items()]
+
+
+def _fusesoc(name: str) -> str:
+    """A description of the core for FuseSoC (CAPI2); its version is that of the programs."""
+    return f"""CAPI=2:
+name: "::{name}:{VERSION}.0.0"
+description: "zapcore, an accelerator of ReLU CNNs that skips activations predicted to be zero"
+
+filesets:
+  rtl:
+    files: [{name}.v]
+    file_type: verilogSource
+  constraints:
+    files: [{name}.sdc]
+    file_type: SDC
+
+targets:
+  default:
+    filesets: [rtl]
+    toplevel: {name}
+  lint:
+    filesets: [rtl]
+    toplevel: {name}
+    flow: lint
+    flow_options:
+      tool: verilator
+      verilator_options: [-Wno-fatal]
+"""
 
 
 def write_engine(config: Config, folder: Path) -> Path:

@@ -3,6 +3,7 @@
     python -m quant.choose BUNDLE --dataset NAME --data DIR --max-drop 0.5 1 2 --out DIR
     python -m quant.choose BUNDLE --dataset NAME --data DIR --mac-reduction 0.2 0.3 --out DIR
     python -m quant.choose BUNDLE --dataset NAME --data DIR --sigma 0.1 --pattern B --out DIR
+    python -m quant.choose BUNDLE --costs FILE --max-drop 1 --speed-up 1.3 --out DIR
 
 Statistics of training images tell what each layer loses and saves at each threshold. A few
 measurements on other training images tell how much accuracy a loss costs (paper, section 3). From
@@ -10,12 +11,16 @@ these follow a pattern for each layer and a threshold for each channel; --thresh
 thresholds. All is chosen before anything is run on the test images, which are used once for each
 operating point, and only to report.
 
+With --costs, the file that `python -m compiler BUNDLE --config CONFIG --costs FILE` writes,
+thresholds save as many cycles as they can in place of MACs. A layer that its ZAP would slow on that
+core runs without it, and the bundle says so.
+
 All operating points go into one new bundle. With --recalibrate the network's biases and scales are
 adapted to each operating point, with --fine-tune its weights too; the network then loses less. The
 adapted values are kept with the operating point, and the original network stays in the bundle.
 
-Where images have no labels, accuracy is the share of them that are classified as the bundle's
-network without ZAP does.
+Where images have no labels, accuracy is the share of them that are classified as --model does, the
+float network that the bundle was made of, or else as the bundle's network without ZAP does.
 """
 
 from __future__ import annotations
@@ -30,22 +35,24 @@ from rich.table import Table
 
 from golden.arguments import Parser, integer, natural, seed_number
 from golden.bundle import Bundle, check_replaceable
+from golden.costs import read_costs
 from golden.errors import UserError
 from golden.manifest import Figures
 from golden.pattern import Pattern
 from golden.terminal import Console
 from quant.data.images import ImageSet
-from quant.data.registry import Dataset, load_for_bundle
-from quant.frontend.lowering import lower
-from quant.networks.model import Model, Recipe
-from quant.networks.registry import registered_model
 from quant.pipeline.budgeted_points import ChoiceImages, measured_line, network_as_chosen
-from quant.pipeline.network_options import DATASET_HELP
+from quant.pipeline.bundle_images import BundleImages, add_image_options, images_of
 from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice, Granularity
 from quant.points.chooser import Budget, Chooser
+from quant.points.cycle_savings import CycleSavings
 from quant.points.evaluation import evaluate
-from quant.points.operating_points import add_operating_point, with_figures
+from quant.points.operating_points import (
+    add_operating_point,
+    with_figures,
+    with_time_choice,
+)
 from quant.points.results import MeasuredPoint, check_list, write_points
 from quant.points.statistics import collect_statistics
 from quant.runtime import processes
@@ -57,6 +64,8 @@ from quant.training.fine_tuning import fine_tune
 _STATISTICS_IMAGES = 1000
 _RECALIBRATION_IMAGES = 1000
 _FEWEST_IMAGES = 100
+_FASTEST = 100.0
+"""No speed-up that is asked for is larger."""
 _METHODS = {
     Granularity.CHANNEL: "zap",
     Granularity.LAYER: "zap-per-layer",
@@ -72,12 +81,15 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
-    add("--dataset", metavar="NAME", default="digits", help=f"{DATASET_HELP} (default: digits)")
-    add("--data", type=Path, metavar="DIR", help="the built-in dataset's folder or its parent")
+    add_image_options(parser)
     drop = "percentage points of top-1 accuracy that may be lost"
     add("--max-drop", nargs="+", default=[], metavar="PP", help=drop)
     share = "share of the conv MACs that must be skipped, 0 .. 1"
     add("--mac-reduction", nargs="+", default=[], metavar="SHARE", help=share)
+    faster = "how many times as fast the network must become, more than 1; needs --costs"
+    add("--speed-up", nargs="+", default=[], metavar="TIMES", help=faster)
+    costs = "save cycles, by this file of python -m compiler --costs (default: save MACs)"
+    add("--costs", type=Path, metavar="FILE", help=costs)
     sigma = "thresholds, each for all layers; needs exactly one --pattern"
     add("--sigma", nargs="+", default=[], help=sigma)
     pattern = "patterns to choose from (default: all that the bundle has predictors for)"
@@ -92,9 +104,8 @@ def _arguments() -> argparse.ArgumentParser:
     add(
         "--statistics-images",
         type=integer(_FEWEST_IMAGES),
-        default=_STATISTICS_IMAGES,
         metavar="N",
-        help=f"training images to collect statistics on (default: {_STATISTICS_IMAGES})",
+        help=f"training images to collect statistics on (default: up to {_STATISTICS_IMAGES})",
     )
     held_out = "held-out training images to measure losses on (default: all)"
     add("--held-out", type=integer(_FEWEST_IMAGES), metavar="N", help=held_out)
@@ -126,14 +137,20 @@ def main() -> None:
     budgets = _budgets(args)
     patterns = _patterns(bundle, args)
     names = _names(bundle, budgets, args)
-    dropout = _dropout(bundle) if args.fine_tune else {}
-    dataset = load_for_bundle(bundle, args.dataset, args.data)
+    cycles = None
+    if args.costs is not None:
+        cycles = CycleSavings(read_costs(args.costs, bundle.manifest.name))
+    source = images_of(bundle, args)
+    dataset = source.dataset
     if args.fine_tune and not dataset.labelled:
-        raise UserError(f"--fine-tune needs labels, {args.dataset} has none: use --recalibrate")
-    images = _images(bundle, dataset, args)
+        raise UserError(f"--fine-tune needs labels, {dataset.name} has none: use --recalibrate")
+    images = _images(source, args)
 
     statistics = collect_statistics(bundle, images.statistics)
-    chooser = Chooser(statistics, patterns, Granularity(args.thresholds))
+    chooser = Chooser(statistics, patterns, Granularity(args.thresholds), cycles)
+    for budget in budgets:
+        if budget.option != "max-drop":  # what is out of reach is said before long evaluations
+            chooser.choose(budget, None)
     line = None
     # The line does not predict what fine-tuning gains, so only a budget of accuracy needs it then.
     if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
@@ -150,8 +167,8 @@ def main() -> None:
                 network,
                 predictors,
                 dataset.train,
-                _recipe(bundle),
-                dropout=dropout,
+                source.recipe,
+                dropout=source.dropout,
                 epochs=args.fine_tune,
                 seed=args.seed,
                 device=args.device,
@@ -166,48 +183,39 @@ def main() -> None:
         }
         result = add_operating_point(result, name, choice.layers, network)
         result = with_figures(result, name, figures)
+        if cycles is not None:
+            result = with_time_choice(result, name, cycles, choice)
         pattern = _pattern(chooser, choice)
         measured.append(
-            _measured(args, bundle, budget, pattern, dense.top1, figures, choice.error, line)
+            _measured(
+                args, bundle, dataset.name, budget, pattern, dense.top1, figures, choice.error, line
+            )
         )
     if processes.is_first():
         result.save(args.out)
     if args.json is not None:
         write_points(args.json, measured)
     Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", measured))
+    for name in names if cycles is not None else []:
+        _print_time_choice(result, name)
     Console().print(f"wrote {args.out}")
 
 
-def _images(bundle: Bundle, dataset: Dataset, args: argparse.Namespace) -> ChoiceImages:
+def _images(source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
     """Take the training images that the options ask for."""
-    statistics = _some(dataset.train, args.statistics_images, "--statistics-images")
+    dataset, recipe = source.dataset, source.recipe
+    count = args.statistics_images or min(_STATISTICS_IMAGES, len(dataset.train))
+    statistics = _some(dataset.train, count, "--statistics-images")
     count = len(dataset.held_out) if args.held_out is None else args.held_out
     held_out = _some(dataset.held_out, count, "--held-out")
     generator = torch.Generator().manual_seed(args.seed)
     if args.augment_held_out:
-        held_out = augmented_copies(held_out, _recipe(bundle), generator, args.augment_held_out)
+        held_out = augmented_copies(held_out, recipe, generator, args.augment_held_out)
     recalibration = None
     if args.recalibrate:
         few = dataset.train.sample(_RECALIBRATION_IMAGES, args.seed)
-        recalibration = augmented_copies(few, _recipe(bundle), generator)
+        recalibration = augmented_copies(few, recipe, generator)
     return ChoiceImages(statistics, held_out, recalibration)
-
-
-def _model(bundle: Bundle) -> Model:
-    """Return the built-in model that the bundle was made of."""
-    return registered_model(bundle.manifest.provenance.get("model"))
-
-
-def _recipe(bundle: Bundle) -> Recipe:
-    """Return the recipe that the network was trained by."""
-    return _model(bundle).recipe
-
-
-def _dropout(bundle: Bundle) -> dict[str, float]:
-    """Return the share of its input that training sets to zero, for each layer with dropout."""
-    manifest = bundle.manifest
-    module = _model(bundle).build(len(manifest.classes)).eval()
-    return lower(module, manifest.activations[manifest.input.tensor].shape).dropout()
 
 
 def _some(image_set: ImageSet, count: int, option: str) -> ImageSet:
@@ -226,9 +234,20 @@ def _budgets(args: argparse.Namespace) -> list[Budget]:
             if not 0 < value <= limit:
                 raise UserError(f"--{option} {text} is not a number in 0 .. {limit:g}")
             budgets.append(Budget(option, value))
+    for text in args.speed_up:
+        value = _number(text)
+        if not 1 < value <= _FASTEST:
+            raise UserError(f"--speed-up {text} is not a number in 1 .. {_FASTEST:g}")
+        budgets.append(Budget("speed-up", value))
+    if args.speed_up and args.costs is None:
+        raise UserError("--speed-up needs --costs, which python -m compiler BUNDLE --costs writes")
+    if args.mac_reduction and args.costs is not None:
+        raise UserError("--mac-reduction goes without --costs: name a --speed-up instead")
     budgets += [Budget("sigma", parse_sigma(text)) for text in args.sigma]
     if not budgets:
-        raise UserError("nothing to choose for: give --max-drop, --mac-reduction or --sigma")
+        raise UserError(
+            "nothing to choose for: give --max-drop, --mac-reduction, --speed-up or --sigma"
+        )
     if args.sigma and len(args.pattern) != 1:
         raise UserError("--sigma sets all layers alike: give the one --pattern that it is for")
     return budgets
@@ -258,6 +277,7 @@ def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) 
     how = [
         *[args.thresholds] * (args.thresholds != Granularity.CHANNEL),
         *args.pattern,
+        *["by-time"] * (args.costs is not None),
         *["fine-tuned"] * bool(args.fine_tune),
     ]
     names = ["-".join([budget.option, f"{budget.value:g}", *how]) for budget in budgets]
@@ -279,6 +299,7 @@ def _pattern(chooser: Chooser, choice: Choice) -> str:
 def _measured(
     args: argparse.Namespace,
     bundle: Bundle,
+    dataset: str,
     budget: Budget,
     pattern: str,
     int8_top1: float,
@@ -293,7 +314,7 @@ def _measured(
     return MeasuredPoint.model_validate(
         {
             "network": bundle.manifest.name,
-            "dataset": args.dataset,
+            "dataset": dataset,
             "method": _METHODS[granularity],
             "pattern": pattern,
             "budget": str(budget),
@@ -312,6 +333,15 @@ def _measured(
             "line": [] if line is None else line.corners,
         }
     )
+
+
+def _print_time_choice(bundle: Bundle, name: str) -> None:
+    """Say what an operating point that was chosen by cycles gains, and which layers it leaves."""
+    choice = bundle.operating_point(name).by_time
+    assert choice is not None
+    left = f"; without ZAP: {', '.join(choice.left_out)}" if choice.left_out else ""
+    text = f"{name}: {choice.speed_up:.3f} times as fast on {choice.config} by the model{left}"
+    Console().print(text, highlight=False, soft_wrap=True)
 
 
 def _table(title: str, points: Sequence[MeasuredPoint]) -> Table:

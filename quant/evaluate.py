@@ -10,8 +10,8 @@ runs alone, and together with each of the given operating points and patterns. W
 options, all operating points of the bundle are run. `quant.points.accounting` says how
 multiply-accumulates and loads are counted.
 
-Where images have no labels, accuracy is the share of them that are classified as the bundle's
-network without ZAP does.
+Where images have no labels, accuracy is the share of them that are classified as --model does, the
+float network that the bundle was made of, or else as the bundle's network without ZAP does.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from rich.table import Table
 from golden.arguments import Parser, integer, positive
 from golden.bundle import Bundle
 from golden.terminal import Console
-from quant.data.registry import load_for_bundle
-from quant.pipeline.network_options import DATASET_HELP
+from quant.pipeline.bundle_images import add_image_options, images_of
 from quant.points.results import check_list, write_points
 from quant.points.sweep import Row, Run, measured_points, plan, sweep
 from quant.runtime import processes
@@ -47,8 +46,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle's directory")
-    add("--dataset", metavar="NAME", default="digits", help=f"{DATASET_HELP} (default: digits)")
-    add("--data", type=Path, metavar="DIR", help="the built-in dataset's folder or its parent")
+    add_image_options(parser)
     add("--point", nargs="+", default=[], metavar="NAME", help="operating points of the bundle")
     add("--pattern", nargs="+", default=[], help="patterns, each for all layers, with --sigma")
     sigma = "thresholds, each for all layers, for --pattern (default: 0)"
@@ -81,9 +79,11 @@ def main() -> None:
     if not (points or args.pattern or windows or epsilons):
         points = [point.name for point in bundle.manifest.operating_points]
     runs = plan(bundle, points, args.pattern, sigmas, windows, epsilons)
-    dataset = load_for_bundle(bundle, args.dataset, args.data)
+    source = images_of(bundle, args)
+    dataset = source.dataset
     rows = sweep(runs, dataset.test.first(args.images))
-    Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", runs, rows))
+    title = f"{bundle.manifest.name} on {dataset.name}"
+    Console().print(_table(title, source.measure, runs, rows))
     command = command_line("quant.evaluate")
     if args.json is not None:
         document = {
@@ -98,10 +98,10 @@ def main() -> None:
         write_points(args.results, measured_points(bundle, dataset.name, runs, rows, command))
 
 
-def _table(title: str, runs: Sequence[Run], rows: Sequence[Row]) -> Table:
+def _table(title: str, measure: str, runs: Sequence[Run], rows: Sequence[Row]) -> Table:
     table = Table(title=title)
     table.add_column("run", no_wrap=True)
-    figures = ("top-1 %", "drop", "MACs saved %", "but first %", "loads saved %", "wrong zeros %")
+    figures = (measure, "drop", "MACs saved %", "but first %", "loads saved %", "wrong zeros %")
     for heading in figures:
         table.add_column(heading, justify="right")
     for run, row in zip(runs, rows):

@@ -36,6 +36,7 @@ from quant.frontend.imported import ImportedModule
 from quant.frontend.lowering import lower
 from quant.networks.own_models import safe_name
 from quant.networks.weights import load_weights
+from quant.pipeline.bundle_images import AGREEMENT, dropout_provenance
 from quant.pipeline.convert import DEFAULT_PATTERN, Conversion, Zapping, convert_network
 from quant.pipeline.network_options import NamedNetwork, add_network_options, named_network
 from quant.quantise.integer_network import WEIGHT_BITS
@@ -137,6 +138,7 @@ def main() -> None:
         "float_top1": conversion.float_top1,
         "int8_top1": conversion.dense.top1,
     }
+    provenance |= dropout_provenance(graph.dropout())
     if not dataset.labelled:
         provenance["labels"] = "classes of the float network"
     bundle = conversion.bundle
@@ -145,8 +147,8 @@ def main() -> None:
         Bundle(manifest, bundle.tensors).save(out)
     _report(conversion)
     Console().print(f"wrote {out}")
-    if conversion.warning is not None:
-        text = Text(f"warning: {conversion.warning}", style="bold")
+    for sentence in conversion.warnings:
+        text = Text(f"warning: {sentence}", style="bold")
         Console(stderr=True).print(text, soft_wrap=True)
 
 
@@ -186,7 +188,7 @@ def _report(conversion: Conversion) -> None:
         accuracy.add_row("float", f"{conversion.float_top1:.2f}")
     else:
         title = f"agreement with the float network on {dense.images} test images"
-        accuracy = Table("network", "same class %", title=title)
+        accuracy = Table("network", AGREEMENT, title=title)
     accuracy.add_row("int8", f"{dense.top1:.2f}")
     accuracy.add_row("int8 + ZAP", f"{sparse.top1:.2f}")
     layers = Table("layer", title="convolutions with ZAP")

@@ -21,7 +21,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.pattern import Pattern
 from golden.terminal import Console
-from quant.data.registry import DATASETS, load_for_bundle
+from quant.pipeline.bundle_images import add_image_options, images_of
 from quant.points.evaluation import evaluate, run_network
 from quant.runtime.command_line import command_line
 from quant.runtime.options import parse_sigma
@@ -43,10 +43,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("bundle", type=Path, help="the bundle's directory")
     zaps = "the file that quant/export.py --save-zaps wrote"
     add("--zaps", type=Path, required=True, metavar="FILE", help=zaps)
-    add(
-        "--dataset", choices=sorted(DATASETS), default="digits", help="the images (default: digits)"
-    )
-    add("--data", type=Path, metavar="DIR", help="the dataset's folder or its parent")
+    add_image_options(parser)
     add("--pattern", default="B", help="the pattern of all layers (default: B)")
     add("--sigma", nargs="+", default=["0.1"], help="thresholds of all layers (default: 0.1)")
     bits = "widths of the ZAPs' weights in bits (default: 8 4)"
@@ -66,7 +63,8 @@ def main() -> None:
     if not zaps:
         raise UserError(f"{args.zaps}: has no ZAPs for pattern {pattern}")
     sigmas = [parse_sigma(text) for text in args.sigma]
-    dataset = load_for_bundle(bundle, args.dataset, args.data)
+    source = images_of(bundle, args)
+    dataset = source.dataset
     calibration = dataset.train.first(_CALIBRATION_IMAGES)
     narrow = {bits: add_zaps(bundle, zaps, calibration, bits=bits) for bits in args.bits}
     float_zaps = {site.layer: (site.pattern, zap) for site, zap in zaps.items()}
@@ -91,14 +89,15 @@ def main() -> None:
             }
             for bits, result in results.items()
         ]
-    Console().print(_table(f"{bundle.manifest.name} on {dataset.name}, mask {pattern}", rows))
+    title = f"{bundle.manifest.name} on {dataset.name}, mask {pattern}"
+    Console().print(_table(title, source.measure, rows))
     if args.json is not None:
         write_json(args.json, {"command": command_line("quant.zap_precision"), "rows": rows})
 
 
-def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+def _table(title: str, measure: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title)
-    for heading in ("sigma", "ZAP weights", "top-1 %", "MACs skipped %"):
+    for heading in ("sigma", "ZAP weights", measure, "MACs skipped %"):
         table.add_column(heading, justify="right")
     for row in rows:
         width = row["bits"] if row["bits"] == "float" else f"{row['bits']} bits"

@@ -6,7 +6,8 @@
 graph that it is lowered to, its integers with the float layers within their rounding, and golden
 with a plain model of the arithmetic, bit for bit. Every fifth is read from an ONNX file too. As
 many as `--rtl` says then run on the simulated core. Networks have consecutive seeds, so
-`--n 1 --seed SEED` repeats one; its text is in build/random-modules if it failed.
+`--n 1 --seed SEED` repeats one. The text of one that failed, with as few layers as do, is in
+build/random-modules.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import Reporter, reporting
 from tb.exchange.core_files import Run
+from tb.random.module_checks import Checked, Wrong, check_module, check_onnx
 from tb.random.modules import random_module
+from tb.random.written_module import WrittenModule
 from tb.random.zaps import POINT
 from tb.runs import core
-from tb.runs.module_checks import Checked, Wrong, check_module, check_onnx
 from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
@@ -37,6 +39,7 @@ __all__ = ["Tally", "check_networks", "simulate_networks"]
 
 _FAILED = Path("build/random-modules")
 _ONNX_EVERY = 5
+_MOST_LAYERS = 12
 
 
 @dataclass
@@ -52,24 +55,39 @@ class Tally:
 
 
 def check_networks(seeds: range, report: Reporter, layers: int | None = None) -> Tally:
-    """Write the networks of some seeds, and compare each at every stage before the core."""
+    """Write the networks of some seeds, and compare each at every stage before the core.
+
+    Of a network that fails, the first few layers that fail too are looked for.
+    """
     tally = Tally()
     for done, seed in enumerate(seeds):
         detail = f"seed {seed}, {len(tally.failures)} failed"
         report("networks", done, len(seeds), detail)
         written = random_module(seed, layers)
-        try:
-            tally.passed[seed] = check_module(written)
-            if seed % _ONNX_EVERY == 0:
-                tally.from_onnx += check_onnx(written)
-        except Exception as error:  # a network that breaks zapcore is a find too
-            tally.passed.pop(seed, None)
-            known = isinstance(error, Wrong | UserError)
-            tally.failures[seed] = str(error) if known else f"{type(error).__name__}: {error}"
-            _FAILED.mkdir(parents=True, exist_ok=True)
-            write_file(_FAILED / f"{seed}.py", written.text)
+        checked, failure = _checked(written, tally)
+        if checked is not None:
+            tally.passed[seed] = checked
+            continue
+        parts = (random_module(seed, number) for number in range(layers or _MOST_LAYERS))
+        smaller = next((part for part in parts if _checked(part, Tally())[0] is None), written)
+        tally.failures[seed] = failure
+        _FAILED.mkdir(parents=True, exist_ok=True)
+        write_file(_FAILED / f"{seed}.py", smaller.text)
     report("networks", len(seeds), len(seeds), f"{len(tally.failures)} failed")
     return tally
+
+
+def _checked(written: WrittenModule, tally: Tally) -> tuple[Checked | None, str]:
+    """Check a network; return it, or None and what went wrong."""
+    try:
+        checked = check_module(written)
+        if written.seed % _ONNX_EVERY == 0:
+            tally.from_onnx += check_onnx(written)
+    except (Wrong, UserError) as error:
+        return None, str(error)
+    except Exception as error:  # a network that breaks zapcore is a find too
+        return None, f"{type(error).__name__}: {error}"
+    return checked, ""
 
 
 def simulate_networks(

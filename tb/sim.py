@@ -22,7 +22,7 @@ from quant.runtime.progress import reporting
 from tb.runs import engine
 from tb.runs.bundle_layers import engine_layers
 from tb.runs.engine import require_agreement, run_on_each
-from tb.runs.images import chosen_image
+from tb.runs.images import add_image_options, chosen_image
 from tb.runs.verdict import print_verdict
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
@@ -35,10 +35,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--point", default="default", help="operating point of the bundle")
-    parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
-    parser.add_argument(
-        "--image", default="0", help="number of a held-out image, or a picture or .npy file"
-    )
+    add_image_options(parser)
     parser.add_argument("--waves", action="store_true", help="write a waveform (slow)")
     arguments = parser.parse_args()
 

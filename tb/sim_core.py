@@ -27,7 +27,7 @@ from quant.runtime.progress import reporting
 from tb.exchange.core_files import Run
 from tb.runs import core
 from tb.runs.core import LayerCheck, Simulated
-from tb.runs.images import chosen_image
+from tb.runs.images import add_image_options, chosen_image
 from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
@@ -40,10 +40,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--point", default="default", help="operating point of the bundle")
-    parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
-    parser.add_argument(
-        "--image", default="0", help="number of a held-out image, or a picture or .npy file"
-    )
+    add_image_options(parser)
     parser.add_argument(
         "--latency", type=integer(1, 10_000), default=40, help="the memory's, in cycles"
     )
@@ -78,9 +75,12 @@ def main() -> int:
             console.print(f"first difference: {result.mismatch}", highlight=False, soft_wrap=True)
             status = 1
         classes = bundle.manifest.classes
-        answer = classes[result.outcomes[-1].output.argmax()]
+        output = result.outcomes[-1].output
+        answer = f"a map of {'x'.join(map(str, output.shape))}"
+        if output.size == len(classes):
+            answer = f"classified as {classes[output.argmax()]}"
         truth = "" if label is None else f" a {classes[label]},"
-        console.print(f"image {arguments.image}:{truth} classified as {answer}")
+        console.print(f"image {arguments.image}:{truth} {answer}")
         console.print(f"{program.network}: {result}", highlight=False, soft_wrap=True)
     return status
 

@@ -18,7 +18,7 @@ from bench.estimate.document import document
 from bench.estimate.fit import fit, fit_parts
 from bench.estimate.page import CoreEstimate, Estimate, print_page, sections
 from bench.estimate.speed import speed
-from bench.report.page import PAGE, write_page
+from bench.report.page import PAGE, Part, write_page
 from golden.arguments import Parser, number, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
@@ -99,7 +99,7 @@ def main() -> None:
             arguments.html,
             title=estimate.title,
             command=command_line("bench.estimate"),
-            sections=sections(estimate),
+            parts=[Part("", sections(estimate))],
             skipped=[],
         )
         console.print(f"wrote {page}", soft_wrap=True, highlight=False)

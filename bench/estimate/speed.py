@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.estimate.fit import Fit
-from bench.fpga_results import Build, find_build
+from bench.fpga_results import ASSUMED_MHZ, Build, find_build
 from compiler.build import compile_bundle
 from golden.bundle import Bundle
 from golden.manifest import ConvNode
 from golden.pattern import Pattern
 from hw.contract.config import Config
 
-__all__ = ["ASSUMED_MHZ", "LayerSpeed", "Speed", "ZapSpeed", "speed"]
-
-ASSUMED_MHZ = 100.0
-"""The clock of a core that nobody has placed and routed."""
+__all__ = ["LayerSpeed", "Speed", "ZapSpeed", "speed"]
 
 
 @dataclass(frozen=True, kw_only=True)

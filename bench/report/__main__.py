@@ -2,9 +2,10 @@
 
     python -m bench.report BUNDLE ... --data DIR --results docs/results/operating_points.json
 
-Figures about layers come from the bundles given, run on some images of their datasets. Figures
-about the trade-off come from all operating points in the results file and in the sweeps
-(`*_patterns.json`) beside it. Sections without data are left out, and named.
+The page begins with the networks of the bundles given, run on some images of their datasets: their
+cycles, energy, operating points and layers. Operating points of other networks in the results file,
+and in the sweeps (`*_patterns.json`) beside it, follow for comparison. Sections without data are
+left out, and named.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench.report import layers, points, tradeoff
+from bench.report import cycles, layers, points, tradeoff
 from bench.report.observe import Observation, observe
-from bench.report.page import PAGE, write_page
+from bench.report.page import PAGE, Part, write_page
 from bench.report.points import LARGEST_DROP
 from bench.report.table import table
 from golden.arguments import Parser, positive
@@ -25,14 +26,17 @@ from golden.bundle import MANIFEST
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file
 from golden.terminal import Console
+from hw.contract.config import PRESETS, Config
 from quant.points.results import MeasuredPoint
 from quant.runtime.command_line import command_line
+from tb.runs.images import add_image_options
 
 __all__ = ["main"]
 
 _IMAGES = 500
+_SPEED_SECTIONS = (cycles.layer_cycles, cycles.operating_points)
+_RESULT_SECTIONS = (tradeoff.operating_points, tradeoff.estimates, tradeoff.line)
 _NETWORK_SECTIONS = (layers.sparsity, layers.pictures, layers.scores, layers.mispredictions)
-_RESULT_SECTIONS = (table, tradeoff.operating_points, tradeoff.estimates, tradeoff.line)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -40,7 +44,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.report", description=__doc__)
     add = parser.add_argument
     add("bundles", type=Path, nargs="*", metavar="BUNDLE")
-    add("--data", type=Path, help="the datasets' folder")
+    add_image_options(parser)
+    add("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
     add("--point", help="operating point of the bundles (default: the first of each)")
     add("--images", type=positive, default=_IMAGES, help=f"of each dataset (default: {_IMAGES})")
     results = Path("docs/results/operating_points.json")
@@ -57,21 +62,25 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     args = arguments().parse_args()
     check_writable_file(args.out / PAGE)
+    config = Config.load(args.config)
     skipped: list[str] = []
     measured = _measured(args.results, skipped)
     networks = _networks(args, skipped)
-    sections = [make(measured) for make in _RESULT_SECTIONS if measured]
-    sections += [make(networks) for make in _NETWORK_SECTIONS if networks]
-    if not sections:
+    parts = _parts(networks, measured, config)
+    if not parts:
         raise UserError(f"nothing to report: {'; '.join(skipped)}")
-    for section in sections:
-        if not section.exhibits:
-            skipped.append(f"{section.title}: no network has figures for it")
+    for part in parts:
+        for section in part.sections:
+            if not section.exhibits:
+                skipped.append(f"{section.title}: no network has figures for it")
     page = write_page(
         args.out,
         title="What skipping predicted zeros saves and costs",
         command=command_line("bench.report"),
-        sections=[section for section in sections if section.exhibits],
+        parts=[
+            Part(part.title, [section for section in part.sections if section.exhibits])
+            for part in parts
+        ],
         skipped=skipped,
     )
     console = Console()
@@ -80,6 +89,25 @@ def main() -> None:
     for line in skipped:
         console.print(f"skipped: {line}", soft_wrap=True, highlight=False)
     console.print(f"wrote {page}", soft_wrap=True, highlight=False)
+
+
+def _parts(
+    networks: Sequence[Observation], measured: Sequence[MeasuredPoint], config: Config
+) -> list[Part]:
+    """Divide the page: first the bundles' networks, then other results for comparison."""
+    names = {network.name for network in networks}
+    own = [point for point in measured if point.network in names]
+    others = [point for point in measured if point.network not in names]
+    parts = []
+    if networks:
+        sections = [make(networks, config) for make in _SPEED_SECTIONS]
+        sections += [make(own) for make in _RESULT_SECTIONS if own]
+        sections += [make(networks) for make in _NETWORK_SECTIONS]
+        parts.append(Part(", ".join(network.where for network in networks), sections))
+    if measured:
+        sections = [table(measured), *(make(others) for make in _RESULT_SECTIONS if others)]
+        parts.append(Part("For comparison" if networks else "", sections))
+    return parts
 
 
 def _measured(file: Path, skipped: list[str]) -> list[MeasuredPoint]:
@@ -98,7 +126,7 @@ def _networks(args: argparse.Namespace, skipped: list[str]) -> list[Observation]
             skipped.append(f"{path}: no bundle there; write one with quant/export.py")
             continue
         try:
-            networks.append(observe(path, args.data, args.point, args.images))
+            networks.append(observe(path, args.data, args.point, args.images, args.image))
         except UserError as error:
             skipped.append(f"{path}: {error}")
     return networks

@@ -124,7 +124,7 @@ def _pictures(network: Observation) -> Exhibit:
     return Exhibit(
         name=f"ofms-{network.slug}",
         heading=network.where,
-        caption=f"The first test image at operating point {network.point}. Of each layer, the "
+        caption=f"{network.pictured} at operating point {network.point}. Of each layer, the "
         "channel with most of both, activations and skips, is shown.",
         figure=ofms.draw(network.pixels, decisions),
         records=records,

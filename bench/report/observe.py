@@ -18,13 +18,17 @@ from golden.network import Network, Step, quantise_images
 from quant.data.images import ImageSet
 from quant.data.registry import load_for_bundle
 from quant.networks.own_models import safe_name
+from quant.points.evaluation import evaluate
 from quant.points.statistics import Statistics, collect_statistics
 from quant.runtime.progress import progress
+from tb.runs.images import chosen_image
 
 __all__ = ["Observation", "Observed", "observe"]
 
 _BATCH = 100
 _SEED = 1
+_POINT_IMAGES = 100
+"""Images that tell what each other operating point skips."""
 _VALUES = 256
 
 
@@ -41,6 +45,8 @@ class Observed:
     activations: int
     zeros: int
     """Zero activations, without ZAP in any layer."""
+    value: int
+    """Sum of the activations, without ZAP in any layer."""
     predicted: np.ndarray
     skipped: np.ndarray
 
@@ -48,6 +54,11 @@ class Observed:
     def wrong(self) -> int:
         """Activations that were skipped although not zero."""
         return int(self.skipped[1:].sum())
+
+    @property
+    def lost(self) -> float:
+        """Share of the ofm's sum that is skipped although not zero."""
+        return float((self.skipped * np.arange(_VALUES)).sum()) / max(self.value, 1)
 
 
 @dataclass(frozen=True)
@@ -62,10 +73,15 @@ class Observation:
         Test images behind `layers`.
     layers : list of Observed
     pixels, decisions
-        The first test image, float (channels, height, width), and the decisions of each layer
-        with ZAP on it.
+        The image that is pictured, float (channels, height, width), and the decisions of each
+        layer with ZAP on it.
+    pictured : str
+        That image in words.
     statistics : Statistics
         Statistics of all the bundle's predictors on `sampled` training images.
+    bundle : Bundle
+    skipped : {operating point: {layer: share}}
+        The share of the activations of each layer with ZAP that an operating point skips.
     """
 
     name: str
@@ -75,8 +91,11 @@ class Observation:
     layers: list[Observed]
     pixels: Tensor
     decisions: list[Decision]
+    pictured: str
     statistics: Statistics
     sampled: int
+    bundle: Bundle
+    skipped: dict[str, dict[str, float]]
 
     @property
     def where(self) -> str:
@@ -89,11 +108,15 @@ class Observation:
         return f"{self.name}-{safe_name(self.dataset)}"
 
 
-def observe(path: Path, data: Path | None, point: str | None, images: int) -> Observation:
+def observe(
+    path: Path, data: Path | None, point: str | None, images: int, image: str = "0"
+) -> Observation:
     """Load a bundle and its dataset and run at most `images` of its test and training images.
 
-    `point` is the name of an operating point; None stands for the first. Raises UserError where
-    bundle, dataset or operating point are missing or do not fit.
+    `point` is the name of an operating point; None stands for the first. `image` is the one that is
+    pictured, as `tb.runs.images.chosen_image` takes it; a file takes the place of the dataset where
+    that cannot be read. Raises UserError where bundle, dataset or operating point are missing or do
+    not fit.
     """
     bundle = Bundle.load(path)
     name = str(bundle.manifest.provenance.get("dataset"))
@@ -104,24 +127,49 @@ def observe(path: Path, data: Path | None, point: str | None, images: int) -> Ob
     if not predictors:
         raise UserError(f"its operating point {chosen} has no layer with ZAP; name one by --point")
     sparse = Network(adapted, predictors)
-    dataset = load_for_bundle(bundle, name, data)
-    test, sample = dataset.test.first(images), dataset.train.sample(images, _SEED)
-    pixels = test.pixels(slice(0, 1))
+    pixels, _ = chosen_image(bundle, data, image)
+    try:
+        dataset = load_for_bundle(bundle, name, data)
+        test, sample = dataset.test.first(images), dataset.train.sample(images, _SEED)
+    except UserError:
+        if image.isdecimal():
+            raise
+        name = Path(image).name
+        test = sample = ImageSet(
+            (pixels * 255).round().to(torch.uint8)[None], torch.zeros(1).long()
+        )
+    layers = _layers(Network(bundle), sparse, test)
     return Observation(
         name=bundle.manifest.name,
         dataset=name,
         point=chosen,
         images=len(test),
-        layers=_layers(Network(bundle), sparse, test),
-        pixels=pixels[0],
+        layers=layers,
+        pixels=pixels,
         decisions=[
             Decision(step.node.name, step.predictor.pattern, step.result)
-            for step in sparse.steps(quantise_images(bundle, pixels))
+            for step in sparse.steps(quantise_images(bundle, pixels[None]))
             if step.predictor is not None and step.result is not None
         ],
+        pictured="The first test image" if image == "0" else f"Image {image}",
         statistics=collect_statistics(bundle, sample),
         sampled=len(sample),
+        bundle=bundle,
+        skipped={
+            chosen: {n.name: float(n.skipped.sum()) / n.activations for n in layers if n.zap},
+            **_skipped_elsewhere(bundle, chosen, test.first(_POINT_IMAGES)),
+        },
     )
+
+
+def _skipped_elsewhere(bundle: Bundle, chosen: str, test: ImageSet) -> dict[str, dict[str, float]]:
+    """Run a few images at the other operating points; return what each layer with ZAP skips."""
+    shares = {}
+    for point in bundle.manifest.operating_points:
+        if point.name != chosen:
+            result = evaluate(*bundle.at(point.name), test, f"observing {point.name}")
+            shares[point.name] = {n.name: n.skipped_share for n in result.layers if n.zap}
+    return shares
 
 
 def _layers(dense: Network, sparse: Network, test: ImageSet) -> list[Observed]:
@@ -136,10 +184,11 @@ def _layers(dense: Network, sparse: Network, test: ImageSet) -> list[Observed]:
                 nothing = np.zeros(_VALUES, dtype=np.int64)
                 zap = step.node.name in sparse.predictors
                 layer = layers.setdefault(
-                    step.node.name, Observed(step.node.name, zap, 0, 0, nothing, nothing)
+                    step.node.name, Observed(step.node.name, zap, 0, 0, 0, nothing, nothing)
                 )
                 layer.activations += step.ofm.numel()
                 layer.zeros += int((step.ofm == 0).sum())
+                layer.value += int(step.ofm.sum())
         for step in sparse.steps(inputs):
             if step.predictor is not None and step.result is not None:
                 layer, result = layers[step.node.name], step.result

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from bench.report import style
 from golden.files import write_file
 
-__all__ = ["PAGE", "Exhibit", "Records", "Section", "write_page"]
+__all__ = ["PAGE", "Exhibit", "Part", "Records", "Section", "write_page"]
 
 PAGE = "index.html"
 """The report's file."""
@@ -61,10 +61,19 @@ class Section:
     exhibits: Sequence[Exhibit]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Sections about the same networks; a part without a title has no heading."""
+
+    title: str
+    sections: Sequence[Section]
+
+
 def write_page(
-    folder: Path, *, title: str, command: str, sections: Sequence[Section], skipped: Sequence[str]
+    folder: Path, *, title: str, command: str, parts: Sequence[Part], skipped: Sequence[str]
 ) -> Path:
     """Write everything into `folder`; return the page, which needs none of the other files."""
+    sections = [section for part in parts for section in part.sections]
     pictures: dict[str, str] = {}
     sheets: dict[str, str] = {}
     for section in sections:
@@ -85,7 +94,7 @@ def write_page(
     page = environment.get_template("page.html.j2").render(
         title=title,
         command=command,
-        sections=sections,
+        parts=parts,
         skipped=skipped,
         pictures=pictures,
         sheets=sheets,

@@ -25,6 +25,10 @@ class SameConv2d(nn.Conv2d):
         return super().forward(F.pad(x, sides))
 
 
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
 class ResNet8(nn.Module):
     """The network for CIFAR-10; its pixels are 0 .. 255.
 
@@ -39,8 +43,8 @@ class ResNet8(nn.Module):
         self.conv5 = SameConv2d(16, 32, 1, 2)
         self.conv6, self.conv7 = SameConv2d(32, 64, 3, 2), SameConv2d(64, 64, 3)
         self.conv8 = SameConv2d(32, 64, 1, 2)
-        for index, channels in enumerate((16, 16, 16, 32, 32, 64, 64)):
-            self.add_module(f"bn{index}", nn.BatchNorm2d(channels, eps=1e-3))
+        self.bn0, self.bn1, self.bn2 = _norm(16), _norm(16), _norm(16)
+        self.bn3, self.bn4, self.bn5, self.bn6 = _norm(32), _norm(32), _norm(64), _norm(64)
         self.dense = nn.Linear(64, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,11 +59,11 @@ class ResNet8(nn.Module):
 
 
 def _convolution(
-    c_i: int, c_o: int, kernel: int | tuple[int, int], **options: int
+    c_i: int, c_o: int, kernel: int | tuple[int, int], stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     """A convolution and its BatchNorm; the activation is the caller's."""
-    same = SameConv2d(c_i, c_o, kernel, bias=False, **options)
-    return nn.Sequential(same, nn.BatchNorm2d(c_o, eps=1e-3))
+    same = SameConv2d(c_i, c_o, kernel, stride, groups=groups, bias=False)
+    return nn.Sequential(same, _norm(c_o))
 
 
 class MobileNetV1(nn.Module):

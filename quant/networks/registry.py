@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from golden.errors import UserError
 from quant.networks.alexnet import AlexNet, CifarAlexNet
 from quant.networks.cifar_resnet import CifarResNet
 from quant.networks.digits import Digits
@@ -16,7 +15,7 @@ from quant.networks.model import Model, Recipe
 from quant.networks.resnet import ResNet18
 from quant.networks.vgg import CifarVgg16, Vgg16
 
-__all__ = ["INPUTS", "MODELS", "registered_model"]
+__all__ = ["INPUTS", "MODELS"]
 
 INPUTS = {
     "digits": ((1, 8, 8), 10),
@@ -108,10 +107,3 @@ MODELS = {
     "resnet18": Model(ResNet18, "imagenet", **_IMAGENET, sigma=0.1, recipe=_IMAGENET_RESNET),
 }
 """Name on the command line -> network."""
-
-
-def registered_model(name: object) -> Model:
-    """Return the model of this name. Raises UserError if there is none."""
-    if name not in MODELS:
-        raise UserError(f"there is no model {name!r}, and so no way to train as it was")
-    return MODELS[str(name)]

@@ -20,6 +20,7 @@ from quant.data.registry import Dataset, divided_dataset
 from quant.frontend.lowering import lower
 from quant.networks.model import Model
 from quant.networks.own_models import SIGMA, own_model, safe_name
+from quant.pipeline.bundle_images import dropout_provenance
 from quant.pipeline.quantised_network import quantised_network
 from quant.points.accounting import Evaluation
 from quant.points.evaluation import evaluate
@@ -45,6 +46,10 @@ _CALIBRATION_IMAGES = 1024
 _ZAP_EPOCHS = 5
 _ZAP_IMAGES_SEEN = 16_000
 """A small dataset is gone through more often, until the ZAPs have seen so many images."""
+_LARGEST_INT8_DROP = 2.0
+"""Percentage points that 8 bits may lose without a warning."""
+_FEWEST_LOST = 5
+"""Images; fewer are chance."""
 _LARGEST_DROP = 3.0
 """Percentage points that an operating point may lose without a warning."""
 _LEAST_AGREEMENT = 95.0
@@ -101,23 +106,32 @@ class Conversion:
     """The integer network at the operating point."""
 
     @property
-    def warning(self) -> str | None:
-        """A sentence about an operating point that loses much; None for any other."""
+    def warnings(self) -> list[str]:
+        """Sentences about what loses much: 8 bits, or the operating point."""
+        result = []
+        drop = self.float_top1 - self.dense.top1
+        if drop > _LARGEST_INT8_DROP and drop * self.dense.images >= 100 * _FEWEST_LOST:
+            lost = f"{drop:.1f} percentage points against float"
+            if not self.labelled:
+                lost = f"the class of the float network in {drop:.1f} % of the images"
+            result.append(
+                f"int8 loses {lost}; calibrate with more images, or with ones as it was trained on"
+            )
         advice = (
             "give a smaller --sigma, or let quant.choose find thresholds for a budget of accuracy"
         )
         drop = self.dense.top1 - self.sparse.top1
         if drop > _LARGEST_DROP:
-            return (
+            result.append(
                 f"the operating point {_POINT} loses {drop:.1f} percentage points against int8; "
                 f"{advice}"
             )
-        if not self.labelled and self.sparse.top1 < _LEAST_AGREEMENT:
-            return (
+        elif not self.labelled and self.sparse.top1 < _LEAST_AGREEMENT:
+            result.append(
                 f"at the operating point {_POINT} {self.sparse.top1:.1f} % of the images are "
                 f"classified as the float network does, in int8 {self.dense.top1:.1f} %; {advice}"
             )
-        return None
+        return result
 
 
 def calibration_images(dataset: Dataset, seed: int) -> ImageSet:
@@ -264,9 +278,11 @@ def convert(
         seed=seed,
         device=device,
     )
-    if conversion.warning is not None:
-        warnings.warn(conversion.warning, stacklevel=2)
-    return conversion.bundle
+    for text in conversion.warnings:
+        warnings.warn(text, stacklevel=2)
+    bundle = conversion.bundle
+    provenance = dropout_provenance(graph.dropout())
+    return Bundle(bundle.manifest.model_copy(update={"provenance": provenance}), bundle.tensors)
 
 
 def _per_channel(value: float | Sequence[float], channels: int) -> tuple[float, ...]:

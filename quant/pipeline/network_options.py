@@ -12,7 +12,7 @@ from torch import nn
 from golden.arguments import positive
 from golden.errors import UserError
 from quant.data.registry import DATASETS, Dataset, OpenDataset, open_dataset
-from quant.frontend.onnx.open_file import import_onnx
+from quant.frontend.onnx.open_file import import_onnx, onnx_shape
 from quant.networks.model import Model
 from quant.networks.own_models import build_own, input_channels, own_model
 from quant.networks.registry import MODELS
@@ -53,7 +53,10 @@ def add_network_options(parser: argparse.ArgumentParser, default: str | None = N
     images = f"{DATASET_HELP} (default: the built-in network's own dataset)"
     add("--dataset", metavar="NAME", help=images)
     add("--data", type=Path, metavar="DIR", help="the built-in dataset's folder or its parent")
-    size = "scale the images of a FOLDER to N x N or H x W pixels, and take the middle"
+    size = (
+        "scale the images of a FOLDER to N x N or H x W pixels, and take the middle (default: as "
+        "a FILE.onnx states it, else as they are)"
+    )
     add("--size", metavar="N|HxW", help=size)
     grey = "read the images of a FOLDER as grey (default: as many channels as the network takes)"
     add("--grey", action="store_true", help=grey)
@@ -112,9 +115,15 @@ def _own_network(
         if not args.model.endswith(_ONNX):  # a name that is wrong is said first
             build_own(args.model, args.classes or 1)
         raise UserError(f"{args.model} has no dataset of its own: give its images with --dataset")
+    stated: tuple[int | None, int | None, int | None] = (None, None, None)
+    if args.model.endswith(_ONNX):
+        stated = onnx_shape(Path(args.model))
+        folder = args.dataset not in DATASETS and Path(args.dataset).is_dir()
+        if folder and size is None and stated[1] and stated[2]:
+            size = stated[1], stated[2]
     opened = open_dataset(args.dataset, args.data, size)
     if args.model.endswith(_ONNX):
-        dataset = opened.read(1 if args.grey else 3)
+        dataset = opened.read(1 if args.grey else stated[0] or 3)
         channels = dataset.shape[0]
         module: nn.Module = import_onnx(Path(args.model), dataset.shape)
     else:

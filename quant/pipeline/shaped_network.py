@@ -21,7 +21,7 @@ from quant.networks.own_models import build_own, input_channels, own_model, safe
 from quant.networks.registry import INPUTS, MODELS
 from quant.quantise.integer_network import quantise
 
-__all__ = ["shaped_network"]
+__all__ = ["Definition", "definition", "shaped_network"]
 
 _SEED = 1
 _IMAGES = 2
@@ -29,7 +29,7 @@ _IMAGES = 2
 
 
 @dataclass(frozen=True)
-class _Definition:
+class Definition:
     """A module in eval mode, and (channels, height, width) of its images."""
 
     model: Model
@@ -55,7 +55,7 @@ def shaped_network(
     `quant.frontend.lowering.lower_checked` does.
     """
     torch.manual_seed(_SEED)
-    network = _definition(name, shape, classes)
+    network = definition(name, shape, classes)
     graph = lower_checked(network.module, torch.rand(_IMAGES, *network.shape))
     outputs = graph.shapes[graph.output][0]
     return quantise(
@@ -67,14 +67,14 @@ def shaped_network(
     )
 
 
-def _definition(name: str, shape: tuple[int, int, int] | None, classes: int | None) -> _Definition:
-    """Build the module."""
+def definition(name: str, shape: tuple[int, int, int] | None, classes: int | None) -> Definition:
+    """Build the module that a name stands for; arguments and errors are as for `shaped_network`."""
     if name in MODELS:
         model = MODELS[name]
         own_shape, own_classes = INPUTS[model.dataset]
         shape = shape or own_shape
         model.check_channels(shape, "x".join(map(str, shape)))
-        return _Definition(model, model.build(classes or own_classes).eval(), shape)
+        return Definition(model, model.build(classes or own_classes).eval(), shape)
     if name.endswith(".onnx"):
         module: nn.Module = import_onnx(Path(name), shape)
         shape = module.shape  # type: ignore[assignment]
@@ -86,4 +86,4 @@ def _definition(name: str, shape: tuple[int, int, int] | None, classes: int | No
             f"{input_channels(module)}x224x224"
         )
     channels = shape[0]
-    return _Definition(own_model(module, (0.0,) * channels, (1.0,) * channels), module, shape)
+    return Definition(own_model(module, (0.0,) * channels, (1.0,) * channels), module, shape)

@@ -83,10 +83,13 @@ _COUNTS = [field.name for field in fields(LayerTally) if field.default == 0]
 
 @dataclass
 class Evaluation:
-    """A network's result on a number of images; `layers` are its convolutions in order."""
+    """A network's result on a number of images; `layers` are its convolutions in order.
+
+    An image whose result is a map counts as correct by the share of its pixels that are.
+    """
 
     images: int = 0
-    correct: int = 0
+    correct: float = 0
     layers: list[LayerTally] = field(default_factory=list)
 
     def __add__(self, other: Evaluation) -> Evaluation:

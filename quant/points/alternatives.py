@@ -8,6 +8,9 @@ Each channel of a layer may have its own threshold. This costs the hardware noth
 reads thresholds from a table. The thresholds that save most at a given error have the same slope
 (saving gained for error added) in every channel. A layer's alternatives are therefore sets of
 thresholds, one set for each of many slopes.
+
+What is saved is MACs, or cycles where the compiler has told what layers take. Then a layer that a
+ZAP would slow runs without it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from enum import StrEnum
 import numpy as np
 
 from golden.pattern import Pattern
+from quant.points.cycle_savings import CycleSavings
 from quant.points.statistics import SIGMAS, Statistics
 from quant.zap.predictor import Site
 
@@ -51,6 +55,8 @@ class Choice:
     """Sum of eps over the layers."""
     mac_reduction: float
     """Share of the network's conv MACs."""
+    cycle_reduction: float | None = None
+    """Share of the network's cycles; None if the choice was not made by cycles."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +68,25 @@ class _Sweep:
     """float64 (alternatives,), or (alternatives, channels) where there is one site."""
     errors: np.ndarray
     savings: np.ndarray
-    """float64 (alternatives,)."""
+    """What is saved: shares of the network's MACs or cycles, float64 (alternatives,)."""
+    mac_savings: np.ndarray
+    """Shares of the network's MACs, float64 (alternatives,)."""
+    used: np.ndarray
+    """The sites that run with their ZAP in each alternative, bool (alternatives, sites)."""
 
 
 class Alternatives:
     """A list of alternatives of which one is taken. The first is to run without ZAP.
 
-    `errors` and `savings` are float64 (alternatives,).
+    `errors`, `savings` and `mac_savings` are float64 (alternatives,). `savings` are what counts:
+    shares of the network's MACs or, if they are `by_cycles`, cycles.
     """
 
-    def __init__(self, sweeps: Sequence[_Sweep]) -> None:
+    def __init__(self, sweeps: Sequence[_Sweep], *, by_cycles: bool = False) -> None:
+        self.by_cycles = by_cycles
         self.errors = np.concatenate([[0.0], *(sweep.errors for sweep in sweeps)])
         self.savings = np.concatenate([[0.0], *(sweep.savings for sweep in sweeps)])
+        self.mac_savings = np.concatenate([[0.0], *(sweep.mac_savings for sweep in sweeps)])
         self._sweeps = sweeps
 
     def layers(self, index: int) -> dict[str, tuple[Pattern, float | np.ndarray]]:
@@ -82,62 +95,114 @@ class Alternatives:
         for sweep in self._sweeps:
             if 0 <= k < len(sweep.sigmas):
                 sigma = sweep.sigmas[k] if sweep.sigmas.ndim > 1 else float(sweep.sigmas[k])
-                return {site.layer: (site.pattern, sigma) for site in sweep.sites}
+                used = zip(sweep.sites, sweep.used[k], strict=True)
+                return {site.layer: (site.pattern, sigma) for site, runs in used if runs}
             k -= len(sweep.sigmas)
         return {}
 
 
 def list_alternatives(
-    statistics: Statistics, patterns: Sequence[Pattern], granularity: Granularity
+    statistics: Statistics,
+    patterns: Sequence[Pattern],
+    granularity: Granularity,
+    cycles: CycleSavings | None = None,
 ) -> list[Alternatives]:
-    """List the alternatives of each layer, or of the whole network, among the given patterns."""
-    groups = [[s for s in statistics.sites if s.pattern == pattern] for pattern in patterns]
+    """List the alternatives of each layer, or of the whole network, among the given patterns.
+
+    With `cycles`, what is saved are cycles, and sites that it does not know are left out.
+    """
+    sites = [site for site in statistics.sites if cycles is None or cycles.knows(site)]
+    groups = [[site for site in sites if site.pattern == pattern] for pattern in patterns]
     if granularity is Granularity.UNIFORM:
-        return [Alternatives([_one_threshold(statistics, group) for group in groups])]
+        sweeps = [_one_threshold(statistics, group, cycles) for group in groups if group]
+        return [Alternatives(sweeps, by_cycles=cycles is not None)]
     layers = dict.fromkeys(site.layer for group in groups for site in group)
     return [
         Alternatives(
             [
-                _thresholds_by_channel(statistics, site)
+                _thresholds_by_channel(statistics, site, cycles)
                 if granularity is Granularity.CHANNEL
-                else _one_threshold(statistics, [site])
+                else _one_threshold(statistics, [site], cycles)
                 for group in groups
                 for site in group
                 if site.layer == layer
-            ]
+            ],
+            by_cycles=cycles is not None,
         )
         for layer in layers
     ]
 
 
-def uniform_choice(statistics: Statistics, pattern: Pattern, sigma: float) -> Choice:
-    """Choose one pattern and one threshold for all layers; sigma need not be among `SIGMAS`."""
-    sites = [site for site in statistics.sites if site.pattern == pattern]
+def uniform_choice(
+    statistics: Statistics,
+    pattern: Pattern,
+    sigma: float,
+    cycles: CycleSavings | None = None,
+) -> Choice:
+    """Choose one pattern and one threshold for all layers; sigma need not be among `SIGMAS`.
+
+    With `cycles`, layers that this makes slower run without ZAP.
+    """
+
+    def at_sigma(curve: np.ndarray) -> float:
+        return float(np.interp(sigma, SIGMAS, curve))
+
+    chosen = {}
+    for site in statistics.sites:
+        if site.pattern == pattern and (cycles is None or cycles.knows(site)):
+            saved = None if cycles is None else at_sigma(_saved_cycles(statistics, site, cycles))
+            if saved is None or saved > 0:
+                chosen[site] = saved
     return Choice(
-        {site.layer: (pattern, sigma) for site in sites},
-        sum(float(np.interp(sigma, SIGMAS, statistics.sites[site].error)) for site in sites),
-        sum(float(np.interp(sigma, SIGMAS, statistics.mac_saving(site))) for site in sites),
+        {site.layer: (pattern, sigma) for site in chosen},
+        sum(at_sigma(statistics.sites[site].error) for site in chosen),
+        sum(at_sigma(statistics.mac_saving(site)) for site in chosen),
+        None if cycles is None else sum(saved or 0.0 for saved in chosen.values()),
     )
 
 
-def _one_threshold(statistics: Statistics, sites: Sequence[Site]) -> _Sweep:
-    """Use the same threshold, each of `SIGMAS` in turn, in all channels of all sites."""
+def _saved_cycles(statistics: Statistics, site: Site, cycles: CycleSavings) -> np.ndarray:
+    """Return the share of the network's cycles that a site saves at each of `SIGMAS`."""
+    skipped = statistics.sites[site].channel_skipped
+    return cycles.of_channels(site, skipped).sum(axis=0) * cycles.share(site.layer)
+
+
+def _one_threshold(
+    statistics: Statistics, sites: Sequence[Site], cycles: CycleSavings | None
+) -> _Sweep:
+    """Use the same threshold, each of `SIGMAS` in turn, in all channels of all sites.
+
+    A site that saves no cycles at a threshold runs without its ZAP there.
+    """
+    errors, macs = (
+        np.array([curve(site) for site in sites])
+        for curve in (lambda site: statistics.sites[site].error, statistics.mac_saving)
+    )
+    savings = macs
+    used = np.ones(macs.shape, bool)
+    if cycles is not None:
+        savings = np.array([_saved_cycles(statistics, site, cycles) for site in sites])
+        used = savings > 0
     return _Sweep(
         sites,
         SIGMAS,
-        errors=np.sum([statistics.sites[site].error for site in sites], axis=0),
-        savings=np.sum([statistics.mac_saving(site) for site in sites], axis=0),
+        errors=(errors * used).sum(axis=0),
+        savings=(savings * used).sum(axis=0),
+        mac_savings=(macs * used).sum(axis=0),
+        used=used.T,
     )
 
 
-def _thresholds_by_channel(statistics: Statistics, site: Site) -> _Sweep:
+def _thresholds_by_channel(
+    statistics: Statistics, site: Site, cycles: CycleSavings | None
+) -> _Sweep:
     """Use a threshold for each channel: the best ones at each of `_SLOPES`, without repetitions."""
     counted = statistics.sites[site]
+    worth, weight = counted.channel_skipped, statistics.mac_share(site)
+    if cycles is not None:
+        worth, weight = cycles.of_channels(site, worth), cycles.share(site.layer)
     taken = np.unique(
-        [
-            (counted.channel_skipped - slope * counted.channel_error).argmax(axis=1)
-            for slope in _SLOPES
-        ],
+        [(worth - slope * counted.channel_error).argmax(axis=1) for slope in _SLOPES],
         axis=0,
     )
     channels = np.arange(taken.shape[1])
@@ -146,5 +211,7 @@ def _thresholds_by_channel(statistics: Statistics, site: Site) -> _Sweep:
         [site],
         SIGMAS[taken],
         errors=counted.channel_error[channels, taken].sum(axis=1),
-        savings=skipped * statistics.mac_share(site),
+        savings=worth[channels, taken].sum(axis=1) * weight,
+        mac_savings=skipped * statistics.mac_share(site),
+        used=np.ones((len(taken), 1), bool),
     )

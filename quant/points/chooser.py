@@ -9,7 +9,12 @@ from golden.errors import UserError
 from golden.pattern import Pattern
 from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice, Granularity, list_alternatives, uniform_choice
-from quant.points.knapsack import best_with_mac_reduction, best_within_error
+from quant.points.cycle_savings import CycleSavings
+from quant.points.knapsack import (
+    best_with_mac_reduction,
+    best_with_saving,
+    best_within_error,
+)
 from quant.points.statistics import Statistics
 
 __all__ = ["Budget", "Chooser"]
@@ -45,15 +50,29 @@ class Chooser:
     patterns : sequence of Pattern
         The ones to choose from; exactly one where a budget is a threshold.
     granularity : Granularity
+    cycles : CycleSavings, optional
+        Cycles are saved, and not MACs.
+
+    Raises
+    ------
+    UserError
+        If nothing can be saved.
     """
 
     def __init__(
-        self, statistics: Statistics, patterns: Sequence[Pattern], granularity: Granularity
+        self,
+        statistics: Statistics,
+        patterns: Sequence[Pattern],
+        granularity: Granularity,
+        cycles: CycleSavings | None = None,
     ) -> None:
         self.statistics = statistics
         self.patterns = patterns
         self.granularity = granularity
-        self.layers = list_alternatives(statistics, patterns, granularity)
+        self.cycles = cycles
+        self.layers = list_alternatives(statistics, patterns, granularity, cycles)
+        if not any(layer.savings.max() > 0 for layer in self.layers):
+            raise UserError("no predictor saves anything: the network is fastest without ZAP")
 
     def choose(self, budget: Budget, line: AccuracyLine | None) -> Choice:
         """Choose what meets a budget; only a budget of accuracy needs a line.
@@ -61,7 +80,11 @@ class Chooser:
         Raises UserError if nothing meets it.
         """
         if budget.option == "sigma":
-            return uniform_choice(self.statistics, self.patterns[0], budget.value)
+            return uniform_choice(self.statistics, self.patterns[0], budget.value, self.cycles)
+        if budget.option == "speed-up":
+            return best_with_saving(
+                self.layers, 1 - 1 / budget.value, f"{budget}, so much less of the cycles,"
+            )
         if budget.option == "mac-reduction":
             return best_with_mac_reduction(self.layers, budget.value)
         assert line is not None
@@ -90,7 +113,7 @@ class Chooser:
             drops.append(drop_of(choice))
 
         for share in _FIRST_SHARES:
-            measure(best_with_mac_reduction(self.layers, share * most))
+            measure(best_with_saving(self.layers, share * most, f"{share:.0%} of all savings"))
             if drops[-1] >= _CLEAR_DROP:
                 break
         for _ in range(_ROUNDS):

@@ -11,6 +11,7 @@ from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from quant.baselines.feature_map_pruning import FeatureMapPruning
 from quant.baselines.value_prediction import ValuePrediction
+from quant.data.answers import correct
 from quant.data.images import ImageSet
 from quant.points.accounting import Evaluation, LayerTally
 from quant.runtime import processes
@@ -62,7 +63,7 @@ def run_network(
                     tallies[name] = LayerTally(name, macs, step.predictor is not None)
                 tallies[name].count(step, epsilon)
             if step.node.output == bundle.manifest.output:
-                result.correct += int((step.ofm.flatten(1).argmax(1) == labels).sum())
+                result.correct += correct(step.ofm, labels)
         result.images += len(labels)
     result.layers = list(tallies.values())
     return sum(processes.gathered(result), Evaluation())

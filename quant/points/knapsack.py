@@ -1,4 +1,4 @@
-"""The choice that saves most MACs within an error, or that has the least error at a saving.
+"""The choice that saves most within an error, or that has the least error at a saving.
 
 One alternative is taken for each layer. This is a multiple-choice knapsack problem; it is solved by
 dynamic programming.
@@ -14,7 +14,7 @@ from golden.errors import UserError
 from golden.pattern import Pattern
 from quant.points.alternatives import Alternatives, Choice
 
-__all__ = ["best_with_mac_reduction", "best_within_error"]
+__all__ = ["best_with_mac_reduction", "best_with_saving", "best_within_error"]
 
 _LEVELS = 20_000
 """The budget is divided into so many parts; each layer may waste less than one of them."""
@@ -23,7 +23,7 @@ _NOTHING = 1e-12
 
 
 def best_within_error(layers: Sequence[Alternatives], error: float) -> Choice:
-    """Choose what saves most MACs at a sum of eps of at most `error`."""
+    """Choose what saves most at a sum of eps of at most `error`."""
     errors = [alternatives.errors for alternatives in layers]
     savings = [alternatives.savings for alternatives in layers]
     return _choice(layers, _solve(errors, savings, error))
@@ -32,31 +32,41 @@ def best_within_error(layers: Sequence[Alternatives], error: float) -> Choice:
 def best_with_mac_reduction(layers: Sequence[Alternatives], mac_reduction: float) -> Choice:
     """Choose what has the least sum of eps and saves a share `mac_reduction` of the conv MACs.
 
+    Raises UserError as `best_with_saving` does.
+    """
+    return best_with_saving(layers, mac_reduction, f"a MAC reduction of {mac_reduction:g}")
+
+
+def best_with_saving(layers: Sequence[Alternatives], saving: float, budget: str) -> Choice:
+    """Choose what has the least sum of eps and saves a share `saving` of the MACs or cycles.
+
     Raises
     ------
     UserError
-        If so much cannot be saved. It says how much can be.
+        If so much cannot be saved. It calls the saving `budget`, and says how much can be.
     """
     best = sum(float(alternatives.savings.max()) for alternatives in layers)
-    if mac_reduction > best:
+    if saving > best:
         raise UserError(
-            f"a MAC reduction of {mac_reduction:g} is out of reach: "
-            f"the best that these predictors reach is {best:.4f}"
+            f"{budget} is out of reach: the best that these predictors reach is {best:.4f}"
         )
     # The budget is the saving that may be missed, the value is the error that is avoided.
     unsaved = [alternatives.savings.max() - alternatives.savings for alternatives in layers]
     errors = [-alternatives.errors for alternatives in layers]
-    return _choice(layers, _solve(unsaved, errors, best - mac_reduction))
+    return _choice(layers, _solve(unsaved, errors, best - saving))
 
 
 def _choice(layers: Sequence[Alternatives], taken: Sequence[int]) -> Choice:
     chosen: dict[str, tuple[Pattern, float | np.ndarray]] = {}
     for alternatives, index in zip(layers, taken):
         chosen |= alternatives.layers(index)
+    pairs = list(zip(layers, taken))
+    saved = sum(float(alternatives.savings[index]) for alternatives, index in pairs)
     return Choice(
         chosen,
-        sum(float(alternatives.errors[index]) for alternatives, index in zip(layers, taken)),
-        sum(float(alternatives.savings[index]) for alternatives, index in zip(layers, taken)),
+        sum(float(alternatives.errors[index]) for alternatives, index in pairs),
+        sum(float(alternatives.mac_savings[index]) for alternatives, index in pairs),
+        saved if any(alternatives.by_cycles for alternatives in layers) else None,
     )
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from golden.bundle import Bundle
-from golden.manifest import Figures, LayerChoice, OperatingPoint
+from golden.manifest import Figures, LayerChoice, OperatingPoint, TimeChoice
 from golden.pattern import Pattern
+from quant.points.alternatives import Choice
+from quant.points.cycle_savings import CycleSavings
 from quant.zap.predictor import Site
 
-__all__ = ["add_operating_point", "with_figures"]
+__all__ = ["add_operating_point", "with_figures", "with_time_choice"]
 
 
 def add_operating_point(
@@ -56,8 +58,24 @@ def add_operating_point(
 
 def with_figures(bundle: Bundle, name: str, figures: dict[str, Figures]) -> Bundle:
     """Return the bundle with predicted or measured figures at one of its operating points."""
+    return _updated(bundle, name, figures)
+
+
+def with_time_choice(bundle: Bundle, name: str, cycles: CycleSavings, choice: Choice) -> Bundle:
+    """Return the bundle in which an operating point tells that it was chosen by cycles."""
+    assert choice.cycle_reduction is not None
+    left = {node.layer for node in bundle.manifest.predictors.values()} - set(choice.layers)
+    by_time = TimeChoice(
+        config=cycles.costs.config,
+        speed_up=1 / (1 - choice.cycle_reduction),
+        left_out=[layer for layer in cycles.costs.layers if layer in left],
+    )
+    return _updated(bundle, name, {"by_time": by_time})
+
+
+def _updated(bundle: Bundle, name: str, fields: Mapping[str, object]) -> Bundle:
     points = [
-        point.model_copy(update=figures) if point.name == name else point
+        point.model_copy(update=fields) if point.name == name else point
         for point in bundle.manifest.operating_points
     ]
     return Bundle(bundle.manifest.model_copy(update={"operating_points": points}), bundle.tensors)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from golden.arithmetic import S8, U8
 from golden.padding import conv2d
-from quant.frontend.graph import INPUT, ConvLayer, Graph, Residual
+from quant.frontend.graph import INPUT, ConcatLayer, ConvLayer, Graph, Residual
 from quant.quantise.calibration import Histogram
 from quant.quantise.integer_network import WEIGHT_MAX
 
@@ -68,7 +68,10 @@ def equalise(graph: Graph, batches: Sequence[Tensor]) -> Graph:
     """
     fitted, compared = _divided(graph, batches)
     tensors = {INPUT: compared} | {layer.name: ofm for layer, ofm in graph.run(compared)}
-    trials = [_Trial(graph, component, tensors) for component in _components(graph)]
+    channels, groups = _Channels(graph), graph.scale_groups()
+    trials = [
+        _Trial(graph, channels, groups, component, tensors) for component in _components(channels)
+    ]
     wanting = [trial for trial in trials if trial.error({}) > _ENOUGH]
     if not wanting:
         return graph
@@ -84,62 +87,79 @@ def apply_factors(graph: Graph, factors: Factors) -> Graph:
 
     A convolution with a ceiling has one factor for all its channels. The graph's output has none.
     """
+    channels = _Channels(graph)
     result = replace(graph, layers=copy.deepcopy(graph.layers))
     for layer in result.layers:
         if not isinstance(layer, ConvLayer):
             continue
-        own = _factors_of(graph, layer.name, factors)
-        layer.weight = _read(graph, layer, factors)
-        layer.weight = (layer.weight.double() * own.view(-1, 1, 1, 1)).to(layer.weight.dtype)
+        own = channels.factors(layer.name, factors)
+        weight = channels.read(layer, factors) * own.view(-1, 1, 1, 1)
+        layer.weight = weight.to(layer.weight.dtype)
         layer.bias = (layer.bias.double() * own).to(layer.bias.dtype)
         if layer.ceiling != math.inf:
             layer.ceiling *= float(own[0])
         if layer.residual is not None:
-            layer.residual.gain = _gain(graph, layer.residual, own, factors)
+            layer.residual.gain = channels.gain(layer.residual, own, factors)
     return result
 
 
-def _factors_of(graph: Graph, tensor: str, factors: Factors) -> Tensor:
-    """Return the factor of each channel of a tensor."""
-    if tensor == INPUT:
-        return torch.ones(graph.shapes[INPUT][0], dtype=torch.float64)
-    parts = []
-    for origin in graph.origins(tensor):
-        ones = torch.ones(graph.shapes[origin.name][0], dtype=torch.float64)
-        parts.append(factors.get(origin.name, ones))
-    return torch.cat(parts)
+class _Channels:
+    """Knows which convolutions' ofms the channels of every tensor of a graph come from.
+
+    Parameters
+    ----------
+    graph : Graph
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.origins: dict[str, list[str]] = {INPUT: []}
+        """Tensor -> the convolutions whose channels it has, one after the other."""
+        for layer in graph.layers:
+            if isinstance(layer, ConvLayer):
+                self.origins[layer.name] = [layer.name]
+            else:
+                inputs = layer.inputs if isinstance(layer, ConcatLayer) else [layer.input]
+                self.origins[layer.name] = [o for name in inputs for o in self.origins[name]]
+
+    def factors(self, tensor: str, factors: Factors) -> Tensor:
+        """Return the factor of each channel of a tensor; 1 where none is given."""
+        parts = [self._of(name, factors) for name in self.origins[tensor] or [tensor]]
+        return torch.cat(parts)
+
+    def read(self, layer: ConvLayer, factors: Factors) -> Tensor:
+        """Return the weights of a layer whose ifm was multiplied by the factors, float64."""
+        ifm = self.factors(layer.input, factors).view(layer.groups, -1)
+        each = ifm.repeat_interleave(len(layer.weight) // layer.groups, 0)[:, :, None, None]
+        return layer.weight.double() / each
+
+    def gain(self, residual: Residual, own: Tensor, factors: Factors) -> Tensor | None:
+        """Return the gain of a residual that has factors, in an ofm that has the factors `own`."""
+        theirs = self.factors(residual.input, factors)
+        first = residual.channel_offset
+        before = torch.ones_like(theirs) if residual.gain is None else residual.gain
+        gain = before * own[first : first + len(theirs)] / theirs
+        return None if bool((gain == 1).all()) else gain
+
+    def _of(self, name: str, factors: Factors) -> Tensor:
+        ones = torch.ones(self.graph.shapes[name][0], dtype=torch.float64)
+        return factors.get(name, ones)
 
 
-def _read(graph: Graph, layer: ConvLayer, factors: Factors) -> Tensor:
-    """Return the weights of a layer whose ifm was multiplied by the factors."""
-    ifm = _factors_of(graph, layer.input, factors).view(1, -1, 1, 1)
-    return (layer.weight.double() / ifm).to(layer.weight.dtype)
-
-
-def _gain(graph: Graph, residual: Residual, own: Tensor, factors: Factors) -> Tensor | None:
-    """Return the gain of a residual that was multiplied by the factors, as the ofm is by `own`."""
-    theirs = _factors_of(graph, residual.input, factors)
-    first = residual.channel_offset
-    before = torch.ones_like(theirs) if residual.gain is None else residual.gain
-    gain = before * own[first : first + len(theirs)] / theirs
-    return None if bool((gain == 1).all()) else gain
-
-
-def _components(graph: Graph) -> list[list[str]]:
+def _components(channels: _Channels) -> list[list[str]]:
     """Return the convolutions that may have factors, those together whose ofms meet in a tensor."""
-    fixed = {layer.name for layer in graph.origins(graph.output)}
-    together = {layer.name: {layer.name} for layer in graph.layers if isinstance(layer, ConvLayer)}
+    graph, origins = channels.graph, channels.origins
+    fixed = {name for output in graph.outputs for name in origins[output.tensor]}
     for layer in graph.layers:
-        names = [origin.name for origin in graph.origins(layer.name)]
+        if isinstance(layer, ConvLayer) and layer.keeps_scale:
+            copied = [layer.input, *([layer.residual.input] if layer.residual else [])]
+            fixed |= {layer.name, *(name for tensor in copied for name in origins[tensor])}
+    together = {name: {name} for name, own in origins.items() if own == [name]}
+    for names in origins.values():
         joined = set().union(*(together[name] for name in names))
         together |= dict.fromkeys(joined, joined)
-    order = [layer.name for layer in graph.layers if layer.name in together]
-    components = []
-    for name in order:
-        members = together[name]
-        if name == next(other for other in order if other in members) and not members & fixed:
-            components.append([other for other in order if other in members])
-    return components
+    members = {min(joined): joined for joined in together.values() if not joined & fixed}
+    return [sorted(joined) for joined in members.values()]
 
 
 def _divided(graph: Graph, batches: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -187,6 +207,8 @@ class _Trial:
     """
 
     graph: Graph
+    channels: _Channels
+    groups: dict[str, str]
     members: list[str]
     tensors: dict[str, Tensor]
     readers: list[ConvLayer] = field(init=False)
@@ -234,9 +256,9 @@ class _Trial:
         for layer in self.readers:
             if not self._ours(layer.input):
                 continue
-            origins = [origin.name for origin in self.graph.origins(layer.input)]
+            origins = self.channels.origins[layer.input]
             sizes = [len(ranges[name]) for name in origins]
-            columns = layer.weight.double().abs().amax((2, 3))
+            columns = _of_all_channels(layer, layer.weight.double().abs().amax((2, 3)))
             products = columns * torch.cat([ranges[name] for name in origins])
             columns /= products.amax(1, keepdim=True).clamp(min=_SMALLEST)
             for name, part in zip(origins, columns.amax(0).split(sizes)):
@@ -272,15 +294,17 @@ class _Trial:
         ifm, weight = self.tensors[layer.input], layer.weight
         if self._ours(layer.input):
             ifm = self._rounded(layer.input, factors, rounded)
-            weight = _rounded_weight(_read(self.graph, layer, factors))
-        ofm = conv2d(ifm, weight, layer.bias, layer.stride, layer.padding)
+            weight = _rounded_weight(self.channels.read(layer, factors).to(weight.dtype))
+        ofm = conv2d(
+            ifm, weight, layer.bias, layer.stride, layer.padding, layer.groups, layer.dilation
+        )
         residual = layer.residual
         if residual is not None:
             other = self.tensors[residual.input]
             if self._ours(residual.input):
                 other = self._rounded(residual.input, factors, rounded)
                 own = torch.ones(len(weight), dtype=torch.float64)
-                residual = replace(residual, gain=_gain(self.graph, residual, own, factors))
+                residual = replace(residual, gain=self.channels.gain(residual, own, factors))
             residual.add_to(ofm, other)
         if layer.relu:
             ofm = ofm.clamp_(0, layer.ceiling)
@@ -291,14 +315,13 @@ class _Trial:
         return float((noise / signal.clamp(min=least)).clamp(max=1).mean())
 
     def _ours(self, tensor: str) -> bool:
-        return tensor != INPUT and self.graph.origins(tensor)[0].name in self.members
+        return not set(self.members).isdisjoint(self.channels.origins[tensor])
 
     def _rounded(self, tensor: str, factors: Factors, rounded: dict[str, Tensor]) -> Tensor:
         """Return a tensor times its factors, rounded to 8 bits."""
         if tensor not in rounded:
-            groups = self.graph.scale_groups()
-            group = groups[self.graph.scale_sources(tensor)[0].name]
-            sharing = [name for name, of in groups.items() if of == group]
+            group = self.groups[self.graph.scale_sources(tensor)[0].name]
+            sharing = [name for name, of in self.groups.items() if of == group]
             values = [self._scaled(name, factors).flatten() for name in sharing]
             histogram = Histogram(torch.stack([v.abs().max() for v in values]).max().view(1))
             for v in values:
@@ -311,7 +334,17 @@ class _Trial:
 
     def _scaled(self, tensor: str, factors: Factors) -> Tensor:
         values = self.tensors[tensor]
-        return values * _factors_of(self.graph, tensor, factors).to(values).view(-1, 1, 1)
+        return values * self.channels.factors(tensor, factors).to(values).view(-1, 1, 1)
+
+
+def _of_all_channels(layer: ConvLayer, values: Tensor) -> Tensor:
+    """Return values (c_o, c_i / groups) for all input channels, with zeros for other groups."""
+    kernels, channels = len(values) // layer.groups, values.shape[1]
+    result = values.new_zeros(len(values), layer.groups * channels)
+    for group in range(layer.groups):
+        rows = slice(group * kernels, (group + 1) * kernels)
+        result[rows, group * channels : (group + 1) * channels] = values[rows]
+    return result
 
 
 def _rounded_weight(weight: Tensor) -> Tensor:

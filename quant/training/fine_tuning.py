@@ -160,8 +160,8 @@ class _Conv(nn.Module):
             self.bias_levels(),
             layer.stride,
             layer.padding,
-            layer.dilation,
             layer.groups,
+            layer.dilation,
         )
         if layer.shortcut is not None:
             assert residual is not None

@@ -121,8 +121,8 @@ def _moments(layer: Conv, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
             None,
             layer.stride,
             layer.padding,
-            layer.dilation,
             layer.groups,
+            layer.dilation,
         )
         values = sums.transpose(0, 1).flatten(1).double()
         variance, middle = torch.var_mean(values, 1, correction=0)

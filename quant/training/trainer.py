@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from golden.reading import check_readable
+from quant.data.answers import correct
 from quant.data.images import ImageSet
 from quant.networks.model import Model, Recipe
 from quant.runtime import processes
@@ -148,11 +149,10 @@ def train(
 def float_top1(model: Model, module: nn.Module, image_set: ImageSet, *, device: str) -> float:
     """Measure the top-1 accuracy of a module, in percent; the module is left in eval mode."""
     module.to(device).eval()
-    correct = 0
+    right = 0.0
     for pixels, labels in image_set[processes.share()].batches(250):
-        logits = module(model.normalise(pixels).to(device))
-        correct += int((logits.argmax(1).cpu() == labels).sum())
-    return 100 * sum(processes.gathered(correct)) / len(image_set)
+        right += correct(module(model.normalise(pixels).to(device)), labels)
+    return 100 * sum(processes.gathered(right)) / len(image_set)
 
 
 def make_optimiser(module: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:

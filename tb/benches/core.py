@@ -36,7 +36,7 @@ _BEATS = ("beats_read", "beats_written")
 _UNWRITTEN = 0xA5
 """Value of every byte of scratch memory before a run."""
 
-_RESET_LATENCY = 2
+RESET_LATENCY = 2
 """Cycles from a change of the reset until the core and its memory have seen it."""
 
 _INPUTS = (
@@ -183,7 +183,7 @@ class SimulatedBus:
             self._dut.rst.value = 1
             await self._edge
             self._dut.rst.value = 0
-            await ClockCycles(self._dut.clk, _RESET_LATENCY, FallingEdge)
+            await ClockCycles(self._dut.clk, RESET_LATENCY, FallingEdge)
             raise CoreFault("reset")
         control = REGISTERS["control"]
         await self._write(control.offset, control.fields[event].mask)
@@ -252,17 +252,20 @@ def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
     before, violations = bus.observed(), bus.violations()
     fault = ""
     output = np.empty(0, np.int32)
+    other_outputs: dict[str, np.ndarray] = {}
     totals: dict[str, int] = {}
     layers: list[dict[str, int]] = []
     try:
         result = accelerator.run(program, run.image, point=run.point)
-        output, totals, layers = result.output, result.totals, result.layers
+        output, other_outputs = result.output, result.other_outputs
+        totals, layers = result.totals, result.layers
     except CoreFault as error:
         fault = str(error)
     seconds = time.monotonic() - begun
     memory = bus.read_memory(scratch, program.end - scratch)
     return Outcome(
         output=output,
+        other_outputs=other_outputs,
         memory=np.frombuffer(memory, np.uint8),
         totals=totals,
         layers=layers,
@@ -295,5 +298,5 @@ async def run_programs(dut: Any) -> None:
     folder = Path(settings["runs"])
     bus = SimulatedBus(dut, folder, Path(settings["memory_in"]), Path(settings["memory_out"]), word)
     await start(dut, clock=False)
-    await ClockCycles(dut.clk, _RESET_LATENCY, FallingEdge)
+    await ClockCycles(dut.clk, RESET_LATENCY, FallingEdge)
     await bridge(run_all)(bus, runs, folder)

@@ -92,6 +92,7 @@ class Outcome:
     """
 
     output: np.ndarray
+    other_outputs: dict[str, np.ndarray]
     memory: np.ndarray
     totals: dict[str, int]
     layers: list[dict[str, int]]
@@ -153,6 +154,7 @@ def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
     outcome.memory.tofile(folder / f"{number}.bin")
     rest = {
         "output": outcome.output.tolist(),
+        "other_outputs": {name: ofm.tolist() for name, ofm in outcome.other_outputs.items()},
         "totals": outcome.totals,
         "layers": outcome.layers,
         "seconds": outcome.seconds,
@@ -168,6 +170,8 @@ def read_outcome(folder: Path, number: int) -> Outcome:
     """Read the outcome of a run."""
     rest = json.loads((folder / f"{number}.json").read_text())
     rest["output"] = np.array(rest["output"], np.int32)
+    others = rest["other_outputs"].items()
+    rest["other_outputs"] = {name: np.array(ofm, np.int32) for name, ofm in others}
     return Outcome(memory=np.fromfile(folder / f"{number}.bin", np.uint8), **rest)
 
 

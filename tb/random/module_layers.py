@@ -16,6 +16,8 @@ __all__ = ["LAYERS", "LayerKind", "classifier", "on_host"]
 _MOST_PIXELS = 400
 """Elements of a map that a linear layer may read, so that programs stay small."""
 _MOST_CHANNELS = 24
+_MOST_UPSAMPLED = 60
+"""Pixels of a map that may be made larger."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def batch_norm(w: WrittenModule) -> None:
     w.step(f"F.batch_norm({value.name}, {mean}, {variance}, {gain}, {offset})", value)
 
 
-@_layer("relu relu6 hardtanh clamp clamp_min clip", 9)
+@_layer("relu relu6 hardtanh clamp clamp_min clip threshold maximum minimum", 9)
 def rectifier(w: WrittenModule) -> None:
     value = _vector_or_map(w)
     name, high = value.name, w.rng.choice((0.5, 1, 1.5, 6.0))
@@ -175,6 +177,9 @@ def average_pooling(w: WrittenModule) -> None:
     value = _source(w)
     kernel, stride, padding = _window(w)
     options = f"{kernel}, stride={stride}, padding={padding}"
+    options += w.rng.choice(
+        ("", ", ceil_mode=True", ", count_include_pad=False", ", divisor_override=3")
+    )
     if w.rng.random() < 0.5:
         _call(w, "pool", f"nn.AvgPool2d({options})", value, reuse=True)
     else:
@@ -184,7 +189,9 @@ def average_pooling(w: WrittenModule) -> None:
 @_layer("adaptive_avg_pool2d adaptive_max_pool2d")
 def adaptive_pooling(w: WrittenModule) -> None:
     value = _source(w)
-    height, width = (w.rng.choice(_divisors(size)) for size in value.shape[1:])
+    height, width = (
+        w.rng.choice((w.rng.randint(1, size), *_divisors(size))) for size in value.shape[1:]
+    )
     kind, function = w.rng.choice((("Avg", "avg"), ("Max", "max")))
     if w.rng.random() < 0.5:
         _call(w, "pool", f"nn.Adaptive{kind}Pool2d(({height}, {width}))", value)
@@ -192,8 +199,8 @@ def adaptive_pooling(w: WrittenModule) -> None:
         w.step(f"F.adaptive_{function}_pool2d({value.name}, ({height}, {width}))", value)
 
 
-@_layer("mean", 1)
-def mean(w: WrittenModule) -> None:
+@_layer("mean amax", 1)
+def over_the_map(w: WrittenModule) -> None:
     value = _source(w)
     name = value.name
     w.step(
@@ -383,6 +390,40 @@ def arithmetic(w: WrittenModule) -> None:
         )  # fmt: skip
 
 
+@_layer("upsample_nearest2d pixel_shuffle conv_transpose2d", 3)
+def larger_map(w: WrittenModule) -> None:
+    value = _source(w)
+    name, (channels, height, width) = value.name, value.shape
+    if height * width > _MOST_UPSAMPLED:
+        raise ValueError("too large")
+    vertical, horizontal = w.rng.choice(((2, 2), (2, 2), (3, 1), (1, 2)))
+    written = w.rng.randrange(5)
+    if written == 0:
+        factor = w.rng.choice(("2", f"({vertical}.0, {horizontal}.0)"))
+        made = f"nn.Upsample(scale_factor={factor})"
+        _call(w, "up", made, value, reuse=True)
+    elif written == 1:
+        mode = w.rng.choice(("nearest", "nearest-exact"))
+        size = f"size=({height * vertical}, {width * horizontal}), mode='{mode}'"
+        w.step(f"F.interpolate({name}, {size})", value)
+    elif written == 2 and channels % 4 == 0:
+        _call(w, "shuffle", "nn.PixelShuffle(2)", value)
+    else:
+        kernel = w.rng.choice((2, 2, 3, 4))
+        groups = w.rng.choice((1, 1, channels))
+        padding = w.rng.choice((0, 0, 1))
+        after = w.rng.choice((0, 0, 1))
+        options = f"stride=2, padding={padding}, output_padding={after}, groups={groups}"
+        c_o = groups * w.rng.randint(1, max(1, 8 // groups))
+        if w.rng.random() < 0.7:
+            made = f"nn.ConvTranspose2d({channels}, {c_o}, {kernel}, {options})"
+            _call(w, "up", made, value, reuse=True)
+        else:
+            gain = 1 / (channels / groups) ** 0.5
+            weight = w.parameter("weight", channels, c_o // groups, kernel, kernel, gain=gain)
+            w.step(f"F.conv_transpose2d({name}, {weight}, None, {options})", value)
+
+
 @_layer("dropout", 1)
 def dropout(w: WrittenModule) -> None:
     value = _vector_or_map(w)
@@ -474,7 +515,11 @@ def vector_and_map(w: WrittenModule) -> None:
 
 
 def classifier(w: WrittenModule) -> None:
-    """Write the network's end, which reads all that nothing has read yet."""
+    """Write the network's end, which reads all that nothing has read yet: numbers, or a map."""
+    if len(w.current.shape) == 3 and w.rng.random() < 0.1:
+        made = f"nn.Conv2d({w.current.shape[0]}, {w.rng.randint(1, 6)}, 1)"
+        w.returned = _call(w, "head", made, w.current).name
+        return
     loose = [v for v in w.values if v.name in w.unread and not v.is_input and v != w.current]
     ends = [*loose[-3:], w.current]
     vectors = []

@@ -195,8 +195,9 @@ def run(
 def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
     """Compare every layer's ofm and counters with golden; the program must keep all tensors.
 
-    Raises SimulationError where the run ended early, the bus's protocol was violated, a burst left
-    the window, or something was written outside the program's scratch memory.
+    Raises SimulationError where the driver reads another output, the run ended early, the bus's
+    protocol was violated, a burst left the window, or something was written outside the program's
+    scratch memory.
     """
     program = run.program
     if outcome.fault:
@@ -218,6 +219,9 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
         golden = counted.get(layer.name, Counters(counters["computed"], 0, 0))
         differ, mismatch = difference(layer.name, actual, expected, counters, golden)
         checks.append(LayerCheck(layer.name, counters, expected.size, differ, mismatch))
+    for name, ofm in {program.output: outcome.output, **outcome.other_outputs}.items():
+        if not torch.equal(torch.from_numpy(ofm), steps[name].ofm[0]):
+            raise SimulationError(f"{program.network}: the driver reads another output {name!r}")
     return checks
 
 
@@ -236,7 +240,8 @@ def _check_observed(run: Run, outcome: Outcome) -> None:
     }
     if run.stall:
         del expected["elapsed"]
-    for counter, (low, high) in expected.items():
+    for counter in expected.keys() & observed.keys():
+        low, high = expected[counter]
         if not low <= observed[counter] <= high:
             raise SimulationError(
                 f"{program.network}, counter {counter}: the core counts {totals[counter]}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,20 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from golden.reading import check_readable
+from quant.data.answers import classes_of
 from quant.data.image_arrays import image_tensor
 from quant.data.image_folders import ImageFiles, ImageForm
 from quant.data.registry import DATASETS, images_for_bundle, load
 
-__all__ = ["chosen_image", "held_out_image", "input_image"]
+__all__ = ["add_image_options", "chosen_image", "chosen_input", "held_out_image", "input_image"]
+
+
+def add_image_options(parser: ArgumentParser) -> None:
+    """Add the options --data and --image, whose values `chosen_image` takes."""
+    parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
+    parser.add_argument(
+        "--image", default="0", help="number of a held-out image, or a picture or .npy file"
+    )
 
 
 def chosen_image(bundle: Bundle, data: Path | None, image: str) -> tuple[Tensor, int | None]:
@@ -50,8 +60,23 @@ def chosen_image(bundle: Bundle, data: Path | None, image: str) -> tuple[Tensor,
     return pixels / 255, None
 
 
-def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tensor, int]:
+def chosen_input(
+    bundle: Bundle, data: Path | None, image: str, *, textures: bool = False
+) -> Tensor:
+    """Return the image of `chosen_image` as the network's input, int32 (channels, height, width).
+
+    With `textures`, one of those takes the place of image 0 as `input_image` says.
+    """
+    if textures and image == "0":
+        return input_image(bundle, data, 0)
+    pixels, _ = chosen_image(bundle, data, image)
+    return quantise_images(bundle, pixels[None])[0]
+
+
+def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tensor, int | None]:
     """Return an image that the bundle was not trained on, and its label.
+
+    An image without one has none if the network gives a map.
 
     `data` is the folder of the bundle's dataset, if that is a built-in one. Pixels are float
     (channels, height, width) of 0 .. 1. An image that has no label gets the class that the network
@@ -62,10 +87,16 @@ def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tenso
     test = dataset.test
     if not 0 <= index < len(test):
         raise UserError(f"image {index}: {name} has held-out images 0 to {len(test) - 1}")
-    pixels, label = test.pixels(slice(index, index + 1)), int(test.labels[index])
-    if not dataset.labelled:
-        label = int(Network(bundle)(quantise_images(bundle, pixels)).argmax())
-    return pixels[0], label
+    pixels = test.pixels(slice(index, index + 1))
+    if dataset.labelled:
+        return pixels[0], int(test.labels[index])
+    classes = classes_of(_result(bundle, quantise_images(bundle, pixels)))
+    return pixels[0], int(classes[0]) if classes.ndim == 1 else None
+
+
+def _result(bundle: Bundle, images: Tensor) -> Tensor:
+    """Return what the network gives without ZAP: int32 (images, channels, height, width)."""
+    return Network(bundle).outputs(images)[bundle.manifest.output]
 
 
 def input_image(bundle: Bundle, data: Path | None, index: int) -> Tensor:

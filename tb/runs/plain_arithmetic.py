@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from golden.bundle import Bundle
 from golden.layers import Conv, Pool, Predictor
-from golden.manifest import ConcatNode, ConvNode, PoolNode
+from golden.manifest import ConcatNode, ConvNode, PoolNode, ReshapeNode
 from golden.padding import Padding
 
 __all__ = ["run_plainly"]
@@ -28,6 +28,8 @@ def run_plainly(
         operands = [tensors[name] for name in node.reads]
         if isinstance(node, ConcatNode):
             ofm = np.concatenate(operands)
+        elif isinstance(node, ReshapeNode):
+            ofm = operands[0].reshape(bundle.manifest.activations[node.output].shape)
         elif isinstance(node, PoolNode):
             ofm = _pool(bundle.pool(node), operands[0])
         else:
@@ -42,10 +44,13 @@ def run_plainly(
 def _windows(
     ifm: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding, fill: int
 ) -> np.ndarray:
-    """The windows of a padded map: (channels, height, width, k_h, k_w)."""
-    top, bottom, left, right = padding
+    """The windows of a padded map: (channels, height, width, k_h, k_w). Negative padding cuts."""
+    top, bottom, left, right = (max(side, 0) for side in padding)
     padded = np.pad(ifm, ((0, 0), (top, bottom), (left, right)), constant_values=fill)
-    return sliding_window_view(padded, kernel, axis=(1, 2))[:, :: stride[0], :: stride[1]]
+    top, bottom, left, right = (max(-side, 0) for side in padding)
+    _, height, width = padded.shape
+    kept = padded[:, top : height - bottom, left : width - right]
+    return sliding_window_view(kept, kernel, axis=(1, 2))[:, :: stride[0], :: stride[1]]
 
 
 def _column(values: object) -> np.ndarray:
@@ -59,7 +64,8 @@ def _rounded(values: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def _convolve(layer: Conv, ifm: np.ndarray, residual: np.ndarray | None = None) -> np.ndarray:
-    windows = _windows(ifm, layer.kernel, layer.stride, layer.padding, 0)
+    windows = _windows(ifm, layer.extent, layer.stride, layer.padding, 0)
+    windows = windows[..., :: layer.dilation[0], :: layer.dilation[1]]
     weight = layer.weight.numpy().astype(np.int64)
     parts = zip(np.split(weight, layer.groups), np.split(windows, layer.groups), strict=True)
     sums = np.concatenate([np.einsum("zcij,cyxij->zyx", w, part) for w, part in parts])

@@ -79,16 +79,20 @@ def _convolved(layer: ConvLayer, bundle: Bundle, step: Step, ifm: Tensor) -> tup
     # A sum's unit is what requantisation turns into units of the ofm.
     unit = (ratio * activations[step.node.output].scale).view(-1, 1, 1)
     weight, bias = layer.weight.double(), layer.bias.double()
-    sums = conv2d(ifm, weight, bias, layer.stride, layer.padding, layer.groups)
+    sums = conv2d(ifm, weight, bias, layer.stride, layer.padding, layer.groups, layer.dilation)
     # Half a unit for each weight that is not exactly zero, and for the bias.
     half = 0.5 * unit.view(-1, 1, 1, 1) / activations[layer.input].scale
     rounded = (weight != 0).double() * half
-    allowed = conv2d(ifm.abs(), rounded, None, layer.stride, layer.padding, layer.groups) + unit
+    allowed = (
+        conv2d(ifm.abs(), rounded, None, layer.stride, layer.padding, layer.groups, layer.dilation)
+        + unit
+    )
     if layer.residual is not None:
         assert conv.shortcut is not None
         assert step.residual is not None
         residual = step.residual.double() * activations[layer.residual.input].scale
-        placed = conv.shortcut.place(residual)
+        placed = torch.zeros_like(sums)
+        layer.residual.add_to(placed, residual)
         sums += placed
         allowed += unit + placed.abs() * _RELATIVE
     return sums, allowed + sums.abs() * _RELATIVE

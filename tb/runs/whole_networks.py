@@ -15,7 +15,7 @@ from golden.bundle import MANIFEST, Bundle
 from golden.errors import UserError
 from tb.paths import REPOSITORY
 
-__all__ = ["MEMORY_END", "NETWORKS", "WholeNetwork", "find_network"]
+__all__ = ["MEMORY_END", "NETWORKS", "WholeNetwork", "find_network", "network_of_bundle"]
 
 MEMORY_END = 1 << 28
 """Bytes of simulated memory: enough for the largest network, so that one build serves all."""
@@ -34,7 +34,7 @@ class WholeNetwork:
     Parameters
     ----------
     model : str
-        Its name in `quant.networks.registry`.
+        Its name in `quant.networks.registry`, or that of the user's network.
     config : str
         The core that it is run on, unless the user names another.
     trained : Path, optional
@@ -100,6 +100,24 @@ def find_network(name: str) -> WholeNetwork:
     if name not in NETWORKS:
         raise UserError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
     return NETWORKS[name]
+
+
+def network_of_bundle(folder: Path, point: str | None) -> tuple[str, WholeNetwork]:
+    """Return the user's network: its name, and itself as `find_network` returns others.
+
+    `point` is an operating point of the bundle; None stands for the first. Raises UserError where
+    there is no bundle, or no such operating point.
+    """
+    manifest = Bundle.load(folder).manifest
+    points = [one.name for one in manifest.operating_points]
+    if not points:
+        raise UserError(f"{folder}: it has no operating point; choose some with quant.choose")
+    if point is not None and point not in points:
+        raise UserError(f"{folder}: no operating point {point!r}; it has: {', '.join(points)}")
+    network = WholeNetwork(
+        model=manifest.name, trained=folder, point=point or points[0], random_weights=False
+    )
+    return manifest.name, network
 
 
 def _make_untrained(model: str, folder: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from golden.errors import UserError
+from tb.paths import BUILDS, REPOSITORY
 
 __all__ = ["SIMULATORS", "Simulator", "SimulatorMissing", "Tool", "find"]
 
@@ -83,6 +84,11 @@ def _icarus() -> Tool:
 
 
 def _verilator() -> Tool:
+    if re.search(r"\s", str(BUILDS)):
+        raise SimulatorMissing(
+            f"Verilator: GNU make builds in no folder whose path has a space: {str(REPOSITORY)!r}; "
+            "move the checkout, or simulate with icarus"
+        )
     path = os.environ.get("PATH", "")
     for program, package in (("make", "make"), ("c++", "g++"), ("perl", "perl")):
         if shutil.which(program, path=path) is None:

@@ -11,10 +11,11 @@ import pytest
 
 from bench.estimate.__main__ import main
 from bench.estimate.fit import fit, fit_parts
-from bench.estimate.speed import ASSUMED_MHZ, speed
-from bench.fpga_results import find_build
+from bench.estimate.speed import speed
+from bench.fpga_results import ASSUMED_MHZ, find_build
 from bench.measure import load_measurement
 from bench.summary import model_cycles
+from compiler.costs import NetworkCosts
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.pattern import MASKS
@@ -22,6 +23,7 @@ from hw.contract.config import PRESETS
 from quant.pipeline.shaped_network import shaped_network
 from quant.runtime.options import parse_shape
 from tests.commands import assert_refused
+from tests.docs.pages import page
 from tests.hw.small_configs import TINY
 
 COUNTED = Path("docs/results/bench/counted")
@@ -40,6 +42,20 @@ class Net(nn.Module):
     def forward(self, x):
         x = torch.relu(self.deep(torch.relu(self.stem(x))))
         x = torch.relu(self.point(nn.functional.max_pool2d(x, 2)))
+        return self.head(x.mean((2, 3)))
+
+class Grouped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1, stride=2)
+        self.dw = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.pw = nn.Conv2d(16, 40, 1)
+        self.g = nn.Conv2d(40, 40, 3, padding=1, groups=4)
+        self.head = nn.Linear(40, 7)
+
+    def forward(self, x):
+        x = torch.relu(self.dw(torch.relu(self.stem(x))))
+        x = torch.relu(self.g(torch.relu(self.pw(x))))
         return self.head(x.mean((2, 3)))
 
 class Gated(nn.Module):
@@ -99,6 +115,34 @@ def test_cycles_are_the_models_and_within_three_percent_of_those_counted(
     assert core["images_a_second"] == pytest.approx(110.8e6 / core["cycles"])
 
 
+@pytest.mark.second
+def test_the_tutorial_shows_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitting = ["--model", "alexnet-cifar-half", "--part", "ecp5-85"]
+    estimated(fitting, tmp_path, monkeypatch)
+    estimated(["--model", "resnet18", "--config", "small"], tmp_path, monkeypatch)
+    printed = {line.strip() for line in capsys.readouterr().out.splitlines()}
+    shown = [b for b in page("docs/tutorials/will-it-fit.md").blocks if b.language == "text"]
+    assert len(shown) == 3
+    for block in shown:
+        assert {line.strip() for line in block.text.splitlines()} <= printed
+
+
+def test_traffic_of_grouped_convolutions_is_what_the_core_counts(file: Path) -> None:
+    costs = NetworkCosts(shaped_network(f"{file}:Grouped", (3, 32, 32)), PRESETS["small"])
+    beats = {layer: (found.read, found.written) for layer, found in costs.beats().items()}
+    # From `python -m bench.speed --bundle DIR --config small` of this network; of the first layer
+    # without the header, of the last one with its descriptor.
+    assert beats == {
+        "stem": (1456, 536),
+        "dw": (776, 524),
+        "pw": (1152, 1304),
+        "g": (3320, 17),
+        "head": (115, 13),
+    }
+
+
 def test_the_page_has_the_network_first_and_then_its_layers(
     file: Path,
     tmp_path: Path,
@@ -108,9 +152,9 @@ def test_the_page_has_the_network_first_and_then_its_layers(
     html = tmp_path / "page"
     arguments = ["--model", f"{file}:Net", "--shape", "3x20x24", "--html", str(html)]
     document = estimated(arguments, tmp_path, monkeypatch)
-    page = capsys.readouterr().out
+    text = capsys.readouterr().out
     headings = ("Does it fit?", "The whole network", "Memory, traffic", "Layers on")
-    assert sorted(headings, key=page.index) == list(headings)
+    assert sorted(headings, key=text.index) == list(headings)
     assert document["image"] == [3, 20, 24]
     assert document["weights"] == 16 * 27 + 24 * 144 + 40 * 24 + 40 * 7
     for core in document["cores"]:
@@ -159,9 +203,9 @@ def test_a_network_that_does_not_fit_gets_the_rest_of_its_page(
     assert core["estimated_on"]["weight_words"] == 32
     assert core["cycles"] > 0
     assert core["clock_mhz"] == ASSUMED_MHZ
-    page = " ".join(capsys.readouterr().out.split())
-    assert "What is in the way" in page
-    assert "* With weight_words = 32, because it does not fit otherwise." in page
+    text = " ".join(capsys.readouterr().out.split())
+    assert "What is in the way" in text
+    assert "* With weight_words = 32, because it does not fit otherwise." in text
 
 
 def test_a_layer_that_no_core_holds_is_left_out_of_the_figures(

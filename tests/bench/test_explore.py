@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench import explore
 from bench.designs import Design, block_rams, evaluate, executor, pareto_front
 from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import Config
 from tb.random.networks import random_runs
 from tb.random.zaps import POINT
+from tests.commands import assert_refused
 from tests.hw.small_configs import TINY
 
 CONFIGS = [
@@ -87,3 +91,38 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
         executor(address),
     ):
         pass
+
+
+@pytest.mark.second
+def test_the_users_network_is_explored_on_his_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = Path("examples/bundles/vgg16-cifar-quarter")
+    image = tmp_path / "image.npy"
+    np.save(image, np.random.default_rng(1).integers(0, 256, (3, 32, 32), np.uint8))
+    sizes = ["--lanes", "8", "--pes", "1", "--ifm-kib", "32", "--ofm-words", "1024"]
+    arguments = ["--bundle", str(bundle), "--point", "max-drop-1", "--image", str(image), *sizes]
+    monkeypatch.setattr("sys.argv", ["explore", *arguments, "--out", str(tmp_path)])
+    explore.main()
+    name = Bundle.load(bundle).manifest.name
+    (design,) = json.loads((tmp_path / f"{name}.json").read_text())
+    assert design["cycles_on"] < design["cycles_off"]
+    assert "fastest on ecp5-85" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either the NAME of a network or a --bundle"),
+        (["digits", "--bundle", "build/x"], "give either the NAME of a network or a --bundle"),
+        (["digits", "--point", "best"], "--point is for a --bundle"),
+        (["--bundle", "nowhere"], "nowhere/manifest.json: not found"),
+    ],
+)
+def test_networks_that_are_not_clear_are_refused(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert_refused(explore.main, arguments, message, monkeypatch, capsys)

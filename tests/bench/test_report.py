@@ -6,21 +6,26 @@ import csv
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from bench.report import __main__ as report
+from bench.report.cycles import layer_cycles
 from bench.report.observe import Observation, observe
 from bench.report.ofms import Decision
 from bench.report.points import estimate, read, series
 from bench.report.table import published, table
+from compiler.costs import NetworkCosts
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import ConvResult, Counters
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
+from hw.contract.config import PRESETS
 from quant.data.images import DatasetSource
 from quant.data.registry import DATASETS
 from quant.points.evaluation import evaluate
@@ -238,10 +243,13 @@ def test_the_report_has_every_section_and_needs_no_other_file(
     file = results(tmp_path, ROW, CHOSEN, uniform, ROW | {"method": "new", "pattern": None})
     page = make(monkeypatch, out, bundle, "--results", file)
     figures = {
-        *(f"{kind}-tiny-noise" for kind in ("sparsity", "ofms", "scores", "mispredictions")),
+        *(
+            f"{kind}-tiny-noise"
+            for kind in ("cycles", "sparsity", "ofms", "scores", "mispredictions")
+        ),
         *(f"{kind}-alexnet-tiny-noise" for kind in ("operating-points", "estimates", "line")),
     }
-    tables = {"table-1", "operating-points"}
+    tables = {"table-1", "operating-points", "points-tiny-noise"}
     assert {path.name for path in out.iterdir()} == {
         "index.html",
         *(f"{name}.png" for name in figures),
@@ -266,6 +274,69 @@ def test_the_report_has_every_section_and_needs_no_other_file(
     }
     lost = records(out / "mispredictions-tiny-noise.csv")
     assert sum(int(row["skipped"]) for row in lost if row["value"] != "0") > 0
+
+
+def test_the_users_network_leads_and_others_follow_apart(
+    bundle: Path, noise: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ROW | {"network": "tiny"}
+    page = make(monkeypatch, tmp_path, bundle, "--results", results(tmp_path, ROW, own))
+    order = (
+        '<h1 class="part">tiny on noise</h1>',
+        ">Cycles, energy and traffic of each layer</h2>",
+        "<h3>tiny on noise</h3>",
+        ">Operating points of the bundle</h2>",
+        ">Zero activations in each layer</h2>",
+        '<h1 class="part">For comparison</h1>',
+        ">All methods on all networks</h2>",
+        "<h3>alexnet-tiny on noise</h3>",
+    )
+    assert sorted(order, key=page.index) == list(order)
+
+
+def test_cycles_are_the_models_at_the_shares_that_were_skipped(
+    observed: Observation, bundle: Path, noise: None
+) -> None:
+    config = replace(PRESETS["small"], name="g4", group=4, bus_bits=32)
+    section = layer_cycles([observed], config)
+    (exhibit,) = section.exhibits
+    costs = NetworkCosts(observed.bundle, config)
+    assert not costs.misfits
+    skipped = observed.skipped["some"]
+    zaps = {"conv2": MASKS["B"], "conv3": MASKS["D"]}
+    on = costs.cycles({layer: (pattern, skipped[layer]) for layer, pattern in zaps.items()})
+    off = costs.cycles()
+    for record in exhibit.records:
+        name = str(record["layer"])
+        assert record["cycles_off"] == off[name].elapsed
+        assert record["cycles_on"] == on[name].elapsed
+        assert record["zap"] == (name in zaps)
+        assert (record["lost"] == 0) == (name not in zaps)
+    layers = {layer.name: layer for layer in observed.layers}
+    assert skipped == {name: layers[name].skipped.sum() / layers[name].activations for name in zaps}
+
+
+def test_layers_that_do_not_fit_are_named(observed: Observation) -> None:
+    # Its residual begins at channel 4, and a group has 8.
+    (exhibit,) = layer_cycles([observed], PRESETS["default"]).exhibits
+    assert "conv4" not in [record["layer"] for record in exhibit.records]
+    assert "do not fit: layer 'conv4' adds a residual from channel 4 on" in exhibit.caption
+
+
+def test_an_image_takes_the_place_of_a_dataset_that_is_not_there(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(directory: Path | None) -> DatasetSource:
+        raise UserError("dataset noise needs --data DIR")
+
+    monkeypatch.setitem(DATASETS, "noise", absent)
+    file = tmp_path / "mine.npy"
+    np.save(file, TEST.images[3].numpy())
+    alone = observe(bundle, None, None, 1000, str(file))
+    assert (alone.images, alone.dataset) == (1, "mine.npy")
+    assert torch.equal(alone.pixels, TEST.pixels(slice(3, 4))[0])
+    with pytest.raises(UserError, match="dataset noise needs --data DIR"):
+        observe(bundle, None, None, 1000, "3")
 
 
 def test_what_is_not_at_hand_is_left_out_by_name(

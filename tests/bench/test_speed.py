@@ -6,8 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bench import speed
 from bench.charts import draw_charts
 from bench.energy import energy
 from bench.measure import MeasuredLayer, Measurement, load_measurement, save_measurement
@@ -16,6 +18,7 @@ from bench.summary import summarise
 from golden.errors import UserError
 from hw.contract.config import PRESETS
 from hw.contract.counters import CORE_COUNTERS
+from tests.commands import assert_refused
 
 FIELDS = (
     *("config", "network", "layer", "macs", "mac_reduction", "cycles_off", "cycles_on"),
@@ -123,3 +126,44 @@ def test_a_measurement_of_another_version_is_refused(
 @pytest.mark.parametrize(("multipliers", "shape"), [(16, (4, 4)), (128, (8, 16)), (256, (16, 16))])
 def test_the_peers_array_is_as_square_as_can_be(multipliers: int, shape: tuple[int, int]) -> None:
     assert array_shape(multipliers) == shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits", "--bundle", "build/x"], "digits: give either names or a --bundle"),
+        (["--point", "best"], "--point is for a --bundle"),
+        (["--bundle", "nowhere"], "nowhere/manifest.json: not found"),
+        (["lenet"], "no network 'lenet'"),
+    ],
+)
+def test_networks_that_are_not_clear_are_refused(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert_refused(speed.main, arguments, message, monkeypatch, capsys)
+
+
+@pytest.mark.sim
+@pytest.mark.second
+def test_the_users_network_is_measured_on_his_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Path("examples/bundles/vgg16-cifar-quarter")
+    image = tmp_path / "image.npy"
+    np.save(image, np.random.default_rng(2).integers(0, 256, (3, 32, 32), np.uint8))
+    arguments = ["--bundle", str(bundle), "--point", "max-drop-1", "--image", str(image)]
+    options = ["--no-idle-lanes", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["speed", *arguments, *options])
+    speed.main()
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())
+    committed = load_measurement(
+        Path("docs/results/bench/counted/vgg16-cifar-quarter-default.json")
+    )
+    # Without ZAP, cycles do not depend on the image.
+    assert [row["cycles_off"] for row in rows[:-1]] == [
+        layer.off["elapsed"] for layer in committed.layers
+    ]
+    assert rows[-1]["point"] == "max-drop-1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from bench.measure import Measurement, load_measurement
 from compiler.build import compile_bundle
 from compiler.costs import NetworkCosts
+from compiler.costs_file import network_costs
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE
 from compiler.traffic import Beats, tile_beats
 from golden.bundle import Bundle
+from golden.costs import read_costs
+from golden.errors import UserError
 from golden.pattern import FULL, MASKS, Pattern
 from hw.contract.config import PRESETS, Config
 from hw.contract.counters import STORED_BYTES
@@ -100,3 +104,33 @@ def test_a_pattern_leaves_less_of_small_maps_to_the_predictor() -> None:
     half = Pattern(2, 1)
     assert costs.most_skipped("features.3", half) == 0.5
     assert costs.most_skipped("features.0", FULL) == 0
+
+
+def test_costs_are_written_for_each_predictor_of_a_bundle(tmp_path: Path) -> None:
+    bundle, _ = find_network("vgg16-cifar-quarter").load()
+    config = PRESETS["default"]
+    file = tmp_path / "costs.json"
+    file.write_text(network_costs(bundle, config).model_dump_json())
+    found = read_costs(file, bundle.manifest.name)
+    costs = NetworkCosts(bundle, config)
+    off = costs.cycles()
+    assert {name: layer.cycles for name, layer in found.layers.items()} == {
+        name: cycles.elapsed for name, cycles in off.items()
+    }
+    assert found.cycles == pytest.approx(sum(cycles.elapsed for cycles in off.values()))
+    pairs = {(node.layer, node.pattern) for node in bundle.manifest.predictors.values()}
+    assert {(n, p) for n, layer in found.layers.items() for p in layer.zaps} == pairs
+    for layer, text in sorted(pairs)[:6]:
+        zap = found.layers[layer].zaps[text]
+        pattern = Pattern.parse(text)
+        assert zap.skipped[-1] == pytest.approx(costs.most_skipped(layer, pattern))
+        for number in (0, 25, 50):
+            on = costs.cycles({layer: (pattern, zap.skipped[number])})
+            saved = sum(off[name].elapsed - on[name].elapsed for name in off)
+            assert zap.saved[number] == pytest.approx(saved, abs=1e-6)
+
+
+def test_a_bundle_that_does_not_fit_has_no_costs() -> None:
+    ((bundle, _),) = random_runs(TINY, 1, seed=11)
+    with pytest.raises(UserError, match="configuration 'less' has"):
+        network_costs(bundle, replace(TINY, name="less", ofm_words=16, ifm_words=16))

@@ -19,7 +19,16 @@ from compiler.memory_layout import Allocator, Place
 from compiler.program import DENSE, Program
 from golden.bundle import Bundle
 from golden.errors import UserError
-from golden.manifest import ConcatNode, ShortcutNode
+from golden.manifest import (
+    SCHEMA_VERSION,
+    Activation,
+    ConcatNode,
+    ConvNode,
+    Input,
+    Manifest,
+    Node,
+    ShortcutNode,
+)
 from hw.contract.config import Config
 from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
@@ -224,6 +233,41 @@ def test_the_allocator_uses_the_lowest_gap_that_fits() -> None:
     assert allocator.take(64) == 192
     assert allocator.take(65) == 384
     assert allocator.end == 512
+
+
+@pytest.mark.second
+def test_a_chain_of_1100_concatenations_is_compiled() -> None:
+    """Each takes the one before and one channel more."""
+    zero = torch.zeros(1, dtype=torch.int32)
+    activations = {"in": Activation(shape=(1, 1, 1), signed=False, scale=1)}
+    layers: list[Node] = []
+    tensors = {}
+    last = ""
+    for number in range(1100):
+        name = f"part{number}"
+        layers.append(ConvNode(name=name, input="in", output=name))
+        activations[name] = activations["in"]
+        whole = name
+        if number:
+            whole = f"whole{number}"
+            layers.append(ConcatNode(name=whole, inputs=[last, name], output=whole))
+            activations[whole] = Activation(shape=(number + 1, 1, 1), signed=False, scale=1)
+        last = whole
+        tensors[f"layers.{name}.weight"] = torch.ones(1, 1, 1, 1, dtype=torch.int8)
+        for field, value in (("bias", 0), ("multiplier", 1 << 15), ("shift", 15)):
+            tensors[f"layers.{name}.{field}"] = zero + value
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name="chain",
+        input=Input(tensor="in", mean=[0], std=[1]),
+        output=last,
+        classes=[str(number) for number in range(1100)],
+        activations=activations,
+        layers=layers,
+    )
+    program = compile_bundle(Bundle(manifest, tensors), TINY)
+    assert program.tensors[last].parts == (1,) * 1100
+    assert program.tensors["part0"].address == program.tensors[last].address
 
 
 def test_a_residual_from_within_a_group_is_refused_by_name() -> None:

@@ -11,12 +11,12 @@ whatever the registers without a reset, and the memories, hold then.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from amaranth.hdl import (
@@ -69,7 +69,7 @@ class Harness(Elaboratable):
         The component's name in the table.
     sizes : str
         The sizes that the proof is for.
-    defects : list of Defect
+    defects : tuple of Defect
         At least one; each must make its property fail.
     slow : set of str
         Properties whose proofs take minutes; they are left to the long form.
@@ -79,7 +79,7 @@ class Harness(Elaboratable):
 
     component: str
     sizes: str
-    defects: list[Defect]
+    defects: tuple[Defect, ...]
     slow: frozenset[str] = frozenset()
     constants: dict[str, dict[str, int]] = {}  # noqa: RUF012 - never changed
 
@@ -89,13 +89,17 @@ class Harness(Elaboratable):
         self.inputs: dict[str, Signal] = {}
         self.properties: dict[str, Signal] = {}
         """Each is high in a cycle in which the property of this name is violated."""
+        self.given: dict[str, list[str]] = {}
+        """Each property's earlier ones that its proof takes for granted."""
         self.covers: dict[str, Signal] = {}
         """Each is high in a cycle in which the event of this name happens."""
+        self._violations: dict[str, Value] = {}
         self._conditions: list[tuple[Signal, Value]] = []
         self._assumptions: list[Value] = []
         self.reset = self.free(1, "reset")
-        self.m.domains.sync = domain = ClockDomain()
-        self.clock = domain.clk
+        domain: Any = ClockDomain("sync")  # the stubs know no `clk`
+        self.m.domains.sync = domain
+        self.clock: Signal = domain.clk
         self.m.d.comb += ResetSignal().eq(self.reset)
         with ExitStack() as self._patches:
             self.build()
@@ -117,7 +121,7 @@ class Harness(Elaboratable):
         return copy
 
     def stand_in(self, module: Any, name: str, part: Callable[..., Any]) -> list[Any]:
-        """Let a part of a component be made by `part`; returns a list that will have the parts made.
+        """Let a part of a component be made by `part`; returns those made, in a list.
 
         The component is to be elaborated by `Fragment.get` at once, while the part is in place.
         """
@@ -130,8 +134,26 @@ class Harness(Elaboratable):
         self._patches.enter_context(mock.patch.object(module, name, make))
         return made
 
+    def named_signals(self, module: Any) -> dict[str, Any]:
+        """Returns a dict that will have the named signals that a module's components make.
+
+        Invariants may speak of them; as `stand_in`, it holds until the component is elaborated.
+        """
+        named: dict[str, Any] = {}
+        signal = module.Signal
+
+        def make(*arguments: Any, **options: Any) -> Any:
+            options["src_loc_at"] = options.get("src_loc_at", 0) + 1
+            made = signal(*arguments, **options)
+            named[made.name] = made
+            return made
+
+        make.like = signal.like  # type: ignore[attr-defined]
+        self._patches.enter_context(mock.patch.object(module, "Signal", make))
+        return named
+
     def flag(self, condition: ValueLike, name: str) -> Signal:
-        """Whether the condition has been met in an earlier cycle."""
+        """A signal that says that the condition has been met in an earlier cycle."""
         flag = Signal(name=name)
         with self.m.If(condition):
             self.m.d.sync += flag.eq(1)
@@ -143,7 +165,7 @@ class Harness(Elaboratable):
         """Put the constants in place while a harness is built and converted."""
         with ExitStack() as stack:
             for module, values in cls.constants.items():
-                stack.enter_context(mock.patch.multiple(module, **values))
+                stack.enter_context(mock.patch.multiple(module, **cast(dict[str, Any], values)))
             yield
 
     def free(self, shape: ShapeLike, name: str) -> Any:
@@ -164,10 +186,19 @@ class Harness(Elaboratable):
         """The environment keeps this condition in every cycle."""
         self._assumptions.append(Value.cast(condition).bool())
 
-    def prove(self, name: str, condition: ValueLike) -> None:
-        """The condition must hold in every cycle."""
+    def prove(self, name: str, condition: ValueLike, *, given: Iterable[str] = ()) -> None:
+        """The condition must hold in every cycle.
+
+        `given` names properties that the proof may take for granted. They are proved without this
+        one, because only earlier ones can be named.
+        """
         assert name not in self.properties, name
-        self.properties[name] = self._observe(f"bad_{len(self.properties)}", ~_flag(condition))
+        self.given[name] = list(given)
+        violated = ~_flag(condition)
+        for earlier in self.given[name]:
+            violated &= ~self.flag(self._violations[earlier], "broken") & ~self._violations[earlier]
+        self._violations[name] = ~_flag(condition)
+        self.properties[name] = self._observe(f"bad_{len(self.properties)}", violated)
 
     def cover(self, name: str, condition: ValueLike) -> None:
         """The condition must be met in some cycle of some history."""
@@ -295,7 +326,8 @@ def progress(harness: Harness, name: str, *, favourable: Value, event: Value, cy
 def _with_defect(defect: Defect) -> ModuleType:
     """A copy of the defect's module, changed."""
     specification = importlib.util.find_spec(defect.module)
-    assert specification is not None and specification.origin is not None
+    assert specification is not None
+    assert specification.origin is not None
     text = Path(specification.origin).read_text()
     assert text.count(defect.old) == 1, f"{defect.module}: {defect.old!r} does not occur once"
     copy = importlib.util.module_from_spec(specification)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # missing in the stubs
 
 from tests.formal.harness import Harness
 

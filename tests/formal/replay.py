@@ -15,7 +15,7 @@ __all__ = ["violates"]
 def violates(
     harness: Harness, name: str, history: list[dict[str, int]], *, waves: str | None = None
 ) -> bool:
-    """Whether the property is violated in the history's last cycle, with a waveform if asked for."""
+    """Say whether a property is violated in a history's last cycle; `waves` names a VCD file."""
     seen = False
 
     async def testbench(context: Any) -> None:

@@ -1,7 +1,8 @@
 """Solver: ABC, which proves a property for all histories, or finds one that violates it.
 
-A property is proved by property-directed reachability (`pdr`), which finds an inductive invariant
-by itself. So a proof is for histories of any length.
+Signals that are equal in all histories are merged (`scorr`). Then a property is proved by induction
+over a few cycles (`ind`, and `bmc3` for the base case), or by property-directed reachability
+(`pdr`), which finds an inductive invariant by itself. A proof is for histories of any length.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from golden.errors import UserError
 
-__all__ = ["Answer", "Verdict", "abc_command", "check", "find"]
+__all__ = ["Answer", "Verdict", "abc_command", "check", "find", "has_abc"]
 
 _NAMES = ("berkeley-abc", "yosys-abc", "abc")
+_DEPTH, _INDUCTION = 4, 10
+"""Cycles of an induction's hypothesis, and seconds for it."""
 _GRACE = 10
 """Seconds past its limit after which ABC is ended, where it does not end itself."""
 
 
 class Verdict(Enum):
-    """What became of a question."""
+    """The outcome of a question."""
 
     PROVED = "proved"
     VIOLATED = "violated"
@@ -51,6 +54,11 @@ class Answer:
     history: list[dict[str, int]]
 
 
+def has_abc() -> bool:
+    """Say whether ABC is installed."""
+    return any(map(shutil.which, _NAMES))
+
+
 def abc_command() -> str:
     """ABC's command; raises UserError where there is none."""
     for name in _NAMES:
@@ -61,7 +69,13 @@ def abc_command() -> str:
 
 def check(aiger: Path, output: int, *, limit: int) -> Answer:
     """Prove that an output is never high, for `limit` seconds at most."""
-    return _run(aiger, output, f"scorr; pdr -T {limit}", limit)
+    by_induction = _run(
+        aiger, output, f"scorr; bmc3 -F {_DEPTH + 1}; ind -u -F {_DEPTH} -T {_INDUCTION}", limit
+    )
+    if by_induction.verdict is not Verdict.UNDECIDED:
+        return by_induction
+    answer = _run(aiger, output, f"scorr; pdr -T {limit}", limit)
+    return replace(answer, seconds=answer.seconds + by_induction.seconds)
 
 
 def find(aiger: Path, output: int, *, limit: int, cycles: int) -> Answer:
@@ -89,7 +103,9 @@ def _run(aiger: Path, output: int, method: str, limit: int) -> Answer:
     if asserted := re.search(r"was asserted in frame (\d+)", text):
         history = _read_trace(trace)
         return Answer(Verdict.VIOLATED, seconds, int(asserted[1]) + 1, history)
-    if "Property proved" in text:
+    # The base case, and the inductive case.
+    induced = "Networks are equivalent" in text and "No output asserted" in text
+    if "Property proved" in text or induced:
         return Answer(Verdict.PROVED, seconds, 0, [])
     if finished.returncode:
         raise RuntimeError(f"ABC failed:\n{text}")

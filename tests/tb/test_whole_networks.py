@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from golden.bundle import Bundle
 from golden.errors import UserError
 from tb.paths import REPOSITORY
-from tb.runs.whole_networks import NETWORKS, find_network
+from tb.runs.whole_networks import NETWORKS, find_network, network_of_bundle
 
 TRAINING = ("quant.training", "quant.zap", "quant.untrained", "quant.export", "quant.train")
 
@@ -28,6 +29,24 @@ def test_simulating_a_network_imports_no_training_code_and_no_command() -> None:
 def test_an_unknown_network_is_named() -> None:
     with pytest.raises(UserError, match="no network 'lenet'; there are digits, resnet20, "):
         find_network("lenet")
+
+
+def test_a_bundle_is_a_network_at_one_of_its_operating_points(tmp_path: Path) -> None:
+    folder = Path("examples/bundles/alexnet-cifar-half")
+    name, network = network_of_bundle(folder, None)
+    bundle, point = network.load()
+    assert (name, point) == (bundle.manifest.name, bundle.manifest.operating_points[0].name)
+    _, other = network_of_bundle(folder, "max-drop-1")
+    assert other.load()[1] == "max-drop-1"
+    with pytest.raises(UserError, match=f"{folder}: no operating point 'none'; it has: .*max-drop"):
+        network_of_bundle(folder, "none")
+    bare = Bundle(
+        bundle.manifest.model_copy(update={"operating_points": [], "predictors": {}}),
+        {name: tensor for name, tensor in bundle.tensors.items() if name.startswith("layers.")},
+    )
+    bare.save(tmp_path / "bare")
+    with pytest.raises(UserError, match="it has no operating point; choose some with"):
+        network_of_bundle(tmp_path / "bare", None)
 
 
 def test_a_network_that_is_trained_in_seconds_is_not_replaced_by_random_weights(

@@ -148,6 +148,19 @@ class OnnxModel(ImportedModule):
         return [torch.from_numpy(_joined(values))[: len(images)] for values in zip(*parts)]
 
 
+def stated_shape(file: Path) -> tuple[int | None, int | None, int | None]:
+    """Return (channels, height, width) of the images that a file takes; None where it is open.
+
+    Raises UserError where the file cannot be read.
+    """
+    model = _load(file)
+    name, (_, *sizes) = _input(file, model)
+    if _transposes(model, name):
+        sizes = [sizes[2], *sizes[:2]]
+    channels, height, width = sizes
+    return channels, height, width
+
+
 def _joined(values: tuple[Any, ...]) -> Any:
     return torch.cat([torch.from_numpy(value) for value in values]).numpy()
 

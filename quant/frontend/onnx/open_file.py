@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from golden.errors import UserError
 if TYPE_CHECKING:
     from quant.frontend.onnx.model import OnnxModel
 
-__all__ = ["import_onnx"]
+__all__ = ["import_onnx", "onnx_shape"]
 
 
 def import_onnx(file: Path, shape: tuple[int, int, int] | None = None) -> OnnxModel:
@@ -25,14 +27,34 @@ def import_onnx(file: Path, shape: tuple[int, int, int] | None = None) -> OnnxMo
     Raises UserError where the packages are missing, the file cannot be read, or one of its nodes
     has no counterpart in hardware: then it names the node and the reason.
     """
+    with _explained(file):
+        from quant.frontend.onnx.model import OnnxModel
+
+        return OnnxModel(file, shape)
+
+
+def onnx_shape(file: Path) -> tuple[int | None, int | None, int | None]:
+    """Return (channels, height, width) of an ONNX file's images; None where it leaves one open.
+
+    Raises UserError where the packages are missing, or the file cannot be read.
+    """
+    with _explained(file):
+        from quant.frontend.onnx.model import stated_shape
+
+        return stated_shape(file)
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """Turn errors about missing packages and broken files into a UserError."""
     try:
-        from quant.frontend.onnx.model import OnnxModel, refuse_invalid
+        from quant.frontend.onnx.model import refuse_invalid
     except ModuleNotFoundError as error:
         raise UserError(
             f"reading {file} needs the package {error.name}: pip install zapcore[onnx]"
         ) from None
     try:
-        return OnnxModel(file, shape)
+        yield
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         # A model that breaks the rules of ONNX can fail anywhere, and ONNX's own check says why.
         refuse_invalid(file)

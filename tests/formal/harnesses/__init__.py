@@ -7,21 +7,28 @@ from tests.formal.harnesses.compactor import (
     WideCompactorHarness,
 )
 from tests.formal.harnesses.queue import QueueHarness
+from tests.formal.harnesses.read_port import ReadPortHarness
 from tests.formal.harnesses.register_block import RegisterBlockHarness
 from tests.formal.harnesses.splitter import SplitterHarness
+from tests.formal.harnesses.task_choice import ChannelOrderHarness, TaskChoiceHarness
 from tests.formal.harnesses.width_converter import DownsizerHarness, UpsizerHarness
+from tests.formal.harnesses.window_check import WindowCheckHarness
 from tests.formal.harnesses.write_port import WritePortHarness
 
 __all__ = ["HARNESSES"]
 
 HARNESSES: list[type[Harness]] = [
+    WindowCheckHarness,
     SplitterHarness,
+    ReadPortHarness,
     WritePortHarness,
     QueueHarness,
     RegisterBlockHarness,
     CompactorHarness,
     WideCompactorHarness,
     NeighboursHarness,
+    TaskChoiceHarness,
+    ChannelOrderHarness,
     UpsizerHarness,
     DownsizerHarness,
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
+
 from tests.formal.harness import (
     Defect,
     Harness,
@@ -10,7 +12,7 @@ from tests.formal.harness import (
     stream_is_stable,
 )
 
-__all__ = ["QueueHarness"]
+__all__ = ["AnyQueue", "QueueHarness"]
 
 _MODULE = "amaranth.lib.fifo"
 
@@ -57,3 +59,36 @@ class QueueHarness(Harness):
             "a word can leave every cycle",
             queue.r_rdy | (self.register(inside) < 2),
         )
+
+
+class AnyQueue(Elaboratable):
+    """A queue of which only the number of its words is kept.
+
+    It may offer its first word at any time, and then does so until it is taken. So what is proved
+    with it holds with any queue of which the properties above are proved.
+    """
+
+    def __init__(self, *, width: int, words: int) -> None:
+        self.depth = words + 1
+        self.w_en, self.w_rdy, self.r_en, self.r_rdy = (
+            Signal(name=name) for name in ("w_en", "w_rdy", "r_en", "r_rdy")
+        )
+        self.w_data, self.r_data = Signal(width, name="w_data"), Signal(width, name="r_data")
+        self.level = Signal(range(self.depth + 1), name="level")
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.w_rdy.eq(self.level < self.depth - 1)
+        enters, leaves = self.w_en & self.w_rdy, self.r_en & self.r_rdy
+        m.d.sync += self.level.eq(self.level + enters - leaves)
+        return m
+
+    def choose(self, harness: Harness, name: str) -> None:
+        """Let the environment choose when a word is offered, and which."""
+        waits = harness.register(self.r_rdy & ~self.r_en)
+        offers = harness.free(1, f"{name}_offers") & (self.level != 0)
+        data = harness.free(len(self.r_data), f"{name}_data")
+        harness.m.d.comb += [
+            self.r_rdy.eq(waits | offers),
+            self.r_data.eq(Mux(waits, harness.register(self.r_data), data)),
+        ]

@@ -76,6 +76,7 @@ class WritePortHarness(Harness):
         for name in ("awready", "wready", "bvalid", "bresp"):
             self.drive(getattr(axi, name), name)
         self.drive(dut.halt, "halt")
+        self.drive(dut.window, "window")
         bursts = splitter.bursts
         leaves = axi.wvalid & axi.wready
 
@@ -113,6 +114,7 @@ class WritePortHarness(Harness):
             ~begins | ~axi.awvalid | axi.awready,
         )
         self.prove("no more bursts are open than may be", open_ <= _RESPONSES)
+        self.prove("a burst outside the window is reported", dut.outside == splitter.outside)
         self.prove("responses are taken at once", axi.bready)
         self.prove("an error is reported as it arrives", dut.error == (answered & axi.bresp[1]))
         self.prove("a beat is counted as it leaves", dut.beat == leaves)

@@ -30,11 +30,12 @@ def test_registers_are_words_of_their_own_within_a_page() -> None:
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_the_c_header_says_the_same(tmp_path: Path) -> None:
-    (tmp_path / "zapcore.h").write_text(c_header())
+    (tmp_path / "zapcore_registers.h").write_text(c_header())
     lines = [f'printf("%u\\n", ZAPCORE_{name.upper()});' for name in REGISTERS]
     lines.append('printf("%u\\n", ZAPCORE_ERROR_WORD_MASK >> ZAPCORE_ERROR_WORD_SHIFT);')
     body = " ".join(lines)
-    main = f'#include <stdio.h>\n#include "zapcore.h"\nint main(void) {{ {body} return 0; }}\n'
+    includes = '#include <stdio.h>\n#include "zapcore_registers.h"\n'
+    main = f"{includes}int main(void) {{ {body} return 0; }}\n"
     (tmp_path / "main.c").write_text(main)
     program = tmp_path / "main"
     subprocess.run(

@@ -28,7 +28,9 @@ from hw.contract.config import Config
 from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import HEADER_BYTES, descriptor_words, header_words
 from tb.exchange.core_files import Outcome, Run
-from tb.random.networks import POINT, random_runs
+from tb.random.networks import random_runs
+from tb.random.programs import edited, first_descriptor
+from tb.random.zaps import POINT
 from tb.runs import core
 from tests.hw.small_configs import STRIPS
 
@@ -37,8 +39,6 @@ __all__ = [
     "MIXED",
     "Scenario",
     "bad_programs",
-    "edited",
-    "first_descriptor",
     "scenarios",
     "summary",
     "tensors",
@@ -116,19 +116,6 @@ def verify(scenario: Scenario, outcomes: Sequence[Outcome]) -> None:
         for counter, total in outcome.totals.items():
             assert total == sum(layer[counter] for layer in outcome.layers)
         assert outcome.totals.keys() in (set(), CORE_COUNTERS.keys())
-
-
-def edited(program: Program, address: int, value: int) -> Program:
-    """A copy of the program with another word in its image."""
-    text = (value & 0xFFFFFFFF).to_bytes(4, "little")
-    return replace(program, image=program.image[:address] + text + program.image[address + 4 :])
-
-
-def first_descriptor(program: Program, point: str) -> int:
-    """The address of an operating point's first descriptor."""
-    number = list(header_words(program.config)).index("first")
-    at = program.points.index(point) * HEADER_BYTES + 4 * number
-    return int.from_bytes(program.image[at : at + 4], "little")
 
 
 def bad_programs(program: Program) -> list[tuple[Program, str]]:

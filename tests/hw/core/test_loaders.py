@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
+from compiler.layer_lowering import lower_layer
 from compiler.memory_layout import Place
 from compiler.tile_words import ifm_words, residual_words
 from hw.contract.config import Config
 from hw.core.ifm_loader import IfmLoader
 from hw.core.residual_loader import ResidualLoader
-from tb.random.draws import CORNERS
+from tb.random.draws import CORNERS, Draw, draw_conv
 from tb.random.layers import random_layer
 from tests.hw.amaranth_testbench import get, pauses, put, simulate, to_words
 from tests.hw.small_configs import TINY
 
 WIDE = replace(TINY, name="wide", lanes=64, group=8)
+NARROW = replace(TINY, name="narrow", lanes=32)
 
 
 def place(tensor: Tensor, config: Config, address: int = 0) -> Place:
@@ -81,6 +84,71 @@ def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config
         packed = layer.lowered.pack_ifm(layer.ifm).reshape(-1, config.lanes)
         np.testing.assert_array_equal(buffer[: len(packed)], packed)
         assert not buffer[len(packed) :].any()
+
+    simulate(dut, check, background=[serve, store])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_slices_are_loaded_one_after_another_as_far_as_there_is_room(
+    slots: int, stride: int
+) -> None:
+    """With stride 2, patches of two rows begin at every other row alone."""
+    rng = random.Random(f"slices {slots} {stride}")
+    conv = draw_conv(
+        Draw(torch.Generator().manual_seed(1)),
+        rng,
+        "depthwise",
+        (14, 1, 3, 3),
+        stride=(stride, stride),
+        padding=(1, 1, 1, 1),
+        groups=14,
+    )
+    ifm = torch.randint(0, 256, (14, 4, 5), generator=torch.Generator().manual_seed(slots))
+    lowered = lower_layer(NARROW, conv, (14, 4, 5), ifm_signed=False)
+    assert lowered.slices.count == 4
+    assert lowered.rows_apart == (stride == 2)
+    (tile,) = lowered.tiles
+    tensor = place(ifm, NARROW)
+    memory = tensor.pack(ifm.numpy())
+    dut = IfmLoader(NARROW)
+    buffer = np.zeros((NARROW.ifm_words, NARROW.lanes), np.uint8)
+
+    async def serve(context: Any) -> None:
+        while True:
+            requests = await get(context, dut.requests, 1, pauses(1))
+            await put(context, dut.beats, beats_at(memory, requests, NARROW.bus_bytes), pauses(2))
+
+    async def store(context: Any) -> None:
+        while True:
+            (write,) = await get(context, dut.writes, 1, pauses(3))
+            word = np.frombuffer(write.word.to_bytes(NARROW.lanes, "little"), np.uint8)
+            mask = np.array([write.mask >> lane & 1 for lane in range(NARROW.lanes)], bool)
+            buffer[write.address, mask] = word[mask]
+
+    async def check(context: Any) -> None:
+        fields = {name: tile.fields[name] for name in ("channels", "slice_channels", "slice_step")}
+        words = {**ifm_words(lowered, tile, tensor), **fields, "ifm_slots": slots}
+        context.set(dut.tile, words)
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        loaded = retired = 0
+        while loaded < 4:
+            retires = loaded > retired and rng.random() < 0.01
+            context.set(dut.slice_retired, retires)
+            _, _, is_loaded, done = await context.tick().sample(dut.slice_loaded, dut.done)
+            assert not done
+            retired += retires
+            if is_loaded:
+                packed = lowered.pack_ifm(ifm)[loaded]
+                first = loaded * fields["slice_step"]
+                at = np.arange(first, first + len(packed)) % NARROW.ifm_words
+                np.testing.assert_array_equal(buffer[at], packed)
+                loaded += 1
+                assert loaded - retired <= slots
+        await context.tick()
+        assert context.get(dut.done)
 
     simulate(dut, check, background=[serve, store])
 

@@ -180,7 +180,7 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--config", "huge"], "no configuration 'huge': use small, default or a JSON file"),
         (["--seeds", "0"], "--seeds '0' is not an integer of at least 1"),
         (["--jobs", "-1"], "--jobs '-1' is not an integer of at least 1"),
-        (["--constraints", "none.lpf"], "none.lpf: no such constraint file"),
+        (["--constraints", "none.lpf"], "none.lpf: not found; --constraints takes an LPF file"),
         (
             ["--device", "ecp5-25", "--config", "default"],
             (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -246,3 +247,23 @@ def test_images_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
         Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / f"{number}.png")
     with pytest.raises(UserError, match="more than 8 bits a pixel"):
         _ = opened(tmp_path, channels=1).test.images
+
+
+def test_an_image_whose_sides_differ_too_much_is_refused_before_it_is_scaled(
+    tmp_path: Path,
+) -> None:
+    """Scaled to 224 rows, one of 1x60000 would have 13 million columns."""
+    for number in range(10):
+        size = (60_000, 1) if number == 3 else (4, 4)
+        Image.new("L", size).save(tmp_path / f"{number}.png")
+    dataset = opened(tmp_path, (224, 224))
+    with pytest.raises(UserError, match=r"3\.png: is 1x60000, which is too long.* 224x13440000"):
+        _ = [part.images for part in (dataset.train, dataset.held_out, dataset.test)]
+
+
+def test_a_pipe_among_images_is_refused_at_once(tmp_path: Path) -> None:
+    for number in range(10):
+        Image.new("L", (4, 4)).save(tmp_path / f"{number}.png")
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"x\.png: not readable: it is no regular file"):
+        opened(tmp_path)

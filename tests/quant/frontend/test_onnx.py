@@ -154,6 +154,61 @@ OPERATORS: dict[str, tuple[int, list[str]]] = {
         ["y = AveragePool<kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1>(h)"],
     ),
     "average pool 22": (22, ['y = AveragePool<kernel_shape=[2, 2], auto_pad="VALID">(h)']),
+    "average pool that does not count": (
+        9,
+        ["y = AveragePool<kernel_shape=[3, 3], pads=[1, 1, 1, 1]>(h)"],
+    ),
+    "average pool that does not count one side": (
+        11,
+        ["y = AveragePool<kernel_shape=[3, 2], pads=[0, 0, 2, 1], strides=[2, 1]>(h0)"],
+    ),
+    "average pool beyond the map": (
+        19,
+        ["y = AveragePool<kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1>(h)"],
+    ),
+    "average pool same": (
+        11,
+        ['y = AveragePool<kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER">(h)'],
+    ),
+    "transposed conv": (9, ["y = ConvTranspose<strides=[2, 2]>(h, up, b)"]),
+    "transposed conv padded": (
+        11,
+        ["y = ConvTranspose<strides=[2, 2], pads=[1, 0, 1, 1], output_padding=[1, 0]>(h, up3)"],
+    ),
+    "transposed conv of a size": (
+        13,
+        ["y = ConvTranspose<strides=[2, 2], output_shape=[20, 24]>(h, up3, b)"],
+    ),
+    "transposed conv same": (
+        13,
+        ['y = ConvTranspose<strides=[2, 2], auto_pad="SAME_LOWER">(h, up3, b)'],
+    ),
+    "grouped transposed conv": (11, ["y = ConvTranspose<strides=[2, 2], group=2>(h, up_grouped)"]),
+    "upsample": (9, ["u = Upsample(h, doubles)", "y = Conv(u, w)"]),
+    "resize 10": (10, ["y = Resize(h, doubles)"]),
+    "resize": (
+        13,
+        [
+            (
+                'y = Resize<coordinate_transformation_mode="asymmetric", nearest_mode="floor">'
+                "(h, , triples)"
+            )
+        ],
+    ),
+    "resize by half pixels": (19, ["y = Resize(h, , triples)"]),
+    "resize to a size": (
+        15,
+        [
+            "s = Shape<start=0, end=2>(h0)",
+            "t = Concat<axis=0>(s, sizes)",
+            "y = Resize(h0, , , t)",
+        ],
+    ),
+    "depth to space": (9, ["h8 = Conv(h, eight)", "y = DepthToSpace<blocksize=2>(h8)"]),
+    "depth to space by columns": (
+        13,
+        ["h8 = Conv(h, eight)", 'y = DepthToSpace<blocksize=2, mode="CRD">(h8)'],
+    ),
     "global average": (9, ["y = GlobalAveragePool(h)"]),
     "global max": (9, ["y = GlobalMaxPool(h)"]),
     "mean": (11, ["y = ReduceMean<axes=[2, 3], keepdims=0>(h)"]),
@@ -230,6 +285,13 @@ OPERATORS: dict[str, tuple[int, list[str]]] = {
 }
 MORE: Arrays = {
     "grouped": array(4, 3, 3, 3),
+    "up": array(6, 4, 2, 2) / 3,
+    "up3": array(6, 4, 3, 3) / 3,
+    "up_grouped": array(6, 2, 2, 2) / 3,
+    "eight": array(8, 6, 1, 1),
+    "doubles": np.array([1, 1, 2, 2], np.float32),
+    "triples": np.array([1, 1, 1, 3], np.float32),
+    "sizes": np.array([20, 24], np.int64),
     "depthwise": array(6, 1, 3, 3),
     "again": array(6, 6, 3, 3) / 5,
     "per_channel2": np.abs(array(6, 1, 1, seed=8)) + 0.5,
@@ -458,13 +520,11 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "leaky": (["y = LeakyRelu(h)"], r"y \(LeakyRelu\).*no zeros to skip"),
     "lrn": (["y = LRN<size=5>(h)"], "computed from each image"),
     "no counterpart": (["y = Sin(h)"], "no counterpart"),
-    "average": (
-        ["y = AveragePool<kernel_shape=[3, 3], pads=[1, 1, 1, 1]>(h)"],
-        "does not count its padding",
-    ),
-    "average ceil": (
-        ["y = AveragePool<kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1>(h)"],
-        "ceil_mode",
+    "bilinear": (['y = Resize<mode="linear">(h, , halves)'], "only nearest-neighbour upsampling"),
+    "smaller": (["y = Resize(h, , halves)"], "only nearest-neighbour upsampling"),
+    "aligned corners": (
+        ['y = Resize<coordinate_transformation_mode="align_corners">(h, , doubled)'],
+        "only nearest-neighbour upsampling",
     ),
     "dilated pooling": (["y = MaxPool<kernel_shape=[2, 2], dilations=[2, 2]>(h)"], "dilated"),
     "mean over channels": (["y = ReduceMean<axes=[1]>(h)"], "only a mean over height and width"),
@@ -500,6 +560,8 @@ def test_refusals_name_the_node_and_the_reason(case: str, tmp_path: Path) -> Non
         "big": array(2, 1, 10, 12),
         "big1": array(1, 6, 10, 12),
         "together": np.array([-1, 6], np.int64),
+        "halves": np.array([1, 1, 1.5, 1.5], np.float32),
+        "doubled": np.array([1, 1, 2, 2], np.float32),
     }
     file = build(tmp_path / "m.onnx", HEAD + lines, 15, more)
     with pytest.raises(UserError, match=reason):
@@ -616,7 +678,7 @@ def test_a_light_model_of_the_onnx_package() -> None:
 
 
 @pytest.mark.second
-@pytest.mark.parametrize("name", ["densenet121", "resnet50", "vgg19"])
+@pytest.mark.parametrize("name", ["densenet121", "inception_v2", "resnet50", "shufflenet", "vgg19"])
 def test_light_models_of_the_onnx_package(name: str) -> None:
     model = import_onnx(LIGHT / f"light_{name}.onnx")
     lower_checked(model, torch.randn(1, *model.shape))
@@ -627,8 +689,6 @@ def test_light_models_of_the_onnx_package(name: str) -> None:
     [
         ("bvlc_alexnet", r"\(LRN\).*computed from each image"),
         ("inception_v1", r"\(LRN\).*computed from each image"),
-        ("inception_v2", "does not count its padding"),
-        ("shufflenet", "does not count its padding"),
         ("zfnet512", r"\(LRN\).*computed from each image"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,31 @@ def test_other_numbers_are_refused(value: Tensor, message: str, tmp_path: Path) 
     torch.save(saved() | {"module.bias": value}, file)
     with pytest.raises(UserError, match=re.escape(f"{file}: {message}")):
         load_weights(Small(), file, 3)
+
+
+def test_counts_that_are_no_integers_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    torch.save(saved() | {"bn.num_batches_tracked": torch.tensor(1j)}, file)
+    message = "bn.num_batches_tracked: has values of type complex64, the model's are int64"
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_weights(Small(), file, 3)
+
+
+def test_every_damaged_file_is_refused_or_read_as_weights(tmp_path: Path) -> None:
+    torch.save(saved(), tmp_path / "good.pt")
+    content = (tmp_path / "good.pt").read_bytes()
+    file = tmp_path / "weights.pt"
+    for place in range(0, len(content), max(len(content) // 120, 1)):
+        for damaged in (content[:place], content[:place] + b"\xff" + content[place + 1 :]):
+            file.write_bytes(damaged)
+            with suppress(UserError):
+                load_weights(Small(), file, 3)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="not readable: it is no regular file"):
+        load_weights(Small(), tmp_path / "weights.pt", 3)
 
 
 class Trap:

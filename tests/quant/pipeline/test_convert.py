@@ -118,11 +118,26 @@ def test_an_operating_point_that_loses_much_is_warned_of(
         (99, 96, False, False),
         (96, 94.9, False, True),
     ):
-        text = conversion(dense, sparse, labelled).warning
-        assert (text is not None) == loud
-        if text is not None:
+        texts = [t for t in conversion(dense, sparse, labelled).warnings if "int8 loses" not in t]
+        assert len(texts) == loud
+        for text in texts:
             assert "--sigma" in text
             assert "quant.choose" in text
+
+
+def test_a_quantisation_that_loses_much_is_warned_of(
+    conversion: Callable[[float, float, bool], Conversion],
+) -> None:
+    for dense, labelled, message in (
+        (98, True, None),
+        (97.9, True, "int8 loses 2.1 percentage points against float"),
+        (97.9, False, "int8 loses the class of the float network in 2.1 % of the images"),
+    ):
+        texts = conversion(dense, dense, labelled).warnings
+        assert len(texts) == (message is not None)
+        assert all(text.startswith(str(message)) for text in texts)
+    few = replace(conversion(75, 75, True), dense=Evaluation(12, 9), sparse=Evaluation(12, 9))
+    assert few.warnings == []
 
 
 class Bright(nn.Module):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from golden.bundle import Bundle
+from golden.bundle import Bundle, check
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from quant.data.registry import load
@@ -32,6 +34,25 @@ def test_predictors_skip_some_activations_of_their_layers_and_keep_some(bundle: 
     assert all(c.kept > 0 for c in counters)
 
 
-def test_a_network_that_takes_no_photographs_is_refused() -> None:
-    with pytest.raises(UserError, match="digits is trained in seconds"):
-        untrained_bundle("digits", seed=1)
+NETWORK = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__(
+            nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))
+"""
+
+
+def test_a_network_in_a_file_needs_the_shape_of_its_images(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    name = f"{tmp_path / 'net.py'}:Net"
+    bundle = untrained_bundle(name, 1, shape=(1, 12, 9), classes=7)
+    check(bundle, tmp_path)
+    assert bundle.manifest.name == "net-Net"
+    assert bundle.manifest.activations["input"].shape == (1, 12, 9)
+    assert len(bundle.manifest.classes) == 7
+    assert list(bundle.operating_point("default").layers) == ["2"]
+    with pytest.raises(UserError, match="give the shape of its images with --shape"):
+        untrained_bundle(name, 1, classes=7)

@@ -130,7 +130,27 @@ def test_a_network_that_is_good_as_it_is_stays_as_it_is() -> None:
     assert equalise(graph, batches()) is graph
 
 
-@pytest.mark.parametrize("build", [tiny_module, branches_module])
+def depthwise_module() -> nn.Module:
+    """A network whose convolutions read their channels in groups, and that has an addition."""
+
+    class Depthwise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3)
+            self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+            self.grouped = nn.Conv2d(8, 12, 3, groups=2)
+            self.fc = nn.Linear(12 * 8 * 7, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(self.stem(x))
+            x = F.relu(self.depthwise(x)) + x
+            return self.fc(F.relu(self.grouped(x)).flatten(1))
+
+    torch.manual_seed(2)
+    return Depthwise().eval()
+
+
+@pytest.mark.parametrize("build", [tiny_module, branches_module, depthwise_module])
 def test_channels_of_any_size_give_the_results_of_equal_ones(
     build: Callable[[], nn.Module],
 ) -> None:

@@ -9,31 +9,13 @@ import torch
 from torch import nn
 
 from golden.bundle import Bundle, check
-from golden.pattern import MASKS, Pattern
 from quant.zap.predictor import Site, Zap
 from quant.zap.quantisation import add_zaps, fold
-from quant.zap.training import train_zaps
-from tests.quant.tiny_networks import images, randomise_batch_norms, tiny_bundle, tiny_module
+from tests.quant.tiny_networks import randomise_batch_norms
 from tests.quant.zap.float_and_integer_scores import float_and_integer_scores
+from tests.quant.zap.trained_zaps import IMAGES, SITES
 
-IMAGES = images(256)
 LARGEST_SCORE = 9 * 255 * 127
-SITES = [
-    Site("conv2", MASKS["B"]),
-    Site("conv3", MASKS["B"]),
-    Site("conv4", MASKS["B"]),
-    Site("conv2", Pattern.parse("4:0100")),
-]
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return tiny_bundle(tiny_module(), IMAGES)[1]
-
-
-@pytest.fixture(scope="module")
-def zaps(bundle: Bundle) -> dict[Site, Zap]:
-    return train_zaps(bundle, SITES, IMAGES, epochs=20, seed=3)
 
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.name)

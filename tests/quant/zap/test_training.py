@@ -6,30 +6,13 @@ import pytest
 import torch
 
 from golden.bundle import Bundle
-from golden.pattern import MASKS, Pattern
+from golden.pattern import Pattern
 from quant.zap.predictor import Site, Zap
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
-from tests.quant.tiny_networks import images, tiny_bundle, tiny_module
+from tests.quant.tiny_networks import tiny_bundle, tiny_module
 from tests.quant.zap.float_and_integer_scores import float_and_integer_scores
-
-IMAGES = images(256)
-SITES = [
-    Site("conv2", MASKS["B"]),
-    Site("conv3", MASKS["B"]),
-    Site("conv4", MASKS["B"]),
-    Site("conv2", Pattern.parse("4:0100")),
-]
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return tiny_bundle(tiny_module(), IMAGES)[1]
-
-
-@pytest.fixture(scope="module")
-def zaps(bundle: Bundle) -> dict[Site, Zap]:
-    return train_zaps(bundle, SITES, IMAGES, epochs=20, seed=3)
+from tests.quant.zap.trained_zaps import IMAGES, SITES
 
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.name)
