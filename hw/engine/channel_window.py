@@ -58,6 +58,8 @@ class ChannelWindow(wiring.Component):
         The `I_s` pass is through with both channels.
     loads_missing : Out(1)
         The record, the residual or the slice of the `I_s` pass's next channel is not on chip.
+    slice_missing : Out(1)
+        The oldest channel's slice may not be on chip, so its survivors must not be computed yet.
     banks_taken : Out(1)
         Both ofm banks hold groups that have not left.
     all_scheduled, all_retired : Out(1)
@@ -92,6 +94,7 @@ class ChannelWindow(wiring.Component):
     survivors_done: Signal
     full: Signal
     loads_missing: Signal
+    slice_missing: Signal
     banks_taken: Signal
     all_scheduled: Signal
     all_retired: Signal
@@ -101,6 +104,8 @@ class ChannelWindow(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        # Channels whose I_s pass has ended, and that have not retired.
+        self._ahead = Signal(range(3), name="ahead")
         channel = bits_for(config.most_channels)
         weights = ceil_log2(config.weight_words)
         super().__init__(
@@ -127,6 +132,7 @@ class ChannelWindow(wiring.Component):
                 "survivors_done": Out(1),
                 "full": Out(1),
                 "loads_missing": Out(1),
+                "slice_missing": Out(1),
                 "banks_taken": Out(1),
                 "all_scheduled": Out(1),
                 "all_retired": Out(1),
@@ -180,6 +186,12 @@ class ChannelWindow(wiring.Component):
         m.d.sync += [
             restores.eq(layer.restored != 0),
             sliced.eq(layer.slice_step != 0),
+            # Where the I_s pass through the oldest channel has ended, its slice is there. In a
+            # strip without I_s of its own, survivors may be known before. Which channel is the
+            # oldest changes when one retires; the flag is a cycle late for the next.
+            self.slice_missing.eq(
+                sliced & (((self._ahead == 0) & (slices_ready == 0)) | self.retired)
+            ),
             slices_ready.eq(slices_ready + self.slice_loaded - slice_scheduled),
             records_ready.eq(records_ready + self.record_loaded - self.pattern_ends),
             residuals_ready.eq(residuals_ready + self.residual_loaded - group_scheduled),
@@ -210,7 +222,7 @@ class ChannelWindow(wiring.Component):
     def _move_passes(self, m: Module, oldest_in_flight: Value, restored_in_place: Value) -> None:
         """Moves each pass on to its next channel."""
         layer = self.layer
-        ahead = Signal(range(3))  # channels whose I_s pass has ended, and that have not retired
+        ahead = self._ahead
         m.d.comb += [
             self.full.eq(ahead == 2),
             self.all_scheduled.eq(self.scheduled == layer.channels),

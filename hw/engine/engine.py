@@ -287,6 +287,7 @@ class LayerEngine(wiring.Component):
             choice.oldest_weights.eq(window.oldest_weights),
             choice.scheduled_weights.eq(window.scheduled_weights),
             choice.survivors_done.eq(window.survivors_done),
+            choice.survivors_blocked.eq(window.slice_missing),
             choice.blocked.eq(window.full | window.loads_missing | window.banks_taken),
             loader.retired.eq(window.retired),
             residuals.freed.eq(window.group_retired),

@@ -34,6 +34,8 @@ class TaskChoice(wiring.Component):
         The survivors' pass through `oldest` has ended; no survivor is taken.
     blocked : In(1)
         The `I_s` pass must not go on, from the next cycle on.
+    survivors_blocked : In(1)
+        No survivor is taken in this cycle.
     values_blocked : In(1)
         The predictor's queue has no room for the activations of another task of the `I_s` pass.
     tasks : Out(stream of Task)
@@ -55,6 +57,7 @@ class TaskChoice(wiring.Component):
     scheduled_weights: Signal
     survivors_done: Signal
     blocked: Signal
+    survivors_blocked: Signal
     values_blocked: Signal
     tasks: stream.Interface
     issued: Signal
@@ -77,6 +80,7 @@ class TaskChoice(wiring.Component):
                 "scheduled_weights": In(weights),
                 "survivors_done": In(1),
                 "blocked": In(1),
+                "survivors_blocked": In(1),
                 "values_blocked": In(1),
                 "tasks": Out(stream.Signature(Task(config))),
                 "issued": Out(1),
@@ -98,7 +102,12 @@ class TaskChoice(wiring.Component):
         m.d.sync += admitted.eq(~(self.blocked | self.pattern_ends))
         m.d.comb += [
             self.pattern_waits.eq(pattern.valid & pattern.payload.mask[0]),
-            survivor_offer.eq(survivors.valid & survivors.payload.mask[0] & ~self.survivors_done),
+            survivor_offer.eq(
+                survivors.valid
+                & survivors.payload.mask[0]
+                & ~self.survivors_done
+                & ~self.survivors_blocked
+            ),
             pattern_offer.eq(self.pattern_waits & admitted & ~self.values_blocked),
         ]
 

@@ -9,9 +9,12 @@ import pytest
 from tests.formal.harness import Defect, Harness
 from tests.formal.harnesses import HARNESSES
 from tests.formal.proofs import cover, find_defect, prove
-from tests.formal.solver import Verdict
+from tests.formal.solver import Verdict, has_abc
 
-pytestmark = pytest.mark.second
+pytestmark = [
+    pytest.mark.second,
+    pytest.mark.skipif(not has_abc(), reason="no ABC: make abc installs it"),
+]
 
 LIMIT = 120
 DEFECTS = [(harness, defect) for harness in HARNESSES for defect in harness.defects]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import re
 import sys
@@ -18,12 +19,23 @@ import torch
 from compiler.build import compile_bundle
 from golden.bundle import Bundle
 from golden.errors import UserError
+from golden.manifest import (
+    SCHEMA_VERSION,
+    Activation,
+    ConvNode,
+    Input,
+    LayerChoice,
+    Manifest,
+    OperatingPoint,
+    PredictorNode,
+)
 from hw.contract.config import PRESETS
 from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program import DESCRIPTOR_BYTES, descriptor_words
 from hw.core.core import patience
 from tb import sim_full
 from tb.exchange.core_files import Outcome, Run
+from tb.random.draws import Draw, draw_conv, draw_predictor
 from tb.random.networks import random_image, random_network, random_runs
 from tb.random.programs import contradictory, edited, first_descriptor
 from tb.random.zaps import POINT
@@ -52,6 +64,60 @@ def test_random_networks_are_bit_exact(simulator: Simulator, count: int, seed: i
         assert mismatches(bundle, run, outcome) == []
         for counter in CORE_COUNTERS:
             assert outcome.totals[counter] == sum(layer[counter] for layer in outcome.layers)
+
+
+@pytest.mark.sim
+def test_survivors_wait_for_a_slice_where_a_strip_has_no_pattern_of_its_own() -> None:
+    """Strips of one row restore all of their `I_s`; the buffer holds one slice."""
+    rng = random.Random(3)
+    draw = Draw(torch.Generator().manual_seed(3))
+    conv = draw_conv(draw, rng, "conv", (6, 1, 7, 1), padding=(9, 0, 0, 0), groups=6)
+    zap = draw_predictor(draw, rng, "none skipped", 6)
+    shrunk = draw_conv(draw, rng, "shrunk", (3, 6, 4, 4), stride=(4, 4))
+    fc = draw_conv(draw, rng, "fc", (3, 3, 5, 3), signed_output=True)
+    tensors = {
+        f"layers.{layer.name}.{field}": getattr(layer, field)
+        for layer in (conv, shrunk, fc)
+        for field in ("weight", "bias", "multiplier", "shift")
+    }
+    for field in ("weight1", "bias1", "shift1", "weight2"):
+        tensors[f"predictors.zap.{field}"] = getattr(zap, field)
+    tensors["predictors.zap.score_scale"] = torch.ones(6, dtype=torch.float64)
+    tensors["predictors.zap.score_offset"] = torch.zeros(6, dtype=torch.float64)
+    tensors[f"operating_points.{POINT}.conv.threshold"] = zap.threshold
+    shapes = {"image": (6, 20, 12), "conv": (6, 23, 12), "shrunk": (3, 5, 3), "fc": (3, 1, 1)}
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name="one_row",
+        input=Input(tensor="image", mean=[0.0] * 6, std=[1.0] * 6),
+        output="fc",
+        classes=["a", "b", "c"],
+        activations={
+            name: Activation(shape=shape, signed=name == "fc", scale=1)
+            for name, shape in shapes.items()
+        },
+        layers=[
+            ConvNode(name="conv", input="image", output="conv", padding=conv.padding, groups=6),
+            ConvNode(name="shrunk", input="conv", output="shrunk", stride=(4, 4)),
+            ConvNode(name="fc", input="shrunk", output="fc", fully_connected=True),
+        ],
+        predictors={"zap": PredictorNode(layer="conv", pattern=str(zap.pattern))},
+        operating_points=[
+            OperatingPoint(
+                name=POINT, layers={"conv": LayerChoice(predictor="zap", sigma=-math.inf)}
+            )
+        ],
+    )
+    bundle = Bundle(manifest, tensors)
+    program = compile_bundle(bundle, STRIPS, keep=True)
+    words = [tile for tile in program.descriptors(POINT) if tile["slice_step"]]
+    assert any(tile["first_row"] == tile["height"] for tile in words)
+    assert {tile["ifm_slots"] for tile in words} == {1}
+    image = random_image(bundle, rng).numpy()
+    runs = [Run(program=program, image=image, point=POINT, latency=n) for n in (1, 40, 300)]
+    outcomes = core.run(core.build(STRIPS, "verilator"), runs)
+    for run, outcome in zip(runs, outcomes, strict=True):
+        assert mismatches(bundle, run, outcome) == []
 
 
 @pytest.mark.sim

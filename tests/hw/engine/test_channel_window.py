@@ -34,7 +34,7 @@ class Window:
         context.set(getattr(self.dut, event), 0)
 
     async def retires(self, context: Any) -> bool:
-        """Whether a channel retires within a few cycles."""
+        """Say whether a channel retires within a few cycles."""
         retired = False
         for _ in range(3):
             _, _, now = await context.tick().sample(self.dut.retired)
@@ -215,5 +215,30 @@ def test_an_ifm_that_is_one_slice_is_not_waited_for() -> None:
         for _ in range(3):
             _, _, slice_retired = await context.tick().sample(dut.slice_retired)
             assert not slice_retired
+
+    simulate(dut, check)
+
+
+def test_survivors_of_a_slice_that_is_not_there_are_held_up() -> None:
+    """In a strip whose I_s is restored they may be known before the slice is loaded."""
+    window = Window()
+    dut = window.dut
+
+    async def check(context: Any) -> None:
+        await window.start(context, zap=1, slice_channels=1, slice_step=7)
+        for _ in range(3):
+            await context.tick().repeat(2)
+            assert context.get(dut.slice_missing)
+            await window.pulse(context, "slice_loaded")
+            await context.tick()
+            assert not context.get(dut.slice_missing)
+            await window.pulse(context, "pattern_ends")  # also the end of the slice
+            await context.tick().repeat(2)
+            assert not context.get(dut.slice_missing)
+            await window.pulse(context, "survivors_end")
+            while not context.get(dut.retired):
+                await context.tick()
+            await context.tick()
+            assert context.get(dut.slice_missing)  # at once
 
     simulate(dut, check)

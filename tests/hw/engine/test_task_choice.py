@@ -46,6 +46,24 @@ def test_survivors_go_before_the_pattern() -> None:
     simulate(dut, check)
 
 
+def test_survivors_wait_for_their_slice_while_the_pattern_goes_on() -> None:
+    dut = TaskChoice(TINY)
+
+    async def check(context: Any) -> None:
+        await settle(context, dut)
+        offer(context, dut.survivors, index=8)
+        context.set(dut.survivors_blocked, 1)
+        assert not context.get(dut.tasks.valid)
+        assert not context.get(dut.survivors.ready)
+        offer(context, dut.pattern, index=40)
+        assert context.get(dut.tasks.payload).tag.survivor == 0
+        assert context.get(dut.pattern.ready)
+        context.set(dut.survivors_blocked, 0)
+        assert context.get(dut.tasks.payload).tag.survivor == 1
+
+    simulate(dut, check)
+
+
 def test_no_survivor_is_taken_after_the_end_of_its_pass() -> None:
     dut = TaskChoice(TINY)
 
