@@ -26,8 +26,8 @@ class TaskChoiceHarness(Harness):
     defects = (
         Defect(
             module=_CHOICE,
-            old="& survivors.payload.mask[0] & ~self.survivors_done),",
-            new="& survivors.payload.mask[0]),",
+            old="                & ~self.survivors_done\n",
+            new="",
             breaks="no survivor is taken when its channel's have ended",
         ),
         Defect(
@@ -54,7 +54,7 @@ class TaskChoiceHarness(Harness):
             self.assume(vector.end | vector.mask[0])  # only a last vector may be empty
         for name in ("oldest", "scheduled", "oldest_weights", "scheduled_weights"):
             self.drive(getattr(dut, name), name)
-        for name in ("survivors_done", "blocked", "values_blocked"):
+        for name in ("survivors_done", "survivors_blocked", "blocked", "values_blocked"):
             self.drive(getattr(dut, name), name)
         self.drive(dut.tasks.ready, "tasks_ready")
 
@@ -94,9 +94,12 @@ class TaskChoiceHarness(Harness):
             "no survivor is taken when its channel's have ended",
             ~(takes_survivors & dut.survivors_done),
         )
+        held_back = dut.survivors_done | (survivors.mask[0] & dut.survivors_blocked)
+        survivors_wait = dut.survivors.valid & ~held_back
+        self.prove("no blocked survivor is taken", ~(from_survivors & dut.survivors_blocked))
         self.prove(
             "survivors go first",
-            ~(from_pattern & dut.survivors.valid & survivors.mask[0] & ~dut.survivors_done),
+            ~(from_pattern & survivors_wait & survivors.mask[0]),
         )
         held_up = self.register(dut.blocked | dut.pattern_ends, init=1)
         self.prove(
@@ -112,7 +115,6 @@ class TaskChoiceHarness(Harness):
             (dut.pattern_ends == (takes_pattern & pattern.end))
             & (dut.survivors_end == (takes_survivors & survivors.end)),
         )
-        survivors_wait = dut.survivors.valid & ~dut.survivors_done
         self.prove(
             "a survivors' vector is taken as soon as the array takes a task",
             ~(survivors_wait & dut.tasks.ready) | takes_survivors,
@@ -159,6 +161,7 @@ class ChannelOrderHarness(Harness):
             self.drive(getattr(choice, stream).valid, f"{stream}_valid")
             self.drive(getattr(choice, stream).payload, f"{stream}_payload")
         self.drive(choice.values_blocked, "values_blocked")
+        self.drive(choice.survivors_blocked, "survivors_blocked")
         self.drive(choice.tasks.ready, "tasks_ready")
         events = ("stored", "stored_parity", "record_loaded", "residual_loaded", "slice_loaded")
         for name in (*events, "rows_restored", "bank_drained", "start", "running", "zap"):

@@ -99,7 +99,10 @@ class WritePortHarness(Harness):
         self.prove(
             "a burst begins when the beats of the one before have left", ~begins | (beats == 0)
         )
-        self.prove("a burst's beats follow without a gap", axi.wvalid == (beats != 0))
+        self.prove(
+            "a burst's beats follow without a gap",
+            (axi.wvalid == (beats != 0)) & (queue.level >= beats),
+        )
         self.prove("the last beat is marked", ~axi.wvalid | (axi.wlast == (beats == 1)))
         self.prove("every byte of a beat is written", ~axi.wvalid | axi.wstrb.all())
 
