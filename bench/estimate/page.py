@@ -77,13 +77,16 @@ class Estimate:
         """
 
         def rank(core: CoreEstimate) -> tuple[bool, bool, float]:
-            parts = core.parts if self.part is None else {self.part: core.parts[self.part]}
-            on_part = any(not part.lacks for part in parts.values())
+            on_part = any(not part.lacks for part in self.shown_parts(core).values())
             speed = core.speed
             rate = speed.images_a_second(speed.cycles) if speed.layers else 0.0
             return not core.fit.refusals, on_part, rate
 
         return max(self.cores, key=rank)
+
+    def shown_parts(self, core: CoreEstimate) -> dict[str, PartFit]:
+        """Return the FPGAs that the page is about."""
+        return core.parts if self.part is None else {self.part: core.parts[self.part]}
 
     @property
     def title(self) -> str:
@@ -137,14 +140,14 @@ def _coloured(cell: str) -> Text:
 
 
 def _fits(estimate: Estimate) -> Section:
-    parts = [estimate.part] if estimate.part else list(estimate.cores[0].parts)
+    parts = list(estimate.shown_parts(estimate.cores[0]))
     rows, records = [], []
     for core in estimate.cores:
         answer = "yes" if core.fit.fits else "no"
         if core.fit.refusals:
             answer = "not all of it"
         elif core.fit.raised:
-            answer = f"with {', '.join(_settings(core.fit.raised))}"
+            answer = f"no, but with {', '.join(_settings(core.fit.raised))}"
         held = [_holds(core.parts[part]) for part in parts]
         clock = f"{core.speed.clock_mhz:.1f} MHz"
         rows.append([core.fit.config.name, answer, *held, clock])

@@ -101,6 +101,18 @@ def configuration() -> str:
     return _table(("field", "values", *(f"`{name}`" for name in PRESETS), "meaning"), rows)
 
 
+def proofs() -> str:
+    """The properties of the hardware, and what is proved of each."""
+    parts = []
+    rows = json.loads((ROOT / "docs/results/proofs.json").read_text())
+    for component, sizes in dict.fromkeys((row["component"], row["sizes"]) for row in rows):
+        mine = [row for row in rows if (row["component"], row["sizes"]) == (component, sizes)]
+        cells = [(row["property"], row["result"], str(row["seconds"])) for row in mine]
+        table = _table(("property", "result", "seconds"), cells)
+        parts += [f"**{component}**: {sizes}", table]
+    return "\n\n".join(parts)
+
+
 def registers() -> str:
     """The table of registers, as `make verilog` writes it."""
     from hw.contract import registers as description
@@ -256,6 +268,7 @@ GENERATED = {
     "program-file-point": _file_words("POINT"),
     "program-file-tensor": _file_words("TENSOR"),
     "program-header": program_header,
+    "proofs": proofs,
     "pytorch-layers": pytorch_layers,
     "registers": registers,
 }

@@ -48,7 +48,7 @@ class BundleImages:
 
     @property
     def measure(self) -> str:
-        """What tables call the share of right answers."""
+        """The name that tables give to the share of right answers."""
         return ACCURACY if self.dataset.labelled else AGREEMENT
 
 

@@ -33,7 +33,7 @@ def random_module(seed: int, layers: int | None = None) -> WrittenModule:
     written.rng = random.Random(f"{seed}: host")
     if written.rng.random() < 0.25:
         on_host(written)
-    others = [value for value in written.values if not value.is_input]
+    others = [value for value in written.values if not written.is_images(value)]
     if written.rng.random() < 0.15:
         written.returned += f", {written.rng.choice(others).name}"
     return written

@@ -81,6 +81,8 @@ class WrittenModule:
         self.reusable: list[str] = []
         """Modules that may be called again."""
         self.returned = "x"
+        self._parts: set[str] = set()
+        """Tensors that lines have cut out of others, even where they are all of these."""
         self._made: list[str] = []
         self._forward: list[str] = []
         self._module = nn.Module()
@@ -131,6 +133,8 @@ class WrittenModule:
         if not isinstance(tensor, Tensor) or min(tensor.shape, default=0) < 1:
             raise ValueError(f"{line}: gives no tensor")
         self._forward.append(line)
+        if "[:" in line or "parts[" in line or "narrow(" in line:
+            self._parts.add(name)
         self.unread -= {value.name for value in read}
         value = Value(name, tuple(tensor.shape[1:]))
         self.values = [other for other in self.values if other.name != name] + [value]
@@ -170,10 +174,17 @@ class WrittenModule:
 
         PyTorch writes the change of a part back by a function that nothing lowers.
         """
+        if value.name in self._parts:
+            return False
         tensor, images = self._names[value.name], self._names["x"]
         storage = tensor.untyped_storage()
         whole = storage.nbytes() == tensor.numel() * tensor.element_size()
         return whole and storage.data_ptr() != images.untyped_storage().data_ptr()
+
+    def is_images(self, value: Value) -> bool:
+        """Return whether a tensor is the images, under whatever name."""
+        tensor = self._names[value.name]
+        return tensor.shape == self._images.shape and bool((tensor == self._images).all())
 
     def spread(self, value: Value) -> float:
         """The standard deviation of a tensor."""

@@ -23,6 +23,7 @@ from hw.contract.config import PRESETS
 from quant.pipeline.shaped_network import shaped_network
 from quant.runtime.options import parse_shape
 from tests.commands import assert_refused
+from tests.docs.pages import page
 from tests.hw.small_configs import TINY
 
 COUNTED = Path("docs/results/bench/counted")
@@ -114,6 +115,20 @@ def test_cycles_are_the_models_and_within_three_percent_of_those_counted(
     assert core["images_a_second"] == pytest.approx(110.8e6 / core["cycles"])
 
 
+@pytest.mark.second
+def test_the_tutorial_shows_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitting = ["--model", "alexnet-cifar-half", "--part", "ecp5-85"]
+    estimated(fitting, tmp_path, monkeypatch)
+    estimated(["--model", "resnet18", "--config", "small"], tmp_path, monkeypatch)
+    printed = {line.strip() for line in capsys.readouterr().out.splitlines()}
+    shown = [b for b in page("docs/tutorials/will-it-fit.md").blocks if b.language == "text"]
+    assert len(shown) == 3
+    for block in shown:
+        assert {line.strip() for line in block.text.splitlines()} <= printed
+
+
 def test_traffic_of_grouped_convolutions_is_what_the_core_counts(file: Path) -> None:
     costs = NetworkCosts(shaped_network(f"{file}:Grouped", (3, 32, 32)), PRESETS["small"])
     beats = {layer: (found.read, found.written) for layer, found in costs.beats().items()}
@@ -137,9 +152,9 @@ def test_the_page_has_the_network_first_and_then_its_layers(
     html = tmp_path / "page"
     arguments = ["--model", f"{file}:Net", "--shape", "3x20x24", "--html", str(html)]
     document = estimated(arguments, tmp_path, monkeypatch)
-    page = capsys.readouterr().out
+    text = capsys.readouterr().out
     headings = ("Does it fit?", "The whole network", "Memory, traffic", "Layers on")
-    assert sorted(headings, key=page.index) == list(headings)
+    assert sorted(headings, key=text.index) == list(headings)
     assert document["image"] == [3, 20, 24]
     assert document["weights"] == 16 * 27 + 24 * 144 + 40 * 24 + 40 * 7
     for core in document["cores"]:
@@ -188,9 +203,9 @@ def test_a_network_that_does_not_fit_gets_the_rest_of_its_page(
     assert core["estimated_on"]["weight_words"] == 32
     assert core["cycles"] > 0
     assert core["clock_mhz"] == ASSUMED_MHZ
-    page = " ".join(capsys.readouterr().out.split())
-    assert "What is in the way" in page
-    assert "* With weight_words = 32, because it does not fit otherwise." in page
+    text = " ".join(capsys.readouterr().out.split())
+    assert "What is in the way" in text
+    assert "* With weight_words = 32, because it does not fit otherwise." in text
 
 
 def test_a_layer_that_no_core_holds_is_left_out_of_the_figures(

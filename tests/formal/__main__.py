@@ -9,6 +9,7 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
@@ -27,7 +28,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("component", nargs="*", help="harness, for example WritePort (default all)")
     parser.add_argument("--long", action="store_true", help="also the proofs that take minutes")
-    parser.add_argument("--out", type=Path, help="JSON file to write the table to")
+    parser.add_argument(
+        "--limit", type=int, help=f"seconds for a property (default {_SHORT}, with --long {_LONG})"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="JSON file of the table; rows of components not named stay in it"
+    )
     arguments = parser.parse_args()
     harnesses = {each.__name__.removesuffix("Harness"): each for each in HARNESSES}
     for name in arguments.component:
@@ -37,7 +43,7 @@ def main() -> int:
         check_writable_file(arguments.out)
     abc_command()
 
-    limit = _LONG if arguments.long else _SHORT
+    limit = arguments.limit or (_LONG if arguments.long else _SHORT)
     rows: list[Row] = []
     failed: list[str] = []
     for name in arguments.component or harnesses:
@@ -55,13 +61,27 @@ def main() -> int:
             if answer.verdict is not Verdict.VIOLATED:
                 failed.append(f"{harness.component}: not found: {defect.new!r} in {defect.module}")
     if arguments.out is not None:
-        text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
-        write_file(arguments.out, text)
+        write_file(arguments.out, _updated(arguments.out, rows))
     print(table(rows))
     print(*failed, sep="\n")
     proved = sum(row.result == "proved" for row in rows)
     print(f"{proved} of {len(rows)} properties proved for histories of any length")
     return 1 if failed else 0
+
+
+def _updated(file: Path, rows: list[Row]) -> str:
+    """The text of a table in which these rows replace those of the same components."""
+    old = json.loads(file.read_text()) if file.exists() else []
+    new = [asdict(row) for row in rows]
+    replaced = {_harness(row) for row in new}
+    order = [(harness.component, harness.sizes) for harness in HARNESSES]
+    kept = [row for row in old if _harness(row) in order and _harness(row) not in replaced]
+    ordered = sorted([*kept, *new], key=lambda row: order.index(_harness(row)))
+    return json.dumps(ordered, indent=1, ensure_ascii=False) + "\n"
+
+
+def _harness(row: dict[str, Any]) -> tuple[str, str]:
+    return row["component"], row["sizes"]
 
 
 if __name__ == "__main__":

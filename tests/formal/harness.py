@@ -89,6 +89,8 @@ class Harness(Elaboratable):
         self.inputs: dict[str, Signal] = {}
         self.properties: dict[str, Signal] = {}
         """Each is high in a cycle in which the property of this name is violated."""
+        self.given: dict[str, list[str]] = {}
+        """Each property's earlier ones that its proof takes for granted."""
         self.covers: dict[str, Signal] = {}
         """Each is high in a cycle in which the event of this name happens."""
         self._violations: dict[str, Value] = {}
@@ -151,7 +153,7 @@ class Harness(Elaboratable):
         return named
 
     def flag(self, condition: ValueLike, name: str) -> Signal:
-        """Whether the condition has been met in an earlier cycle."""
+        """A signal that says that the condition has been met in an earlier cycle."""
         flag = Signal(name=name)
         with self.m.If(condition):
             self.m.d.sync += flag.eq(1)
@@ -191,8 +193,9 @@ class Harness(Elaboratable):
         one, because only earlier ones can be named.
         """
         assert name not in self.properties, name
+        self.given[name] = list(given)
         violated = ~_flag(condition)
-        for earlier in given:
+        for earlier in self.given[name]:
             violated &= ~self.flag(self._violations[earlier], "broken") & ~self._violations[earlier]
         self._violations[name] = ~_flag(condition)
         self.properties[name] = self._observe(f"bad_{len(self.properties)}", violated)

@@ -16,6 +16,9 @@ __all__ = ["COVER_CYCLES", "Row", "cover", "find_defect", "prove", "table"]
 COVER_CYCLES = 200
 """Longest history that is looked at for an event that must be possible."""
 
+_BOUNDS = (10, 20, 40, 80)
+"""Lengths of the histories that are looked at where a property is not proved."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -25,8 +28,9 @@ class Row:
     ----------
     component, sizes, property : str
     result : str
-        "proved", for histories of any length; "violated in N cycles"; or "holds for N cycles",
-        where that is all that was found out.
+        "proved", for histories of any length; "proved, if PROPERTY", where it takes a property for
+        granted that is not proved itself; "violated in N cycles"; or "holds for N cycles", where
+        that is all that was found out.
     seconds : float
         The solver's time.
     """
@@ -42,20 +46,30 @@ def prove(harness: type[Harness], folder: Path, *, limit: int, slow: bool) -> It
     """Try to prove a harness's properties, for `limit` seconds each; the slow ones if asked to."""
     built, aiger = _build(harness, None, folder)
     assert harness.slow <= built.properties.keys()
+    proved: set[str] = set()
     for number, name in enumerate(built.properties):
         if name in harness.slow and not slow:
             continue
         answer = check(aiger, number, limit=limit)
         seconds = answer.seconds
-        result = "proved"
+        open_ = [earlier for earlier in built.given[name] if earlier not in proved]
+        result = f"proved, if {' and if '.join(open_)}" if open_ else "proved"
+        if answer.verdict is Verdict.PROVED and not open_:
+            proved.add(name)
         if answer.verdict is Verdict.VIOLATED:
             result = f"violated in {answer.cycles} cycles"
         elif answer.verdict is Verdict.UNDECIDED:
-            bounded = find(aiger, number, limit=limit, cycles=COVER_CYCLES)
-            seconds += bounded.seconds
-            result = f"holds for {bounded.cycles} cycles"
+            cycles = 0
+            for cycles_tried in _BOUNDS:
+                bounded = find(aiger, number, limit=limit, cycles=cycles_tried)
+                seconds += bounded.seconds
+                if bounded.cycles:
+                    cycles = bounded.cycles
+                if bounded.cycles < cycles_tried:
+                    break
+            result = f"holds for {cycles} cycles"
             if bounded.verdict is Verdict.VIOLATED:
-                result = f"violated in {bounded.cycles} cycles"
+                result = f"violated in {cycles} cycles"
         yield Row(
             component=harness.component,
             sizes=harness.sizes,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from golden.errors import UserError
 
-__all__ = ["Answer", "Verdict", "abc_command", "check", "find"]
+__all__ = ["Answer", "Verdict", "abc_command", "check", "find", "has_abc"]
 
 _NAMES = ("berkeley-abc", "yosys-abc", "abc")
 _DEPTH, _INDUCTION = 4, 10
@@ -27,7 +27,7 @@ _GRACE = 10
 
 
 class Verdict(Enum):
-    """What became of a question."""
+    """The outcome of a question."""
 
     PROVED = "proved"
     VIOLATED = "violated"
@@ -52,6 +52,11 @@ class Answer:
     seconds: float
     cycles: int
     history: list[dict[str, int]]
+
+
+def has_abc() -> bool:
+    """Say whether ABC is installed."""
+    return any(map(shutil.which, _NAMES))
 
 
 def abc_command() -> str:

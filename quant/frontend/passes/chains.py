@@ -73,10 +73,13 @@ class Chain:
         )
 
     def finish(self) -> None:
-        """Put the chain where the operation was.
+        """Put the chain where the operation was; without a link, the operation does nothing.
 
         What is copied within it keeps its scale; the chain's result has one of its own.
         """
+        if not self._links:
+            self.network.remove(self.operation)
+            return
         convolutions = [link for link in self._links if isinstance(link, Convolution)]
         for link in convolutions[:-1]:
             link.keeps_scale = link.copies

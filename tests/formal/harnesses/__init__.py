@@ -10,6 +10,7 @@ from tests.formal.harnesses.queue import QueueHarness
 from tests.formal.harnesses.read_port import ReadPortHarness
 from tests.formal.harnesses.register_block import RegisterBlockHarness
 from tests.formal.harnesses.splitter import SplitterHarness
+from tests.formal.harnesses.task_choice import ChannelOrderHarness, TaskChoiceHarness
 from tests.formal.harnesses.width_converter import DownsizerHarness, UpsizerHarness
 from tests.formal.harnesses.window_check import WindowCheckHarness
 from tests.formal.harnesses.write_port import WritePortHarness
@@ -26,6 +27,8 @@ HARNESSES: list[type[Harness]] = [
     CompactorHarness,
     WideCompactorHarness,
     NeighboursHarness,
+    TaskChoiceHarness,
+    ChannelOrderHarness,
     UpsizerHarness,
     DownsizerHarness,
 ]

@@ -96,7 +96,7 @@ class CompactorHarness(Harness):
         progress(self, "an item is taken", favourable=valid & ready, event=enters, cycles=3)
 
     def _pixels_come_in_raster_order(self, enters: Value, item: Any) -> None:
-        """What the pattern scheduler and the predictor give: without it, `gathered` overflows."""
+        """Pixels come as scheduler and predictor give them; else `gathered` would overflow."""
         first, before = Signal(init=1), Signal(len(item.pixel.index))
         with self.m.If(enters):
             self.m.d.sync += [first.eq(item.end), before.eq(item.pixel.index)]

@@ -276,6 +276,7 @@ def reused(parts: nn.ModuleDict, x: Tensor) -> Tensor:
         Lambda(lambda p, x: p["c"](F.max_pool2d(x, 2)).clip(0, 1), c=conv()),
         nn.Sequential(conv(), nn.ReLU6(), nn.ChannelShuffle(2), nn.ReLU(), nn.Hardtanh(0, 1)),
         Lambda(limited_parts, c=conv(padding=1)),
+        nn.Sequential(conv(kernel=(8, 11)), nn.AvgPool2d((1, 2), ceil_mode=True), nn.ReLU()),
         Lambda(lambda p, x: torch.cat([p["c"](x), x, F.avg_pool2d(x, 1)], 1), c=conv(kernel=1)),
     ],
     ids=lambda module: type(module).__name__,
