@@ -214,7 +214,7 @@ def brought_through() -> str:
 
 
 def brought_commands() -> str:
-    """What is typed to bring each of these networks along."""
+    """Return the command that brings each of these networks along."""
     from bench.brought_networks import NETWORKS, Images
 
     rows = []
