@@ -87,7 +87,7 @@ def scenarios(config: Config = MIXED) -> list[Scenario]:
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
-    """What a run counted and reported, the same in every run of a simulation without defects."""
+    """Return what a run counted and reported; every run without defects gives the same."""
     return {"fault": outcome.fault, "violations": outcome.violations, **outcome.totals}
 
 
@@ -140,11 +140,14 @@ def bad_programs(program: Program) -> list[tuple[Program, str]]:
 
 
 def _busy(program: Program) -> int:
-    """Cycles in which the array multiplies without ZAP: P pixels, then the next P of a channel."""
+    """Cycles in which the array multiplies without ZAP: P pixels of a channel, then the next P.
+
+    Pixels that the strip above has computed are not computed again.
+    """
     return sum(
         words["channels"]
         * words["kernel_words"]
-        * ceil_div(words["width"] * words["height"], program.config.pes)
+        * ceil_div(words["width"] * words["height"] - words["restored"], program.config.pes)
         for words in program.descriptors(DENSE)
     )
 
