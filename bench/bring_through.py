@@ -84,7 +84,7 @@ def _run(command: list[str], console: Console) -> None:
 
 
 def _row(name: str, network: Brought, bundle: Bundle, data: Path) -> dict[str, Any]:
-    """What is known of a network once it is through."""
+    """The facts of a network that was brought through."""
     manifest, point = bundle.manifest, bundle.operating_point(_POINT)
     measured = point.measured
     assert measured is not None

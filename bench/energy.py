@@ -38,7 +38,7 @@ _PREDICTOR_BYTES = 8
 
 @dataclass(frozen=True)
 class Activity:
-    """What a layer's run does.
+    """The work of a layer's run.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def activity_energy(config: Config, activities: Sequence[Activity]) -> Energy:
 
 
 def _counted(config: Config, counters: Mapping[str, int]) -> Activity:
-    """What a core's counters say."""
+    """The work that a core's counters tell."""
     results = counters["computed"] + counters["kept"]
     return Activity(
         busy=counters["busy"],

@@ -38,7 +38,7 @@ from hw.contract.program_file import (
 __all__ = ["SUFFIX", "check_replaceable", "load", "save"]
 
 SUFFIX = ".zap"
-"""What the name of a program's file ends with."""
+"""The end of the name of a program's file."""
 _WORD = 4
 _MOST_SIZE = 1 << 16
 """No tensor between layers has more channels, rows or columns."""

@@ -27,7 +27,7 @@ class _Strict(BaseModel):
 
 
 class ZapCosts(_Strict):
-    """What the network takes with a ZAP in one layer alone, by how much that skips.
+    """The time that the network takes with a ZAP in one layer alone, by how much that skips.
 
     `skipped` rises from 0; its last entry is all that the pattern leaves to the predictor.
     """

@@ -274,7 +274,7 @@ class Manifest(_Strict):
     output: Name
     """The tensor whose largest channel is the class."""
     other_outputs: list[Name] = []
-    """What the network returns besides, in order."""
+    """The other tensors that the network returns, in order."""
     classes: list[str]
     activations: dict[Name, Activation]
     layers: Annotated[

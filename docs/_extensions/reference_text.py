@@ -43,7 +43,7 @@ def command_modules() -> list[str]:
     for package in _PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):
             text = file.read_text()
-            if "Parser(" in text and '__name__ == "__main__"' in text:
+            if " = Parser(" in text and '__name__ == "__main__"' in text:
                 names.append(".".join(file.relative_to(ROOT).with_suffix("").parts))
     return names
 
@@ -214,7 +214,7 @@ def brought_through() -> str:
 
 
 def brought_commands() -> str:
-    """What is typed to bring each of these networks along."""
+    """Return the command that brings each of these networks along."""
     from bench.brought_networks import NETWORKS, Images
 
     rows = []

@@ -1,7 +1,7 @@
 /* The zapcore driver on Linux, in user space.
  *
  * The registers are a UIO device or a part of /dev/mem. The memory is a buffer that is contiguous on
- * the core's bus: one of u-dma-buf (https://github.com/ikwzm/udmabuf) or a reserved part of /dev/mem.
+ * the core's bus: one of u-dma-buf or a reserved part of /dev/mem.
  */
 #ifndef ZAPCORE_LINUX_H
 #define ZAPCORE_LINUX_H

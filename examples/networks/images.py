@@ -35,7 +35,7 @@ def main() -> None:
     parser = Parser(prog="python -m examples.networks.images", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--size", metavar="N|HxW", required=True, help="height and width")
-    add("--channels", type=int, choices=(1, 3), default=3, help="of textures")
+    add("--channels", type=positive, choices=(1, 3), default=3, help="of textures")
     add("--n", type=positive, metavar="N", help="how many images (default: 24, or all pictures)")
     add("--pictures", type=Path, metavar="DIR", help="a folder of pictures and labels.csv")
     add("--out", type=Path, metavar="FILE.npz", required=True)

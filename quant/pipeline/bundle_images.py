@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 ACCURACY, AGREEMENT = "top-1 %", "same class %"
-"""What tables call the share of right answers, for images with labels and without."""
+"""The headings of the share of right answers, for images with labels and without."""
 
 _DROPOUT = "dropout"
 _BATCH = 50
@@ -48,7 +48,7 @@ class BundleImages:
 
     @property
     def measure(self) -> str:
-        """What tables call the share of right answers."""
+        """The heading of the share of right answers in a table."""
         return ACCURACY if self.dataset.labelled else AGREEMENT
 
 

@@ -68,7 +68,7 @@ class _Sweep:
     """float64 (alternatives,), or (alternatives, channels) where there is one site."""
     errors: np.ndarray
     savings: np.ndarray
-    """What is saved: shares of the network's MACs or cycles, float64 (alternatives,)."""
+    """The savings: shares of the network's MACs or cycles, float64 (alternatives,)."""
     mac_savings: np.ndarray
     """Shares of the network's MACs, float64 (alternatives,)."""
     used: np.ndarray

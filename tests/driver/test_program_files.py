@@ -72,7 +72,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def used(user: Path, content: bytes, folder: Path) -> list[str]:
-    """What the C program says of a file. It fails where a sanitizer finds something."""
+    """Return what the C program says of a file. It fails where a sanitizer finds something."""
     file = folder / "a.zap"
     file.write_bytes(content)
     done = subprocess.run([user, file], capture_output=True, text=True, check=False, timeout=60)

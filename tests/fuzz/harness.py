@@ -28,7 +28,7 @@ _SECONDS = 30
 
 @dataclass
 class Outcome:
-    """What became of the inputs of a target."""
+    """The outcomes of a target's inputs."""
 
     taken: int = 0
     refused: int = 0

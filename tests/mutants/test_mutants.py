@@ -22,7 +22,7 @@ from tests.mutants import component_tests, core_runs
 
 
 def python(code: str) -> str:
-    """What a program prints that has the sources of `hw` rewritten."""
+    """Return what a program prints that has the sources of `hw` rewritten."""
     return subprocess.run(
         [sys.executable, "-c", "from tests.mutants import rewrite, sites\n" + code],
         cwd=REPOSITORY,

@@ -1,4 +1,4 @@
-"""What makes a map larger becomes convolutions with padding, of maps under another shape.
+"""Turns operations that make a map larger into convolutions of maps under another shape.
 
 The core computes as many pixels as a padded map has windows. A map of H x W pixels is, in raster
 order, one of H * W rows of a single pixel. Between one zero on either side, such a pixel is in the

@@ -87,7 +87,7 @@ def scenarios(config: Config = MIXED) -> list[Scenario]:
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
-    """What a run counted and reported, the same in every run of a simulation without defects."""
+    """Return what a run counted and reported; every run without defects gives the same."""
     return {"fault": outcome.fault, "violations": outcome.violations, **outcome.totals}
 
 

@@ -34,7 +34,7 @@ class Window:
         context.set(getattr(self.dut, event), 0)
 
     async def retires(self, context: Any) -> bool:
-        """Whether a channel retires within a few cycles."""
+        """Say whether a channel retires within a few cycles."""
         retired = False
         for _ in range(3):
             _, _, now = await context.tick().sample(self.dut.retired)
