@@ -103,8 +103,10 @@ def configuration() -> str:
 
 def proofs() -> str:
     """The properties of the hardware, and what is proved of each."""
+    from golden.reading import read_json
+
     parts = []
-    rows = json.loads((ROOT / "docs/results/proofs.json").read_text())
+    rows = read_json(ROOT / "docs/results/proofs.json")
     for component, sizes in dict.fromkeys((row["component"], row["sizes"]) for row in rows):
         mine = [row for row in rows if (row["component"], row["sizes"]) == (component, sizes)]
         cells = [(row["property"], row["result"], str(row["seconds"])) for row in mine]

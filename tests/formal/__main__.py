@@ -5,14 +5,15 @@ The short form leaves out the proofs that take minutes.
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from golden.arguments import Parser, positive
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
+from golden.reading import read_json
 from tests.formal.harnesses import HARNESSES
 from tests.formal.proofs import Row, cover, find_defect, prove, table
 from tests.formal.solver import Verdict, abc_command
@@ -25,11 +26,13 @@ _SHORT, _LONG = 120, 900
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("component", nargs="*", help="harness, for example WritePort (default all)")
     parser.add_argument("--long", action="store_true", help="also the proofs that take minutes")
     parser.add_argument(
-        "--limit", type=int, help=f"seconds for a property (default {_SHORT}, with --long {_LONG})"
+        "--limit",
+        type=positive,
+        help=f"seconds for a property (default {_SHORT}, with --long {_LONG})",
     )
     parser.add_argument(
         "--out", type=Path, help="JSON file of the table; rows of components not named stay in it"
@@ -71,7 +74,7 @@ def main() -> int:
 
 def _updated(file: Path, rows: list[Row]) -> str:
     """The text of a table in which these rows replace those of the same components."""
-    old = json.loads(file.read_text()) if file.exists() else []
+    old = read_json(file) if file.exists() else []
     new = [asdict(row) for row in rows]
     replaced = {_harness(row) for row in new}
     order = [(harness.component, harness.sizes) for harness in HARNESSES]

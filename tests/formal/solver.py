@@ -90,7 +90,7 @@ def _run(aiger: Path, output: int, method: str, limit: int) -> Answer:
     began = time.monotonic()
     try:
         finished = subprocess.run(
-            ["nice", "-n", "10", abc_command(), "-c", script],
+            [abc_command(), "-c", script],
             cwd=aiger.parent,
             capture_output=True,
             text=True,

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(not has_abc(), reason="no ABC: make abc installs it"),
 ]
 
-LIMIT = 120
+LIMIT = 300
 DEFECTS = [(harness, defect) for harness in HARNESSES for defect in harness.defects]
 
 
