@@ -20,11 +20,7 @@ _HEAD = """# Licences and versions
 
 zapcore is under the BSD 2-clause licence. It contains no code of the packages below. `make setup`
 installs them from a package index, pinned by name and version in `constraints.txt`. Each states its
-licence in its metadata, from which this page is made:
-
-```console
-$ python -m docs.licences > docs/reference/licences.md
-```
+licence in its metadata, from which `python -m docs.licences` prints this page.
 
 Under a licence of the GPL family are:
 

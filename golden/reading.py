@@ -57,8 +57,10 @@ def _open(file: Path, remedy: str) -> Any:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise UserError(f"{file}: not found{remedy and '; '}{remedy}") from None
-    except (OSError, ValueError) as error:  # a ValueError: the path holds a NUL
+    except OSError as error:
         raise _unreadable(file, error) from None
+    except ValueError:
+        raise UserError(f"{file}: not readable: a path holds no NUL") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UserError(f"{file}: not readable: it is no regular file")

@@ -10,7 +10,6 @@ runs without ZAP and at an operating point. The status is 1 if anything differs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.table import Table
@@ -29,6 +28,7 @@ from tb.runs import core
 from tb.runs.core import LayerCheck, Simulated
 from tb.runs.images import add_image_options, chosen_image
 from tb.simulators.errors import SimulationError
+from tb.simulators.process import runner_threads
 from tb.simulators.toolchain import SIMULATORS, Simulator
 
 __all__: list[str] = []
@@ -59,7 +59,7 @@ def main() -> int:
     ]
     sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)
     console = Console()
-    with reporting() as report, ThreadPoolExecutor(len(sims)) as pool:
+    with reporting() as report, runner_threads(len(sims)) as pool:
 
         def one(sim: Simulator) -> Simulated:
             return core.simulate(bundle, runs, sim, report, waves=arguments.waves)

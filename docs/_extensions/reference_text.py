@@ -43,7 +43,7 @@ def command_modules() -> list[str]:
     for package in _PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):
             text = file.read_text()
-            if "Parser(" in text and '__name__ == "__main__"' in text:
+            if " = Parser(" in text and '__name__ == "__main__"' in text:
                 names.append(".".join(file.relative_to(ROOT).with_suffix("").parts))
     return names
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,6 +26,7 @@ from tb.paths import VERILOG
 from tb.runs.watch import watching
 from tb.simulators.build import Build, build_design
 from tb.simulators.errors import SimulationError
+from tb.simulators.process import runner_threads
 from tb.simulators.run import run_bench
 from tb.simulators.toolchain import Simulator
 
@@ -216,7 +216,7 @@ def run_on_each(
             on_progress=lambda done: report(f"{sim}: layers", done, len(layers)),
         )
 
-    with ThreadPoolExecutor(len(sims)) as pool:
+    with runner_threads(len(sims)) as pool:
         return dict(zip(sims, pool.map(one, sims), strict=True))
 
 
@@ -239,7 +239,7 @@ def run_batches(
     batches = [layers[i : i + _BATCH] for i in range(0, len(layers), _BATCH)]
     done = [0] * len(batches)
     built = build(config, sim)
-    with reporting() as report, ThreadPoolExecutor(2) as pool:
+    with reporting() as report, runner_threads(2) as pool:
 
         def one(number: int) -> list[Check]:
             def progress(count: int) -> None:

@@ -11,19 +11,28 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from tb.paths import REPOSITORY
 from tb.simulators.toolchain import Simulator, Tool
 
-__all__ = ["call_runner"]
+__all__ = ["call_runner", "runner_threads"]
 
 _UNWANTED = re.compile(
     r"(COCOTB|GPI|PYGPI)_.*|WAVES|GUI|PYTEST_.*|SIM_CMD_.*|M(AKE)?FLAGS|MAKELEVEL"
 )
 """Environment variables that would change what a simulator does."""
+
+
+_RUNNING: set[subprocess.Popen[str]] = set()
+"""Calls that are running, in any thread."""
+_STOPPED = threading.Event()
+"""Set from an interruption on: a call that a thread begins even so ends at once."""
 
 
 def call_runner(
@@ -83,12 +92,38 @@ def call_runner(
             start_new_session=True,
             text=True,
         )
+        _RUNNING.add(process)
+        if _STOPPED.is_set():
+            _end(process)
         try:
             process.communicate(json.dumps(request), timeout=timeout)
         except subprocess.TimeoutExpired:
             return None
         finally:
+            _RUNNING.discard(process)
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                _end(process)
                 process.wait()
     return process.returncode
+
+
+@contextmanager
+def runner_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that call the runner. An error or Ctrl-C ends at once what they have started."""
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            try:
+                yield pool
+            except BaseException:
+                _STOPPED.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(_RUNNING):
+                    _end(process)
+                raise
+    finally:
+        _STOPPED.clear()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):  # it has just ended
+        os.killpg(process.pid, signal.SIGKILL)

@@ -48,7 +48,7 @@ def test_pipes_devices_and_folders_are_refused_at_once(tmp_path: Path) -> None:
     [
         ("absent", "not found; make it"),
         ("x" * 300, "not readable: File name too long"),
-        ("a\0b", "not readable: embedded null byte"),
+        ("a\0b", "not readable: a path holds no NUL"),
         ("file/a", "not readable: Not a directory"),
     ],
 )

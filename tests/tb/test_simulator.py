@@ -1,5 +1,6 @@
 """Building, running and the stream helpers, on a FIFO that builds in seconds."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from golden.errors import UserError
 from tb.simulators import toolchain
 from tb.simulators.build import Build, build_design
 from tb.simulators.errors import SimulationError
+from tb.simulators.process import runner_threads
 from tb.simulators.run import run_bench
 from tb.simulators.toolchain import SIMULATORS, Simulator, SimulatorMissing
 
@@ -202,3 +204,15 @@ def test_an_unknown_simulator_is_refused() -> None:
 def _program(path: Path, says: str) -> None:
     path.write_text(f"#!/bin/sh\necho '{says}'\n")
     path.chmod(0o755)
+
+
+def test_an_interruption_ends_simulations_in_threads_at_once(tmp_path: Path) -> None:
+    """Ctrl-C reaches the main thread alone, and a simulation would keep its thread for long."""
+    endless = {**SMOOTH, "beats": 10**9}
+    built = build("icarus")
+    with pytest.raises(KeyboardInterrupt), runner_threads(1) as pool:  # noqa: PT012
+        future = pool.submit(run_bench, built, BENCH, run_dir=tmp_path, values=endless)
+        while not (tmp_path / "run.log").exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+    assert isinstance(future.exception(timeout=0), SimulationError)
