@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 
+from golden.arguments import Parser
+from golden.errors import run_cli
 from quant.runtime.progress import reporting
 from tests.tb.fixed_networks import COUNTED, FIXED_NETWORKS, count
 
@@ -17,6 +19,7 @@ __all__: list[str] = []
 
 
 def main() -> None:
+    Parser(prog="tests.tb.count_fixed_networks", description=__doc__.splitlines()[0]).parse_args()
     with reporting() as report:
         counted = {network.name: count(network, report)[1] for network in FIXED_NETWORKS}
     networks = []
@@ -27,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

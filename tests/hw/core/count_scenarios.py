@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 
+from golden.arguments import Parser
+from golden.errors import run_cli
 from tb.runs import core
 from tests.hw.core.scenarios import COUNTED, MIXED, scenarios, summary
 
@@ -17,6 +19,7 @@ __all__: list[str] = []
 
 
 def main() -> None:
+    Parser(prog="tests.hw.core.count_scenarios", description=__doc__.splitlines()[0]).parse_args()
     built = core.build(MIXED, "verilator")
     parts = []
     for scenario in scenarios():
@@ -26,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)
