@@ -294,7 +294,7 @@ def test_results_are_added_to_a_list(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "nothing to choose for: give --max-drop, --mac-reduction or --sigma"),
+        ([], "nothing to choose for: give --max-drop, --mac-reduction, --speed-up or --sigma"),
         (["--max-drop", "much"], "--max-drop much is not a number in 0 .. 100"),
         (["--max-drop", "nan"], "--max-drop nan is not a number"),
         (["--max-drop", "0"], "--max-drop 0 is not a number in 0 .. 100"),
