@@ -463,6 +463,8 @@ def flattening(w: WrittenModule) -> None:
     flat = _flattened(w, value)
     c_o = w.rng.randint(2, 12)
     _call(w, "fc", f"nn.Linear({elements}, {c_o}, bias={w.rng.random() < 0.7})", flat)
+    if value.shape[1:] != (1, 1):
+        w.values.remove(flat)  # a map of more than one pixel is lowered only into a linear layer
 
 
 def _flattened(w: WrittenModule, value: Value) -> Value:
