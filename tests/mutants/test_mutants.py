@@ -126,7 +126,7 @@ def test_files_without_anything_to_plant_are_refused(
 def test_a_few_defects_are_found(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They lie in files of which `docs/results/planted_defects.txt` names no defect as not found."""
+    """They lie in files of which `docs/results/planted_defects.txt` has found every defect."""
     names = (
         "counter_store",
         "datapath",
