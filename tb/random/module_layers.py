@@ -146,7 +146,9 @@ def rectifier(w: WrittenModule) -> None:
             w.rng.choice((
                 f"{name}.relu()", f"torch.relu({name})", f"{name}.clamp(min=0)",
                 f"torch.clamp({name}, 0, {high})", f"torch.clamp({name}, min=0.0, max={high})",
-                f"{name}.clamp_min(0)", f"{name}.clip(0, {high})",
+                f"{name}.clamp_min(0)", f"{name}.clip(0, {high})", f"F.threshold({name}, 0, 0)",
+                f"torch.maximum({name}, torch.tensor(0.0))",
+                f"torch.minimum({name}.relu(), torch.tensor({float(high)}))",
             )),
             value,
         )  # fmt: skip
@@ -206,8 +208,8 @@ def over_the_map(w: WrittenModule) -> None:
     w.step(
         w.rng.choice((
             f"{name}.mean((2, 3))", f"torch.mean({name}, dim=(-1, -2))", f"{name}.mean([3, 2])",
-            f"{name}.mean((2, 3), keepdim=True)", f"{name}.mean(3).mean(2)",
-        )[:4]),
+            f"{name}.mean((2, 3), keepdim=True)", f"{name}.amax((2, 3))",
+        )),
         value,
     )  # fmt: skip
 
@@ -284,6 +286,7 @@ def concatenation(w: WrittenModule) -> None:
         w.rng.choice((
             f"torch.cat([{names}], 1)", f"torch.cat(({names}), dim=1)",
             f"torch.cat([{names}], axis=1)", f"torch.concat([{names}], dim=1)",
+            f"torch.concatenate([{names}], 1)",
         )),
         *parts,
     )  # fmt: skip

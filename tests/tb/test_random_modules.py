@@ -6,6 +6,7 @@ repeated by the command that is printed beside its seed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,12 @@ WRITTEN_AS_OTHERS = {
     "batch_norm": "_native_batch_norm_legit_no_training",
 }
 """Functions that torch.export writes as others, or that another becomes in some networks only."""
+
+DECOMPOSED = {"alias", "contiguous", "flatten", "reshape"}
+"""Functions that torch.export always writes as views, detached tensors, or nothing."""
+
+SPELLED = {"pixel_shuffle": "PixelShuffle(", "split_with_sizes": "split(["}
+"""A function -> how networks spell it, where that is not its name."""
 
 silent = lambda *position: None  # noqa: E731
 
@@ -130,13 +137,22 @@ def test_a_scale_that_is_not_the_tensors_is_found(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.second
 def test_random_networks_reach_every_handler() -> None:
-    """Text alone is written and read here: the checks are those of the other tests."""
+    """Some networks, and for each function that they lack the first later one whose text has it."""
+    declared = written() - DECOMPOSED - {"dropout", "batch_norm"}  # neither is exported as such
+    declared |= {"_native_batch_norm_legit_no_training"}
+    texts = {seed: random_module(seed).text for seed in range(1040, 2000)}
     with recorded() as called:
-        tally = check_networks(range(1000, 1090), silent)
+        tally = check_networks(range(1000, 1040), silent)
+        for name in sorted(declared - called):
+            spelled = SPELLED.get(name, f"{name}(")
+            seeds = (seed for seed, text in texts.items() if spelled in text)
+            for seed in itertools.islice(seeds, 3):
+                if name not in called:
+                    found = check_networks(range(seed, seed + 1), silent)
+                    tally.failures |= found.failures
     assert tally.failures == {}
-    assert tally.from_onnx > 5
-    declared = {f for f in written() if f != "dropout"}  # a module in eval mode drops nothing
-    assert {"_native_batch_norm_legit_no_training"} | declared - {"batch_norm"} <= called
+    assert tally.from_onnx > 3
+    assert declared <= called
 
 
 @pytest.mark.sim
