@@ -4,7 +4,8 @@
 
 `tb.random.programs` damages the programs of random networks. Each must end by itself, be done or
 end with the fault STALL or BOUNDS, and reach nothing outside its window. The whole program after it
-must give golden's bits. A program that runs for very long is aborted, which counts as an end.
+must give golden's bits. A program that runs for very long is aborted, which counts as an end. One
+that writes over its own descriptors ends with the fault DESCRIPTOR.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tb.simulators.toolchain import SIMULATORS
 
 __all__: list[str] = []
 
-_ENDS = ("done", "stall", "bounds", "aborted")
+_ENDS = ("done", "stall", "bounds", "descriptor", "aborted")
 _PER_NETWORK = 20
 
 
