@@ -41,13 +41,13 @@ from golden.manifest import (
     Manifest,
     Node,
     PoolNode,
-    ShortcutNode,
 )
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.runtime.progress import reporting
 from tb.exchange.core_files import Run
 from tb.random.draws import Draw, draw_conv, draw_shortcut
+from tb.random.networks import conv_node, conv_tensors
 from tb.runs import core
 
 __all__ = ["kinds", "mobilenet_v2"]
@@ -113,23 +113,8 @@ def mobilenet_v2(size: int) -> Bundle:
     def add(layer: Conv, ifm: str, residual: str, *, fully_connected: bool = False) -> None:
         shape = (len(layer.weight), *layer.output_size(*activations[ifm].shape[1:]))
         activations[layer.name] = Activation(shape=shape, signed=layer.signed_output, scale=1)
-        fields = {name: getattr(layer, name) for name in ("weight", "bias", "multiplier", "shift")}
-        if layer.shortcut is not None:
-            fields["shortcut_multiplier"] = layer.shortcut.multiplier
-            fields["shortcut_shift"] = layer.shortcut.shift
-        tensors.update({f"layers.{layer.name}.{name}": field for name, field in fields.items()})
-        nodes.append(
-            ConvNode(
-                name=layer.name,
-                input=ifm,
-                output=layer.name,
-                stride=layer.stride,
-                padding=layer.padding,
-                groups=layer.groups,
-                shortcut=ShortcutNode(input=residual) if residual else None,
-                fully_connected=fully_connected,
-            )
-        )
+        tensors.update(conv_tensors(layer))
+        nodes.append(conv_node(layer, ifm, residual, fully_connected=fully_connected))
 
     for layer in _layers():
         channels = activations[layer.ifm].shape[0]

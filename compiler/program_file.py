@@ -150,9 +150,13 @@ def _bytes(program: Program) -> bytes:
         "details_bytes": len(details),
     }
     header["file_bytes"] = _WORD * len(HEADER) + len(body.data)
-    plain = struct.pack(f"<{len(HEADER)}I", *_row(HEADER, **header)) + body.data
-    header["checksum"] = checksum(plain)
-    return struct.pack(f"<{len(HEADER)}I", *_row(HEADER, **header)) + body.data
+    header["checksum"] = checksum(_packed(header) + body.data)
+    return _packed(header) + body.data
+
+
+def _packed(header: Mapping[str, int]) -> bytes:
+    """The bytes of a file's header."""
+    return struct.pack(f"<{len(HEADER)}I", *_row(HEADER, **header))
 
 
 def _row(words: Mapping[str, str], **values: int) -> list[int]:

@@ -10,18 +10,14 @@ that writes over its own descriptors ends with the fault DESCRIPTOR.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from dataclasses import replace
 
 from golden.arguments import Parser, positive, seed_number
 from golden.errors import run_cli
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
-from hw.core.core import patience
 from quant.runtime.progress import reporting
-from tb.random.networks import random_runs
-from tb.random.programs import contradictory
+from tb.random.programs import damaged_runs
 from tb.runs import core
 from tb.simulators.toolchain import SIMULATORS
 
@@ -39,16 +35,8 @@ def main() -> int:
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     arguments = parser.parse_args()
     config = Config.load(arguments.config)
-    rng = random.Random(arguments.seed)
-    pairs = random_runs(config, max(arguments.n // _PER_NETWORK, 1), arguments.seed)
-    bundles, runs, changed = [], [], []
-    for number in range(arguments.n):
-        bundle, run = pairs[number % len(pairs)]
-        run = replace(run, stall=0.0, latency=5, writes_anywhere=True)
-        program, changes = contradictory(run.program, run.point, rng)
-        runs += [replace(run, program=program, event="abort", after=16 * patience(config)), run]
-        bundles.append(bundle)
-        changed.append(changes)
+    networks = max(arguments.n // _PER_NETWORK, 1)
+    bundles, runs, changed = damaged_runs(config, arguments.n, networks, arguments.seed)
     built = core.build(config, arguments.sim, end=max(run.program.end for run in runs))
     with reporting() as report:
         outcomes = core.run(

@@ -7,6 +7,7 @@ the memory is loaded from and dumped to).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +37,7 @@ _BEATS = ("beats_read", "beats_written")
 _UNWRITTEN = 0xA5
 """Value of every byte of scratch memory before a run."""
 
-RESET_LATENCY = 2
+_RESET_LATENCY = 2
 """Cycles from a change of the reset until the core and its memory have seen it."""
 
 _INPUTS = (
@@ -183,7 +184,7 @@ class SimulatedBus:
             self._dut.rst.value = 1
             await self._edge
             self._dut.rst.value = 0
-            await ClockCycles(self._dut.clk, RESET_LATENCY, FallingEdge)
+            await ClockCycles(self._dut.clk, _RESET_LATENCY, FallingEdge)
             raise CoreFault("reset")
         control = REGISTERS["control"]
         await self._write(control.offset, control.fields[event].mask)
@@ -289,14 +290,21 @@ def _now() -> int:
     return round(get_sim_time("ns") / PERIOD)
 
 
+async def run_beside_memory(
+    dut: Any, run_runs: Callable[[SimulatedBus, list[Run], Path], None]
+) -> None:
+    """Reset the core beside its memory, and hand its bus and the runs to a host's function."""
+    settings = values()
+    folder = Path(settings["runs"])
+    runs = read_runs(folder)
+    word = runs[0].program.config.bus_bytes
+    bus = SimulatedBus(dut, folder, Path(settings["memory_in"]), Path(settings["memory_out"]), word)
+    await start(dut, clock=False)
+    await ClockCycles(dut.clk, _RESET_LATENCY, FallingEdge)
+    await bridge(run_runs)(bus, runs, folder)
+
+
 @cocotb.test()
 async def run_programs(dut: Any) -> None:
     """Run every run, one after another."""
-    settings = values()
-    runs = read_runs(Path(settings["runs"]))
-    word = runs[0].program.config.bus_bytes
-    folder = Path(settings["runs"])
-    bus = SimulatedBus(dut, folder, Path(settings["memory_in"]), Path(settings["memory_out"]), word)
-    await start(dut, clock=False)
-    await ClockCycles(dut.clk, RESET_LATENCY, FallingEdge)
-    await bridge(run_all)(bus, runs, folder)
+    await run_beside_memory(dut, run_all)

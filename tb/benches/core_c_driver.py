@@ -12,24 +12,17 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.task import bridge
-from cocotb.triggers import ClockCycles, FallingEdge
 
 from compiler import program_file
 from compiler.driver import Accelerator, CoreFault, Result
 from compiler.program import Program
 from hw.contract.counters import CORE_COUNTERS
 from hw.contract.program_file import LEVELS, OUTPUT
-from tb.benches.common import start, values
-from tb.benches.core import RESET_LATENCY, Bus, SimulatedBus, run_one
+from tb.benches.core import Bus, run_beside_memory, run_one
 from tb.c_driver import Core, CoreTensor, build_driver
-from tb.exchange.core_files import Run, read_runs, write_outcome
+from tb.exchange.core_files import Run, write_outcome
 
 _LOOKS = 1 << 20
-
-
-class _Failed(CoreFault):
-    """A call of the driver failed; the message is the driver's."""
 
 
 class CAccelerator(Accelerator):
@@ -115,7 +108,7 @@ class CAccelerator(Accelerator):
 
     def _check(self, status: int) -> None:
         if status:
-            raise _Failed(self._driver.zapcore_status_text(status).decode())
+            raise CoreFault(self._driver.zapcore_status_text(status).decode())
 
 
 def _pixels(program: Program, image: np.ndarray) -> np.ndarray:
@@ -144,11 +137,4 @@ def run_all(bus: Bus, runs: list[Run], folder: Path) -> None:
 @cocotb.test()
 async def run_programs(dut: Any) -> None:
     """Run every run, one after another."""
-    settings = values()
-    folder = Path(settings["runs"])
-    runs = read_runs(folder)
-    word = runs[0].program.config.bus_bytes
-    bus = SimulatedBus(dut, folder, Path(settings["memory_in"]), Path(settings["memory_out"]), word)
-    await start(dut, clock=False)
-    await ClockCycles(dut.clk, RESET_LATENCY, FallingEdge)
-    await bridge(run_all)(bus, runs, folder)
+    await run_beside_memory(dut, run_all)

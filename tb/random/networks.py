@@ -21,7 +21,7 @@ from golden import arithmetic
 from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.errors import UserError
-from golden.layers import Conv, Shortcut
+from golden.layers import Conv
 from golden.manifest import (
     SCHEMA_VERSION,
     Activation,
@@ -51,7 +51,7 @@ from tb.random.draws import (
 )
 from tb.random.zaps import POINT, zap_tensors
 
-__all__ = ["random_image", "random_network", "random_runs"]
+__all__ = ["conv_node", "conv_tensors", "random_image", "random_network", "random_runs"]
 
 
 def random_network(
@@ -94,6 +94,37 @@ def random_runs(config: Config, count: int, seed: int) -> list[tuple[Bundle, Run
         )
         pairs.append((bundle, run))
     return pairs
+
+
+def conv_tensors(layer: Conv) -> dict[str, Tensor]:
+    """A bundle's tensors of a convolution, by their names there."""
+    fields = {name: getattr(layer, name) for name in ("weight", "bias", "multiplier", "shift")}
+    if layer.shortcut is not None:
+        fields["shortcut_multiplier"] = layer.shortcut.multiplier
+        fields["shortcut_shift"] = layer.shortcut.shift
+    return {f"layers.{layer.name}.{name}": tensor for name, tensor in fields.items()}
+
+
+def conv_node(
+    layer: Conv, source: str, residual: str = "", *, fully_connected: bool = False
+) -> ConvNode:
+    """A bundle's node of a convolution that reads `source`, and adds `residual` if it has one."""
+    shortcut = layer.shortcut
+    node = None
+    if shortcut is not None:
+        node = ShortcutNode(
+            input=residual, stride=shortcut.stride, channel_offset=shortcut.channel_offset
+        )
+    return ConvNode(
+        name=layer.name,
+        input=source,
+        output=layer.name,
+        stride=layer.stride,
+        padding=layer.padding,
+        groups=layer.groups,
+        shortcut=node,
+        fully_connected=fully_connected,
+    )
 
 
 class _Network:
@@ -229,29 +260,8 @@ class _Network:
         *,
         fully_connected: bool = False,
     ) -> None:
-        prefix = f"layers.{layer.name}."
-        for field in ("weight", "bias", "multiplier", "shift"):
-            self._tensors[prefix + field] = getattr(layer, field)
-        shortcut: Shortcut | None = layer.shortcut
-        node = None
-        if shortcut is not None:
-            self._tensors[f"{prefix}shortcut_multiplier"] = shortcut.multiplier
-            self._tensors[f"{prefix}shortcut_shift"] = shortcut.shift
-            node = ShortcutNode(
-                input=residual, stride=shortcut.stride, channel_offset=shortcut.channel_offset
-            )
-        self._layers.append(
-            ConvNode(
-                name=layer.name,
-                input=source,
-                output=layer.name,
-                stride=layer.stride,
-                padding=layer.padding,
-                groups=layer.groups,
-                shortcut=node,
-                fully_connected=fully_connected,
-            )
-        )
+        self._tensors |= conv_tensors(layer)
+        self._layers.append(conv_node(layer, source, residual, fully_connected=fully_connected))
         self._add_activation(layer.name, shape, signed=layer.signed_output)
 
     def _add_zap(self, layer: str, channels: int) -> None:

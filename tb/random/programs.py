@@ -6,9 +6,14 @@ import random
 from dataclasses import replace
 
 from compiler.program import Program
+from golden.bundle import Bundle
+from hw.contract.config import Config
 from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES, descriptor_words, header_words
+from hw.core.core import patience
+from tb.exchange.core_files import Run
+from tb.random.networks import random_runs
 
-__all__ = ["WINDOW", "contradictory", "edited", "first_descriptor"]
+__all__ = ["WINDOW", "contradictory", "damaged_runs", "edited", "first_descriptor"]
 
 WINDOW = 1 << 20
 """Bytes of the window of a damaged program; it may write to any of them."""
@@ -50,3 +55,24 @@ def contradictory(program: Program, point: str, rng: random.Random) -> tuple[Pro
         program = edited(program, tile + 4 * number, value)
         changes.append(f"{name} = {value}")
     return replace(program, end=WINDOW), ", ".join(changes)
+
+
+def damaged_runs(
+    config: Config, count: int, networks: int, seed: int
+) -> tuple[list[Bundle], list[Run], list[str]]:
+    """Draw runs of damaged programs, each followed by the run of the whole program.
+
+    Returns the bundle of each damaged program, the runs (twice as many), and what was changed. A
+    damaged program that runs for very long is aborted.
+    """
+    rng = random.Random(seed)
+    pairs = random_runs(config, networks, seed)
+    bundles, runs, changed = [], [], []
+    for number in range(count):
+        bundle, run = pairs[number % len(pairs)]
+        run = replace(run, stall=0.0, latency=5, writes_anywhere=True)
+        program, changes = contradictory(run.program, run.point, rng)
+        runs += [replace(run, program=program, event="abort", after=16 * patience(config)), run]
+        bundles.append(bundle)
+        changed.append(changes)
+    return bundles, runs, changed

@@ -31,6 +31,17 @@ def text(body: str) -> str:
     return f"from golden.errors import *\ndef main():\n    {body}\nrun_cli(main)"
 
 
+def started(body: str) -> subprocess.Popen[str]:
+    """A command that runs while the test goes on."""
+    return subprocess.Popen(
+        [sys.executable, "-c", text(body)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "line"),
     [
@@ -56,13 +67,7 @@ def test_ctrl_c_is_one_line_and_status_130() -> None:
         "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "print('here', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", text(body)],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started(body) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGINT)
@@ -79,13 +84,7 @@ def test_a_terminal_that_has_only_ascii_gets_escapes() -> None:
 def test_a_reader_that_leaves_early_is_one_line() -> None:
     """As in `command | head`."""
     body = "[print('line' * 999) for _ in range(999)]"
-    with subprocess.Popen(
-        [sys.executable, "-c", text(body)],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started(body) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None

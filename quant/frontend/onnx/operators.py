@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from onnx import NodeProto
 from torch import Tensor
 
+from quant.frontend.arithmetic import affine
 from quant.frontend.onnx.nodes import NodeImport, Result, handles
 from quant.frontend.operations import (
     Add,
@@ -18,7 +18,6 @@ from quant.frontend.operations import (
     Convolution,
     Linear,
     OnHost,
-    per_channel,
 )
 from quant.frontend.refusals import (
     CONSTANT_NUMERATOR,
@@ -206,8 +205,8 @@ def _sum(at: NodeImport, node: NodeProto) -> Result:
     left, right = node.input
     sign = -1 if node.op_type == "Sub" else 1
     if at.is_tensor(left):
-        return _affine(at, node, left, 1, sign * _constant(at, node, 1))
-    return _affine(at, node, right, sign, _constant(at, node, 0))
+        return affine(at, node, left, 1, sign * _constant(at, node, 1))
+    return affine(at, node, right, sign, _constant(at, node, 0))
 
 
 @handles("Mul", "Div")
@@ -219,30 +218,20 @@ def _product(at: NodeImport, node: NodeProto) -> Result:
     if not at.is_tensor(left):
         if divides:
             raise at.refusal(node, CONSTANT_NUMERATOR)
-        return _affine(at, node, right, _constant(at, node, 0), 0)
+        return affine(at, node, right, _constant(at, node, 0), 0)
     factor = _constant(at, node, 1)
-    return _affine(at, node, left, 1 / factor if divides else factor, 0)
+    return affine(at, node, left, 1 / factor if divides else factor, 0)
 
 
 @handles("Neg")
 def _negative(at: NodeImport, node: NodeProto) -> Result:
-    return _affine(at, node, node.input[0], -1, 0)
+    return affine(at, node, node.input[0], -1, 0)
 
 
 def _constant(at: NodeImport, node: NodeProto, index: int) -> Tensor:
     value = at.weight(node, index)
     assert value is not None
     return value.double()
-
-
-def _affine(at: NodeImport, node: NodeProto, operand: str, gain: Any, offset: Any) -> Affine:
-    """Arithmetic with constants, each a number or a tensor that is constant over each channel."""
-    common = at.common(node, operand)
-    try:
-        gain, offset = (per_channel(value, common["shape"]) for value in (gain, offset))
-    except ValueError as error:
-        raise at.refusal(node, str(error)) from None
-    return Affine(**common, gain=gain, offset=offset)
 
 
 _HOST_KINDS = {

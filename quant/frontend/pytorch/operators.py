@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from quant.frontend.arithmetic import affine
 from quant.frontend.operations import (
     Add,
     Affine,
@@ -17,7 +18,6 @@ from quant.frontend.operations import (
     Linear,
     OnHost,
     pair,
-    per_channel,
 )
 from quant.frontend.pytorch.nodes import NodeImport, Result, handles
 from quant.frontend.refusals import (
@@ -156,13 +156,13 @@ def _add(at: NodeImport, node: fx.Node) -> Result:
             raise at.refusal(node, OTHER_SIZE)
         return Add(**at.common(node, left, right))
     if left in at.values:
-        return _affine(at, node, left, 1, _scaled(at.constant(node, right), sign))
-    return _affine(at, node, right, sign, at.constant(node, left))
+        return affine(at, node, left, 1, _scaled(at.constant(node, right), sign))
+    return affine(at, node, right, sign, at.constant(node, left))
 
 
 @handles(aten.rsub.Scalar)
 def _reversed_sub(at: NodeImport, node: fx.Node) -> Result:
-    return _affine(at, node, node.args[0], -1, at.constant(node, node.args[1]))
+    return affine(at, node, node.args[0], -1, at.constant(node, node.args[1]))
 
 
 @handles(aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar)
@@ -176,22 +176,12 @@ def _mul(at: NodeImport, node: fx.Node) -> Result:
             raise at.refusal(node, CONSTANT_NUMERATOR)
         left, right = right, left
     factor = at.constant(node, right)
-    return _affine(at, node, left, 1 / factor if divides else factor, 0)
+    return affine(at, node, left, 1 / factor if divides else factor, 0)
 
 
 @handles(aten.neg.default)
 def _neg(at: NodeImport, node: fx.Node) -> Result:
-    return _affine(at, node, node.args[0], -1, 0)
-
-
-def _affine(at: NodeImport, node: fx.Node, operand: Any, gain: Any, offset: Any) -> Affine:
-    """Arithmetic with constants, each a number or a tensor that is constant over each channel."""
-    common = at.common(node, operand)
-    try:
-        gain, offset = (per_channel(value, common["shape"]) for value in (gain, offset))
-    except ValueError as error:
-        raise at.refusal(node, str(error)) from None
-    return Affine(**common, gain=gain, offset=offset)
+    return affine(at, node, node.args[0], -1, 0)
 
 
 def _scaled(value: Any, factor: float) -> Any:

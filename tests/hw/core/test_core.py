@@ -37,7 +37,7 @@ from tb import sim_full
 from tb.exchange.core_files import Outcome, Run
 from tb.random.draws import Draw, draw_conv, draw_predictor
 from tb.random.networks import random_image, random_network, random_runs
-from tb.random.programs import contradictory, edited, first_descriptor
+from tb.random.programs import damaged_runs, edited, first_descriptor
 from tb.random.zaps import POINT
 from tb.runs import core, whole_networks
 from tb.simulators.toolchain import SIMULATORS, Simulator
@@ -262,15 +262,7 @@ def test_a_bad_tile_is_refused_when_its_turn_comes(simulator: Simulator) -> None
 def test_a_program_that_contradicts_itself_ends_and_leaves_no_trace_in_the_next(
     simulator: Simulator, count: int, seed: int
 ) -> None:
-    rng = random.Random(seed)
-    pairs = random_runs(STRIPS, max(count // 10, 1), seed=seed)
-    runs, changed = [], []
-    for number in range(count):
-        _, run = pairs[number % len(pairs)]
-        run = replace(run, stall=0.0, latency=5, writes_anywhere=True)
-        program, changes = contradictory(run.program, run.point, rng)
-        runs += [replace(run, program=program, event="abort", after=16 * patience(STRIPS)), run]
-        changed.append(changes)
+    bundles, runs, changed = damaged_runs(STRIPS, count, max(count // 10, 1), seed)
     outcomes = core.run(core.build(STRIPS, simulator), runs)
     for changes, outcome in zip(changed, outcomes[::2], strict=True):
         assert outcome.fault.split(" fault")[0] in ("", "stall", "bounds"), changes
@@ -278,8 +270,7 @@ def test_a_program_that_contradicts_itself_ends_and_leaves_no_trace_in_the_next(
     if simulator == "verilator":
         for fault in ("stall", "bounds"):
             assert any(outcome.fault.startswith(fault) for outcome in outcomes)
-    for number, (run, outcome) in enumerate(zip(runs[1::2], outcomes[1::2], strict=True)):
-        bundle, _ = pairs[number % len(pairs)]
+    for bundle, run, outcome in zip(bundles, runs[1::2], outcomes[1::2], strict=True):
         assert mismatches(bundle, run, outcome) == []
 
 

@@ -21,7 +21,7 @@ from hw.core.ifm_loader import IfmLoader
 from hw.core.residual_loader import ResidualLoader
 from tb.random.draws import CORNERS, Draw, draw_conv
 from tb.random.layers import random_layer
-from tests.hw.amaranth_testbench import get, pauses, put, simulate, to_words
+from tests.hw.amaranth_testbench import Testbench, get, pauses, put, simulate, to_words
 from tests.hw.small_configs import TINY
 
 WIDE = replace(TINY, name="wide", lanes=64, group=8)
@@ -43,6 +43,26 @@ def beats_at(data: bytes, requests: list[Any], beat: int) -> list[int]:
     ]
 
 
+def surroundings(
+    dut: IfmLoader, config: Config, memory: bytes, buffer: np.ndarray
+) -> list[Testbench]:
+    """The memory that answers the loader, and the ifm buffer that takes its writes, with pauses."""
+
+    async def serve(context: Any) -> None:
+        while True:
+            requests = await get(context, dut.requests, 1, pauses(1))
+            await put(context, dut.beats, beats_at(memory, requests, config.bus_bytes), pauses(2))
+
+    async def store(context: Any) -> None:
+        while True:
+            (write,) = await get(context, dut.writes, 1, pauses(3))
+            word = np.frombuffer(write.word.to_bytes(config.lanes, "little"), np.uint8)
+            mask = np.array([write.mask >> lane & 1 for lane in range(config.lanes)], bool)
+            buffer[write.address, mask] = word[mask]
+
+    return [serve, store]
+
+
 @pytest.mark.parametrize(
     ("corner", "config"),
     [*((corner, TINY) for corner in CORNERS), ("any", WIDE), ("signed", WIDE)],
@@ -58,18 +78,7 @@ def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config
     memory = bytes(tensor.address) + tensor.pack(layer.ifm.numpy())
     dut = IfmLoader(config)
     buffer = np.zeros((config.ifm_words, config.lanes), np.uint8)
-
-    async def serve(context: Any) -> None:
-        while True:
-            requests = await get(context, dut.requests, 1, pauses(1))
-            await put(context, dut.beats, beats_at(memory, requests, config.bus_bytes), pauses(2))
-
-    async def store(context: Any) -> None:
-        while True:
-            (write,) = await get(context, dut.writes, 1, pauses(3))
-            word = np.frombuffer(write.word.to_bytes(config.lanes, "little"), np.uint8)
-            mask = np.array([write.mask >> lane & 1 for lane in range(config.lanes)], bool)
-            buffer[write.address, mask] = word[mask]
+    around = surroundings(dut, config, memory, buffer)
 
     async def check(context: Any) -> None:
         (tile,) = layer.lowered.tiles
@@ -85,7 +94,7 @@ def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config
         np.testing.assert_array_equal(buffer[: len(packed)], packed)
         assert not buffer[len(packed) :].any()
 
-    simulate(dut, check, background=[serve, store])
+    simulate(dut, check, background=around)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -113,18 +122,7 @@ def test_slices_are_loaded_one_after_another_as_far_as_there_is_room(
     memory = tensor.pack(ifm.numpy())
     dut = IfmLoader(NARROW)
     buffer = np.zeros((NARROW.ifm_words, NARROW.lanes), np.uint8)
-
-    async def serve(context: Any) -> None:
-        while True:
-            requests = await get(context, dut.requests, 1, pauses(1))
-            await put(context, dut.beats, beats_at(memory, requests, NARROW.bus_bytes), pauses(2))
-
-    async def store(context: Any) -> None:
-        while True:
-            (write,) = await get(context, dut.writes, 1, pauses(3))
-            word = np.frombuffer(write.word.to_bytes(NARROW.lanes, "little"), np.uint8)
-            mask = np.array([write.mask >> lane & 1 for lane in range(NARROW.lanes)], bool)
-            buffer[write.address, mask] = word[mask]
+    around = surroundings(dut, NARROW, memory, buffer)
 
     async def check(context: Any) -> None:
         fields = {name: tile.fields[name] for name in ("channels", "slice_channels", "slice_step")}
@@ -150,7 +148,7 @@ def test_slices_are_loaded_one_after_another_as_far_as_there_is_room(
         await context.tick()
         assert context.get(dut.done)
 
-    simulate(dut, check, background=[serve, store])
+    simulate(dut, check, background=around)
 
 
 @pytest.mark.parametrize("seed", range(6))
