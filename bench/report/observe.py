@@ -67,7 +67,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class PointCounts:
-    """What an operating point does on a number of test images, layer by layer."""
+    """Counts of an operating point on a number of test images, layer by layer."""
 
     images: int
     layers: list[Observed]
