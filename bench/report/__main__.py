@@ -34,7 +34,7 @@ from tb.runs.images import add_image_options
 __all__ = ["main"]
 
 _IMAGES = 500
-_SPEED_SECTIONS = (cycles.layer_cycles, cycles.operating_points)
+_SPEED_SECTIONS = (cycles.whole_networks, cycles.layer_cycles, cycles.operating_points)
 _RESULT_SECTIONS = (tradeoff.operating_points, tradeoff.estimates, tradeoff.line)
 _NETWORK_SECTIONS = (layers.sparsity, layers.pictures, layers.scores, layers.mispredictions)
 

@@ -1,4 +1,4 @@
-"""Sections about a network's speed: cycles, energy and traffic of its layers, operating points."""
+"""Sections about a network's speed: the whole of it, its layers, its operating points."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bench.energy import Activity, activity_energy
+from bench.figures import frames_per_second, macs_per_dsp
 from bench.fpga_results import ASSUMED_MHZ, find_build
 from bench.report import style
 from bench.report.observe import Observation
 from bench.report.page import Exhibit, Section
 from compiler.costs import NetworkCosts, Skips
 from golden.bundle import Bundle
+from golden.manifest import ConvNode
 from hw.contract.config import Config
 
-__all__ = ["layer_cycles", "operating_points"]
+__all__ = ["layer_cycles", "operating_points", "whole_networks"]
 
 _ON = "#cc3d6f"
 
@@ -27,6 +29,7 @@ class _Layer:
     """A layer without ZAP and at the operating point: cycles, bytes moved, energy in pJ."""
 
     name: str
+    convolution: bool
     ofm: tuple[int, ...]
     macs: int
     zap: bool
@@ -35,6 +38,64 @@ class _Layer:
     cycles: tuple[float, float]
     traffic: tuple[int, int]
     energy: tuple[float, float]
+
+
+def whole_networks(networks: Sequence[Observation], config: Config) -> Section:
+    """List what the whole of each network takes, beside what its convolutions take."""
+    build = find_build(config)
+    core = f"zapcore_{config.name}, {config.multipliers} multipliers"
+    if build is None:
+        core += f", at an assumed clock of {ASSUMED_MHZ:g} MHz; make fpga places and routes it"
+    else:
+        use = build.use
+        core += (
+            f", placed and routed on {build.device}: {build.clock_mhz:g} MHz, {use.dsp} DSP blocks,"
+            f" {use.lut:,} LUTs, {use.bram} block RAMs"
+        )
+    return Section(
+        "Whole networks",
+        f"One image at a time on {core}. All layers are fully connected ones and poolings too; "
+        "convolutions have the poolings that run with them. Cycles are by the compiler's model at "
+        "the skips that the test images have on average, energy by the first-order model of "
+        "bench/energy.py.",
+        [exhibit for network in networks if (exhibit := _whole_network(network, config))],
+    )
+
+
+def _whole_network(network: Observation, config: Config) -> Exhibit | None:
+    layers = _layers(network, NetworkCosts(network.bundle, config))
+    convolutions = [layer for layer in layers if layer.convolution]
+    if not convolutions:
+        return None
+    build = find_build(config)
+    clock = ASSUMED_MHZ if build is None else build.clock_mhz
+    headings = ["layers", "ZAP", "cycles", "speed-up", "images a second"]
+    headings += ["MACs a DSP block and cycle", "skips not counted", "µJ"]
+    forms = ["", "", ",.0f", ".2f", ",.2f", ".3f", ".3f", ",.1f"]
+    rows, records = [], []
+    for label, chosen in (("all", layers), ("convolutions", convolutions)):
+        macs = sum(layer.macs for layer in chosen)
+        computed = macs - sum(layer.macs * layer.skipped for layer in chosen)
+        off, on = (sum(layer.cycles[run] for layer in chosen) for run in (0, 1))
+        for run, (zap, cycles, done) in enumerate((("off", off, macs), ("on", on, computed))):
+            each = [
+                None if build is None else macs_per_dsp(number, build.use.dsp, cycles)
+                for number in (macs, done)
+            ]
+            energy = sum(layer.energy[run] for layer in chosen) * 1e-6
+            rate = frames_per_second(clock, cycles)
+            values = [label, zap, cycles, off / cycles, rate, *each, energy]
+            records.append(dict(zip(headings, values, strict=True)))
+            rows.append(
+                ["" if v is None else format(v, f) for v, f in zip(values, forms, strict=True)]
+            )
+    return Exhibit(
+        name=f"whole-{network.slug}",
+        heading=network.where,
+        caption=f"{network.images} test images; ZAP on is operating point {network.point}.",
+        records=records,
+        table=(headings, rows),
+    )
 
 
 def layer_cycles(networks: Sequence[Observation], config: Config) -> Section:
@@ -59,7 +120,7 @@ def _cycles(network: Observation, config: Config) -> Exhibit | None:
     off, on = (sum(layer.cycles[run] for layer in layers) for run in (0, 1))
     build = find_build(config)
     clock = ASSUMED_MHZ if build is None else build.clock_mhz
-    rates = " and ".join(f"{clock * 1e6 / cycles:,.1f}" for cycles in (off, on))
+    rates = " and ".join(f"{frames_per_second(clock, cycles):,.1f}" for cycles in (off, on))
     measured = "assumed" if build is None else f"placed and routed on {build.device}"
     caption = (
         f"{network.images} test images; ZAP at operating point {network.point}. The whole network "
@@ -103,6 +164,11 @@ def _layers(network: Observation, costs: NetworkCosts) -> list[_Layer]:
     patterns = {name: pattern for name, (pattern, _) in skips.items()}
     cycles, beats = [costs.cycles(), costs.cycles(skips)], [costs.beats(), costs.beats(patterns)]
     config, shapes = costs.config, network.bundle.manifest.activations
+    convolutions = {
+        node.name
+        for node in network.bundle.manifest.layers
+        if isinstance(node, ConvNode) and not node.fully_connected
+    }
     layers = []
     for step in costs.steps:
         name = step.name
@@ -133,6 +199,7 @@ def _layers(network: Observation, costs: NetworkCosts) -> list[_Layer]:
         layers.append(
             _Layer(
                 name=name,
+                convolution=name in convolutions,
                 ofm=shapes[step.output].shape,
                 macs=step.macs,
                 zap=name in skips,
@@ -164,6 +231,7 @@ def _whole(layers: Sequence[_Layer]) -> _Layer:
     traffic = both("traffic")
     return _Layer(
         name="all",
+        convolution=False,
         ofm=(),
         macs=sum(layer.macs for layer in layers),
         zap=True,
