@@ -16,11 +16,12 @@ import torch
 
 from bench.fpga_results import ASSUMED_MHZ, find_build
 from bench.report import __main__ as report
-from bench.report.cycles import layer_cycles, whole_networks
+from bench.report.cycles import layer_cycles
 from bench.report.observe import Observation, observe
 from bench.report.ofms import Decision
 from bench.report.points import estimate, read, series
 from bench.report.table import published, table
+from bench.report.whole import whole_networks
 from compiler.costs import NetworkCosts
 from golden.bundle import Bundle
 from golden.errors import UserError
@@ -247,18 +248,22 @@ def test_the_report_has_every_section_and_needs_no_other_file(
     figures = {
         *(
             f"{kind}-tiny-noise"
-            for kind in ("cycles", "sparsity", "ofms", "scores", "mispredictions")
+            for kind in ("points", "cycles", "sparsity", "ofms", "scores", "mispredictions")
         ),
         *(f"{kind}-alexnet-tiny-noise" for kind in ("operating-points", "estimates", "line")),
     }
-    tables = {"table-1", "operating-points", "points-tiny-noise", "whole-tiny-noise"}
+    tables = {"table-1", "operating-points", "whole-tiny-noise"}
     assert {path.name for path in out.iterdir()} == {
         "index.html",
         *(f"{name}.png" for name in figures),
+        *(f"{name}.svg" for name in figures),
         *(f"{name}.csv" for name in figures | tables),
     }
     assert page.count('<img src="data:image/png;base64,') == len(figures)
-    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert page.count('download="cycles-tiny-noise.svg"') == 1
+    scripts = r"<script.*?</script>"
+    assert not re.search(r'(src|href)="(?!data:|#)', re.sub(scripts, "", page, flags=re.DOTALL))
+    assert "<script src" not in page
     assert "Left out" not in page
     printed = capsys.readouterr().out
     assert "mean error" in printed
@@ -285,10 +290,9 @@ def test_the_users_network_leads_and_others_follow_apart(
     page = make(monkeypatch, tmp_path, bundle, "--results", results(tmp_path, ROW, own))
     order = (
         '<h1 class="part">tiny on noise</h1>',
-        ">Whole networks</h2>",
+        ">Operating points: loss against speed-up</h2>",
         "<h3>tiny on noise</h3>",
         ">Cycles, energy and traffic of each layer</h2>",
-        ">Operating points of the bundle</h2>",
         ">Zero activations in each layer</h2>",
         '<h1 class="part">For comparison</h1>',
         ">All methods on all networks</h2>",
@@ -305,7 +309,8 @@ def test_cycles_are_the_models_at_the_shares_that_were_skipped(
     (exhibit,) = section.exhibits
     costs = NetworkCosts(observed.bundle, config)
     assert not costs.misfits
-    skipped = observed.skipped["some"]
+    counts = {layer.name: layer for layer in observed.points["some"].layers}
+    skipped = {name: counts[name].skipped_share for name in ("conv2", "conv3")}
     zaps = {"conv2": MASKS["B"], "conv3": MASKS["D"]}
     on = costs.cycles({layer: (pattern, skipped[layer]) for layer, pattern in zaps.items()})
     off = costs.cycles()
