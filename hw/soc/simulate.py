@@ -9,10 +9,9 @@ the output of this command.
 """
 
 import argparse
-import subprocess
 from pathlib import Path
 
-import litex
+from firmware_image import compile_firmware
 from litedram.modules import MT48LC16M16
 from litedram.phy.model import SDRAMPHYModel
 from litex.build.generic_platform import Pins, Subsignal
@@ -29,7 +28,6 @@ _CLOCK = 1_000_000
 _SDRAM_CLOCK = 100_000_000
 """Gives the timings of the SDRAM's model; the simulation itself has no seconds."""
 _ROM_BYTES = 0x8000
-_TOOLS = "riscv64-unknown-elf-"
 _IO = [
     ("sys_clk", 0, Pins(1)),
     ("sys_rst", 0, Pins(1)),
@@ -85,31 +83,6 @@ class System(SoCCore):
         self.init_rom("rom", get_mem_data(str(binary), data_width=32, endianness="little"))
 
 
-def _compile(out, firmware, driver):
-    """Compile the firmware against the headers that LiteX generated; returns its binary."""
-    headers = out / "software" / "include"
-    elf, binary = out / "firmware.elf", out / "firmware.bin"
-    flags = [
-        "-march=rv32im_zicsr",
-        "-mabi=ilp32",
-        "-O2",
-        "-std=gnu99",
-        "-ffreestanding",
-        "-nostdlib",
-    ]
-    flags += ["-Wall", "-Wextra", "-Werror", "-D__vexriscv__", "-Wl,--no-warn-rwx-segments"]
-    # The generated headers need LiteX's own, of its software and of the processor.
-    litex_folder = Path(litex.__file__).parent / "soc"
-    includes = [headers, headers / "generated", driver, firmware]
-    includes += [litex_folder / "software" / "include", litex_folder / "cores" / "cpu" / "vexriscv"]
-    sources = [firmware / "start.S", firmware / "main.c", driver / "zapcore.c"]
-    command = [f"{_TOOLS}gcc", *flags, *(f"-I{folder}" for folder in includes)]
-    command += ["-L", str(headers / "generated"), "-T", str(firmware / "linker.ld")]
-    subprocess.run([*command, *map(str, sources), "-lgcc", "-o", str(elf)], check=True)
-    subprocess.run([f"{_TOOLS}objcopy", "-O", "binary", str(elf), str(binary)], check=True)
-    return binary
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("verilog", "memory", "firmware", "driver", "out"):
@@ -118,7 +91,12 @@ def main():
     out, firmware, driver = (
         path.resolve() for path in (arguments.out, arguments.firmware, arguments.driver)
     )
-    system = System(arguments.verilog, arguments.memory, lambda: _compile(out, firmware, driver))
+
+    def binary():
+        defines = ("TABLE_OFFSET=0", "RESET_AT_END")
+        return compile_firmware(out, firmware, driver, region="rom", defines=defines)
+
+    system = System(arguments.verilog, arguments.memory, binary)
     config = SimConfig()
     config.add_clocker("sys_clk", freq_hz=_CLOCK)
     config.add_module("serial2console", "serial")
