@@ -5,8 +5,8 @@
 
 It runs in the environment of LiteX, which has none of the project's packages. The processor boots
 LiteX's BIOS from ROM. That calibrates the SDRAM, then takes a boot image over the serial console:
-the firmware, and behind it the file `--memory`. `OUT/boot.bin` is that image. In `OUT/gateware` this
-script leaves the sources and the pins for synthesis, and `system.json`, which says what they are.
+the firmware, and behind it the file `--memory`. `OUT/boot.bin` is that image. In `OUT/gateware` it
+leaves the sources and the pins for synthesis, and `system.json`, which says what they are.
 """
 
 import argparse
