@@ -61,7 +61,7 @@ def main() -> None:
     files = write_soc_files(bundle, config, arguments.images, out, Ecp5())
     _elaborate(arguments.litex.absolute(), ["--board", name, *files.options], out / "litex.log")
     system_folder = out / "system"
-    boot = write_file(out / "boot.bin", _boot_image(system_folder / "firmware.bin", files.memory))
+    boot = system_folder / "boot.bin"
     _refuse_memory(board, FIRMWARE_BYTES + files.memory_bytes, system_folder)
 
     system = bitstream.System.load(system_folder / "gateware")
@@ -86,7 +86,7 @@ def main() -> None:
         **asdict(use),
         "device_holds": asdict(DEVICES[board.part].holds),
         "memory": f"{board.memory}, {board.memory_bits} bits",
-        "network": bundle.manifest.name,
+        "network": files.program.network,
         "frames_per_second": frames(bundle, config, board),
         "bitstream_bytes": target.stat().st_size,
         "boot_bytes": boot.stat().st_size,
@@ -118,11 +118,6 @@ def frames(bundle: Bundle, config: Config, board: Board) -> dict[str, float]:
         "core_allows": round(clock / cycles, 1),
         "memory_allows": round(clock / moving, 1),
     }
-
-
-def _boot_image(firmware: Path, memory: bytes) -> bytes:
-    code = firmware.read_bytes()
-    return code + bytes(FIRMWARE_BYTES - len(code)) + memory
 
 
 def _refuse_memory(board: Board, needed: int, folder: Path) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from golden.arguments import Parser, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
-from golden.files import write_file
 from hw.contract.config import PRESETS, Config
+from hw.soc.boards import BOARDS
 from tb.runs.soc_files import SOC_FOLDER, write_soc_files
 
 __all__: list[str] = []
@@ -29,7 +29,15 @@ _RIGHT = "all right"
 def main() -> int:
     parser = Parser(prog="tb.soc_sim", description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
-    parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument(
+        "--config",
+        help=f"{', '.join(PRESETS)}, or a JSON file; small, or the board's own by default",
+    )
+    boards = [name for name, board in BOARDS.items() if not board.ddr]
+    parser.add_argument(
+        "--board",
+        help=f"{', '.join(boards)}: its processor, caches, SDRAM and boot image",
+    )
     parser.add_argument("--images", type=positive, default=2, help="images at each operating point")
     parser.add_argument(
         "--litex",
@@ -41,12 +49,15 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.litex.exists():
         raise UserError(f"{arguments.litex}: not found; make soc-sim sets it up")
-    bundle, config = Bundle.load(arguments.bundle), Config.load(arguments.config)
+    if arguments.board is not None and arguments.board not in boards:
+        raise UserError(f"no board {arguments.board!r} to simulate: use {', '.join(boards)}")
+    own = BOARDS[arguments.board].config if arguments.board else "small"
+    bundle, config = Bundle.load(arguments.bundle), Config.load(arguments.config or own)
     out = arguments.out
     files = write_soc_files(bundle, config, arguments.images, out)
-    memory = write_file(out / "memory.bin", files.memory)
-    script = SOC_FOLDER / "simulate.py"
-    command = [arguments.litex.absolute(), script, *files.options, "--memory", memory]
+    command = [arguments.litex.absolute(), SOC_FOLDER / "simulate.py", *files.options]
+    if arguments.board:
+        command += ["--board", arguments.board]
     return _run([str(part) for part in command], out / "log.txt")
 
 

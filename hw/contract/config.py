@@ -1,8 +1,8 @@
 """The sizes of one build of the accelerator: each is a field of `Config`.
 
 There are three presets: `tiny` (an ECP5-25 that also holds a processor and a memory controller),
-`small` (an ECP5-25 for the core alone, and tests) and `default` (ECP5-85-class). A user's own
-configuration is a JSON file with the same fields.
+`small` (an ECP5-25 that holds the core alone, and tests) and `default` (ECP5-85-class). A user's
+own configuration is a JSON file with the same fields.
 """
 
 from __future__ import annotations

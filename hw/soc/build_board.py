@@ -1,11 +1,12 @@
 """Elaborates the LiteX system of a board with the core, and compiles its software.
 
-    python hw/soc/build_board.py --board NAME --verilog FILE --firmware DIR --driver DIR --out DIR
+    python hw/soc/build_board.py --board NAME --verilog FILE --memory FILE
+        --firmware DIR --driver DIR --out DIR
 
 It runs in the environment of LiteX, which has none of the project's packages. The processor boots
-LiteX's BIOS from ROM. That calibrates the SDRAM, then takes a boot image over the serial console,
-which begins with the firmware. In `OUT/gateware` it leaves the sources and the pins for synthesis,
-and `system.json`, which says what they are.
+LiteX's BIOS from ROM. That calibrates the SDRAM, then takes a boot image over the serial console:
+the firmware, and behind it the file `--memory`. `OUT/boot.bin` is that image. In `OUT/gateware` it
+leaves the sources and the pins for synthesis, and `system.json`, which says what they are.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import shutil
 from pathlib import Path
 
 from boards import BOARDS, FIRMWARE_BYTES
-from firmware_image import compile_firmware
+from firmware_image import boot_image, compile_firmware
 from litedram import modules, phy
 from litex.soc.integration.builder import Builder
 from litex.soc.integration.soc_core import SoCCore
@@ -45,17 +46,18 @@ class System(SoCCore):
         self.crg = target._CRG(platform, clock)
         pads = platform.request(board.memory_pads)
         if board.ddr:
-            self.sdrphy = phy.ECP5DDRPHY(pads, sys_clk_freq=clock)
+            # LiteX's calibration goes by this name.
+            self.ddrphy = memory_phy = phy.ECP5DDRPHY(pads, sys_clk_freq=clock)
             self.comb += [
-                self.crg.stop.eq(self.sdrphy.init.stop),
-                self.crg.reset.eq(self.sdrphy.init.reset),
+                self.crg.stop.eq(self.ddrphy.init.stop),
+                self.crg.reset.eq(self.ddrphy.init.reset),
             ]
         else:
-            self.sdrphy = phy.GENSDRPHY(pads, clock)
+            self.sdrphy = memory_phy = phy.GENSDRPHY(pads, clock)
         module = getattr(modules, board.memory)(clock, "1:2" if board.ddr else "1:1")
         self.add_sdram(
             "sdram",
-            phy=self.sdrphy,
+            phy=memory_phy,
             module=module,
             size=0x40000000,
             l2_cache_size=board.level_2[0],
@@ -84,7 +86,7 @@ def _gather(folder, platform):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--board", choices=BOARDS, required=True)
-    for name in ("verilog", "firmware", "driver", "out"):
+    for name in ("verilog", "memory", "firmware", "driver", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     arguments = parser.parse_args()
     out, firmware, driver = (
@@ -110,10 +112,9 @@ def main():
     }
     (gateware / "system.json").write_text(json.dumps(about, indent=2) + "\n")
     binary = compile_firmware(
-        out, firmware, driver, region="main_ram", defines=(f"TABLE_OFFSET={FIRMWARE_BYTES}",)
+        out, firmware, driver, region="main_ram", defines=[f"TABLE_OFFSET={FIRMWARE_BYTES}"]
     )
-    if binary.stat().st_size > FIRMWARE_BYTES:
-        raise SystemExit(f"error: {binary} has more than {FIRMWARE_BYTES} bytes")
+    (out / "boot.bin").write_bytes(boot_image(binary, arguments.memory.read_bytes()))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import litex
+from boards import FIRMWARE_BYTES
 
-__all__ = ["compile_firmware"]
+__all__ = ["boot_image", "compile_firmware"]
 
 _TOOLS = "riscv64-unknown-elf-"
 _FLAGS = (
@@ -18,7 +19,7 @@ _FLAGS = (
 
 
 def compile_firmware(out, firmware, driver, *, region, defines=()):
-    """Compile against the headers that LiteX generated in `out`; returns the binary's path.
+    """Compile against the headers that LiteX generated in `out`; returns the binary's bytes.
 
     Parameters
     ----------
@@ -44,4 +45,11 @@ def compile_firmware(out, firmware, driver, *, region, defines=()):
     command += ["-L", str(headers / "generated"), "-L", str(out), "-T", str(firmware / "linker.ld")]
     subprocess.run([*command, *map(str, sources), "-lgcc", "-o", str(elf)], check=True)
     subprocess.run([f"{_TOOLS}objcopy", "-O", "binary", str(elf), str(binary)], check=True)
-    return binary
+    return binary.read_bytes()
+
+
+def boot_image(firmware, memory):
+    """The SDRAM's content from which a system starts: the firmware, and its data behind it."""
+    if len(firmware) > FIRMWARE_BYTES:
+        raise SystemExit(f"error: the firmware has {len(firmware)} bytes, over {FIRMWARE_BYTES}")
+    return firmware + bytes(FIRMWARE_BYTES - len(firmware)) + memory

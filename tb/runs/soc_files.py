@@ -42,16 +42,13 @@ class SocFiles:
     Parameters
     ----------
     program : Program
-    memory : bytes
-        `memory_image`.
     memory_bytes : int
-        Bytes from the image's beginning to the window's end.
+        Bytes from the beginning of `memory_image` to the window's end.
     options : list of str
         For the scripts in `hw/soc`, which run in LiteX's environment.
     """
 
     program: Program
-    memory: bytes
     memory_bytes: int
     options: list[str]
 
@@ -76,12 +73,13 @@ def write_soc_files(
     verilog = out / "verilog" / f"{core_name(config)}.v"
     options = ["--out", out / "system", "--verilog", verilog, "--driver", driver]
     options += ["--firmware", SOC_FOLDER / "firmware"]
+    options += ["--memory", write_file(out / "memory.bin", memory)]
     window = ceil_div(len(memory), _PAGE) * _PAGE + ceil_div(program.end, _PAGE) * _PAGE
-    return SocFiles(program, memory, window, [str(option) for option in options])
+    return SocFiles(program, window, [str(option) for option in options])
 
 
 def memory_image(bundle: Bundle, program: Program, program_bytes: bytes, images: int) -> bytes:
-    """What the firmware finds in SDRAM: a table, the program's file, images and golden's logits.
+    """A table for the firmware, and behind it the program's file, images and golden's logits.
 
     The layout is that of `struct table` in `hw/soc/firmware/main.c`.
     """
