@@ -215,7 +215,7 @@ def test_sums_around_the_float32_limit_are_exact(channels: int) -> None:
     ifm[2] = int32(rng, 253, 255, channels, 7, 7)
     zero, one = torch.zeros(4, dtype=torch.int32), torch.ones(4, dtype=torch.int32)
     layer = Conv(name="layer", weight=weight, bias=zero, multiplier=one, shift=one)
-    sums = layers._exact_conv(layer, ifm).flatten(1)
+    sums = layers.exact_sums(layer, ifm).flatten(1)
     assert torch.equal(sums, exact_sums(weight, ifm))
 
 
