@@ -26,8 +26,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second fuzz mutants coverage prove estimate sim sim-random sim-core \
-	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim program verilog driver fpga report results \
-	docs lint format clean distclean announce python-check compiler icarus abc riscv
+	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim bitstream program verilog driver fpga report results \
+	docs lint format clean distclean announce python-check compiler icarus abc chromium riscv
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
@@ -43,6 +43,7 @@ test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is hand
 
 test-second: setup ## run the tests that take longer, and run in CI too
 	@$(MAKE) --no-print-directory abc || echo 'the proofs are not tried'
+	@$(MAKE) --no-print-directory chromium || echo 'the report is not opened'
 	$(PYTEST) -m second $(PYTEST_ARGS)
 
 estimate: $(STAMP) ## tell whether a network fits, how fast it is, what ZAP can gain (MODEL=NAME|FILE.py:NAME|FILE.onnx SHAPE=3x224x224 PART=ecp5-85 CONFIG= CLASSES=N HTML=DIR JSON=FILE)
@@ -117,10 +118,14 @@ prove: $(STAMP) abc ## prove properties of the hardware's components, print the 
 soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1)
 	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)')
 
+bitstream: $(STAMP) $(MADE) build/litex/stamp riscv ## build a RISC-V system with the core for a board, up to its bitstream (BOARD=ulx3s-85f|ecpix5-85f|colorlight-i5 BUNDLE= CONFIG= IMAGES=1 SEED=1)
+	$(RUN) -m tb.bitstream --bundle '$(BUNDLE)' $(if $(BOARD),--board '$(BOARD)') \
+		$(if $(CONFIG),--config '$(CONFIG)') --images '$(IMAGES)' --seed '$(SEED)' $(if $(OUT),--out '$(OUT)')
+
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
-verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=small|default|FILE TARGET=generic|ecp5 OUT=build/verilog)
+verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=tiny|small|default|FILE TARGET=generic|ecp5|amd OUT=build/verilog)
 	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \
 		$(if $(OUT),--out '$(OUT)')
 
@@ -252,6 +257,11 @@ abc:
 	@command -v berkeley-abc yosys-abc abc >/dev/null && exit 0; \
 	[ -n '$(APT)' ] && $(call apt-install,berkeley-abc) && command -v berkeley-abc >/dev/null && exit 0; \
 	echo 'error: ABC, which proves, not found; install the package berkeley-abc' >&2; exit 2
+
+chromium:
+	@command -v chromium chromium-browser >/dev/null && exit 0; \
+	[ -n '$(APT)' ] && $(call apt-install,chromium) && command -v chromium >/dev/null && exit 0; \
+	echo 'error: Chromium, in which a test opens the report, not found; install it' >&2; exit 2
 
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-input
 PIP_FAILED := { echo 'error: pip could not install the pinned packages (above); is a package' \
