@@ -311,14 +311,13 @@ def is_column(size: Sequence[int]) -> bool:
 
 def _conv(layer: Conv, ifm: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
     """The layer's convolution on some of its input channels, without bias."""
-    ifm = ifm.to(dtype)
-    # PyTorch takes the strides of a column for those of another order, and writes out of bounds.
-    if not is_column(ifm.shape[2:]):
-        ifm = ifm.contiguous(memory_format=torch.channels_last)
+    # PyTorch takes the strides of columns for those of another order, and writes out of bounds.
+    column = is_column(ifm.shape[2:])
+    order = torch.contiguous_format if column else torch.channels_last
     # NNPACK may choose a Winograd algorithm, whose intermediates are not integers.
     with torch.backends.nnpack.flags(enabled=False):
         return conv2d(
-            ifm,
+            ifm.to(dtype).contiguous(memory_format=order),
             weight.to(dtype),
             None,
             layer.stride,
