@@ -1,6 +1,6 @@
 """The cycles and the traffic of a network's layers, without ZAP and at any share of skips.
 
-The layers are lowered as `compiler.build` lowers them, and the cycles are those of
+The layers are lowered as `compiler.build` lowers them for one image, and the cycles are those of
 `compiler.cycles`. Neither a memory image nor trained predictors are needed, and a layer that does
 not fit a configuration does not keep the others from being counted.
 """
@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from compiler.build import lower_step, shape_words
+from compiler.batches import LoweredStep
 from compiler.cycles import Cycles, TileCycles, tile_cycles
+from compiler.step_lowering import lower_step
 from compiler.steps import Step, network_steps
 from compiler.tensor_placement import tensor_layouts
 from compiler.traffic import Beats, tile_beats
@@ -182,9 +183,9 @@ class NetworkCosts:
         if key not in self._lowered:
             predictors = {} if pattern is None else {step.name: _blank(step, pattern)}
             layer = lower_step(self.config, step, self._layouts, predictors)
-            self._lowered[key] = _Lowered(
-                [shape_words(step, layer, tile, self._layouts) for tile in layer.tiles]
-            )
+            lowered = LoweredStep(step=step, images=1, layers=[layer], together=False)
+            (part,) = lowered.parts(self._layouts)
+            self._lowered[key] = _Lowered(part.words())
         return self._lowered[key]
 
 
