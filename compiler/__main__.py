@@ -56,7 +56,7 @@ def main() -> None:
     )
     program_file.save(program, arguments.out)
     if arguments.costs is not None:
-        document = network_costs(bundle, config).model_dump_json(indent=1)
+        document = network_costs(bundle, config, images=arguments.batch).model_dump_json(indent=1)
         write_file(arguments.costs, document + "\n")
     _report(program, Console())
     print(arguments.out)

@@ -40,7 +40,14 @@ from golden.padding import Padding
 from hw.contract.config import Config
 from hw.contract.program import MOST_SIZE
 
-__all__ = ["LoweredStep", "Part", "Plan", "lower_for_images", "plan_images"]
+__all__ = [
+    "LoweredStep",
+    "Part",
+    "Plan",
+    "lower_for_images",
+    "lower_step_for_images",
+    "plan_images",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,19 +258,27 @@ def lower_for_images(
     config: Config, plan: Plan, bundle: Bundle, predictors: Mapping[str, Predictor]
 ) -> list[LoweredStep]:
     """Lower the steps of a bundle as planned. Raises UserError as `lower_step` does."""
-    lowered = []
-    for step in plan.steps(bundle):
-        together = step.name in plan.together
-        if not together:
-            layers = [lower_step(config, step, plan.layouts, predictors)]
-        elif step.macs == 0:
-            layers = [_lower_wide(config, step, plan.layouts)]
-        else:
-            rows = _lower_rows(config, step, plan.layouts)
-            assert rows is not None, "it was planned"
-            layers = rows
-        lowered.append(LoweredStep(step=step, images=plan.images, layers=layers, together=together))
-    return lowered
+    return [
+        lower_step_for_images(config, plan, step, predictors.get(step.name))
+        for step in plan.steps(bundle)
+    ]
+
+
+def lower_step_for_images(
+    config: Config, plan: Plan, step: Step, predictor: Predictor | None
+) -> LoweredStep:
+    """Lower one step as planned, or image by image where it has a ZAP."""
+    together = step.name in plan.together and predictor is None
+    if not together:
+        predictors = {} if predictor is None else {step.name: predictor}
+        layers = [lower_step(config, step, plan.layouts, predictors)]
+    elif step.macs == 0:
+        layers = [_lower_wide(config, step, plan.layouts)]
+    else:
+        rows = _lower_rows(config, step, plan.layouts)
+        assert rows is not None, "it was planned"
+        layers = rows
+    return LoweredStep(step=step, images=plan.images, layers=layers, together=together)
 
 
 def _steps_apart(bundle: Bundle, step: Step) -> Sequence[Step]:

@@ -45,9 +45,10 @@ def lower_step(
     layouts: Mapping[str, Place],
     predictors: Mapping[str, Predictor],
 ) -> LoweredLayer:
-    """A step as tiles, for one image. Raises UserError as `step_shape` does,
+    """A step as tiles, for one image.
 
-    and a `compiler.misfit.Misfit` where the configuration has too little of one of its fields.
+    Raises UserError as `step_shape` does, and a `compiler.misfit.Misfit` where the configuration
+    has too little of one of its fields.
     """
     shape = step_shape(config, step, layouts)
     return lower_fastest(
@@ -64,21 +65,11 @@ def lower_step(
 def step_shape(config: Config, step: Step, layouts: Mapping[str, Place]) -> StepShape:
     """Return a step's convolution with the channels as they lie in memory.
 
-    Raises UserError where no core of that group takes the layer.
+    A residual has the place that `compiler.residual_copies` sees to. Raises UserError where no core
+    takes the layer.
     """
     ifm = layouts[step.input]
     residual = layouts.get(step.residual)
-    shortcut = step.conv.shortcut
-    if shortcut is not None and shortcut.channel_offset % config.group:
-        raise UserError(
-            f"layer {step.name!r} adds a residual from channel {shortcut.channel_offset} on, "
-            f"no multiple of group = {config.group} in configuration {config.name!r}"
-        )
-    if residual is not None and residual.slot_count > residual.shape[0]:
-        raise UserError(
-            f"layer {step.name!r} adds {step.residual!r}, concatenated of parts that are no "
-            f"multiple of group = {config.group} channels in configuration {config.name!r}"
-        )
     size = (ifm.slot_count, *ifm.shape[1:])
     channels, _, width = size  # a strip has few rows of any height
     if max(channels, width) > MOST_SIZE:

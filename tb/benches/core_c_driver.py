@@ -94,7 +94,9 @@ class CAccelerator(Accelerator):
             self._tensor_of(here, opened, n).reshape(program.tensors[name].whole_shape)
             for n, name in enumerate(program.outputs)
         ]
-        for number, logits in enumerate(outputs[0].reshape(len(images), -1, *outputs[0].shape[-2:])):
+        for number, logits in enumerate(
+            outputs[0].reshape(len(images), -1, *outputs[0].shape[-2:])
+        ):
             best = int(logits[:, 0, 0].argmax())
             assert driver.zapcore_class(here, opened, number) == best
         return Result(

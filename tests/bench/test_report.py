@@ -225,6 +225,16 @@ def test_table_1_has_the_best_point_within_each_limit() -> None:
     assert cells[2][-5] == "32.4 (0.70)"
 
 
+def test_a_control_has_a_row_of_its_own() -> None:
+    control = ROW | {"method": "none", "pattern": None, "drop": -0.4, "mac_reduction": 0.0}
+    control |= {"recalibrated": False, "fine_tuned": True}
+    section = table([MeasuredPoint.model_validate(row) for row in (ROW, control)])
+    summary = section.exhibits[0]
+    assert summary.table is not None
+    row = next(row for row in summary.table[1] if row[2] == "no skipping (control)")
+    assert row == ["alexnet-tiny", "noise", row[2], "fine-tuned", "60.00", "0.0 (-0.40)", *[""] * 5]
+
+
 def test_published_figures_are_whole() -> None:
     figures = published()
     assert len(figures) > 10

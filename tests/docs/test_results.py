@@ -115,6 +115,20 @@ def test_a_dense_array(summary: Summary) -> None:
         _same(own, row["cycles_off"])
 
 
+def test_what_8_bits_cost() -> None:
+    table = page("docs/results.md").table("What 8 bits cost")
+    for cells, row in zip(table.rows, _read("int8.json")["rows"], strict=True):
+        _, images, real, integer, lost, same = cells
+        _same(images, row["images"])
+        _same(real, row["float_top1"])
+        _same(integer, row["int8_top1"])
+        _same(lost, row["loss"])
+        assert bool(same) == (row["agreement"] is not None)
+        if same:
+            _same(same, row["agreement"])
+        assert row["loss"] <= (0.5 if row["images"] >= 10_000 else 1)
+
+
 def test_operating_points() -> None:
     points = {
         (entry["network"], entry["method"], entry["budget"]): entry
