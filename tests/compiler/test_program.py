@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from compiler import build
+from compiler import step_lowering
 from compiler.build import compile_bundle
 from compiler.driver import Accelerator, MemoryMapped
 from compiler.memory_layout import Allocator, Place
@@ -276,7 +276,7 @@ def test_a_chain_of_1100_concatenations_is_compiled() -> None:
 def test_a_tensor_that_is_too_large_is_refused_by_name(
     bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "MOST_SIZE", 1)
+    monkeypatch.setattr(step_lowering, "MOST_SIZE", 1)
     with pytest.raises(UserError, match=r"^layer 'conv0' reads \d+x\d+x\d+ .* takes 1 of each"):
         compile_bundle(bundles[0], TINY)
 
