@@ -118,12 +118,15 @@ prove: $(STAMP) abc ## prove properties of the hardware's components, print the 
 soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1)
 	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)')
 
+# Several cores on one memory port.
+SYSTEM_OPTIONS = $(if $(CORES),--cores '$(CORES)') $(if $(MEMORY_BITS),--memory-bits '$(MEMORY_BITS)')
+
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
-verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=small|default|FILE TARGET=generic|ecp5 OUT=build/verilog)
+verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=small|default|FILE TARGET=generic|ecp5 CORES=N MEMORY_BITS=N OUT=build/verilog)
 	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \
-		$(if $(OUT),--out '$(OUT)')
+		$(SYSTEM_OPTIONS) $(if $(OUT),--out '$(OUT)')
 
 driver: $(STAMP) ## gather the C driver and its generated headers in one folder (OUT=build/driver)
 	$(RUN) -m hw.c_headers --out '$(or $(OUT),build/driver)'
