@@ -26,7 +26,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second fuzz mutants coverage prove estimate sim sim-random sim-core \
-	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim program verilog driver fpga report results \
+	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim bitstream program verilog driver fpga report results \
 	docs lint format clean distclean announce python-check compiler icarus abc chromium riscv
 
 help: ## print this list
@@ -118,13 +118,17 @@ prove: $(STAMP) abc ## prove properties of the hardware's components, print the 
 soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1)
 	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)')
 
+bitstream: $(STAMP) $(MADE) build/litex/stamp riscv ## build a RISC-V system with the core for a board, up to its bitstream (BOARD=ulx3s-85f|ecpix5-85f|colorlight-i5 BUNDLE= CONFIG= IMAGES=1 SEED=1)
+	$(RUN) -m tb.bitstream --bundle '$(BUNDLE)' $(if $(BOARD),--board '$(BOARD)') \
+		$(if $(CONFIG),--config '$(CONFIG)') --images '$(IMAGES)' --seed '$(SEED)' $(if $(OUT),--out '$(OUT)')
+
 # Several cores on one memory port.
 SYSTEM_OPTIONS = $(if $(CORES),--cores '$(CORES)') $(if $(MEMORY_BITS),--memory-bits '$(MEMORY_BITS)')
 
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
 
-verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=small|default|FILE TARGET=generic|ecp5 CORES=N MEMORY_BITS=N OUT=build/verilog)
+verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=tiny|small|default|FILE TARGET=generic|ecp5|amd CORES=N MEMORY_BITS=N OUT=build/verilog)
 	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \
 		$(SYSTEM_OPTIONS) $(if $(OUT),--out '$(OUT)')
 

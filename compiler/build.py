@@ -17,6 +17,7 @@ from compiler.cut_search import lower_fastest
 from compiler.layer_lowering import LoweredLayer, Tile
 from compiler.memory_layout import Allocator, Place, aligned
 from compiler.program import DENSE, Program, ProgramLayer
+from compiler.residual_copies import with_residual_copies
 from compiler.slices import cut_slices, expanded
 from compiler.steps import Step, network_steps
 from compiler.tensor_placement import place_tensors, tensor_layouts
@@ -62,6 +63,7 @@ def compile_bundle(
     With `reuse_input` the input's memory is used again, so that the input does not survive a run.
     Raises UserError where the configuration cannot hold a layer, naming both.
     """
+    bundle = with_residual_copies(bundle, config)
     manifest = bundle.manifest
     networks: dict[str, tuple[Bundle, Mapping[str, Predictor]]] = {DENSE: (bundle, {})}
     for point in manifest.operating_points:
@@ -134,22 +136,12 @@ def lower_step(
 ) -> LoweredLayer:
     """A step as tiles. Slots of the ifm that hold no channel have weights of zero.
 
+    A residual has the place that `compiler.residual_copies` sees to.
     Raises UserError where the configuration cannot hold it: a `compiler.misfit.Misfit` where more
     of one of its fields would do.
     """
     ifm = layouts[step.input]
     residual = layouts.get(step.residual)
-    shortcut = step.conv.shortcut
-    if shortcut is not None and shortcut.channel_offset % config.group:
-        raise UserError(
-            f"layer {step.name!r} adds a residual from channel {shortcut.channel_offset} on, "
-            f"no multiple of group = {config.group} in configuration {config.name!r}"
-        )
-    if residual is not None and residual.slot_count > residual.shape[0]:
-        raise UserError(
-            f"layer {step.name!r} adds {step.residual!r}, concatenated of parts that are no "
-            f"multiple of group = {config.group} channels in configuration {config.name!r}"
-        )
     size = (ifm.slot_count, *ifm.shape[1:])
     channels, _, width = size  # a strip has few rows of any height
     if max(channels, width) > MOST_SIZE:

@@ -14,6 +14,7 @@ import torch
 
 from compiler.build import lower_step, shape_words
 from compiler.cycles import Cycles, TileCycles, tile_cycles
+from compiler.residual_copies import with_residual_copies
 from compiler.steps import Step, network_steps
 from compiler.tensor_placement import tensor_layouts
 from compiler.traffic import Beats, tile_beats
@@ -64,9 +65,10 @@ class NetworkCosts:
     def __init__(self, bundle: Bundle, config: Config, *, latency: int = LATENCY) -> None:
         self.config = config
         self.latency = latency
-        self.steps = network_steps(bundle)
+        run = with_residual_copies(bundle, config)
+        self.steps = network_steps(run)
         self.misfits: dict[str, UserError] = {}
-        self._layouts = tensor_layouts(bundle.manifest, config)
+        self._layouts = tensor_layouts(run.manifest, config)
         names = {step.name for step in self.steps}
         self.sites = [node.name for node in zap_sites(bundle.manifest) if node.name in names]
         self._lowered: dict[tuple[str, Pattern | None], _Lowered] = {}

@@ -1,6 +1,6 @@
 """`make verilog`: writes the core as one Verilog file, and what its users must know.
 
-`python -m hw.verilog --config small|default|FILE [--target generic|ecp5] [--out DIR]` writes
+`python -m hw.verilog --config small|default|FILE [--target generic|ecp5|amd] [--out DIR]` writes
 `DIR/zapcore_NAME.v`, `DIR/zapcore_NAME.json` (parameters and ports), a description for FuseSoC, the
 clock as a constraint, the headers of the C driver, and the registers as `DIR/zapcore.rdl` for
 register tools and `DIR/registers.md` for readers. With `--cores N` the module has N cores on one
@@ -13,12 +13,12 @@ from golden.arguments import Parser
 from golden.errors import run_cli
 from hw.contract.config import PRESETS, Config
 from hw.contract.system import add_system_options, chosen_system
-from hw.fpga.blocks import Ecp5
+from hw.fpga.blocks import Amd, Ecp5
 from hw.verilog_output import write_core, write_cores
 
 __all__: list[str] = []
 
-TARGETS = {"generic": None, "ecp5": Ecp5()}
+TARGETS = {"generic": None, "ecp5": Ecp5(), "amd": Amd()}
 
 
 def main() -> None:
@@ -31,8 +31,8 @@ def main() -> None:
         "--target",
         choices=TARGETS,
         default="generic",
-        help="whose multipliers and flip-flops: those of an ECP5, or what the tools make of plain "
-        "Verilog",
+        help="whose multipliers and flip-flops: those of an ECP5, AMD's DSP48 with two products "
+        "each, or what the tools make of plain Verilog",
     )
     add_system_options(parser)
     arguments = parser.parse_args()

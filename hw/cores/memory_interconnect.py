@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Array, Cat, Module, Signal, Value
+from amaranth import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -117,9 +117,8 @@ class MemoryInterconnect(wiring.Component):
             m.d.sync += valid.eq(1)
             for field in _REQUEST:
                 value = Array(slots[field])[turn.grant]
-                if field == "id":
-                    value = Cat(value, turn.grant)
-                m.d.sync += getattr(port, f"{channel}{field}").eq(value)
+                owner = turn.grant if field == "id" else Const(0, 0)
+                m.d.sync += getattr(port, f"{channel}{field}").eq(Cat(value, owner))
         return granted, turn.grant
 
     def _write_data(self, m: Module, cores: list[Any], order: SyncFIFOBuffered) -> None:

@@ -1,7 +1,7 @@
 """Upsizers: put a core's bursts on a memory port that is wider than the core's own.
 
-A burst of narrow beats becomes one of the wide beats that it touches. Both kinds are at most as long
-as the core's, and neither leaves its block, so they cannot cross a 4 KiB boundary either.
+A burst of narrow beats becomes one of the wide beats that it touches. It stays in its block of
+`BURST` narrow beats, so it cannot cross a 4 KiB boundary either.
 
 The read side asks for a burst only when its queue has space for all of it, and the write side only
 when all of the data is there. So neither ever holds the port up. Each takes and gives a narrow beat

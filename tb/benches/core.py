@@ -237,10 +237,33 @@ class Bus(Transport, Protocol):
 
 
 def run_all(bus: Bus, runs: list[Run], folder: Path) -> None:
-    """Run every run as a host would, and write its outcome into the folder."""
+    """Run every run as a host would, and write its outcome into the folder.
+
+    At last the registers must still hold what the driver wrote, unless a reset has cleared them.
+    """
     accelerator = Accelerator(bus)
+    fault = ""
     for number, run in enumerate(runs):
-        write_outcome(folder, number, run_one(bus, accelerator, run))
+        outcome = run_one(bus, accelerator, run)
+        write_outcome(folder, number, outcome)
+        fault = outcome.fault
+    if runs and fault != "reset":
+        _check_registers(bus, runs[-1])
+
+
+def _check_registers(bus: Bus, run: Run) -> None:
+    every = REGISTERS["interrupt_status"].fields.values()
+    expected = {
+        "interrupt_enable": sum(event.mask for event in every),
+        "program": 0,
+        "point": run.program.points.index(run.point),
+        "base_low": bus.base & 0xFFFF_FFFF,
+        "base_high": bus.base >> 32,
+        "size": bus.size,
+        "status": 0,
+    }
+    found = {name: bus.read_register(REGISTERS[name].offset) for name in expected}
+    assert found == expected
 
 
 def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:

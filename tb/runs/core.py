@@ -13,6 +13,7 @@ from amaranth.utils import ceil_log2
 
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE, Program
+from compiler.residual_copies import with_residual_copies
 from golden.bundle import Bundle
 from golden.layers import Counters
 from golden.network import Network
@@ -206,6 +207,7 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
         raise SimulationError(f"{program.network}: {outcome.violations} violations on the bus")
     if outcome.observed:
         _check_observed(run, outcome)
+    bundle = with_residual_copies(bundle, program.config)
     network, predictors = (bundle, {}) if run.point == DENSE else bundle.at(run.point)
     image = torch.from_numpy(run.image)[None]
     steps = {step.node.output: step for step in Network(network, predictors).steps(image)}

@@ -270,18 +270,6 @@ def test_a_chain_of_1100_concatenations_is_compiled() -> None:
     assert program.tensors["part0"].address == program.tensors[last].address
 
 
-def test_a_residual_from_within_a_group_is_refused_by_name() -> None:
-    rng = random.Random(2)
-    while True:
-        bundle = random_network(TINY, rng)
-        nodes = [n for n in bundle.manifest.layers if getattr(n, "shortcut", None)]
-        if nodes and nodes[0].shortcut.channel_offset == TINY.group:  # type: ignore[union-attr]
-            break
-    wide: Config = replace(TINY, group=8)
-    with pytest.raises(UserError, match=rf"layer '{nodes[0].name}' adds a residual from channel 4"):
-        compile_bundle(bundle, wide)
-
-
 def test_a_tensor_that_is_too_large_is_refused_by_name(
     bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:

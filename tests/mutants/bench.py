@@ -1,14 +1,16 @@
 """cocotb bench of the core with defects built in: runs the scenarios with one defect after another.
 
 Values: those of `tb.benches.core`, and `switch` (a file that the Verilog reads the number of the
-defect from at every reset), `defects` (numbers) and `found` (a file that gets a line for each
-defect: its number, and the number of the first run that differs, with the aspect, or nothing).
+defect from at every reset), `defects` (numbers), `found` (a file that gets a line for each
+defect: its number, and the number of the first run that differs, with the aspect, or nothing), and
+`until` (no defect begins when `time.time` is past it).
 
 The runs are first done with no defect, and their outcomes are written into the folder.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,8 @@ async def run_defects(dut: Any) -> None:
     assert not differs, f"without a defect, run {differs} differs from one time to the next"
     with Path(settings["found"]).open("a") as found:
         for number in settings["defects"]:
+            if time.time() > settings["until"]:
+                break
             print(number, "crashes", file=found, flush=True)  # unless another line follows
             bus = await restart(number)
             print(number, await bridge(_differs)(bus, runs, right), file=found, flush=True)

@@ -63,7 +63,7 @@ class Traffic(wiring.Component):
 
 def draw_requests(rng: random.Random, size: int, first: int, end: int) -> list[dict[str, int]]:
     """Runs of beats of `size` bytes between two addresses that do not overlap."""
-    requests = []
+    requests: list[dict[str, int]] = []
     while True:
         first += size * rng.choice([0, 1, rng.randrange(20)])
         beats = rng.choice([1, rng.randint(1, 9), rng.randint(20, 80)])
