@@ -21,8 +21,8 @@ def network_costs(
 ) -> NetworkCostsFile:
     """Return the cycles of each layer, and what each predictor of the bundle saves of them.
 
-    They are of each of the `images` that run at a time. A layer that does not fit with its predictor has no entry for it. Raises UserError where a layer
-    does not fit at all.
+    They are of each of the `images` that run at a time. A layer that does not fit with its
+    predictor has no entry for it. Raises UserError where a layer does not fit at all.
     """
     costs = NetworkCosts(bundle, config, latency=latency, images=images)
     for misfit in costs.misfits.values():
