@@ -37,6 +37,8 @@ def main() -> None:
         action="store_true",
         help="use the input's memory again: saves memory, and every run needs its input written",
     )
+    points = "operating points of the program (default: all of the bundle)"
+    parser.add_argument("--points", nargs="+", metavar="NAME", help=points)
     batch = "images that the program runs at a time, so that layers bound by weights read them once"
     parser.add_argument("--batch", type=integer(1, MOST_IMAGES), default=1, metavar="N", help=batch)
     costs = "write what each layer takes, and what its ZAPs save, to this JSON file too"
@@ -53,6 +55,7 @@ def main() -> None:
         keep=arguments.keep,
         reuse_input=arguments.reuse_input,
         images=arguments.batch,
+        points=arguments.points,
     )
     program_file.save(program, arguments.out)
     if arguments.costs is not None:
