@@ -16,12 +16,14 @@ from compiler.build import compile_bundle
 from compiler.costs_file import network_costs
 from compiler.cycles import layer_cycles
 from compiler.program import Program
-from golden.arguments import Parser
+from compiler.several_cores import for_cores
+from golden.arguments import Parser, integer
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.files import check_writable_file, write_file
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
+from hw.contract.system import MOST_CORES
 
 
 def main() -> None:
@@ -37,6 +39,10 @@ def main() -> None:
         action="store_true",
         help="use the input's memory again: saves memory, and every run needs its input written",
     )
+    cores = (
+        "cores that run the program at a time, each an image of its own, with one copy of weights"
+    )
+    parser.add_argument("--cores", type=integer(1, MOST_CORES), default=1, metavar="N", help=cores)
     costs = "write what each layer takes, and what its ZAPs save, to this JSON file too"
     parser.add_argument("--costs", type=Path, metavar="FILE", help=costs)
     arguments = parser.parse_args()
@@ -46,6 +52,8 @@ def main() -> None:
     bundle = Bundle.load(arguments.bundle)
     config = Config.load(arguments.config)
     program = compile_bundle(bundle, config, keep=arguments.keep, reuse_input=arguments.reuse_input)
+    if arguments.cores > 1:
+        program = for_cores(program, arguments.cores)
     program_file.save(program, arguments.out)
     if arguments.costs is not None:
         document = network_costs(bundle, config).model_dump_json(indent=1)
