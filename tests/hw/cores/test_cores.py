@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
 
 from compiler.build import compile_bundle
@@ -15,6 +14,7 @@ from hw.contract.system import System
 from tb.exchange.core_files import Run
 from tb.random.networks import random_image, random_network
 from tb.runs import cores
+from tb.simulators.toolchain import Simulator
 from tests.hw.small_configs import STRIPS
 
 
@@ -43,28 +43,25 @@ def random_runs(
     return every
 
 
-def check(system: System, count: int, seed: int) -> None:
+def check(system: System, simulator: Simulator, count: int, seed: int) -> None:
     every = random_runs(system.config, random.Random(seed), count, images=system.cores)
     runs = [run for _, of_network in every for run in of_network]
-    built = cores.build(system, "verilator", end=0)
+    built = cores.build(system, simulator, end=0)
     groups = cores.run(built, system, runs)
     for group, (bundle, of_network) in zip(groups, every, strict=True):
         assert cores.mismatches(bundle, of_network, [group]) == []
         assert group.elapsed >= max(outcome.totals["elapsed"] for outcome in group.outcomes)
-        images = [run.image.tobytes() for run in of_network]
-        assert len(set(images)) == len(images)
-    assert any(
-        not np.array_equal(group.outcomes[0].output, group.outcomes[1].output) for group in groups
-    )
+        tensors = {outcome.memory.tobytes() for outcome in group.outcomes}
+        assert len(tensors) == system.cores, "two cores have the same tensors"
 
 
 @pytest.mark.sim
 def test_two_cores_run_two_images() -> None:
-    check(System(config=STRIPS, cores=2, memory_bits=64), count=6, seed=5)
+    check(System(config=STRIPS, cores=2, memory_bits=64), "icarus", count=1, seed=4)
 
 
 @pytest.mark.sim
 @pytest.mark.second
 @pytest.mark.parametrize(("count", "bits"), [(2, 32), (3, 1024), (4, 128)])
 def test_more_cores_and_other_ports(count: int, bits: int) -> None:
-    check(System(config=STRIPS, cores=count, memory_bits=bits), count=20, seed=count)
+    check(System(config=STRIPS, cores=count, memory_bits=bits), "verilator", count=20, seed=count)
