@@ -87,7 +87,7 @@ def words_of(data: bytes | bytearray, size: int, requests: list[dict[str, int]])
     [
         (TINY, 2, 32),
         (TINY, 3, 128),
-        (TINY, 2, 1024),
+        pytest.param(TINY, 2, 1024, marks=pytest.mark.second),
         pytest.param(WIDE, 5, 256, marks=pytest.mark.second),
     ],
 )
