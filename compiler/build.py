@@ -57,9 +57,10 @@ def compile_bundle(
 
     Layers that have a ZAP at no operating point of the program may then read each weight once for
     all images (`compiler.batches`). The program has the operating points that `points` names, in
-    that order; None stands for all of the bundle. With `keep` no memory is used twice, so that every layer's ofm can be read
-    when all is done. With `reuse_input` the input's memory is used again, so that the input does
-    not survive a run. Raises UserError where the configuration cannot hold a layer, naming both.
+    that order; None stands for all of the bundle. With `keep` no memory is used twice, so that
+    every layer's ofm can be read when all is done. With `reuse_input` the input's memory is used
+    again, so that the input does not survive a run. Raises UserError where the configuration cannot
+    hold a layer, naming both.
     """
     bundle = with_residual_copies(bundle, config)
     manifest = bundle.manifest
