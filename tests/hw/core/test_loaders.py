@@ -26,6 +26,8 @@ from tests.hw.small_configs import TINY
 
 WIDE = replace(TINY, name="wide", lanes=64, group=8)
 NARROW = replace(TINY, name="narrow", lanes=32)
+DEEP = replace(TINY, name="deep", lanes=16, group=16)
+"""A pixel of a plane has four beats."""
 
 
 def place(tensor: Tensor, config: Config, address: int = 0) -> Place:
@@ -75,7 +77,7 @@ def surroundings(
 
 @pytest.mark.parametrize(
     ("corner", "config"),
-    [*((corner, TINY) for corner in CORNERS), ("any", WIDE), ("signed", WIDE)],
+    [*((corner, TINY) for corner in CORNERS), ("any", WIDE), ("signed", WIDE), ("any", DEEP)],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config) -> None:
