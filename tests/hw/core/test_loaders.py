@@ -268,3 +268,31 @@ def test_pixels_between_those_that_are_added_pass_while_no_word_is_taken() -> No
         await context.tick().until(dut.done)
 
     simulate(dut, check, background=[serve], deadline=200)
+
+
+def test_a_residual_that_is_there_before_it_is_wanted_loses_no_pixel() -> None:
+    """The first pixel of the second plane waits while the loader finds out about that plane."""
+    planes, pixels = 2, 3
+    dut = ResidualLoader(TINY)
+    beats = [0x01020300 + number for number in range(planes * pixels)]
+
+    async def serve(context: Any) -> None:
+        await get(context, dut.requests, planes, repeat(False))
+        await put(context, dut.beats, beats, repeat(False))
+
+    async def check(context: Any) -> None:
+        tile = {
+            "height": 1,
+            "width": pixels,
+            "channels": planes * TINY.group,
+            "residual": 1,
+            "residual_planes": planes,
+            "residual_stride": 1,
+        }
+        context.set(dut.tile, tile)
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        assert await get(context, dut.words, len(beats), repeat(False)) == beats
+
+    simulate(dut, check, background=[serve], deadline=200)
