@@ -11,7 +11,7 @@ from tests.python_mutants import __main__ as command
 
 
 def test_the_drawn_defects_are_from_every_module_and_always_the_same() -> None:
-    results = {
+    results: dict[str, int | None] = {
         f"golden.{module}.x_f__mutmut_{n}": n % 2
         for module, count in (("layers", 90), ("pattern", 9))
         for n in range(count)
@@ -38,7 +38,10 @@ def test_a_defect_that_survives_without_a_reason_is_listed(
 ) -> None:
     said = {"golden.layers.x_f__mutmut_1": "golden/layers.py `a` -> `b`"}
     monkeypatch.setattr(command, "_said", said.__getitem__)
-    results = {"golden.layers.x_f__mutmut_1": 0, "golden.layers.x_f__mutmut_2": 1}
+    results: dict[str, int | None] = {
+        "golden.layers.x_f__mutmut_1": 0,
+        "golden.layers.x_f__mutmut_2": 1,
+    }
     assert command._report(results) == 1
     assert "not found: golden.layers.x_f__mutmut_1: golden/layers.py `a` -> `b`" in (
         capsys.readouterr().out
