@@ -25,15 +25,15 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test test-second fuzz mutants coverage prove estimate sim sim-random sim-core \
+.PHONY: help setup demo test test-second fuzz mutants mutants-python coverage prove estimate sim sim-random sim-core \
 	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim bitstream program verilog driver fpga report results \
 	docs lint format clean distclean announce python-check compiler icarus abc chromium riscv
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: announce $(STAMP) compiler icarus ## create .venv with the pinned tools, install Icarus where that is allowed (TORCH_INDEX=URL)
+setup: compiler announce $(STAMP) icarus ## create .venv with the pinned tools, install Icarus where that is allowed (TORCH_INDEX=URL)
 
 demo: setup $(MADE) ## train, quantise, predict, simulate and compare a small network
 	$(RUN) -m examples.demo --bundle '$(BUNDLE)' $(DEMO_ARGS)
@@ -155,9 +155,13 @@ docs: build/docs-venv/stamp ## build the documentation into build/docs/index.htm
 	build/docs-venv/bin/python -m sphinx -W --keep-going -b html docs build/docs
 
 mutants: N := $(if $(filter command line,$(origin N)),$(N),300)
-mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=300 SEED=1 FILES="hw/core ..." JSON=FILE)
+mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=300 SEED=1 FILES="hw/core ..." JSON=FILE MINUTES=10)
 	$(RUN) -m tests.mutants --n '$(N)' --seed '$(SEED)' $(if $(FILES),--files $(FILES)) \
-		$(if $(JSON),--json '$(JSON)')
+		$(if $(JSON),--json '$(JSON)') $(if $(MINUTES),--minutes '$(MINUTES)')
+
+mutants-python: N := $(if $(filter command line,$(origin N)),$(N),150)
+mutants-python: build/mutmut/stamp ## plant defects in golden and compiler and list those that no test finds (N=150 SEED=1)
+	build/mutmut/bin/python -m tests.python_mutants --n '$(N)' --seed '$(SEED)'
 
 coverage: setup ## run programs on the core and list what Verilator never sees executed (N=200 SEED=1)
 	$(RUN) -m tests.rtl_coverage --n '$(N)' --seed '$(SEED)'
@@ -192,6 +196,16 @@ build/docs-venv/stamp: docs/requirements.txt $(STAMP)
 		> "$$(echo build/docs-venv/lib/python*/site-packages)/zapcore.pth"
 	build/docs-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
 		--requirement docs/requirements.txt
+	@touch $@
+
+# --- mutmut, in an environment that sees what is installed in .venv ---------------------------------
+
+build/mutmut/stamp: tests/python_mutants/requirements.txt $(STAMP)
+	$(RUN) -m venv build/mutmut
+	echo "$(CURDIR)/$$(echo $(VENV)/lib/python*/site-packages)" \
+		> "$$(echo build/mutmut/lib/python*/site-packages)/zapcore.pth"
+	build/mutmut/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--requirement $<
 	@touch $@
 
 # --- SCALE-Sim, which wants an older numpy, in an environment of its own -------------------------
