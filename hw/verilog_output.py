@@ -16,19 +16,16 @@ from amaranth.lib import data, wiring
 from golden.files import check_writable_file, write_file
 from hw.contract.c_headers import C_HEADERS
 from hw.contract.config import Config
-from hw.contract.program import VERSION
 from hw.contract.registers import markdown
 from hw.contract.systemrdl import systemrdl
 from hw.core.axi import Axi4LiteSignature, Axi4Signature
 from hw.core.core import Core
 from hw.engine.engine import LayerEngine
 from hw.layouts.descriptor import ChannelRecord
+from hw.verilog_packaging import constraints, fusesoc, mark_interfaces
 
 __all__ = ["core_name", "describe", "emit", "engine_name", "write_core", "write_engine"]
 
-_SDC = """# Constraints of the core alone: its clock. Set the period to that of your system, in ns.
-create_clock -name clk -period 10.0 [get_ports clk]
-"""
 _CLOCK_AND_RESET = {"clk": "in", "rst": "in"}
 # Amaranth's `verilog.convert` asks for these, but no public module of Amaranth has them.
 _DIRECTIONS = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
@@ -99,49 +96,21 @@ def write_core(config: Config, folder: Path, platform: object = None) -> list[Pa
     Each file is written whole. Raises UserError where one cannot be written.
     """
     name = core_name(config)
-    own = (f"{name}.{suffix}" for suffix in ("v", "json", "core", "sdc"))
-    names = (*own, *C_HEADERS, "zapcore.rdl", "registers.md")
-    for file in names:
+    limits = {f"{name}.{suffix}": text for suffix, text in constraints().items()}
+    own = (f"{name}.{suffix}" for suffix in ("v", "json", "core"))
+    for file in (*own, *limits, *C_HEADERS, "zapcore.rdl", "registers.md"):
         check_writable_file(folder / file)
     core = Core(config)
     texts = {
-        f"{name}.v": emit(core, name, platform),
+        f"{name}.v": mark_interfaces(emit(core, name, platform), name, config),
         f"{name}.json": json.dumps(describe(config, core), indent=2) + "\n",
-        f"{name}.core": _fusesoc(name),
-        f"{name}.sdc": _SDC,
+        f"{name}.core": fusesoc(name),
+        **limits,
         **{header: text() for header, text in C_HEADERS.items()},
         "zapcore.rdl": systemrdl(),
         "registers.md": markdown(),
     }
     return [write_file(folder / file, text) for file, text in texts.items()]
-
-
-def _fusesoc(name: str) -> str:
-    """A description of the core for FuseSoC (CAPI2); its version is that of the programs."""
-    return f"""CAPI=2:
-name: "::{name}:{VERSION}.0.0"
-description: "zapcore, an accelerator of ReLU CNNs that skips activations predicted to be zero"
-
-filesets:
-  rtl:
-    files: [{name}.v]
-    file_type: verilogSource
-  constraints:
-    files: [{name}.sdc]
-    file_type: SDC
-
-targets:
-  default:
-    filesets: [rtl]
-    toplevel: {name}
-  lint:
-    filesets: [rtl]
-    toplevel: {name}
-    flow: lint
-    flow_options:
-      tool: verilator
-      verilator_options: [-Wno-fatal]
-"""
 
 
 def write_engine(config: Config, folder: Path) -> Path:
