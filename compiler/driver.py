@@ -66,13 +66,14 @@ class Result:
     Parameters
     ----------
     output : int32 (channels, height, width)
-        The network's output; a classifier's class is the argmax.
-    other_outputs : {name: int32 (channels, height, width)}
+        The network's output; a classifier's class is the argmax. A program for several images gives
+        (images, channels, height, width).
+    other_outputs : {name: int32 like the output}
         What the network returns besides, in order.
     totals : {counter: count}
         `hw.contract.counters.CORE_COUNTERS` of the whole program, from the core's registers.
     layers : list of {counter: count}
-        The same for each layer of the program, from memory.
+        The same for each layer of the program, from memory; of all images together.
     """
 
     output: np.ndarray
@@ -123,6 +124,7 @@ class Accelerator:
     def run(self, program: Program, image: np.ndarray, *, point: str) -> Result:
         """Run a network on one quantised image, int32 (channels, height, width).
 
+        A program for several images takes all of them, int32 (images, channels, height, width).
         Raises CoreFault where the core ends the program early, UserError where the program has no
         operating point of that name, the window is too small, or the image is not quantised.
         """

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from compiler.memory_layout import Place
-from compiler.program import Program, ProgramLayer
+from compiler.program import MOST_IMAGES, Program, ProgramLayer
 from golden.errors import UserError
 from golden.files import check_writable_file, write_file
 from golden.reading import parse_json, read_bytes
@@ -44,7 +44,7 @@ _MOST_SIZE = 1 << 16
 """No tensor between layers has more channels, rows or columns."""
 _PLAIN = (
     *("network", "end", "points", "counters", "input", "output", "other_outputs"),
-    *("scales", "classes"),
+    *("scales", "classes", "images"),
 )
 """Fields that the details have as the program has them."""
 
@@ -146,6 +146,7 @@ def _bytes(program: Program) -> bytes:
         "classes_offset": body.words(classes),
         "classes": len(classes),
         "counters": program.counters,
+        "images": program.images,
         "details_offset": body.add(details),
         "details_bytes": len(details),
     }
@@ -181,6 +182,9 @@ def _tensor_row(body: _Writer, program: Program, name: str, kind: int) -> list[i
         scale=int(np.float32(program.scales[name]).view(np.uint32)),
         slots_offset=body.words(place.slots),
         levels_offset=body.add(program.levels) if kind == INPUT else 0,
+        image_bytes=place.image_bytes,
+        plane_bytes=place.plane_bytes,
+        row_bytes=place.row_bytes,
     )
 
 
@@ -241,9 +245,12 @@ def _problems(program: Program) -> Iterator[str]:
         yield "scales are not those of input and outputs"
     if not all(isinstance(scale, float) and scale > 0 for scale in program.scales.values()):
         yield "a scale is no number above 0"
+    if not (_is_count(program.images) and 1 <= program.images <= MOST_IMAGES):
+        yield f"images is no number from 1 to {MOST_IMAGES}"
     for name, place in program.tensors.items():
-        numbers = (place.address, *place.shape, *place.parts)
+        numbers = (place.address, *place.shape, *place.parts, place.images)
         fits = all(map(_is_count, numbers)) and len(place.shape) == 3
+        fits = fits and place.images == program.images and isinstance(place.beside, bool)
         fits = fits and min(place.shape) >= 1 and max(place.shape) <= _MOST_SIZE
         if not fits or place.group != program.config.group or not isinstance(place.signed, bool):
             yield f"tensor {name!r} has no such place"

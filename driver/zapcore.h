@@ -9,10 +9,10 @@
  *     if ((status = zapcore_probe(&core)) == ZAPCORE_OK &&
  *         (status = zapcore_open(&program, file, file_bytes)) == ZAPCORE_OK &&
  *         (status = zapcore_load(&core, &program)) == ZAPCORE_OK) {
- *         zapcore_quantise(&core, &program, pixels, ZAPCORE_HWC);
+ *         zapcore_quantise(&core, &program, 0, pixels, ZAPCORE_HWC);
  *         status = zapcore_run(&core, &program, zapcore_point(&program, "default"), POLLS);
  *     }
- *     if (status == ZAPCORE_OK) puts(zapcore_class_name(&program, zapcore_class(&core, &program)));
+ *     if (status == ZAPCORE_OK) puts(zapcore_class_name(&program, zapcore_class(&core, &program, 0)));
  *     else puts(zapcore_status_text(status));
  */
 #ifndef ZAPCORE_H
@@ -44,7 +44,8 @@ typedef enum {
     ZAPCORE_TOO_LARGE,     /* the program needs a larger window */
     ZAPCORE_NO_POINT,      /* the program has no such operating point */
     ZAPCORE_NOT_STARTED,   /* nothing was started since the core's reset */
-    ZAPCORE_HANGS          /* the program did not end in time and was aborted */
+    ZAPCORE_HANGS,         /* the program did not end in time and was aborted */
+    ZAPCORE_NO_IMAGE       /* the program runs fewer images at a time */
 } zapcore_status;
 
 /* A core, as the processor sees it. All members that are not set are zero. */
@@ -82,10 +83,11 @@ typedef struct {
     const char *name;
     uint32_t address; /* offset into the window */
     uint32_t bytes;
-    uint32_t channels, height, width;
+    uint32_t channels, height, width; /* of one image */
     int is_signed;
     float scale; /* value of one level */
     uint32_t slots, levels; /* offsets into the file */
+    uint32_t image_bytes, plane_bytes, row_bytes; /* distances in the window */
 } zapcore_tensor;
 
 /* The fault that ended a program. */
@@ -114,8 +116,12 @@ zapcore_status zapcore_load(const zapcore *core, const zapcore_program *program)
 
 /* Running. ------------------------------------------------------------------------------------ */
 
-/* Quantise an image of 8-bit pixels into the program's input. */
-zapcore_status zapcore_quantise(const zapcore *core, const zapcore_program *program,
+/* Images that a program runs at a time; they are counted from 0. */
+uint32_t zapcore_images(const zapcore_program *program);
+
+/* Quantise an image of 8-bit pixels into the program's input of that image. A run computes all of
+ * them, those too that were not written since the run before. */
+zapcore_status zapcore_quantise(const zapcore *core, const zapcore_program *program, uint32_t image,
                                 const uint8_t *pixels, zapcore_order order);
 
 /* Start an operating point. BUSY where a program still runs. */
@@ -144,10 +150,12 @@ void zapcore_finish(const zapcore *core, const zapcore_program *program);
 
 /* The level of one element of an output, or of an input. */
 int32_t zapcore_level(const zapcore *core, const zapcore_program *program,
-                      const zapcore_tensor *tensor, uint32_t channel, uint32_t row, uint32_t column);
+                      const zapcore_tensor *tensor, uint32_t image, uint32_t channel, uint32_t row,
+                      uint32_t column);
 
-/* The class of the first output: the channel with the highest level, the first of equal ones. */
-uint32_t zapcore_class(const zapcore *core, const zapcore_program *program);
+/* The class of an image by the first output: the channel with the highest level, the first of equal
+ * ones. */
+uint32_t zapcore_class(const zapcore *core, const zapcore_program *program, uint32_t image);
 
 /* A counter of the last program by its number, ZAPCORE_COUNTER_... */
 uint64_t zapcore_counter(const zapcore *core, uint32_t number);

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from hw.contract.config import Config
 from hw.contract.program import VERSION
 
 __all__ = ["constraints", "fusesoc", "mark_interfaces"]
@@ -52,12 +53,21 @@ targets:
 """
 
 
-def mark_interfaces(text: str, module: str, config: Config) -> str:
-    """Mark the ports of a core's Verilog with the interfaces that they belong to.
+def mark_interfaces(text: str, about: dict[str, Any]) -> str:
+    """Mark the ports of a module with the interfaces that they belong to.
 
     The attributes are those that AMD's IP integrator reads (UG994): it then connects buses, clock,
     reset and interrupt as a whole. Other tools do not look at them.
+
+    Parameters
+    ----------
+    text : str
+        Verilog.
+    about : dict
+        What `hw.verilog_output.describe` says of the module.
     """
+    module = about["module"]
+    bits = {port["name"]: port["bits"] for port in about["ports"]}
     begin = text.index(f"\nmodule {module}(")
     end = text.index("\nendmodule", begin)
     seen: set[str] = set()
@@ -68,7 +78,7 @@ def mark_interfaces(text: str, module: str, config: Config) -> str:
         attributes = {"X_INTERFACE_INFO": info}
         if interface not in seen:
             seen.add(interface)
-            attributes["X_INTERFACE_PARAMETER"] = _parameters(interface, config)
+            attributes["X_INTERFACE_PARAMETER"] = _parameters(interface, bits)
         lines = "".join(f'  (* {key} = "{value}" *)\n' for key, value in attributes.items())
         return lines + port[0]
 
@@ -87,15 +97,18 @@ def _interface(port: str) -> tuple[str, str]:
     return bus, f"xilinx.com:interface:aximm:1.0 {bus} {signal}"
 
 
-def _parameters(interface: str, config: Config) -> str:
-    widths = {
-        "m_axi": f"DATA_WIDTH {config.bus_bits}, ADDR_WIDTH {config.address_bits}, ID_WIDTH 2",
-        "s_axil": "DATA_WIDTH 32, ADDR_WIDTH 12",
-    }
-    given = {
-        "clk": f"ASSOCIATED_BUSIF {':'.join(_BUSES)}, ASSOCIATED_RESET rst",
-        "rst": "POLARITY ACTIVE_HIGH",
-        "irq": "SENSITIVITY LEVEL_HIGH",
-        **{bus: f"PROTOCOL {kind}, {widths[bus]}" for bus, kind in _BUSES.items()},
-    }
-    return f"XIL_INTERFACENAME {interface}, {given[interface]}"
+def _parameters(interface: str, bits: Mapping[str, int]) -> str:
+    if interface in _BUSES:
+        widths = [("DATA", "rdata"), ("ADDR", "araddr"), ("ID", "arid")]
+        given = f"PROTOCOL {_BUSES[interface]}" + "".join(
+            f", {name}_WIDTH {bits[port]}"
+            for name, signal in widths
+            if (port := f"{interface}_{signal}") in bits
+        )
+    else:
+        given = {
+            "clk": f"ASSOCIATED_BUSIF {':'.join(_BUSES)}, ASSOCIATED_RESET rst",
+            "rst": "POLARITY ACTIVE_HIGH",
+            "irq": f"SENSITIVITY LEVEL_HIGH, PortWidth {bits['irq']}",
+        }[interface]
+    return f"XIL_INTERFACENAME {interface}, {given}"

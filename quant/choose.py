@@ -18,6 +18,8 @@ core runs without it, and the bundle says so.
 All operating points go into one new bundle. With --recalibrate the network's biases and scales are
 adapted to each operating point, with --fine-tune its weights too; the network then loses less. The
 adapted values are kept with the operating point, and the original network stays in the bundle.
+Training alone may make a network better: --control trains it as long without ZAPs, and lists what
+that gains beside the operating points.
 
 Where images have no labels, accuracy is the share of them that are classified as --model does, the
 float network that the bundle was made of, or else as the bundle's network without ZAP does.
@@ -27,7 +29,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -37,6 +39,7 @@ from golden.arguments import Parser, integer, natural, seed_number
 from golden.bundle import Bundle, check_replaceable
 from golden.costs import read_costs
 from golden.errors import UserError
+from golden.layers import Predictor
 from golden.manifest import Figures
 from golden.pattern import Pattern
 from golden.terminal import Console
@@ -118,6 +121,8 @@ def _arguments() -> argparse.ArgumentParser:
     add("--recalibrate", action="store_true", help=recalibrate)
     fine_tune = "train the weights with each operating point's ZAPs for so many epochs"
     add("--fine-tune", type=natural, default=0, metavar="EPOCHS", help=fine_tune)
+    control = "with --fine-tune: also train so many epochs without ZAPs, and list what that gains"
+    add("--control", action="store_true", help=control)
     add("--seed", type=seed_number, default=1, help="of samples and augmentation (default: 1)")
     device = "the device that fine-tunes (default: cpu)"
     add("--device", choices=("cpu", "cuda"), default="cpu", help=device)
@@ -142,6 +147,8 @@ def main() -> None:
         cycles = CycleSavings(read_costs(args.costs, bundle.manifest.name))
     source = images_of(bundle, args)
     dataset = source.dataset
+    if args.control and not args.fine_tune:
+        raise UserError("--control is trained as long as the operating points: give --fine-tune")
     if args.fine_tune and not dataset.labelled:
         raise UserError(f"--fine-tune needs labels, {dataset.name} has none: use --recalibrate")
     images = _images(source, args)
@@ -163,16 +170,7 @@ def main() -> None:
     for name, budget, choice in zip(names, budgets, choices):
         network, predictors = network_as_chosen(bundle, choice, images.recalibration)
         if args.fine_tune:
-            network = fine_tune(
-                network,
-                predictors,
-                dataset.train,
-                source.recipe,
-                dropout=source.dropout,
-                epochs=args.fine_tune,
-                seed=args.seed,
-                device=args.device,
-            )
+            network = _fine_tuned(network, predictors, source, args)
         figures = {
             "predicted": Figures(
                 drop=None if line is None or args.fine_tune else line.drop_at(choice.error),
@@ -191,6 +189,10 @@ def main() -> None:
                 args, bundle, dataset.name, budget, pattern, dense.top1, figures, choice.error, line
             )
         )
+    if args.control:
+        network = _fine_tuned(bundle, {}, source, args)
+        control = evaluate(network, {}, dataset.test, "control").figures(dense)
+        measured.append(_control(args, bundle, dataset.name, dense.top1, control))
     if processes.is_first():
         result.save(args.out)
     if args.json is not None:
@@ -199,6 +201,25 @@ def main() -> None:
     for name in names if cycles is not None else []:
         _print_time_choice(result, name)
     Console().print(f"wrote {args.out}")
+
+
+def _fine_tuned(
+    network: Bundle,
+    predictors: Mapping[str, Predictor],
+    source: BundleImages,
+    args: argparse.Namespace,
+) -> Bundle:
+    """Train a network for the epochs that are asked for, with the ZAPs given active."""
+    return fine_tune(
+        network,
+        predictors,
+        source.dataset.train,
+        source.recipe,
+        dropout=source.dropout,
+        epochs=args.fine_tune,
+        seed=args.seed,
+        device=args.device,
+    )
 
 
 def _images(source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
@@ -335,6 +356,28 @@ def _measured(
     )
 
 
+def _control(
+    args: argparse.Namespace, bundle: Bundle, dataset: str, int8_top1: float, figures: Figures
+) -> MeasuredPoint:
+    """Return the network that was trained without ZAPs as an entry of the list of results."""
+    return MeasuredPoint.model_validate(
+        {
+            "network": bundle.manifest.name,
+            "dataset": dataset,
+            "method": "none",
+            "budget": f"{args.fine_tune} epochs",
+            "drop": figures.drop,
+            "mac_reduction": figures.mac_reduction,
+            "fine_tuned": True,
+            "float_top1": bundle.manifest.provenance.get("float_top1"),
+            "int8_top1": int8_top1,
+            "top1": figures.top1,
+            "images": figures.images,
+            "command": command_line("quant.choose"),
+        }
+    )
+
+
 def _print_time_choice(bundle: Bundle, name: str) -> None:
     """Say what an operating point that was chosen by cycles gains, and which layers it leaves."""
     choice = bundle.operating_point(name).by_time
@@ -357,7 +400,7 @@ def _table(title: str, points: Sequence[MeasuredPoint]) -> Table:
             f"{point.drop:.2f}",
             "" if reduction is None else f"{100 * reduction:.2f}",
             f"{100 * point.mac_reduction:.2f}",
-            f"{point.method} {point.pattern}",
+            f"{point.method} {point.pattern or ''}",
         )
     return table
 

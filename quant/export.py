@@ -137,6 +137,7 @@ def main() -> None:
         "zap_images": conversion.zap_images,
         "float_top1": conversion.float_top1,
         "int8_top1": conversion.dense.top1,
+        "int8_sqnr": conversion.int8_sqnr,
     }
     provenance |= dropout_provenance(graph.dropout())
     if not dataset.labelled:
@@ -203,6 +204,10 @@ def _report(conversion: Conversion) -> None:
     layers.add_row("all", f"{total:,}", f"{saved:.2f} of MACs", f"{wrong:.2f}")
     console = Console()
     console.print(accuracy)
+    console.print(
+        f"result of int8 against float: signal-to-noise ratio of {conversion.int8_sqnr} dB",
+        highlight=False,
+    )
     console.print(layers)
 
 

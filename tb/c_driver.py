@@ -53,8 +53,8 @@ class CoreTensor(ctypes.Structure):
         *((name, ctypes.c_uint32) for name in ("address", "bytes", "channels", "height", "width")),
         ("is_signed", ctypes.c_int),
         ("scale", ctypes.c_float),
-        ("slots", ctypes.c_uint32),
-        ("levels", ctypes.c_uint32),
+        *((name, ctypes.c_uint32) for name in ("slots", "levels")),
+        *((f"{name}_bytes", ctypes.c_uint32) for name in ("image", "plane", "row")),
     )
 
 

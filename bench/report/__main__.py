@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench.report import choice, cycles, layers, points, tradeoff
+from bench.report import choice, cycles, layers, points, tradeoff, whole
 from bench.report.observe import Observation, observe
 from bench.report.page import PAGE, Part, write_page
 from bench.report.points import LARGEST_DROP
@@ -34,7 +34,7 @@ from tb.runs.images import add_image_options
 __all__ = ["main"]
 
 _IMAGES = 500
-_SPEED_SECTIONS = (choice.operating_points, cycles.layer_cycles)
+_SPEED_SECTIONS = (choice.operating_points, whole.whole_networks, cycles.layer_cycles)
 _RESULT_SECTIONS = (tradeoff.operating_points, tradeoff.estimates, tradeoff.line)
 _NETWORK_SECTIONS = (layers.sparsity, layers.pictures, layers.scores, layers.mispredictions)
 

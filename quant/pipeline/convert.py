@@ -21,7 +21,7 @@ from quant.frontend.lowering import lower
 from quant.networks.model import Model
 from quant.networks.own_models import SIGMA, own_model, safe_name
 from quant.pipeline.bundle_images import dropout_provenance
-from quant.pipeline.quantised_network import quantised_network
+from quant.pipeline.quantised_network import quantised_graph, result_sqnr
 from quant.points.accounting import Evaluation
 from quant.points.evaluation import evaluate
 from quant.points.operating_points import add_operating_point, with_figures
@@ -54,6 +54,8 @@ _LARGEST_DROP = 3.0
 """Percentage points that an operating point may lose without a warning."""
 _LEAST_AGREEMENT = 95.0
 """Percent of the images that an operating point must classify as the float network does."""
+_LEAST_SQNR = 10.0
+"""Decibels; below, the error of 8 bits is more than a third of the result."""
 _FLOAT_BATCH = 250
 
 _Value = TypeVar("_Value")
@@ -100,6 +102,8 @@ class Conversion:
     """False if the images have no labels: accuracy is agreement with the float network then."""
     float_top1: float
     """In percent."""
+    int8_sqnr: float
+    """See `quant.pipeline.quantised_network.result_sqnr`."""
     dense: Evaluation
     """The integer network without ZAP."""
     sparse: Evaluation
@@ -116,6 +120,12 @@ class Conversion:
                 lost = f"the class of the float network in {drop:.1f} % of the images"
             result.append(
                 f"int8 loses {lost}; calibrate with more images, or with ones as it was trained on"
+            )
+        elif not self.labelled and self.int8_sqnr < _LEAST_SQNR:
+            result.append(
+                f"int8 gives other results than float: their signal-to-noise ratio is "
+                f"{self.int8_sqnr} dB; calibrate with more images, or with ones as it was trained "
+                "on"
             )
         advice = (
             "give a smaller --sigma, or let quant.choose find thresholds for a budget of accuracy"
@@ -180,7 +190,8 @@ def convert_network(
         test = test.labelled_by(lambda p: module(model.normalise(p).to(device)), _FLOAT_BATCH)
     float_accuracy = float_top1(model, module, test, device=device)
     calibration = calibration_images(dataset, seed)
-    bundle = quantised_network(module.cpu(), model, calibration, name=name, classes=classes)
+    bundle, graph = quantised_graph(module.cpu(), model, calibration, name=name, classes=classes)
+    sqnr = result_sqnr(bundle, graph, model, test)
     images = dataset.train.sample(zapping.images or len(dataset.train), seed)
     epochs = zapping.epochs or max(_ZAP_EPOCHS, _ZAP_IMAGES_SEEN // len(images))
     sites = [
@@ -195,7 +206,7 @@ def convert_network(
     sparse = evaluate(*bundle.at(_POINT), test, "evaluating int8 + ZAP")
     bundle = with_figures(bundle, _POINT, {"measured": sparse.figures(dense)})
     return Conversion(
-        bundle, zaps, epochs, len(images), dataset.labelled, float_accuracy, dense, sparse
+        bundle, zaps, epochs, len(images), dataset.labelled, float_accuracy, sqnr, dense, sparse
     )
 
 

@@ -46,7 +46,8 @@ class MeasuredPoint(BaseModel):
     network: str
     dataset: str
     method: str
-    """The methods that skip, for example `zap` or `zap+feature-map-pruning`."""
+    """The methods that skip, for example `zap` or `zap+feature-map-pruning`; `none` is a control,
+    which was fine-tuned without skipping."""
     pattern: str | None = None
     """Several patterns are joined by +."""
     budget: str | None = None

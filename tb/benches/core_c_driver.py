@@ -76,9 +76,12 @@ class CAccelerator(Accelerator):
         self._check(driver.zapcore_open(opened, content, ctypes.c_size_t(len(content))))
         self._check(driver.zapcore_load(here, opened))
         channels_last = self._turn % 4 > 1
-        pixels = _pixels(program, image)
-        pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0) if channels_last else pixels)
-        self._check(driver.zapcore_quantise(here, opened, pixels.tobytes(), int(channels_last)))
+        images = image.reshape(-1, *program.tensors[program.input].shape)
+        assert driver.zapcore_images(opened) == len(images)
+        for number, one in enumerate(images):
+            pixels = _pixels(program, one)
+            text = (pixels.transpose(1, 2, 0) if channels_last else pixels).tobytes()
+            self._check(driver.zapcore_quantise(here, opened, number, text, int(channels_last)))
         number = driver.zapcore_point(opened, point.encode())
         status = driver.zapcore_run(here, opened, number, _LOOKS)
         if driver.zapcore_status_text(status) == b"the program was ended by a fault":
@@ -87,9 +90,15 @@ class CAccelerator(Accelerator):
             text = driver.zapcore_fault_text(fault.code).decode()
             raise CoreFault(f"word {fault.word}, layer {layer}: {text}")
         self._check(status)
-        outputs = [self._tensor_of(here, opened, n) for n in range(len(program.outputs))]
-        best = int(outputs[0][:, 0, 0].argmax())
-        assert driver.zapcore_class(here, opened) == best
+        outputs = [
+            self._tensor_of(here, opened, n).reshape(program.tensors[name].whole_shape)
+            for n, name in enumerate(program.outputs)
+        ]
+        for number, logits in enumerate(
+            outputs[0].reshape(len(images), -1, *outputs[0].shape[-2:])
+        ):
+            best = int(logits[:, 0, 0].argmax())
+            assert driver.zapcore_class(here, opened, number) == best
         return Result(
             outputs[0],
             dict(zip(program.other_outputs, outputs[1:], strict=True)),
@@ -98,11 +107,12 @@ class CAccelerator(Accelerator):
         )
 
     def _tensor_of(self, core: Any, opened: Any, number: int) -> np.ndarray:
-        """An output's levels, as the driver gives them."""
+        """An output's levels of all images, as the driver gives them."""
         driver, tensor = self._driver, CoreTensor()
         here = ctypes.byref(tensor)
         assert driver.zapcore_tensor_of(opened, OUTPUT, number, here)
-        shape = tensor.channels, tensor.height, tensor.width
+        images = driver.zapcore_images(opened)
+        shape = images, tensor.channels, tensor.height, tensor.width
         levels = [driver.zapcore_level(core, opened, here, *at) for at in np.ndindex(shape)]
         return np.array(levels, np.int32).reshape(shape)
 

@@ -250,7 +250,11 @@ def test_ports_say_which_interface_they_belong_to(tmp_path: Path) -> None:
     for parts in (
         ("signal:clock:1.0 clk CLK", f"clk, {buses}", "input clk;"),
         ("signal:reset:1.0 rst RST", "rst, POLARITY ACTIVE_HIGH", "input rst;"),
-        ("signal:interrupt:1.0 irq INTERRUPT", "irq, SENSITIVITY LEVEL_HIGH", "output irq;"),
+        (
+            "signal:interrupt:1.0 irq INTERRUPT",
+            "irq, SENSITIVITY LEVEL_HIGH, PortWidth 1",
+            "output irq;",
+        ),
         ("interface:aximm:1.0 m_axi RDATA", None, "input [31:0] m_axi_rdata;"),
         ("interface:aximm:1.0 s_axil WSTRB", None, "input [3:0] s_axil_wstrb;"),
     ):
