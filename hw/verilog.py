@@ -3,8 +3,8 @@
 `python -m hw.verilog --config tiny|small|default|FILE [--target generic|ecp5|amd] [--out DIR]`
 writes `DIR/zapcore_NAME.v`, `DIR/zapcore_NAME.json` (parameters and ports), a description for
 FuseSoC, the clock as constraints (SDC, XDC, LPF), the headers of the C driver, and the registers as
-`DIR/zapcore.rdl` for register tools and `DIR/registers.md` for readers. With `--cores N` the module has N
-cores on one memory port, and the names of its own files end in `_Ncores`.
+`DIR/zapcore.rdl` for register tools and `DIR/registers.md` for readers. With `--cores N` the module
+has N cores on one memory port, and the names of its own files end in `_Ncores`.
 """
 
 from pathlib import Path

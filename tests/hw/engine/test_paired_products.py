@@ -6,6 +6,7 @@ import os
 import subprocess
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,9 +45,9 @@ endmodule
 def _layer(ifm_signed: int) -> str:
     """A layer of 2 * 3 words a task, as a Verilog constant."""
     layout = LayerDescriptor(TINY)
-    words = {"inner_count": 3, "outer_count": 2, "inner_step": 1, "outer_step": 5}
-    bits = layout.const({**words, "ifm_signed": ifm_signed}).as_bits()
-    return f"{layout.size}'d{bits}"
+    words: Any = {"inner_count": 3, "outer_count": 2, "inner_step": 1, "outer_step": 5}
+    layer: Any = layout.const({**words, "ifm_signed": ifm_signed})
+    return f"{layout.size}'d{layer.as_bits()}"
 
 
 @pytest.mark.sim
