@@ -14,6 +14,7 @@ import pytest
 from golden.errors import UserError
 from hw import verilog_output
 from hw.contract.config import PRESETS, Config
+from hw.contract.system import System
 from hw.core.core import Core
 from hw.fpga.blocks import Amd
 from hw.layouts.descriptor import ChannelRecord
@@ -269,6 +270,15 @@ def test_ports_say_which_interface_they_belong_to(tmp_path: Path) -> None:
     assert sorted(names) == ["clk", "irq", "m_axi", "rst", "s_axil"]
     assert "PROTOCOL AXI4, DATA_WIDTH 32, ADDR_WIDTH 32, ID_WIDTH 2" in source
     assert "PROTOCOL AXI4LITE, DATA_WIDTH 32, ADDR_WIDTH 12" in source
+
+
+def test_several_cores_are_marked_as_one_block(tmp_path: Path) -> None:
+    system = System(config=SMALLEST, cores=2)
+    source = verilog_output.write_cores(system, tmp_path)[0].read_text()
+    ports = verilog_output.describe(SMALLEST, Core(SMALLEST))["ports"]
+    assert source.count("X_INTERFACE_INFO") == len(ports)
+    assert "PROTOCOL AXI4, DATA_WIDTH 64, ADDR_WIDTH 32, ID_WIDTH 3" in source
+    assert "irq, SENSITIVITY LEVEL_HIGH, PortWidth 2" in source
 
 
 def test_every_memory_says_that_collisions_do_not_matter() -> None:
