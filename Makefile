@@ -116,8 +116,9 @@ prove: $(STAMP) abc ## prove properties of the hardware's components, print the 
 	$(RUN) -m tests.formal $(PROVE) $(if $(filter 1,$(LONG)),--long) \
 		$(if $(LIMIT),--limit '$(LIMIT)') $(if $(OUT),--out '$(OUT)')
 
-soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1)
-	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)')
+soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1 BOARD=)
+	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)') \
+		$(if $(BOARD),--board '$(BOARD)')
 
 bitstream: $(STAMP) $(MADE) build/litex/stamp riscv ## build a RISC-V system with the core for a board, up to its bitstream (BOARD=ulx3s-85f|ecpix5-85f|colorlight-i5 BUNDLE= CONFIG= IMAGES=1 SEED=1)
 	$(RUN) -m tb.bitstream --bundle '$(BUNDLE)' $(if $(BOARD),--board '$(BOARD)') \
@@ -265,7 +266,7 @@ riscv:
 	@have() { command -v riscv64-unknown-elf-gcc && command -v verilator && \
 		printf '#include <json-c/json.h>\n#include <event2/event.h>\n' | cc -E -; } >/dev/null 2>&1; \
 	have && exit 0; [ -n '$(APT)' ] && $(call apt-install,$(RISCV)) && have && exit 0; \
-	echo 'error: make soc-sim needs the packages $(RISCV)' >&2; exit 2
+	echo 'error: a RISC-V system needs the packages $(RISCV)' >&2; exit 2
 
 icarus:
 	@command -v iverilog >/dev/null && exit 0; \

@@ -38,7 +38,10 @@ def test_a_defect_that_survives_without_a_reason_is_listed(
 ) -> None:
     said = {"golden.layers.x_f__mutmut_1": "golden/layers.py `a` -> `b`"}
     monkeypatch.setattr(command, "_said", said.__getitem__)
-    results = {"golden.layers.x_f__mutmut_1": 0, "golden.layers.x_f__mutmut_2": 1}
+    results: dict[str, int | None] = {
+        "golden.layers.x_f__mutmut_1": 0,
+        "golden.layers.x_f__mutmut_2": 1,
+    }
     assert command._report(results) == 1
     assert "not found: golden.layers.x_f__mutmut_1: golden/layers.py `a` -> `b`" in (
         capsys.readouterr().out
