@@ -123,13 +123,16 @@ bitstream: $(STAMP) $(MADE) build/litex/stamp riscv ## build a RISC-V system wit
 	$(RUN) -m tb.bitstream --bundle '$(BUNDLE)' $(if $(BOARD),--board '$(BOARD)') \
 		$(if $(CONFIG),--config '$(CONFIG)') --images '$(IMAGES)' --seed '$(SEED)' $(if $(OUT),--out '$(OUT)')
 
+# Several cores on one memory port.
+SYSTEM_OPTIONS = $(if $(CORES),--cores '$(CORES)') $(if $(MEMORY_BITS),--memory-bits '$(MEMORY_BITS)')
+
 program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= BATCH=1 OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)') \
 		$(if $(BATCH),--batch '$(BATCH)')
 
-verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=tiny|small|default|FILE TARGET=generic|ecp5|amd OUT=build/verilog)
+verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=tiny|small|default|FILE TARGET=generic|ecp5|amd CORES=N MEMORY_BITS=N OUT=build/verilog)
 	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \
-		$(if $(OUT),--out '$(OUT)')
+		$(SYSTEM_OPTIONS) $(if $(OUT),--out '$(OUT)')
 
 driver: $(STAMP) ## gather the C driver and its generated headers in one folder (OUT=build/driver)
 	$(RUN) -m hw.c_headers --out '$(or $(OUT),build/driver)'

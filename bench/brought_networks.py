@@ -131,7 +131,7 @@ NETWORKS = {
     "ds-cnn": _tiny("DSCNN", MAPS, f"--classes 12 --mean 0.5 --std 0.25 {_LITTLE}"),
     "squeezenet": Brought(
         model=f"{_FILES}/squeezenet.py:SqueezeNet", source="Iandola et al.", images=PICTURES,
-        options=f"{_SQUEEZENET} --zap-epochs 1 --zap-images 60",
+        options=f"{_SQUEEZENET} --zap-epochs 1 --zap-images 60 --test-images 200",
         weights="squeezenet1_0-imagenet.pth",
     ),
     "squeezenet-96": Brought(

@@ -16,12 +16,14 @@ from compiler.build import compile_bundle
 from compiler.costs_file import network_costs
 from compiler.cycles import layer_cycles
 from compiler.program import MOST_IMAGES, Program
+from compiler.several_cores import for_cores
 from golden.arguments import Parser, integer
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.files import check_writable_file, write_file
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
+from hw.contract.system import MOST_CORES
 
 
 def main() -> None:
@@ -41,6 +43,10 @@ def main() -> None:
     parser.add_argument("--points", nargs="+", metavar="NAME", help=points)
     batch = "images that the program runs at a time, so that layers bound by weights read them once"
     parser.add_argument("--batch", type=integer(1, MOST_IMAGES), default=1, metavar="N", help=batch)
+    cores = (
+        "cores that run the program at a time, each its own images, with one copy of the weights"
+    )
+    parser.add_argument("--cores", type=integer(1, MOST_CORES), default=1, metavar="N", help=cores)
     costs = "write what each layer takes, and what its ZAPs save, to this JSON file too"
     parser.add_argument("--costs", type=Path, metavar="FILE", help=costs)
     arguments = parser.parse_args()
@@ -57,6 +63,8 @@ def main() -> None:
         images=arguments.batch,
         points=arguments.points,
     )
+    if arguments.cores > 1:
+        program = for_cores(program, arguments.cores)
     program_file.save(program, arguments.out)
     if arguments.costs is not None:
         document = network_costs(bundle, config, images=arguments.batch).model_dump_json(indent=1)

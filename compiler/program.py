@@ -99,7 +99,12 @@ class Program:
     classes : list of str
         Names of the classes that the output scores.
     images : int
-        Images that it runs at a time.
+        Images that a core runs at a time.
+    cores : int
+        Cores that run it at a time, each with images of its own (`compiler.several_cores`).
+    core_bytes : int
+        Bytes from the scratch memory of a core to that of the next. `counters` and `tensors` are
+        those of core 0.
     """
 
     config: Config
@@ -117,6 +122,8 @@ class Program:
     levels: bytes
     classes: list[str]
     images: int = 1
+    cores: int = 1
+    core_bytes: int = 0
 
     def quantise(self, pixels: np.ndarray) -> np.ndarray:
         """The network's input from an image of 8-bit pixels, or from as many as it runs at a time.
@@ -149,9 +156,13 @@ class Program:
         """Names of everything that the network returns."""
         return [self.output, *self.other_outputs]
 
-    def descriptors(self, point: str) -> list[dict[str, int]]:
-        """The words of an operating point's tiles, in order, as the core reads them."""
-        at = self.points.index(point) * HEADER_BYTES
+    def headers(self, core: int) -> int:
+        """The offset of a core's headers: what its register PROGRAM holds."""
+        return core * len(self.points) * HEADER_BYTES
+
+    def descriptors(self, point: str, core: int = 0) -> list[dict[str, int]]:
+        """The words of an operating point's tiles, in order, as a core reads them."""
+        at = self.headers(core) + self.points.index(point) * HEADER_BYTES
         header = self._words(header_words(self.config), at)
         words = descriptor_words(self.config)
         return [

@@ -34,6 +34,7 @@ from hw.contract.program_file import (
     TENSOR,
     checksum,
 )
+from hw.contract.system import MOST_CORES
 
 __all__ = ["SUFFIX", "check_replaceable", "load", "save"]
 
@@ -44,7 +45,7 @@ _MOST_SIZE = 1 << 16
 """No tensor between layers has more channels, rows or columns."""
 _PLAIN = (
     *("network", "end", "points", "counters", "input", "output", "other_outputs"),
-    *("scales", "classes", "images"),
+    *("scales", "classes", "images", "cores", "core_bytes"),
 )
 """Fields that the details have as the program has them."""
 
@@ -147,6 +148,8 @@ def _bytes(program: Program) -> bytes:
         "classes": len(classes),
         "counters": program.counters,
         "images": program.images,
+        "cores": program.cores,
+        "core_bytes": program.core_bytes,
         "details_offset": body.add(details),
         "details_bytes": len(details),
     }
@@ -228,7 +231,12 @@ def _place(fields: dict[str, Any]) -> Place:
 def _problems(program: Program) -> Iterator[str]:
     """Name the fields of a program that has the right fields, but cannot be."""
     known = {*program.tensors, ""}
+    cores, core_bytes = program.cores, program.core_bytes
+    if not (_is_count(cores) and _is_count(core_bytes) and 1 <= cores <= MOST_CORES):
+        yield "cores or core_bytes are none"
+        return
     end = program.end
+    end_of_first = end - (cores - 1) * core_bytes if _is_count(end) else end
     ends = {program.input, *program.outputs}
     names = [program.network, *ends, *program.points, *program.classes]
     if not all(isinstance(name, str) for name in names) or not program.points:
@@ -237,7 +245,7 @@ def _problems(program: Program) -> Iterator[str]:
         yield "classes or points are no list"
     if not (_is_count(end) and len(program.image) <= end <= OFFSET_END):
         yield "end is no offset"
-    if not (_is_count(program.counters) and program.counters <= end):
+    if not (_is_count(program.counters) and program.counters <= end_of_first):
         yield "counters is no offset"
     if not ends <= program.tensors.keys():
         yield "input or output is no tensor"
@@ -256,7 +264,7 @@ def _problems(program: Program) -> Iterator[str]:
             yield f"tensor {name!r} has no such place"
         elif place.parts and (min(place.parts) < 1 or sum(place.parts) != place.shape[0]):
             yield f"tensor {name!r} has parts of other channels"
-        elif not 0 <= place.address <= place.address + place.size <= end:
+        elif not 0 <= place.address <= place.address + place.size <= end_of_first:
             yield f"tensor {name!r} lies outside the program"
     if len(program.levels) != LEVELS * program.tensors[program.input].shape[0]:
         yield "levels are not those of the input's channels"

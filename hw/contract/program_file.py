@@ -29,7 +29,7 @@ __all__ = [
 
 MAGIC = 0x4650_415A
 """First word of a file: `ZAPF` as text."""
-FILE_VERSION = 2
+FILE_VERSION = 3
 """Changes whenever an older reader would misread a newer file."""
 INPUT, OUTPUT = 0, 1
 """Values of a tensor's `kind`."""
@@ -57,7 +57,9 @@ HEADER = {
     "classes_offset": "a name for each class that the output scores",
     "classes": "number of classes; 0 if they have no names",
     "counters": "window offset of the counters of each tile",
-    "images": "images that the program runs at a time",
+    "images": "images that a core runs at a time",
+    "cores": "number of cores that run the program at a time, each with images of its own",
+    "core_bytes": "bytes from a core's tensors and counters to those of the next core",
     "details_offset": "JSON for tools on the host; a driver does not need it",
     "details_bytes": "size of that JSON",
 }

@@ -31,6 +31,7 @@ from tb.simulators.run import run_bench
 from tb.simulators.toolchain import Simulator
 
 __all__ = [
+    "LEAST_MEMORY",
     "LayerCheck",
     "Simulated",
     "build",
@@ -41,7 +42,7 @@ __all__ = [
     "simulate",
 ]
 
-_LEAST_MEMORY = 4 << 20
+LEAST_MEMORY = 4 << 20
 """Bytes of memory for every smaller program, so that one build serves all of these."""
 
 _LAST_STORE = 256
@@ -135,7 +136,7 @@ def build_around(
 ) -> Build:
     """Build a core whose Verilog was written before, beside a memory up to the address `end`."""
     sources = [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT]
-    word_bits = ceil_log2(max(end, _LEAST_MEMORY) // config.bus_bytes)
+    word_bits = ceil_log2(max(end, LEAST_MEMORY) // config.bus_bytes)
     return build_design(
         sim,
         sources,
