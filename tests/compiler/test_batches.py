@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.designs import keep_one_point
+from bench.batches import without_zap_in
 from bench.measure import load_measurement
 from compiler import batches, program_file
 from compiler.build import compile_bundle
@@ -32,15 +32,6 @@ DEFAULT = PRESETS["default"]
 VGG = Path("examples/bundles/vgg16-cifar-quarter")
 LATE = [f"features.{number}" for number in (24, 27, 30, 34, 37, 40)]
 """Convolutions of 4x4 and of 2x2 maps."""
-
-
-def without_zap_in(bundle: Bundle, point: str, layers: list[str]) -> Bundle:
-    """The bundle with that operating point alone, and without a ZAP in these layers."""
-    bundle = keep_one_point(bundle, point)
-    (kept,) = bundle.manifest.operating_points
-    choices = {name: choice for name, choice in kept.layers.items() if name not in layers}
-    changed = [kept.model_copy(update={"layers": choices})]
-    return Bundle(bundle.manifest.model_copy(update={"operating_points": changed}), bundle.tensors)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.python_mutants import __main__ as command
 
 
 def test_the_drawn_defects_are_from_every_module_and_always_the_same() -> None:
-    results = {
+    results: dict[str, int | None] = {
         f"golden.{module}.x_f__mutmut_{n}": n % 2
         for module, count in (("layers", 90), ("pattern", 9))
         for n in range(count)
