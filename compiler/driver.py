@@ -173,7 +173,7 @@ class Accelerator:
             self._tensor(program, program.output),
             {name: self._tensor(program, name) for name in program.other_outputs},
             {name: self._total(name) for name in CORE_COUNTERS},
-            self._counters(program, point),
+            self.counters(program, point),
         )
 
     def _tensor(self, program: Program, name: str) -> np.ndarray:
@@ -241,7 +241,7 @@ class Accelerator:
     def _total(self, counter: str) -> int:
         return self.read(f"{counter}_low") | self.read(f"{counter}_high") << 32
 
-    def _counters(self, program: Program, point: str) -> list[dict[str, int]]:
+    def counters(self, program: Program, point: str) -> list[dict[str, int]]:
         """The counters of each layer: those of its tiles added up."""
         tiles = [layer.tiles[point] for layer in program.layers]
         address = program.counters + self._offset(program)
