@@ -129,6 +129,18 @@ def test_what_8_bits_cost() -> None:
         assert row["loss"] <= (0.5 if row["images"] >= 10_000 else 1)
 
 
+def test_hundreds_of_random_networks() -> None:
+    printed = (ROOT / "docs/results/random_modules.txt").read_text()
+    lines = re.findall(
+        r"^(\d+) random networks from seed (\d+): .*, (\d+) ran on .*; (\d+) failed$",
+        printed, re.MULTILINE,
+    )  # fmt: skip
+    count, first, simulated, failed = zip(*(map(int, line) for line in lines), strict=True)
+    assert [start + number for start, number in zip(first, count)] == [*first[1:], 501]
+    assert (first[0], sum(count), sum(simulated), sum(failed)) == (1, 500, 100, 0)
+    assert printed.count("$ python -m tb.random_modules ") == len(lines)
+
+
 def test_operating_points() -> None:
     points = {
         (entry["network"], entry["method"], entry["budget"]): entry
