@@ -12,8 +12,10 @@ from dataclasses import dataclass
 __all__ = [
     "LayerRun",
     "effective_macs",
+    "frames_per_second",
     "load_stall",
     "mac_reduction",
+    "macs_per_dsp",
     "predictor_stall",
     "skip_efficiency",
     "speed_up",
@@ -80,6 +82,20 @@ def speed_up(runs: Sequence[LayerRun]) -> float:
 def effective_macs(runs: Sequence[LayerRun], multipliers: int) -> float:
     """Return MACs for each multiplier and cycle with ZAP on; skipped MACs count too."""
     return sum(run.macs for run in runs) / (multipliers * sum(run.cycles_on for run in runs))
+
+
+def macs_per_dsp(macs: float, dsps: int, cycles: float) -> float:
+    """Return MACs for each DSP block and cycle, the figure that other accelerators publish too.
+
+    `dsps` are those of the whole core, the predictor's included. `macs` may count those that ZAP
+    skips, or leave them out: whoever shows the figure says which.
+    """
+    return macs / (dsps * cycles)
+
+
+def frames_per_second(clock_mhz: float, cycles: float) -> float:
+    """Return images a second where one image after the other takes so many cycles."""
+    return clock_mhz * 1e6 / cycles
 
 
 def load_stall(counters: Sequence[Mapping[str, int]]) -> float:

@@ -152,7 +152,7 @@ def _of_module(name: str, options: list[str], test_images: int | None) -> Accura
     integer = _integer_classes(bundle, test)
     return Accuracy(
         network=name,
-        dataset=args.dataset or model.dataset,
+        dataset=Path(dataset.name).name,
         images=len(test),
         float_top1=_percent(real, test.labels),
         int8_top1=_percent(integer, test.labels),
@@ -175,7 +175,7 @@ def _of_bundle(name: str, options: list[str], test_images: int | None) -> Accura
     test = dataset.test.first(test_images)
     return Accuracy(
         network=name,
-        dataset=args.dataset,
+        dataset=Path(dataset.name).name,
         images=len(test),
         float_top1=float_top1,
         int8_top1=_percent(_integer_classes(bundle, test), test.labels),

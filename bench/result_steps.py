@@ -25,6 +25,7 @@ _INT8_WEIGHTS = (
 )
 """The files that the list of 8-bit networks reads from the folder given by --weights."""
 _BUDGETS = "--max-drop 0.3 0.5 1 2 3"
+_FINE_TUNED = "--fine-tune 2 --control"
 _ALL_MASKS = "--also-pattern A C D"
 _ON_THE_CORE = "digits resnet20 alexnet-cifar-half vgg16-cifar-quarter resnet18 alexnet vgg16"
 """The networks of `tb.runs.whole_networks` whose cycles are counted; the last takes an hour."""
@@ -45,7 +46,7 @@ class Network:
     held_out: str = ""
     """Options for the images that accuracy losses are measured on."""
     fine_tuning: str = ""
-    """Budgets and options of fine-tuned operating points, if there are any."""
+    """Budgets of operating points that are fine-tuned, beside a control, if there are any."""
     trains: bool = True
     """True if it is trained here where the file of weights is missing."""
 
@@ -66,7 +67,7 @@ NETWORKS = (
         "alexnet-cifar-half.pt",
         export=f"{_ALL_MASKS} --zap-images 10000 --zap-epochs 2",
         budgets="0.7 --mac-reduction 0.38",
-        fine_tuning="--mac-reduction 0.475 0.55 --fine-tune 2",
+        fine_tuning="--mac-reduction 0.475 0.55",
     ),
     Network(
         "vgg16-cifar-quarter",
@@ -74,7 +75,24 @@ NETWORKS = (
         "vgg16-cifar-quarter.pt",
         export=f"{_ALL_MASKS} --zap-epochs 3",
     ),
+    *(
+        Network(
+            name,
+            "cifar100",
+            f"{name}-cifar100.pt",
+            export=f"{_ALL_MASKS} --zap-images 10000 --zap-epochs 2",
+            budgets=budgets,
+            fine_tuning=fine_tuning,
+            trains=False,
+        )
+        for name, budgets, fine_tuning in (
+            ("alexnet-cifar", "0.7 --mac-reduction 0.40", "--mac-reduction 0.50 0.60"),
+            ("vgg16-cifar", "--mac-reduction 0.38", "--mac-reduction 0.45"),
+            ("resnet18-cifar", "0.9 --mac-reduction 0.26", "--mac-reduction 0.34"),
+        )
+    ),
 )
+"""Those of full width train for hours, by `python -m quant.train`, which is no step here."""
 
 
 def result_steps(data: Path, weights: Path) -> list[Step]:
@@ -101,6 +119,7 @@ def result_steps(data: Path, weights: Path) -> list[Step]:
             stdout=demo,
         ),
         *(step for network in NETWORKS for step in _network(network, data, weights)),
+        *_squeezenet(weights),
         Step(
             "accuracy of 8 bits",
             _command("-m bench.quantisation", _INT8_NETWORKS, "--data", data)
@@ -207,7 +226,54 @@ def _network(network: Network, data: Path, weights: Path) -> list[Step]:
         choose("points", f"{_BUDGETS} {network.budgets}"),
         choose("layer", f"{_BUDGETS} {network.budgets} --thresholds layer"),
         choose("uniform", f"{_BUDGETS} --thresholds uniform"),
-        *([choose("fine-tuned", network.fine_tuning)] if network.fine_tuning else []),
+        *(
+            [choose("fine-tuned", f"{network.fine_tuning} {_FINE_TUNED}")]
+            if network.fine_tuning
+            else []
+        ),
+    ]
+
+
+def _squeezenet(weights: Path) -> list[Step]:
+    """Return the steps of SqueezeNet 1.0 with its ImageNet weights.
+
+    ZAPs, statistics and losses are from 300 pictures, and accuracy is that of the other 700;
+    one of those is simulated.
+    """
+    pictures, file = weights / "imagenet-1000", weights / "squeezenet1_0-imagenet.pth"
+    images = _BUILD / "imagenet-300-700.npz"
+    bundle, chosen = _BUILD / "squeezenet", _BUILD / "squeezenet-points"
+    counted = _RESULTS / "squeezenet"
+    return [
+        Step(
+            "squeezenet: images",
+            _command("-m examples.networks.images --size 227 --apart --pictures", pictures)
+            + _command("--out", images),
+            [pictures],
+            [images],
+        ),
+        Step(
+            "squeezenet: bundle",
+            _command("quant/export.py --model examples/networks/squeezenet.py:SqueezeNet --weights")
+            + _command(file, "--dataset", images, "--classes 1000 --zap-epochs 2")
+            + _command("--mean 123/255 117/255 104/255 --std 1/255 --out", bundle),
+            [images, file],
+            [bundle / MANIFEST],
+        ),
+        Step(
+            "squeezenet: operating points",
+            _command("-m quant.choose", bundle, "--dataset", images, "--max-drop 1 2 3")
+            + _command("--out", chosen, "--json", _POINTS),
+            [images, bundle / MANIFEST],
+            [chosen / MANIFEST],
+        ),
+        Step(
+            "squeezenet: one image on the core",
+            _command("-m bench.speed --bundle", chosen, "--data", images, "--point max-drop-1")
+            + _command("--config default --no-idle-lanes --out", counted),
+            [chosen / MANIFEST],
+            [counted / "summary.json"],
+        ),
     ]
 
 

@@ -5,8 +5,8 @@
 
 Simulates those networks of `tb.runs.whole_networks` whose measurements are not in `build/bench`
 yet. Writes `summary.json` (one object for each layer, and one with `layer` null for each network),
-a table, charts, and copies of the measurements. Without names every network is measured. With
---bundle it is the user's network, simulated anew each time.
+tables, charts, and copies of the measurements; the first table has whole networks. Without names
+every network is measured. With --bundle it is the user's network, simulated anew each time.
 """
 
 from __future__ import annotations
@@ -89,11 +89,13 @@ def main() -> None:
         rows += summarise(measurement, peer, model_cycles(measurement, network))
     write_file(summary, json.dumps(rows, indent=1) + "\n")
     text = StringIO()
+    of_networks = [row for row in rows if row["layer"] is None]
     for console in (Console(width=_WIDTH), Console(file=text, width=_WIDTH)):
+        console.print(_whole_table(of_networks))
         for name in networks:
             own = [row for row in rows if row["network"] == name]
             console.print(_table(own, own=arguments.bundle is not None))
-        console.print(_energy_table([row for row in rows if row["layer"] is None]))
+        console.print(_energy_table(of_networks))
     write_file(table, text.getvalue())
     draw_charts(rows, arguments.out)
     print(arguments.out)
@@ -154,20 +156,52 @@ def _table(rows: Sequence[Mapping[str, Any]], *, own: bool) -> Table:
     return table
 
 
-def _energy_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="energy of the convolutions, first order (bench/energy.py), in µJ")
-    table.add_column("network")
-    parts = list(rows[0]["energy_off_uj"])
-    for heading in (*parts, "total", "ZAP on / off"):
+def _whole_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Tabulate whole networks, and their convolutions for comparison."""
+    table = Table(title="whole networks, ZAP off -> on, one image at a time")
+    table.add_column("network", no_wrap=True)
+    headings = ("core", "cycles", "speed-up", "clock", "images a second", "MACs/DSP/cycle")
+    for heading in (*headings, "no skips", "U", "convolutions alone", "speed-up"):
         table.add_column(heading, justify="right")
     for row in rows:
-        off, on = row["energy_off_uj"], row["energy_on_uj"]
+        whole = row["whole_network"]
+        placed = whole["dsp"] is not None
+        off, on, computed = (whole[f"macs_per_dsp_{name}"] for name in ("off", "on", "on_computed"))
+        table.add_row(
+            row["network"],
+            row["config"],
+            f"{row['all_layers_off']:,} -> {row['all_layers_on']:,}",
+            f"{whole['speed_up']:.2f}",
+            f"{whole['clock_mhz']:.1f} MHz" + ("" if placed else ", assumed"),
+            f"{whole['frames_per_second_off']:,.2f} -> {whole['frames_per_second_on']:,.2f}",
+            f"{off:.3f} -> {on:.3f}" if placed else "",
+            f"{computed:.3f}" if placed else "",
+            f"{whole['utilisation']:.3f}",
+            f"{row['cycles_off']:,} -> {row['cycles_on']:,}",
+            f"{row['speed_up']:.2f}",
+        )
+    return table
+
+
+def _energy_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Tabulate the energy of whole networks, and the sum of their convolutions."""
+    table = Table(title="energy, whole networks, first order (bench/energy.py), in µJ")
+    table.add_column("network")
+    parts = list(rows[0]["energy_off_uj"])
+    for heading in (*parts, "total", "ZAP on / off", "convolutions", "ZAP on / off"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        whole = row["whole_network"]
+        off, on = whole["energy_off_uj"], whole["energy_on_uj"]
+        of_convolutions = [sum(row[f"energy_{which}_uj"].values()) for which in ("off", "on")]
         totals = sum(off.values()), sum(on.values())
         table.add_row(
             row["network"],
             *(f"{off[part]:,.1f} -> {on[part]:,.1f}" for part in parts),
             f"{totals[0]:,.1f} -> {totals[1]:,.1f}",
             f"{totals[1] / totals[0]:.3f}",
+            f"{of_convolutions[0]:,.1f} -> {of_convolutions[1]:,.1f}",
+            f"{of_convolutions[1] / of_convolutions[0]:.3f}",
         )
     return table
 

@@ -1,6 +1,7 @@
 """Summary of what was measured: one object for each layer, and one for all convolutions together.
 
-These are the objects of `summary.json`, from which tables and charts are made.
+These are the objects of `summary.json`, from which tables and charts are made. Those of a network
+also have figures of the whole of it, fully connected layers and poolings included.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from bench import scalesim
 from bench.energy import Energy, energy
 from bench.figures import (
     effective_macs,
+    frames_per_second,
     load_stall,
     mac_reduction,
+    macs_per_dsp,
     predictor_stall,
     skip_efficiency,
     speed_up,
     store_stall,
     utilisation,
 )
+from bench.fpga_results import ASSUMED_MHZ, find_build
 from bench.measure import MeasuredLayer, Measurement
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
@@ -86,8 +90,47 @@ def summarise(
         "layer": None,
         "all_layers_off": sum(layer.off["elapsed"] for layer in all_layers),
         "all_layers_on": sum(layer.on["elapsed"] for layer in all_layers),
+        "whole_network": _whole_network(measurement),
     }
     return [*rows, whole]
+
+
+def _whole_network(measurement: Measurement) -> dict[str, Any]:
+    """Return the figures of all layers, at the clock of the core where it was placed.
+
+    DSP blocks are known of a core that was placed and routed; of any other they are null, and the
+    clock is assumed.
+    """
+    config, layers = measurement.config, measurement.layers
+    build = find_build(config)
+    clock = ASSUMED_MHZ if build is None else build.clock_mhz
+    runs = [layer.run for layer in layers]
+    macs, skipped = sum(run.macs for run in runs), sum(run.skipped_macs for run in runs)
+    off, on = sum(run.cycles_off for run in runs), sum(run.cycles_on for run in runs)
+    figures: dict[str, Any] = {
+        "macs": macs,
+        "mac_reduction": _rounded(skipped / macs),
+        "speed_up": _rounded(off / on),
+        "utilisation": _rounded(utilisation(runs, config.multipliers)),
+        "clock_mhz": clock,
+        "device": None if build is None else build.device,
+        "dsp": None if build is None else build.use.dsp,
+        "frames_per_second_off": round(frames_per_second(clock, off), 2),
+        "frames_per_second_on": round(frames_per_second(clock, on), 2),
+    }
+    for name, number, cycles in (
+        ("off", macs, off),
+        ("on", macs, on),
+        ("on_computed", macs - skipped, on),
+    ):
+        figures[f"macs_per_dsp_{name}"] = (
+            None if build is None else _rounded(macs_per_dsp(number, build.use.dsp, cycles))
+        )
+    for which in ("off", "on"):
+        counters = [getattr(layer, which) for layer in layers]
+        figures[f"bytes_{which}"] = _bytes(config, counters)
+        figures[f"energy_{which}_uj"] = _energies(energy(config, layers, which))
+    return figures
 
 
 def _figures(

@@ -7,6 +7,7 @@ hold every intermediate exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from golden.padding import NO_PADDING, Padding, average_pool2d, conv2d, max_pool
 from golden.pattern import FULL, Pattern
 
 __all__ = [
+    "EXACT_FLOAT32",
     "Conv",
     "ConvResult",
     "Counters",
@@ -25,13 +27,16 @@ __all__ = [
     "Predictor",
     "Shortcut",
     "conv",
+    "exact_sums",
+    "is_column",
     "mask",
     "pool",
     "scores",
     "skip",
 ]
 
-_EXACT_FLOAT32 = 1 << 24
+EXACT_FLOAT32 = 1 << 24
+"""Every integer whose magnitude is below this is a float32."""
 _LARGEST_ACTIVATION = 255
 
 
@@ -215,7 +220,7 @@ def conv(
     layer: Conv, ifm: Tensor, predictor: Predictor | None = None, residual: Tensor | None = None
 ) -> ConvResult:
     """Run one convolution on (images, c_i, h, w), with ZAP if a predictor is given."""
-    sums = _exact_conv(layer, ifm)
+    sums = exact_sums(layer, ifm)
     if layer.shortcut is not None:
         assert residual is not None
         shortcut = layer.shortcut
@@ -276,7 +281,7 @@ def pool(layer: Pool, ifm: Tensor) -> Tensor:
     return arithmetic.requantise(total.to(torch.int64), *layer.average, limits).to(torch.int32)
 
 
-def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
+def exact_sums(layer: Conv, ifm: Tensor) -> Tensor:
     """The sums, bias included: integers in float64.
 
     Input channels are split into as many parts as float32 needs to represent the sums of each part
@@ -286,7 +291,7 @@ def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
     bounds = layer.weight.to(torch.int64).abs().sum((2, 3)) * _LARGEST_ACTIVATION  # (c_o, c_i)
     most_parts = bounds.shape[1] if layer.groups == 1 else 1
     parts = 1
-    while any(int(part.sum(1).max()) >= _EXACT_FLOAT32 for part in bounds.chunk(parts, 1)):
+    while any(int(part.sum(1).max()) >= EXACT_FLOAT32 for part in bounds.chunk(parts, 1)):
         parts += 1
         if parts > most_parts:
             return _conv(layer, ifm, layer.weight, torch.float64).add_(_per_channel(layer.bias))
@@ -298,12 +303,21 @@ def _exact_conv(layer: Conv, ifm: Tensor) -> Tensor:
     return total
 
 
+def is_column(size: Sequence[int]) -> bool:
+    """Say whether a map of (height, width) is one pixel wide, and higher."""
+    height, width = size
+    return width == 1 < height
+
+
 def _conv(layer: Conv, ifm: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
     """The layer's convolution on some of its input channels, without bias."""
+    # PyTorch takes the strides of columns for those of another order, and writes out of bounds.
+    column = is_column(ifm.shape[2:])
+    order = torch.contiguous_format if column else torch.channels_last
     # NNPACK may choose a Winograd algorithm, whose intermediates are not integers.
     with torch.backends.nnpack.flags(enabled=False):
         return conv2d(
-            ifm.to(dtype).contiguous(memory_format=torch.channels_last),
+            ifm.to(dtype).contiguous(memory_format=order),
             weight.to(dtype),
             None,
             layer.stride,

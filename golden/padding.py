@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["NO_PADDING", "Padding", "average_pool2d", "conv2d", "max_pool2d", "windows"]
+__all__ = ["NO_PADDING", "Padding", "average_pool2d", "conv2d", "max_pool2d", "padded", "windows"]
 
 Padding = tuple[int, int, int, int]
 """Rows and columns beside a map: (top, bottom, left, right). A convolution's may be negative: then
@@ -48,14 +48,14 @@ def conv2d(
     top, bottom, left, right = padding
     if (top, left) == (bottom, right) and min(padding) >= 0:
         return F.conv2d(ifm, weight, bias, stride, (top, left), dilation, groups)
-    return F.conv2d(_padded(ifm, padding, 0), weight, bias, stride, 0, dilation, groups)
+    return F.conv2d(padded(ifm, padding, 0), weight, bias, stride, 0, dilation, groups)
 
 
 def max_pool2d(ifm: Tensor, kernel: _Pair, stride: _Pair, padding: Padding) -> Tensor:
     """The largest number of each window. Padding is never the largest."""
     if _is_native(kernel, padding):
         return F.max_pool2d(ifm, kernel, stride, (padding[0], padding[2]))
-    return F.max_pool2d(_padded(ifm, padding, -math.inf), kernel, stride)
+    return F.max_pool2d(padded(ifm, padding, -math.inf), kernel, stride)
 
 
 def average_pool2d(
@@ -65,7 +65,7 @@ def average_pool2d(
     if _is_native(kernel, padding):
         sides = padding[0], padding[2]
         return F.avg_pool2d(ifm, kernel, stride, sides, divisor_override=divisor)
-    return F.avg_pool2d(_padded(ifm, padding, 0), kernel, stride, divisor_override=divisor)
+    return F.avg_pool2d(padded(ifm, padding, 0), kernel, stride, divisor_override=divisor)
 
 
 def _is_native(kernel: _Pair, padding: Padding) -> bool:
@@ -74,6 +74,7 @@ def _is_native(kernel: _Pair, padding: Padding) -> bool:
     return (top, left) == (bottom, right) and 2 * top <= kernel[0] and 2 * left <= kernel[1]
 
 
-def _padded(ifm: Tensor, padding: Padding, value: float) -> Tensor:
+def padded(ifm: Tensor, padding: Padding, value: float) -> Tensor:
+    """Maps with so many rows and columns of `value` beside them, or with fewer of their own."""
     top, bottom, left, right = padding
     return F.pad(ifm, (left, right, top, bottom), value=value)

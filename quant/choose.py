@@ -18,6 +18,8 @@ core runs without it, and the bundle says so.
 All operating points go into one new bundle. With --recalibrate the network's biases and scales are
 adapted to each operating point, with --fine-tune its weights too; the network then loses less. The
 adapted values are kept with the operating point, and the original network stays in the bundle.
+Training alone may make a network better: --control trains it as long without ZAPs, and lists what
+that gains beside the operating points.
 
 Where images have no labels, accuracy is the share of them that are classified as --model does, the
 float network that the bundle was made of, or else as the bundle's network without ZAP does.
@@ -27,16 +29,18 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from rich.table import Table
+from torch import Tensor
 
 from golden.arguments import Parser, integer, natural, seed_number
 from golden.bundle import Bundle, check_replaceable
 from golden.costs import read_costs
 from golden.errors import UserError
+from golden.layers import Predictor
 from golden.manifest import Figures
 from golden.pattern import Pattern
 from golden.terminal import Console
@@ -47,7 +51,8 @@ from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice, Granularity
 from quant.points.chooser import Budget, Chooser
 from quant.points.cycle_savings import CycleSavings
-from quant.points.evaluation import evaluate
+from quant.points.evaluation import all_results, evaluate, own_labels
+from quant.points.expected_loss import counted_loss
 from quant.points.operating_points import (
     add_operating_point,
     with_figures,
@@ -114,10 +119,17 @@ def _arguments() -> argparse.ArgumentParser:
         "these images"
     )
     add("--augment-held-out", type=natural, default=0, metavar="N", help=copies)
+    unseen = (
+        "accuracy on images that the network was not trained on: for one that was trained on the "
+        "held-out images too, so that losses are expected as of other images"
+    )
+    add("--unseen-accuracy", type=_accuracy, metavar="PERCENT", help=unseen)
     recalibrate = "adapt biases and scales to each operating point"
     add("--recalibrate", action="store_true", help=recalibrate)
     fine_tune = "train the weights with each operating point's ZAPs for so many epochs"
     add("--fine-tune", type=natural, default=0, metavar="EPOCHS", help=fine_tune)
+    control = "with --fine-tune: also train so many epochs without ZAPs, and list what that gains"
+    add("--control", action="store_true", help=control)
     add("--seed", type=seed_number, default=1, help="of samples and augmentation (default: 1)")
     device = "the device that fine-tunes (default: cpu)"
     add("--device", choices=("cpu", "cuda"), default="cpu", help=device)
@@ -142,6 +154,8 @@ def main() -> None:
         cycles = CycleSavings(read_costs(args.costs, bundle.manifest.name))
     source = images_of(bundle, args)
     dataset = source.dataset
+    if args.control and not args.fine_tune:
+        raise UserError("--control is trained as long as the operating points: give --fine-tune")
     if args.fine_tune and not dataset.labelled:
         raise UserError(f"--fine-tune needs labels, {dataset.name} has none: use --recalibrate")
     images = _images(source, args)
@@ -154,43 +168,62 @@ def main() -> None:
     line = None
     # The line does not predict what fine-tuning gains, so only a budget of accuracy needs it then.
     if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
-        line = measured_line(bundle, chooser, budgets, images)
+        line = measured_line(bundle, chooser, budgets, images, args.unseen_accuracy)
     # All are chosen before the first is run on the test images.
-    choices = [chooser.choose(budget, line) for budget in budgets]
-    dense = evaluate(bundle, {}, dataset.test, "dense")
+    choices = [chooser.choose(budget, None if line is None else line.line) for budget in budgets]
+    dense_results: list[Tensor] = []
+    dense = evaluate(bundle, {}, dataset.test, "dense", results=dense_results)
     result = bundle
     measured = []
     for name, budget, choice in zip(names, budgets, choices):
         network, predictors = network_as_chosen(bundle, choice, images.recalibration)
         if args.fine_tune:
-            network = fine_tune(
-                network,
-                predictors,
-                dataset.train,
-                source.recipe,
-                dropout=source.dropout,
-                epochs=args.fine_tune,
-                seed=args.seed,
-                device=args.device,
-            )
+            network = _fine_tuned(network, predictors, source, args)
+        predicted_drop = predicted_deviation = None
+        if line is not None and not args.fine_tune:
+            predicted_drop = line.line.drop_at(choice.error)
+            predicted_deviation = line.deviation_at(choice.error)
+        results: list[Tensor] = []
+        tested = evaluate(network, predictors, dataset.test, name, results=results)
         figures = {
             "predicted": Figures(
-                drop=None if line is None or args.fine_tune else line.drop_at(choice.error),
+                drop=predicted_drop,
                 mac_reduction=choice.mac_reduction,
                 images=len(images.held_out),
             ),
-            "measured": evaluate(network, predictors, dataset.test, name).figures(dense),
+            "measured": tested.figures(dense),
         }
+        deviation = None
+        if dataset.test.labels.ndim == 1:
+            labels = own_labels(dataset.test)
+            deviation = counted_loss(
+                all_results(dense_results), all_results(results), labels
+            ).deviation
         result = add_operating_point(result, name, choice.layers, network)
         result = with_figures(result, name, figures)
         if cycles is not None:
             result = with_time_choice(result, name, cycles, choice)
         pattern = _pattern(chooser, choice)
-        measured.append(
-            _measured(
-                args, bundle, dataset.name, budget, pattern, dense.top1, figures, choice.error, line
-            )
+        point = _measured(
+            args,
+            bundle,
+            dataset.name,
+            budget,
+            pattern,
+            dense.top1,
+            figures,
+            choice.error,
+            None if line is None else line.line,
         )
+        found = {
+            "predicted_deviation": predicted_deviation,
+            "deviation": deviation,
+        }
+        measured.append(point.model_copy(update=found))
+    if args.control:
+        network = _fine_tuned(bundle, {}, source, args)
+        control = evaluate(network, {}, dataset.test, "control").figures(dense)
+        measured.append(_control(args, bundle, dataset.name, dense.top1, control))
     if processes.is_first():
         result.save(args.out)
     if args.json is not None:
@@ -199,6 +232,25 @@ def main() -> None:
     for name in names if cycles is not None else []:
         _print_time_choice(result, name)
     Console().print(f"wrote {args.out}")
+
+
+def _fine_tuned(
+    network: Bundle,
+    predictors: Mapping[str, Predictor],
+    source: BundleImages,
+    args: argparse.Namespace,
+) -> Bundle:
+    """Train a network for the epochs that are asked for, with the ZAPs given active."""
+    return fine_tune(
+        network,
+        predictors,
+        source.dataset.train,
+        source.recipe,
+        dropout=source.dropout,
+        epochs=args.fine_tune,
+        seed=args.seed,
+        device=args.device,
+    )
 
 
 def _images(source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
@@ -259,6 +311,13 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def _accuracy(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a number in 0 .. 100")
+    return value
 
 
 def _patterns(bundle: Bundle, args: argparse.Namespace) -> list[Pattern]:
@@ -335,6 +394,28 @@ def _measured(
     )
 
 
+def _control(
+    args: argparse.Namespace, bundle: Bundle, dataset: str, int8_top1: float, figures: Figures
+) -> MeasuredPoint:
+    """Return the network that was trained without ZAPs as an entry of the list of results."""
+    return MeasuredPoint.model_validate(
+        {
+            "network": bundle.manifest.name,
+            "dataset": dataset,
+            "method": "none",
+            "budget": f"{args.fine_tune} epochs",
+            "drop": figures.drop,
+            "mac_reduction": figures.mac_reduction,
+            "fine_tuned": True,
+            "float_top1": bundle.manifest.provenance.get("float_top1"),
+            "int8_top1": int8_top1,
+            "top1": figures.top1,
+            "images": figures.images,
+            "command": command_line("quant.choose"),
+        }
+    )
+
+
 def _print_time_choice(bundle: Bundle, name: str) -> None:
     """Say what an operating point that was chosen by cycles gains, and which layers it leaves."""
     choice = bundle.operating_point(name).by_time
@@ -344,20 +425,34 @@ def _print_time_choice(bundle: Bundle, name: str) -> None:
     Console().print(text, highlight=False, soft_wrap=True)
 
 
+def _with_deviation(drop: float | None, deviation: float | None) -> str:
+    """Format a loss and its standard error."""
+    if drop is None:
+        return ""
+    return f"{drop:.2f}" if deviation is None else f"{drop:.2f} ± {deviation:.2f}"
+
+
+def _promise(point: MeasuredPoint) -> str:
+    """Format the loss that a budget promises not to exceed on so many images as were tested."""
+    promised = point.promise
+    return "" if promised is None else f"at most {promised:.2f}"
+
+
 def _table(title: str, points: Sequence[MeasuredPoint]) -> Table:
     table = Table("budget", title=title)
-    for heading in ("predicted drop", "drop", "predicted MACs %", "MACs skipped %"):
+    for heading in ("expected drop", "drop", "promise", "predicted MACs %", "MACs skipped %"):
         table.add_column(heading, justify="right")
     table.add_column("method")
     for point in points:
         reduction = point.predicted_mac_reduction
         table.add_row(
             point.budget,
-            "" if point.predicted_drop is None else f"{point.predicted_drop:.2f}",
-            f"{point.drop:.2f}",
+            _with_deviation(point.expected_drop, point.predicted_deviation),
+            _with_deviation(point.drop, point.deviation),
+            _promise(point),
             "" if reduction is None else f"{100 * reduction:.2f}",
             f"{100 * point.mac_reduction:.2f}",
-            f"{point.method} {point.pattern}",
+            f"{point.method} {point.pattern or ''}",
         )
     return table
 

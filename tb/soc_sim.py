@@ -10,78 +10,34 @@ it did.
 
 from __future__ import annotations
 
-import struct
 import subprocess
 import time
 from pathlib import Path
 
-import torch
-
-from compiler import program_file
-from compiler.build import compile_bundle
-from compiler.program import DENSE, Program
 from golden.arguments import Parser, positive
-from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
-from golden.files import write_file
-from golden.network import Network
-from hw.contract.bus import PAGE_BITS
-from hw.contract.c_headers import C_HEADERS
 from hw.contract.config import PRESETS, Config
-from hw.verilog_output import core_name, write_core
-from tb.paths import REPOSITORY
-from tb.runs.images import held_out_image
+from hw.soc.boards import BOARDS
+from tb.runs.soc_files import SOC_FOLDER, write_soc_files
 
-__all__ = ["memory_image"]
+__all__: list[str] = []
 
-_MAGIC = 0x5A53_4F43
-_PAGE = 1 << PAGE_BITS
-_TABLE_BYTES = 40
 _RIGHT = "all right"
-
-
-def memory_image(bundle: Bundle, program: Program, program_bytes: bytes, images: int) -> bytes:
-    """The beginning of the system's SDRAM: a table, the program's file, images and golden's logits.
-
-    The layout is that of `struct table` in `hw/soc/firmware/main.c`.
-    """
-    pixels = torch.stack([held_out_image(bundle, None, number)[0] for number in range(images)])
-    pixels = (pixels * 255).round().to(torch.uint8)
-    logits = []
-    for point in program.points:
-        network, predictors = (bundle, {}) if point == DENSE else bundle.at(point)
-        quantised = torch.stack(
-            [torch.from_numpy(program.quantise(image.numpy())) for image in pixels]
-        )
-        logits.append(Network(network, predictors)(quantised).to(torch.int8))
-    parts = [program_bytes, pixels.numpy().tobytes(), torch.stack(logits).numpy().tobytes()]
-    offsets, content = [], bytearray(_TABLE_BYTES)
-    for part in parts:
-        content += bytes(-len(content) % 4)
-        offsets.append(len(content))
-        content += part
-    window = ceil_div(len(content), _PAGE) * _PAGE
-    table = struct.pack(
-        "<10I",
-        _MAGIC,
-        offsets[0],
-        len(program_bytes),
-        images,
-        pixels[0].numel(),
-        offsets[1],
-        offsets[2],
-        logits[0].shape[1],
-        window,
-        ceil_div(program.end, _PAGE) * _PAGE,
-    )
-    return table + bytes(content[_TABLE_BYTES:]) + bytes(-len(content) % 4)
 
 
 def main() -> int:
     parser = Parser(prog="tb.soc_sim", description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
-    parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
+    parser.add_argument(
+        "--config",
+        help=f"{', '.join(PRESETS)}, or a JSON file; small, or the board's own by default",
+    )
+    boards = [name for name, board in BOARDS.items() if not board.ddr]
+    parser.add_argument(
+        "--board",
+        help=f"{', '.join(boards)}: its processor, caches, SDRAM and boot image",
+    )
     parser.add_argument("--images", type=positive, default=2, help="images at each operating point")
     parser.add_argument(
         "--litex",
@@ -93,25 +49,15 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.litex.exists():
         raise UserError(f"{arguments.litex}: not found; make soc-sim sets it up")
-    bundle, config = Bundle.load(arguments.bundle), Config.load(arguments.config)
-    program = compile_bundle(bundle, config)
+    if arguments.board is not None and arguments.board not in boards:
+        raise UserError(f"no board {arguments.board!r} to simulate: use {', '.join(boards)}")
+    own = BOARDS[arguments.board].config if arguments.board else "small"
+    bundle, config = Bundle.load(arguments.bundle), Config.load(arguments.config or own)
     out = arguments.out
-    file = out / f"program{program_file.SUFFIX}"
-    program_file.save(program, file)
-    image = memory_image(bundle, program, file.read_bytes(), arguments.images)
-    memory = write_file(out / "memory.bin", image)
-    write_core(config, out / "verilog")
-    driver = out / "driver"
-    for name, text in C_HEADERS.items():
-        write_file(driver / name, text())
-    for source in (REPOSITORY / "driver").glob("zapcore.[ch]"):
-        write_file(driver / source.name, source.read_bytes())
-    soc = REPOSITORY / "hw" / "soc"
-    command = [
-        *(arguments.litex.absolute(), soc / "simulate.py", "--out", out / "system"),
-        *("--verilog", out / "verilog" / f"{core_name(config)}.v", "--memory", memory),
-        *("--firmware", soc / "firmware", "--driver", driver),
-    ]
+    files = write_soc_files(bundle, config, arguments.images, out)
+    command = [arguments.litex.absolute(), SOC_FOLDER / "simulate.py", *files.options]
+    if arguments.board:
+        command += ["--board", arguments.board]
     return _run([str(part) for part in command], out / "log.txt")
 
 

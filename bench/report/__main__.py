@@ -1,11 +1,11 @@
-"""Writes the report: one HTML page of measurements, and a PNG and a CSV file of each figure.
+"""Writes the report: one HTML page of measurements, and PNG, SVG and CSV files of its figures.
 
     python -m bench.report BUNDLE ... --data DIR --results docs/results/operating_points.json
 
-The page begins with the networks of the bundles given, run on some images of their datasets: their
-cycles, energy, operating points and layers. Operating points of other networks in the results file,
-and in the sweeps (`*_patterns.json`) beside it, follow for comparison. Sections without data are
-left out, and named.
+The page begins with the networks of the bundles given, run on some images of their datasets: what
+their operating points lose and gain, interactively, then cycles, energy and layers. Operating
+points of other networks in the results file, and in the sweeps (`*_patterns.json`) beside it,
+follow for comparison. Sections without data are left out, and named.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench.report import cycles, layers, points, tradeoff
+from bench.report import choice, cycles, layers, points, tradeoff, whole
 from bench.report.observe import Observation, observe
 from bench.report.page import PAGE, Part, write_page
 from bench.report.points import LARGEST_DROP
@@ -34,7 +34,7 @@ from tb.runs.images import add_image_options
 __all__ = ["main"]
 
 _IMAGES = 500
-_SPEED_SECTIONS = (cycles.layer_cycles, cycles.operating_points)
+_SPEED_SECTIONS = (choice.operating_points, whole.whole_networks, cycles.layer_cycles)
 _RESULT_SECTIONS = (tradeoff.operating_points, tradeoff.estimates, tradeoff.line)
 _NETWORK_SECTIONS = (layers.sparsity, layers.pictures, layers.scores, layers.mispredictions)
 

@@ -1,40 +1,21 @@
-"""Sections about a network's speed: cycles, energy and traffic of its layers, operating points."""
+"""The section about each layer's cycles, energy and traffic at the chosen operating point."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from bench.energy import Activity, activity_energy
 from bench.fpga_results import ASSUMED_MHZ, find_build
 from bench.report import style
+from bench.report.costs import LayerCost, layer_costs, whole_cost
 from bench.report.observe import Observation
 from bench.report.page import Exhibit, Section
-from compiler.costs import NetworkCosts, Skips
-from golden.bundle import Bundle
+from compiler.costs import NetworkCosts
 from hw.contract.config import Config
 
-__all__ = ["layer_cycles", "operating_points"]
-
-_ON = "#cc3d6f"
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A layer without ZAP and at the operating point: cycles, bytes moved, energy in pJ."""
-
-    name: str
-    ofm: tuple[int, ...]
-    macs: int
-    zap: bool
-    skipped: float
-    lost: float
-    cycles: tuple[float, float]
-    traffic: tuple[int, int]
-    energy: tuple[float, float]
+__all__ = ["layer_cycles"]
 
 
 def layer_cycles(networks: Sequence[Observation], config: Config) -> Section:
@@ -51,7 +32,7 @@ def layer_cycles(networks: Sequence[Observation], config: Config) -> Section:
 
 def _cycles(network: Observation, config: Config) -> Exhibit | None:
     costs = NetworkCosts(network.bundle, config)
-    layers = _layers(network, costs)
+    layers = layer_costs(network, costs, network.point)
     if not layers:
         return None
     headings = ["layer", "ofm", "million MACs", "skipped", "lost", "cycles", "with ZAP", "speed-up"]
@@ -93,89 +74,11 @@ def _cycles(network: Observation, config: Config) -> Exhibit | None:
             }
             for layer in layers
         ],
-        table=(headings, [*(_row(layer) for layer in layers), _row(_whole(layers))]),
+        table=(headings, [*(_row(layer) for layer in layers), _row(whole_cost(layers))]),
     )
 
 
-def _layers(network: Observation, costs: NetworkCosts) -> list[_Layer]:
-    observed = {layer.name: layer for layer in network.layers}
-    skips = _skips(network.bundle, network.point, costs, network.skipped[network.point])
-    patterns = {name: pattern for name, (pattern, _) in skips.items()}
-    cycles, beats = [costs.cycles(), costs.cycles(skips)], [costs.beats(), costs.beats(patterns)]
-    config, shapes = costs.config, network.bundle.manifest.activations
-    layers = []
-    for step in costs.steps:
-        name = step.name
-        if name not in cycles[0]:
-            continue
-        whole = int(np.prod(step.conv.output_size(*shapes[step.input].shape[1:])))
-        whole *= len(step.conv.weight)
-        share = skips[name][1] if name in skips else 0.0
-        traffic = [(b[name].read + b[name].written) * config.bus_bytes for b in beats]
-        energies = [
-            sum(
-                activity_energy(
-                    config,
-                    [
-                        Activity(
-                            busy=counted[name].busy,
-                            results=whole * (1 - skipped),
-                            scored=whole if scored else 0,
-                            moved=moved,
-                        )
-                    ],
-                ).values()
-            )
-            for counted, skipped, scored, moved in zip(
-                cycles, (0.0, share), (False, name in skips), traffic, strict=True
-            )
-        ]
-        layers.append(
-            _Layer(
-                name=name,
-                ofm=shapes[step.output].shape,
-                macs=step.macs,
-                zap=name in skips,
-                skipped=share,
-                lost=observed[name].lost if name in skips else 0.0,
-                cycles=(cycles[0][name].elapsed, cycles[1][name].elapsed),
-                traffic=(traffic[0], traffic[1]),
-                energy=(energies[0], energies[1]),
-            )
-        )
-    return layers
-
-
-def _skips(bundle: Bundle, point: str, costs: NetworkCosts, skipped: Mapping[str, float]) -> Skips:
-    """Return the skips of an operating point, in the layers that fit with their ZAP."""
-    _, predictors = bundle.at(point)
-    return {
-        name: (zap.pattern, skipped[name])
-        for name, zap in predictors.items()
-        if costs.zap_misfit(name, zap.pattern) is None
-    }
-
-
-def _whole(layers: Sequence[_Layer]) -> _Layer:
-    def both(field: str) -> tuple[float, float]:
-        pairs = [getattr(layer, field) for layer in layers]
-        return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-
-    traffic = both("traffic")
-    return _Layer(
-        name="all",
-        ofm=(),
-        macs=sum(layer.macs for layer in layers),
-        zap=True,
-        skipped=float("nan"),
-        lost=float("nan"),
-        cycles=both("cycles"),
-        traffic=(int(traffic[0]), int(traffic[1])),
-        energy=both("energy"),
-    )
-
-
-def _row(layer: _Layer) -> list[str]:
+def _row(layer: LayerCost) -> list[str]:
     def both(values: tuple[float, float], form: str) -> list[str]:
         return [format(values[0], form), format(values[1], form) if layer.zap else ""]
 
@@ -195,12 +98,15 @@ def _row(layer: _Layer) -> list[str]:
     ]
 
 
-def _bars(layers: Sequence[_Layer]) -> Figure:
+def _bars(layers: Sequence[LayerCost]) -> Figure:
     figure, axes = style.new(2.9)
     axis = axes[0, 0]
     places = np.arange(len(layers))
     names = [layer.name for layer in layers]
-    for run, width, colour, label in ((0, 0.8, style.LIGHT, "ZAP off"), (1, 0.5, _ON, "ZAP on")):
+    for run, width, colour, label in (
+        (0, 0.8, style.LIGHT, "ZAP off"),
+        (1, 0.5, style.ZAP, "ZAP on"),
+    ):
         heights = [layer.cycles[run] / 1e3 for layer in layers]
         axis.bar(places, heights, width, color=colour, label=label)
     long = max(map(len, names)) * len(names) > 100
@@ -211,50 +117,3 @@ def _bars(layers: Sequence[_Layer]) -> Figure:
     axis.set_ylabel("thousand cycles")
     figure.legend(loc="outside upper right", ncols=2)
     return figure
-
-
-def operating_points(networks: Sequence[Observation], config: Config) -> Section:
-    """List the operating points of each bundle: what they lose, and how fast they are."""
-    return Section(
-        "Operating points of the bundle",
-        "Figures that quant.choose or quant/export.py stored with each operating point, on the "
-        f"test images. The speed-up on zapcore_{config.name} is by the compiler's model, with what "
-        "is skipped on the images of this report.",
-        [_points(network, config) for network in networks],
-    )
-
-
-def _points(network: Observation, config: Config) -> Exhibit:
-    costs = NetworkCosts(network.bundle, config)
-    off = sum(layer.elapsed for layer in costs.cycles().values())
-    labelled = "labels" not in network.bundle.manifest.provenance
-    top1 = "top-1, %" if labelled else "same class as in float, %"
-    headings = ["operating point", "layers with ZAP", top1, "lost, pp", "lost, predicted"]
-    headings += ["MACs skipped", "cycles", "speed-up"]
-    rows, records = [], []
-    for point in network.bundle.manifest.operating_points:
-        skips = _skips(network.bundle, point.name, costs, network.skipped[point.name])
-        on = sum(layer.elapsed for layer in costs.cycles(skips).values())
-        measured, predicted = point.measured, point.predicted
-        values = [
-            point.name,
-            len(skips),
-            None if measured is None else measured.top1,
-            None if measured is None else measured.drop,
-            None if predicted is None else predicted.drop,
-            None if measured is None else measured.mac_reduction,
-            on,
-            off / on if on else None,
-        ]
-        forms = ["", "d", ".2f", ".2f", ".2f", ".1%", ",.0f", ".2f"]
-        rows.append(
-            ["" if v is None else format(v, form) for v, form in zip(values, forms, strict=True)]
-        )
-        records.append(dict(zip(headings, values, strict=True)))
-    return Exhibit(
-        name=f"points-{network.slug}",
-        heading=network.where,
-        caption=f"Without ZAP the network takes {off:,.0f} cycles.",
-        records=records,
-        table=(headings, rows),
-    )

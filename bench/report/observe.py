@@ -18,17 +18,16 @@ from golden.network import Network, Step, quantise_images
 from quant.data.images import ImageSet
 from quant.data.registry import load_for_bundle
 from quant.networks.own_models import safe_name
-from quant.points.evaluation import evaluate
 from quant.points.statistics import Statistics, collect_statistics
 from quant.runtime.progress import progress
 from tb.runs.images import chosen_image
 
-__all__ = ["Observation", "Observed", "observe"]
+__all__ = ["Observation", "Observed", "PointCounts", "observe"]
 
 _BATCH = 100
 _SEED = 1
 _POINT_IMAGES = 100
-"""Images that tell what each other operating point skips."""
+"""Images that the operating points run which are not the chosen one."""
 _VALUES = 256
 
 
@@ -51,6 +50,11 @@ class Observed:
     skipped: np.ndarray
 
     @property
+    def skipped_share(self) -> float:
+        """Skipped activations / all activations."""
+        return float(self.skipped.sum()) / self.activations
+
+    @property
     def wrong(self) -> int:
         """Activations that were skipped although not zero."""
         return int(self.skipped[1:].sum())
@@ -62,40 +66,53 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class PointCounts:
+    """Counts of an operating point on a number of test images, layer by layer."""
+
+    images: int
+    layers: list[Observed]
+
+
+@dataclass(frozen=True)
 class Observation:
-    """A network at one of its operating points.
+    """A network at its operating points, one of which is chosen.
 
     Parameters
     ----------
     name, dataset, point : str
-        Network, dataset and operating point.
-    images : int
-        Test images behind `layers`.
-    layers : list of Observed
+        Network, dataset and the chosen operating point.
+    points : {operating point: PointCounts}
+        In the bundle's order.
     pixels, decisions
         The image that is pictured, float (channels, height, width), and the decisions of each
-        layer with ZAP on it.
+        layer with ZAP on it, at the chosen operating point.
     pictured : str
         That image in words.
     statistics : Statistics
         Statistics of all the bundle's predictors on `sampled` training images.
     bundle : Bundle
-    skipped : {operating point: {layer: share}}
-        The share of the activations of each layer with ZAP that an operating point skips.
     """
 
     name: str
     dataset: str
     point: str
-    images: int
-    layers: list[Observed]
+    points: dict[str, PointCounts]
     pixels: Tensor
     decisions: list[Decision]
     pictured: str
     statistics: Statistics
     sampled: int
     bundle: Bundle
-    skipped: dict[str, dict[str, float]]
+
+    @property
+    def images(self) -> int:
+        """Test images that the chosen operating point ran."""
+        return self.points[self.point].images
+
+    @property
+    def layers(self) -> list[Observed]:
+        """Counts of the layers at the chosen operating point."""
+        return self.points[self.point].layers
 
     @property
     def where(self) -> str:
@@ -138,13 +155,15 @@ def observe(
         test = sample = ImageSet(
             (pixels * 255).round().to(torch.uint8)[None], torch.zeros(1).long()
         )
-    layers = _layers(Network(bundle), sparse, test)
+    few = test.first(_POINT_IMAGES)
     return Observation(
         name=bundle.manifest.name,
         dataset=name,
         point=chosen,
-        images=len(test),
-        layers=layers,
+        points={
+            each.name: _count(bundle, each.name, test if each.name == chosen else few)
+            for each in bundle.manifest.operating_points
+        },
         pixels=pixels,
         decisions=[
             Decision(step.node.name, step.predictor.pattern, step.result)
@@ -155,21 +174,11 @@ def observe(
         statistics=collect_statistics(bundle, sample),
         sampled=len(sample),
         bundle=bundle,
-        skipped={
-            chosen: {n.name: float(n.skipped.sum()) / n.activations for n in layers if n.zap},
-            **_skipped_elsewhere(bundle, chosen, test.first(_POINT_IMAGES)),
-        },
     )
 
 
-def _skipped_elsewhere(bundle: Bundle, chosen: str, test: ImageSet) -> dict[str, dict[str, float]]:
-    """Run a few images at the other operating points; return what each layer with ZAP skips."""
-    shares = {}
-    for point in bundle.manifest.operating_points:
-        if point.name != chosen:
-            result = evaluate(*bundle.at(point.name), test, f"observing {point.name}")
-            shares[point.name] = {n.name: n.skipped_share for n in result.layers if n.zap}
-    return shares
+def _count(bundle: Bundle, point: str, test: ImageSet) -> PointCounts:
+    return PointCounts(len(test), _layers(Network(bundle), Network(*bundle.at(point)), test))
 
 
 def _layers(dense: Network, sparse: Network, test: ImageSet) -> list[Observed]:

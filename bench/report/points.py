@@ -33,6 +33,7 @@ METHODS = {
     "value-prediction": "value prediction",
     "feature-map-pruning": "feature-map pruning",
     "zap+feature-map-pruning": "ZAP + feature-map pruning",
+    "none": "no skipping (control)",
     "value-prediction+feature-map-pruning": "value prediction + feature-map pruning",
 }
 """Method in the results -> name in the report, in the order in which they are shown."""

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from golden.files import write_file
 
-__all__ = ["INK", "LIGHT", "MASKS", "METHODS", "PERCENT", "WRONG", "new", "save"]
+__all__ = ["INK", "LIGHT", "MASKS", "METHODS", "PERCENT", "WRONG", "ZAP", "new", "save"]
 
 _PAGE_WIDTH = 9.0
 """Inches; a figure of this width is as wide as the page."""
@@ -22,12 +22,14 @@ PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g} %")
 
 INK = "#333333"
 LIGHT = "#d9d9d9"
+ZAP = "#cc3d6f"
+"""The colour of what runs with ZAP."""
 WRONG = "#d55e00"
 """The colour of mistakes, and of nothing else."""
 MASKS = {"A": "#9ecae1", "B": "#56a0ce", "C": "#2171b5", "D": "#08306b"}
 """Colours of the paper's masks: the darker, the less is computed before prediction."""
 METHODS = {
-    "zap": "#cc3d6f",
+    "zap": ZAP,
     "zap-per-layer": "#e39ab4",
     "value-prediction": "#009e73",
     "feature-map-pruning": "#e69f00",
@@ -59,6 +61,7 @@ matplotlib.rcParams.update(
         "lines.linewidth": 1.5,
         "lines.markersize": 5,
         "savefig.dpi": 160,
+        "svg.hashsalt": "zapcore",
         "figure.constrained_layout.w_pad": 0.08,
     }
 )
@@ -77,5 +80,11 @@ def new(
 
 
 def save(figure: Figure, file: Path) -> Path:
-    """Write a figure as a PNG file; return the file."""
-    return write_file(file, lambda stream: figure.savefig(stream, format="png"))
+    """Write a figure in the format that the file's name ends with; return the file.
+
+    The same figure gives the same SVG file, byte for byte.
+    """
+    kind = file.suffix.removeprefix(".")
+    dated = {"svg": "Date", "pdf": "CreationDate"}
+    metadata = {dated[kind]: None} if kind in dated else None
+    return write_file(file, lambda stream: figure.savefig(stream, format=kind, metadata=metadata))

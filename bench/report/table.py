@@ -60,7 +60,7 @@ class _Row:
     def cells(self) -> list[str]:
         """For each limit, the most MACs skipped within it, if more than within the limit before."""
         cells = []
-        best = 0.0
+        best = -1.0  # a control skips nothing, and has a cell too
         for limit in _LIMITS:
             within = [point for point in self.points if point[0] <= limit and point[1] > best]
             if within:

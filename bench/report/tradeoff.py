@@ -24,7 +24,13 @@ from quant.points.results import TUNINGS, MeasuredPoint
 __all__ = ["estimates", "line", "operating_points"]
 
 _LINES = dict(zip(TUNINGS, (":", "-", "--")))
-_MARKERS = {"zap": "o", "zap-uniform": "s", "value-prediction": "^", "feature-map-pruning": "D"}
+_MARKERS = {
+    "zap": "o",
+    "zap-uniform": "s",
+    "value-prediction": "^",
+    "feature-map-pruning": "D",
+    "none": "x",
+}
 _MOST_SHOWN = 6.0
 """Percentage points of top-1; operating points that lose more are not drawn."""
 

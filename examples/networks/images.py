@@ -5,7 +5,8 @@
 
 Textures are noise whose power falls with frequency, as in photographs; they have no labels. The
 folder has `images/` and `labels.csv` with the columns `file` and `label`. Its pictures are scaled
-to the size, whatever their shape. The first 300 are training images, and all are test images.
+to the size, whatever their shape. The first 300 are training images, and all are test images; with
+--apart, only the others are.
 """
 
 from __future__ import annotations
@@ -38,24 +39,29 @@ def main() -> None:
     add("--channels", type=positive, choices=(1, 3), default=3, help="of textures")
     add("--n", type=positive, metavar="N", help="how many images (default: 24, or all pictures)")
     add("--pictures", type=Path, metavar="DIR", help="a folder of pictures and labels.csv")
+    add("--apart", action="store_true", help="no picture is for both, training and test")
     add("--out", type=Path, metavar="FILE.npz", required=True)
     arguments = parser.parse_args()
     if arguments.out.suffix != ".npz":
         raise UserError(f"--out {arguments.out}: must end in .npz")
+    if arguments.apart and arguments.pictures is None:
+        raise UserError("--apart is for --pictures")
     check_writable_file(arguments.out)
     size = parse_size(arguments.size)
     if arguments.pictures is None:
         images = texture_images(arguments.n or _TEXTURES, size, arguments.channels)
         arrays = {"images": images.permute(0, 2, 3, 1).numpy()}
     else:
-        arrays = _pictures(arguments.pictures, size, arguments.n)
+        arrays = _pictures(arguments.pictures, size, arguments.n, apart=arguments.apart)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     write_file(arguments.out, content.getvalue())
     Console().print(f"wrote {arguments.out}")
 
 
-def _pictures(folder: Path, size: tuple[int, int], count: int | None) -> dict[str, np.ndarray]:
+def _pictures(
+    folder: Path, size: tuple[int, int], count: int | None, *, apart: bool
+) -> dict[str, np.ndarray]:
     """Read pictures and their labels. Raises UserError that names a file that is not there."""
     height, width = size
     images, labels = [], []
@@ -72,9 +78,10 @@ def _pictures(folder: Path, size: tuple[int, int], count: int | None) -> dict[st
         raise UserError(f"{folder}: no pictures with labels can be read: {error}") from None
     whole, numbers = np.stack(images), np.array(labels)
     first = min(_FITTED, len(whole) // 2)
+    tested = slice(first if apart else 0, None)
     return {
         "images": whole[:first], "labels": numbers[:first],
-        "test_images": whole, "test_labels": numbers,
+        "test_images": whole[tested], "test_labels": numbers[tested],
     }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The sizes of one build of the accelerator: each is a field of `Config`.
 
-There are two presets: `small` (ECP5-25-class parts and tests) and `default` (ECP5-85-class). A
-user's own configuration is a JSON file with the same fields.
+There are three presets: `tiny` (an ECP5-25 that also holds a processor and a memory controller),
+`small` (an ECP5-25 that holds the core alone, and tests) and `default` (ECP5-85-class). A user's
+own configuration is a JSON file with the same fields.
 """
 
 from __future__ import annotations
@@ -182,6 +183,18 @@ def _is_whole(value: object) -> bool:
 
 
 PRESETS = {
+    "tiny": Config(
+        name="tiny",
+        pes=2,
+        lanes=8,
+        group=8,
+        ifm_words=2048,
+        weight_words=512,
+        ofm_words=512,
+        row_pixels=64,
+        bus_bits=32,
+        predictor_dsps=5,
+    ),
     "small": Config(
         name="small",
         pes=2,

@@ -9,6 +9,8 @@ cycles wait for the results before them. Latency from a task's last word to its 
 `hw.contract.timing.array_latency` cycles when nothing waits.
 """
 
+from collections.abc import Sequence
+
 from amaranth import Cat, Module, Signal, Value
 from amaranth.hdl import signed
 from amaranth.lib import data, stream, wiring
@@ -21,7 +23,7 @@ from hw.contract.timing import ADDER_LEVELS_PER_STAGE, BUFFER_READ_LATENCY, arra
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import Result, Tag, Task, sum_bits
 from hw.lib.countdown import Countdown
-from hw.lib.multiplier import Multiplier
+from hw.lib.multiplier import Multiplier, MultiplierPair, MultiplierPairPlatform
 from hw.lib.pipeline import delayed
 from hw.lib.register_copies import LANES_PER_COPY, register_copies
 
@@ -137,9 +139,18 @@ class MacArray(wiring.Component):
         cycles = 0
         # The sign is settled long before the first word, so the copies may come late.
         signs = register_copies(m, platform, self.layer.ifm_signed, config.pes)
-        for pe, (ifm_word, is_signed) in enumerate(zip(self.ifm_data, signs, strict=True)):
-            total, cycles = _dot_product(m, platform, pe, ifm_word, self.weight_data, is_signed)
-            totals.append(total)
+        words = list(zip(self.ifm_data, signs, strict=True))
+        if isinstance(platform, MultiplierPairPlatform) and config.pes > 1:
+            for pe in range(0, config.pes, 2):
+                pair = _paired_products(m, platform, pe, words[pe : pe + 2], self.weight_data)
+                for products in pair:
+                    total, cycles = _sum(m, products, MultiplierPair.latency)
+                    totals.append(total)
+        else:
+            for pe, (ifm_word, is_signed) in enumerate(words):
+                products, cycles = _products(m, platform, pe, ifm_word, self.weight_data, is_signed)
+                total, cycles = _sum(m, products, cycles)
+                totals.append(total)
         delay = BUFFER_READ_LATENCY + cycles
         assert array_latency(config) == delay + 2, "then an accumulator and a queue"
         step = delayed(m, self.busy, delay)
@@ -209,29 +220,56 @@ class MacArray(wiring.Component):
         m.d.sync += self._in_flight.eq(self._in_flight + accepted - pop)
 
 
-def _dot_product(
+def _products(
     m: Module, platform: object, pe: int, ifm_word: Value, weight_word: Value, ifm_signed: Value
-) -> tuple[Value, int]:
-    """V products and their sum, and the sum's latency in cycles.
+) -> tuple[list[Value], int]:
+    """V products, and their latency in cycles.
 
     Each multiplier has registers for its factors, because the memories are slow to answer and far
     away. `hw.fpga.floorplan` places the multipliers by their names.
     """
-    lanes = len(ifm_word) // 8
-    signs = register_copies(m, platform, ifm_signed, lanes, LANES_PER_COPY)
-    level: list[Value] = []
+    products: list[Value] = []
     cycles = 0
-    for lane, is_signed in enumerate(signs):
-        byte = ifm_word.word_select(lane, 8)
+    for lane, factor in enumerate(_factors(m, platform, ifm_word, ifm_signed)):
         multiplier = Multiplier(signed(9), signed(8), holds_factors=True)
         m.submodules[f"product_{pe}_{lane}"] = multiplier
         m.d.comb += [
-            multiplier.a.eq(Cat(byte, byte[7] & is_signed)),
+            multiplier.a.eq(factor),
             multiplier.b.eq(weight_word.word_select(lane, 8)),
         ]
         # A product's magnitude is at most 255 * 128, so it takes a bit less than 9 + 8.
-        level.append(multiplier.product[:16].as_signed())
+        products.append(multiplier.product[:16].as_signed())
         cycles = multiplier.latency
+    return products, cycles
+
+
+def _paired_products(
+    m: Module, platform: object, pe: int, words: Sequence[tuple[Value, Value]], weight_word: Value
+) -> tuple[list[Value], list[Value]]:
+    """V products each of two PEs. They share a weight, so a block that gives two gives both."""
+    first, second = (_factors(m, platform, word, is_signed) for word, is_signed in words)
+    products: tuple[list[Value], list[Value]] = [], []
+    for lane, factors in enumerate(zip(first, second, strict=True)):
+        pair = MultiplierPair(signed(9), signed(8))
+        m.submodules[f"products_{pe}_{lane}"] = pair
+        m.d.comb += pair.b.eq(weight_word.word_select(lane, 8))
+        for factor, port, result, into in zip(factors, pair.a, pair.product, products, strict=True):
+            m.d.comb += port.eq(factor)
+            into.append(result)
+    return products
+
+
+def _factors(m: Module, platform: object, ifm_word: Value, ifm_signed: Value) -> list[Value]:
+    """The V activations of a word as signed numbers of 9 bits."""
+    lanes = len(ifm_word) // 8
+    signs = register_copies(m, platform, ifm_signed, lanes, LANES_PER_COPY)
+    octets = [ifm_word.word_select(lane, 8) for lane in range(lanes)]
+    return [Cat(octet, octet[7] & sign) for octet, sign in zip(octets, signs, strict=True)]
+
+
+def _sum(m: Module, products: list[Value], cycles: int) -> tuple[Value, int]:
+    """The sum of products that are `cycles` late, and its own latency in cycles."""
+    level = products
     depth = 0
     while len(level) > 1:
         level = [a + b for a, b in zip(level[::2], level[1::2], strict=True)]

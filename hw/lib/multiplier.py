@@ -9,13 +9,21 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from amaranth import Instance, Module, Shape, Signal, Value
+from amaranth import Instance, Module, Shape, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.lib.pipeline import delayed
 
-__all__ = ["WIDE_LATENCY", "Multiplier", "MultiplierPlatform", "product", "wide_product"]
+__all__ = [
+    "WIDE_LATENCY",
+    "Multiplier",
+    "MultiplierPair",
+    "MultiplierPairPlatform",
+    "MultiplierPlatform",
+    "product",
+    "wide_product",
+]
 
 WIDE_LATENCY = 2
 """Latency of `wide_product` in cycles."""
@@ -88,6 +96,66 @@ class Multiplier(wiring.Component):
         with m.If(self.enable):
             m.d.sync += product.eq(a * b)
         m.d.comb += self.product.eq(product)
+        return m
+
+
+@runtime_checkable
+class MultiplierPairPlatform(Protocol):
+    """A platform whose multiplier block gives two products that share a factor."""
+
+    def multiply_pair(self, pair: MultiplierPair) -> Module:
+        """A module that behaves like `pair`, clocked by `sync`."""
+
+
+class MultiplierPair(wiring.Component):
+    """`product[n]` is a[n] * b of `latency` cycles before, for n of 0 and 1. It is not reset.
+
+    Parameters
+    ----------
+    a, b : Shape
+        `a` is a signed shape of at most 9 bits, `b` one of at most 8, and `a` is never -256: so
+        every product fits 16 bits.
+
+    Members
+    -------
+    a : In(a).array(2)
+    b : In
+    product : Out(signed 16).array(2)
+    """
+
+    latency = 2
+    PRODUCT_BITS = 16
+
+    a: list[Signal]
+    b: Signal
+    product: list[Signal]
+
+    def __init__(self, a: Shape, b: Shape) -> None:
+        assert a.signed
+        assert b.signed
+        assert a.width <= 9
+        assert b.width <= 8
+        super().__init__(
+            {
+                "a": In(a).array(2),
+                "b": In(b),
+                "product": Out(signed(self.PRODUCT_BITS)).array(2),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if isinstance(platform, MultiplierPairPlatform):
+            m.submodules.block = platform.multiply_pair(self)
+            return m
+        for n in range(2):
+            multiplier = Multiplier(self.a[n].shape(), self.b.shape(), holds_factors=True)
+            m.submodules[f"product_{n}"] = multiplier
+            m.d.comb += [
+                multiplier.a.eq(self.a[n]),
+                multiplier.b.eq(self.b),
+                self.product[n].eq(multiplier.product),
+            ]
         return m
 
 

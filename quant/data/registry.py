@@ -20,6 +20,7 @@ from quant.data.image_arrays import read_arrays
 from quant.data.image_folders import ImageFolder, imagenet
 from quant.data.images import DatasetSource, ImageSet
 from quant.data.textures import textures
+from quant.native.network import native_network
 from quant.runtime.batch_size import batch_size
 from quant.runtime.threads import set_threads_for
 
@@ -176,7 +177,7 @@ def load_for_bundle(bundle: Bundle, name: str, directory: Path | None) -> Datase
     dataset.classes_for(len(bundle.manifest.classes))
     if dataset.labelled:
         return dataset
-    network, count = Network(bundle), batch_size(bundle)
+    network, count = native_network(bundle) or Network(bundle), batch_size(bundle)
     held_out, test = (
         part.labelled_by(
             lambda pixels: network.outputs(quantise_images(bundle, pixels))[bundle.manifest.output],

@@ -21,7 +21,7 @@ from quant.frontend.lowering import lower
 from quant.networks.model import Model
 from quant.networks.own_models import SIGMA, own_model, safe_name
 from quant.pipeline.bundle_images import dropout_provenance
-from quant.pipeline.quantised_network import quantised_network
+from quant.pipeline.quantised_network import IMAGE_NOISE, ResultNoise, quantised_graph, result_noise
 from quant.points.accounting import Evaluation
 from quant.points.evaluation import evaluate
 from quant.points.operating_points import add_operating_point, with_figures
@@ -54,6 +54,10 @@ _LARGEST_DROP = 3.0
 """Percentage points that an operating point may lose without a warning."""
 _LEAST_AGREEMENT = 95.0
 """Percent of the images that an operating point must classify as the float network does."""
+_LEAST_SQNR = 10.0
+"""Decibels; below, the error of 8 bits is more than a third of the result."""
+_WORSE_THAN_NOISE = 3.0
+"""Decibels; a network that amplifies noise on its images so much is no better in float."""
 _FLOAT_BATCH = 250
 
 _Value = TypeVar("_Value")
@@ -100,6 +104,7 @@ class Conversion:
     """False if the images have no labels: accuracy is agreement with the float network then."""
     float_top1: float
     """In percent."""
+    noise: ResultNoise
     dense: Evaluation
     """The integer network without ZAP."""
     sparse: Evaluation
@@ -116,6 +121,15 @@ class Conversion:
                 lost = f"the class of the float network in {drop:.1f} % of the images"
             result.append(
                 f"int8 loses {lost}; calibrate with more images, or with ones as it was trained on"
+            )
+        elif not self.labelled and self.noise.int8 < min(
+            _LEAST_SQNR, self.noise.noisy_images - _WORSE_THAN_NOISE
+        ):
+            result.append(
+                f"int8 gives other results than float: their signal-to-noise ratio is "
+                f"{self.noise.int8} dB, and {self.noise.noisy_images} dB with float and noise of "
+                f"{IMAGE_NOISE} dB on the images; calibrate with more images, or with ones as it "
+                "was trained on"
             )
         advice = (
             "give a smaller --sigma, or let quant.choose find thresholds for a budget of accuracy"
@@ -180,7 +194,8 @@ def convert_network(
         test = test.labelled_by(lambda p: module(model.normalise(p).to(device)), _FLOAT_BATCH)
     float_accuracy = float_top1(model, module, test, device=device)
     calibration = calibration_images(dataset, seed)
-    bundle = quantised_network(module.cpu(), model, calibration, name=name, classes=classes)
+    bundle, graph = quantised_graph(module.cpu(), model, calibration, name=name, classes=classes)
+    noise = result_noise(bundle, graph, model, test)
     images = dataset.train.sample(zapping.images or len(dataset.train), seed)
     epochs = zapping.epochs or max(_ZAP_EPOCHS, _ZAP_IMAGES_SEEN // len(images))
     sites = [
@@ -195,7 +210,7 @@ def convert_network(
     sparse = evaluate(*bundle.at(_POINT), test, "evaluating int8 + ZAP")
     bundle = with_figures(bundle, _POINT, {"measured": sparse.figures(dense)})
     return Conversion(
-        bundle, zaps, epochs, len(images), dataset.labelled, float_accuracy, dense, sparse
+        bundle, zaps, epochs, len(images), dataset.labelled, float_accuracy, noise, dense, sparse
     )
 
 

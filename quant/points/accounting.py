@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from golden.manifest import Figures
 from golden.network import Step
 from quant.baselines.feature_map_pruning import live_channels
+from quant.native.network import NativeStep
 
 __all__ = ["Evaluation", "LayerTally"]
 
@@ -55,19 +56,26 @@ class LayerTally:
         """Wrongly skipped activations / skipped activations."""
         return self.wrong / self.skipped if self.skipped else 0.0
 
-    def count(self, step: Step, epsilon: int | None) -> None:
+    def count(self, step: Step | NativeStep, epsilon: int | None) -> None:
         """Count a batch of images. Feature maps are pruned at `epsilon`, or not if it is None."""
-        assert step.result is not None
-        counters = step.result.counters
+        if isinstance(step, NativeStep):
+            counters, wrong = step.counters, step.wrong
+        else:
+            assert step.result is not None
+            counters = step.result.counters
+            wrong = int(step.result.dense.count_nonzero() - step.result.ofm.count_nonzero())
+        assert counters is not None
         self.activations += counters.total
         self.kept += counters.kept
         self.skipped += counters.skipped
-        self.wrong += int(step.result.dense.count_nonzero() - step.result.ofm.count_nonzero())
+        self.wrong += wrong
         images, channels, height, width = step.ifm.shape
         kernel = self.macs // (step.ofm[0].numel() * channels)
         if epsilon is None:
             executed, live = (counters.total - counters.skipped) * channels, images * channels
         else:
+            assert isinstance(step, Step)
+            assert step.result is not None
             maps = live_channels(step.ifm, epsilon).sum(1)
             executed = int((step.result.keep.count_nonzero((1, 2, 3)) * maps).sum())
             live = int(maps.sum())

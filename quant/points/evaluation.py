@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
+
+import torch
+from torch import Tensor
 
 from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
@@ -13,12 +17,13 @@ from quant.baselines.feature_map_pruning import FeatureMapPruning
 from quant.baselines.value_prediction import ValuePrediction
 from quant.data.answers import correct
 from quant.data.images import ImageSet
+from quant.native.network import NativeNetwork, native_network
 from quant.points.accounting import Evaluation, LayerTally
 from quant.runtime import processes
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
 
-__all__ = ["evaluate", "run_network"]
+__all__ = ["all_results", "evaluate", "own_labels", "run_batch", "run_network"]
 
 
 def evaluate(
@@ -29,19 +34,28 @@ def evaluate(
     *,
     window: int | None = None,
     epsilon: int | None = None,
+    results: list[Tensor] | None = None,
 ) -> Evaluation:
     """Run images through the integer network, with ZAP in the layers that `predictors` names.
 
     With a `window` and no predictors, the network runs with value prediction instead. With an
-    `epsilon`, feature maps are pruned too. `label` is shown with the progress.
+    `epsilon`, feature maps are pruned too. `label` is shown with the progress. `results` gets what
+    the network gives, batches of integers (images, classes); `all_results` joins them.
     """
-    return run_network(
-        _network(bundle, predictors, window, epsilon), image_set, label, epsilon=epsilon
-    )
+    network: Network | NativeNetwork | None = None
+    if window is None and epsilon is None:
+        network = native_network(bundle, predictors)
+    network = network or _network(bundle, predictors, window, epsilon)
+    return run_network(network, image_set, label, epsilon=epsilon, results=results)
 
 
 def run_network(
-    network: Network, image_set: ImageSet, label: str = "evaluating", *, epsilon: int | None = None
+    network: Network | NativeNetwork,
+    image_set: ImageSet,
+    label: str = "evaluating",
+    *,
+    epsilon: int | None = None,
+    results: list[Tensor] | None = None,
 ) -> Evaluation:
     """Run images through any network that skips; `epsilon` is set if it prunes feature maps.
 
@@ -50,23 +64,50 @@ def run_network(
     """
     bundle = network.bundle
     image_set = image_set[processes.share()]
-    result = Evaluation()
-    tallies: dict[str, LayerTally] = {}
     size = batch_size(bundle)
-    batches = ceil_div(len(image_set), size)
-    for pixels, labels in progress(image_set.batches(size), batches, label):
-        for step in network.steps(quantise_images(bundle, pixels)):
-            if isinstance(step.node, ConvNode) and not step.node.fully_connected:
-                name = step.node.name
-                if name not in tallies:
-                    macs = bundle.conv(step.node).macs(*step.ifm.shape[2:])
-                    tallies[name] = LayerTally(name, macs, step.predictor is not None)
-                tallies[name].count(step, epsilon)
-            if step.node.output == bundle.manifest.output:
-                result.correct += correct(step.ofm, labels)
-        result.images += len(labels)
-    result.layers = list(tallies.values())
-    return sum(processes.gathered(result), Evaluation())
+    batches = progress(image_set.batches(size), ceil_div(len(image_set), size), label)
+    parts = (run_batch(network, *batch, epsilon=epsilon, results=results) for batch in batches)
+    return sum(processes.gathered(sum(parts, Evaluation())), Evaluation())
+
+
+def all_results(batches: list[Tensor]) -> Tensor:
+    """Join the results of all processes, which `evaluate` has put into a list in each of them.
+
+    Their order is that of no image set, and the same in every evaluation of the same images.
+    """
+    return torch.cat(list(chain(*processes.gathered(batches))))
+
+
+def own_labels(image_set: ImageSet) -> Tensor:
+    """Return the labels of images in the order of `all_results`."""
+    return torch.cat(processes.gathered(image_set.labels[processes.share()]))
+
+
+def run_batch(
+    network: Network | NativeNetwork,
+    pixels: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: int | None = None,
+    results: list[Tensor] | None = None,
+) -> Evaluation:
+    """Run some images, pixels of 0 .. 1 (images, channels, height, width), in this process."""
+    bundle = network.bundle
+    correct_ones = 0.0
+    layers = []
+    for step in network.steps(quantise_images(bundle, pixels)):
+        if isinstance(step.node, ConvNode) and not step.node.fully_connected:
+            name = step.node.name
+            macs = bundle.conv(step.node).macs(*step.ifm.shape[2:])
+            tally = LayerTally(name, macs, name in network.predictors)
+            tally.count(step, epsilon)
+            layers.append(tally)
+        if step.node.output == bundle.manifest.output:
+            given = step.ofm.to(torch.int32)
+            correct_ones += correct(given, labels)
+            if results is not None:
+                results.append(step.ofm.to(torch.int16).flatten(1))
+    return Evaluation(len(labels), correct_ones, layers)
 
 
 def _network(

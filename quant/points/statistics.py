@@ -22,6 +22,8 @@ from golden.manifest import ConvNode
 from golden.network import Network, quantise_images
 from golden.pattern import Pattern
 from quant.data.images import ImageSet
+from quant.native.layers import NativePredictor, ScoreBins, as_map
+from quant.native.network import checked_kernels, native_network
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
 from quant.zap.predictor import Site
@@ -85,7 +87,7 @@ def collect_statistics(bundle: Bundle, image_set: ImageSet) -> Statistics:
     if not sites:
         raise UserError("the bundle has no predictors; write one with quant/export.py")
     histograms = {site: _Histograms(bundle, site) for site in sites}
-    network = Network(bundle)
+    network = native_network(bundle) or Network(bundle)
     macs: dict[str, int] = {}
     size = batch_size(bundle)
     batches = ceil_div(len(image_set), size)
@@ -114,6 +116,8 @@ class _Histograms:
             bundle.tensors[f"predictors.{site.name}.{field}"].view(-1, 1)
             for field in ("score_scale", "score_offset")
         )
+        kernels = checked_kernels()
+        self.native = None if kernels is None else NativePredictor(kernels, self.predictor)
         shape = len(self.scale), len(SIGMAS) + 1
         self.counts = torch.zeros(shape, dtype=torch.int64)
         self.values = torch.zeros(shape, dtype=torch.float64)
@@ -121,7 +125,15 @@ class _Histograms:
         self.total = 0
 
     def add(self, ofm: Tensor) -> None:
-        """Count a batch of ofms without ZAP, int32 (images, channels, height, width)."""
+        """Count a batch of ofms without ZAP, integers (images, channels, height, width)."""
+        counts, values = self._count(ofm) if self.native is None else self._count_natively(ofm)
+        self.counts += counts
+        self.values += values
+        self.activations += ofm.numel()
+        self.total += int(ofm.sum())
+
+    def _count(self, ofm: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the histograms of a batch."""
         computed = mask(self.predictor.pattern, ofm)
         score = scores(self.predictor, ofm * computed)[..., ~computed]
         real = score * self.scale + self.offset
@@ -129,10 +141,14 @@ class _Histograms:
         channels, size = self.counts.shape
         places = (bins + size * torch.arange(channels).view(-1, 1)).flatten()
         value = ofm[..., ~computed].flatten().double()
-        self.counts += torch.bincount(places, minlength=channels * size).view(channels, size)
-        self.values += torch.bincount(places, value, channels * size).view(channels, size)
-        self.activations += ofm.numel()
-        self.total += int(ofm.sum())
+        counts = torch.bincount(places, minlength=channels * size)
+        values = torch.bincount(places, value, channels * size)
+        return counts.view(channels, size), values.view(channels, size)
+
+    def _count_natively(self, ofm: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.native is not None
+        bins = ScoreBins(self.scale, self.offset, float(SIGMAS[0]), _PER_UNIT, len(SIGMAS) + 1)
+        return self.native.count_scores(as_map(ofm, False), bins)
 
     def statistics(self) -> SiteStatistics:
         """Return the statistics of all batches so far."""

@@ -14,7 +14,7 @@ images. A network without ZAPs therefore stays exactly as it is, whatever the im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import numpy as np
@@ -23,12 +23,13 @@ from torch import Tensor
 
 from golden import arithmetic
 from golden.bundle import Bundle
-from golden.layers import Conv, Predictor, conv, pool
-from golden.manifest import ConcatNode, PoolNode, ReshapeNode
+from golden.layers import Conv, Predictor, conv, exact_sums, pool
+from golden.manifest import ConcatNode, ConvNode, PoolNode, ReshapeNode
 from golden.network import quantise_images
 from golden.node_walk import NodeWalk
-from golden.padding import conv2d
 from quant.data.images import ImageSet
+from quant.native.layers import NativeConv, as_map
+from quant.native.network import checked_kernels
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
 
@@ -68,12 +69,13 @@ def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], image_set: 
             without_zaps = with_zaps = partial(_reshape, map_size)
         else:
             layer = bundle.conv(node)
+            dense = _Convolution(bundle, node, layer, None)
             if not node.fully_connected:
-                moments = (_moments(layer, _wide(maps)) for maps in operands[0])
+                moments = (_moments(layer, map(dense.sums, maps)) for maps in operands[0])
                 fields = _recalibrated(layer, *moments)
                 tensors |= {f"layers.{node.name}.{field}": fields[field] for field in fields}
-            without_zaps = partial(_convolve, layer, None)
-            with_zaps = partial(_convolve, result.conv(node), predictors.get(node.name))
+            without_zaps = dense
+            with_zaps = _Convolution(bundle, node, result.conv(node), predictors.get(node.name))
         before, after = zip(*operands)
         signed = manifest.activations[node.output].signed
         walk.store((_run(without_zaps, before, signed), _run(with_zaps, after, signed)))
@@ -82,18 +84,12 @@ def recalibrate(bundle: Bundle, predictors: Mapping[str, Predictor], image_set: 
 
 def _run(operation: Callable[..., Tensor], operands: Iterable[Maps], signed: bool) -> Maps:
     """Compute a node's output, a batch at a time."""
-    batches = zip(*(_wide(maps) for maps in operands), strict=True)
-    return _narrow((operation(*batch) for batch in batches), signed)
+    return _narrow((operation(*batch) for batch in zip(*operands, strict=True)), signed)
 
 
 def _narrow(batches: Iterable[Tensor], signed: bool) -> Maps:
     """Store batches of a map in 8 bits for each activation."""
-    return [batch.to(torch.int8 if signed else torch.uint8) for batch in batches]
-
-
-def _wide(maps: Maps) -> Iterator[Tensor]:
-    """Hand out the batches of a map, int32 (images, channels, height, width)."""
-    return (batch.to(torch.int32) for batch in maps)
+    return [as_map(batch, signed) for batch in batches]
 
 
 def _concat(*parts: Tensor) -> Tensor:
@@ -104,26 +100,41 @@ def _reshape(size: tuple[int, ...], ifm: Tensor) -> Tensor:
     return ifm.reshape(*ifm.shape[:2], *size)
 
 
-def _convolve(
-    layer: Conv, predictor: Predictor | None, ifm: Tensor, residual: Tensor | None = None
-) -> Tensor:
-    return conv(layer, ifm, predictor, residual).ofm
+class _Convolution:
+    """A convolution in compiled code where that is exact, else as golden runs it."""
+
+    def __init__(
+        self, bundle: Bundle, node: ConvNode, layer: Conv, predictor: Predictor | None
+    ) -> None:
+        self._layer = layer
+        self._predictor = predictor
+        self._native: NativeConv | None = None
+        if (kernels := checked_kernels()) is not None:
+            ifm = bundle.manifest.activations[node.input]
+            self._native = NativeConv(kernels, layer, ifm.shape, ifm.signed, predictor)
+
+    def __call__(self, ifm: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Return the ofm of 8-bit maps."""
+        if self._native is not None:
+            return self._native(ifm, residual)[0]
+        wide = None if residual is None else residual.to(torch.int32)
+        return conv(self._layer, ifm.to(torch.int32), self._predictor, wide).ofm
+
+    def sums(self, ifm: Tensor) -> Tensor:
+        """Return the sums of 8-bit maps, without bias and residual."""
+        if self._native is not None:
+            return self._native.sums(ifm)
+        return exact_sums(self._layer, ifm) - self._layer.bias.view(-1, 1, 1)
 
 
 def _moments(layer: Conv, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return deviation and mean of each channel's sums without residual, float64 (c_o,)."""
+    """Return deviation and mean of each channel's sums without residual, float64 (c_o,).
+
+    `batches` are the sums without bias, (images, c_o, height, width).
+    """
     count = 0
     mean, squares = torch.zeros(2, len(layer.bias), dtype=torch.float64)
-    for ifm in batches:
-        sums = conv2d(
-            ifm.float(),
-            layer.weight.float(),
-            None,
-            layer.stride,
-            layer.padding,
-            layer.groups,
-            layer.dilation,
-        )
+    for sums in batches:
         values = sums.transpose(0, 1).flatten(1).double()
         variance, middle = torch.var_mean(values, 1, correction=0)
         # Deviations from the mean of all so far (Chan, Golub and LeVeque 1983).

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from compiler.build import compile_bundle
 from compiler.program import DENSE
+from compiler.residual_copies import with_residual_copies
 from golden import arithmetic
 from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
@@ -57,12 +58,16 @@ __all__ = ["conv_node", "conv_tensors", "random_image", "random_network", "rando
 def random_network(
     config: Config, rng: random.Random, shape: tuple[int, int, int] | None = None
 ) -> Bundle:
-    """Draw a network that fits `config`, for images of that shape or of a random one."""
+    """Draw a network that fits `config`, for images of that shape or of a random one.
+
+    The core runs its layers and no others: no residual has to be copied.
+    """
     while True:
         try:
             bundle = _Network(config, rng, shape).bundle
             compile_bundle(bundle, config)
-            return bundle
+            if with_residual_copies(bundle, config) is bundle:
+                return bundle
         except UserError:
             continue  # too large for the configuration, or a kernel larger than its map
 

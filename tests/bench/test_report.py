@@ -8,24 +8,27 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from bench.fpga_results import ASSUMED_MHZ, find_build
 from bench.report import __main__ as report
 from bench.report.cycles import layer_cycles
 from bench.report.observe import Observation, observe
 from bench.report.ofms import Decision
 from bench.report.points import estimate, read, series
 from bench.report.table import published, table
+from bench.report.whole import whole_networks
 from compiler.costs import NetworkCosts
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import ConvResult, Counters
 from golden.network import Network, quantise_images
 from golden.pattern import MASKS
-from hw.contract.config import PRESETS
+from hw.contract.config import PRESETS, Config
 from quant.data.images import DatasetSource
 from quant.data.registry import DATASETS
 from quant.points.evaluation import evaluate
@@ -222,6 +225,16 @@ def test_table_1_has_the_best_point_within_each_limit() -> None:
     assert cells[2][-5] == "32.4 (0.70)"
 
 
+def test_a_control_has_a_row_of_its_own() -> None:
+    control = ROW | {"method": "none", "pattern": None, "drop": -0.4, "mac_reduction": 0.0}
+    control |= {"recalibrated": False, "fine_tuned": True}
+    section = table([MeasuredPoint.model_validate(row) for row in (ROW, control)])
+    summary = section.exhibits[0]
+    assert summary.table is not None
+    row = next(row for row in summary.table[1] if row[2] == "no skipping (control)")
+    assert row == ["alexnet-tiny", "noise", row[2], "fine-tuned", "60.00", "0.0 (-0.40)", *[""] * 5]
+
+
 def test_published_figures_are_whole() -> None:
     figures = published()
     assert len(figures) > 10
@@ -245,18 +258,22 @@ def test_the_report_has_every_section_and_needs_no_other_file(
     figures = {
         *(
             f"{kind}-tiny-noise"
-            for kind in ("cycles", "sparsity", "ofms", "scores", "mispredictions")
+            for kind in ("points", "cycles", "sparsity", "ofms", "scores", "mispredictions")
         ),
         *(f"{kind}-alexnet-tiny-noise" for kind in ("operating-points", "estimates", "line")),
     }
-    tables = {"table-1", "operating-points", "points-tiny-noise"}
+    tables = {"table-1", "operating-points", "whole-tiny-noise"}
     assert {path.name for path in out.iterdir()} == {
         "index.html",
         *(f"{name}.png" for name in figures),
+        *(f"{name}.svg" for name in figures),
         *(f"{name}.csv" for name in figures | tables),
     }
     assert page.count('<img src="data:image/png;base64,') == len(figures)
-    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert page.count('download="cycles-tiny-noise.svg"') == 1
+    scripts = r"<script.*?</script>"
+    assert not re.search(r'(src|href)="(?!data:|#)', re.sub(scripts, "", page, flags=re.DOTALL))
+    assert "<script src" not in page
     assert "Left out" not in page
     printed = capsys.readouterr().out
     assert "mean error" in printed
@@ -283,9 +300,9 @@ def test_the_users_network_leads_and_others_follow_apart(
     page = make(monkeypatch, tmp_path, bundle, "--results", results(tmp_path, ROW, own))
     order = (
         '<h1 class="part">tiny on noise</h1>',
-        ">Cycles, energy and traffic of each layer</h2>",
+        ">Operating points: loss against speed-up</h2>",
         "<h3>tiny on noise</h3>",
-        ">Operating points of the bundle</h2>",
+        ">Cycles, energy and traffic of each layer</h2>",
         ">Zero activations in each layer</h2>",
         '<h1 class="part">For comparison</h1>',
         ">All methods on all networks</h2>",
@@ -302,7 +319,8 @@ def test_cycles_are_the_models_at_the_shares_that_were_skipped(
     (exhibit,) = section.exhibits
     costs = NetworkCosts(observed.bundle, config)
     assert not costs.misfits
-    skipped = observed.skipped["some"]
+    counts = {layer.name: layer for layer in observed.points["some"].layers}
+    skipped = {name: counts[name].skipped_share for name in ("conv2", "conv3")}
     zaps = {"conv2": MASKS["B"], "conv3": MASKS["D"]}
     on = costs.cycles({layer: (pattern, skipped[layer]) for layer, pattern in zaps.items()})
     off = costs.cycles()
@@ -314,6 +332,41 @@ def test_cycles_are_the_models_at_the_shares_that_were_skipped(
         assert (record["lost"] == 0) == (name not in zaps)
     layers = {layer.name: layer for layer in observed.layers}
     assert skipped == {name: layers[name].skipped.sum() / layers[name].activations for name in zaps}
+
+
+@pytest.mark.parametrize("config", [PRESETS["small"], replace(PRESETS["small"], ofm_words=512)])
+def test_whole_networks_stand_beside_their_convolutions(
+    observed: Observation, config: Config
+) -> None:
+    build = find_build(config)
+    (whole,) = whole_networks([observed], config).exhibits
+    (layers,) = layer_cycles([observed], config).exhibits
+    names = {n.name for n in observed.bundle.manifest.layers if getattr(n, "fully_connected", 0)}
+    assert names
+    listed: list[dict[str, Any]] = [dict(layer) for layer in layers.records]
+    for record in [dict[str, Any](record) for record in whole.records]:
+        chosen = [
+            layer
+            for layer in listed
+            if record["layers"] == "all" or (layer["macs"] and layer["layer"] not in names)
+        ]
+        which = record["ZAP"]
+        assert record["cycles"] == sum(layer[f"cycles_{which}"] for layer in chosen)
+        clock = ASSUMED_MHZ if build is None else build.clock_mhz
+        assert record["images a second"] == pytest.approx(clock * 1e6 / record["cycles"])
+        macs = sum(layer["macs"] for layer in chosen)
+        done = macs - sum(layer["macs"] * layer["skipped"] for layer in chosen)
+        counted, computed = record["MACs a DSP block and cycle"], record["skips not counted"]
+        if build is None:
+            assert counted is computed is None
+        else:
+            dsps = build.use.dsp
+            assert counted == pytest.approx(macs / dsps / record["cycles"])
+            of_run = done if which == "on" else macs
+            assert computed == pytest.approx(of_run / dsps / record["cycles"])
+    assert [(r["layers"], r["ZAP"]) for r in whole.records] == [
+        (layers, zap) for layers in ("all", "convolutions") for zap in ("off", "on")
+    ]
 
 
 def test_layers_that_do_not_fit_are_named(observed: Observation) -> None:

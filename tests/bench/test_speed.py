@@ -12,6 +12,7 @@ import pytest
 from bench import speed
 from bench.charts import draw_charts
 from bench.energy import energy
+from bench.fpga_results import ASSUMED_MHZ, find_build
 from bench.measure import MeasuredLayer, Measurement, load_measurement, save_measurement
 from bench.scalesim import array_shape
 from bench.summary import summarise
@@ -87,6 +88,36 @@ def test_a_row_for_each_layer_and_one_for_all_convolutions(measurement: Measurem
     assert whole["predictor_stall"] == 0.01
     assert whole["load_stall"] == 0.025
     assert whole["scalesim_cycles"] == whole["scalesim_at_least"] == 10500
+
+
+def test_the_whole_network_has_its_fully_connected_layers(measurement: Measurement) -> None:
+    whole = summarise(measurement, {}, MODEL)[-1]["whole_network"]
+    build = find_build(measurement.config)
+    assert build is not None
+    macs, dsps, clock = 3 * 4608 * 128, build.use.dsp, build.clock_mhz
+    assert whole["macs"] == macs
+    assert (whole["dsp"], whole["clock_mhz"], whole["device"]) == (dsps, clock, build.device)
+    assert whole["mac_reduction"] == round(0.5 / 3, 4)
+    assert whole["speed_up"] == round(15000 / 13000, 4)
+    assert whole["utilisation"] == round(3 * 4608 / 15000, 4)
+    assert whole["frames_per_second_off"] == round(clock * 1e6 / 15000, 2)
+    assert whole["frames_per_second_on"] == round(clock * 1e6 / 13000, 2)
+    assert whole["macs_per_dsp_off"] == round(macs / dsps / 15000, 4)
+    assert whole["macs_per_dsp_on"] == round(macs / dsps / 13000, 4)
+    assert whole["macs_per_dsp_on_computed"] == round(macs * (1 - 0.5 / 3) / dsps / 13000, 4)
+    for which in ("off", "on"):
+        expected = energy(measurement.config, measurement.layers, which)
+        parts = whole[f"energy_{which}_uj"]
+        assert parts == {name: round(value * 1e-6, 2) for name, value in expected.items()}
+
+
+def test_a_core_that_nobody_placed_has_no_figure_for_each_dsp_block(
+    measurement: Measurement,
+) -> None:
+    unplaced = replace(measurement, config=replace(measurement.config, name="x", ofm_words=512))
+    whole = summarise(unplaced, {}, MODEL)[-1]["whole_network"]
+    assert (whole["dsp"], whole["device"], whole["macs_per_dsp_on"]) == (None, None, None)
+    assert whole["frames_per_second_on"] == round(ASSUMED_MHZ * 1e6 / 13000, 2)
 
 
 def test_a_peer_that_lacks_a_layer_has_no_total_but_a_least_one(measurement: Measurement) -> None:

@@ -18,7 +18,6 @@ _NETWORKS = {
     "VGG-16, 224": "vgg16",
 }
 """How the beginning of a row names a network -> its name in the results."""
-_CLOCK = 100e6
 
 Summary = dict[str, dict[str, Any]]
 """Name of a network -> its row in the summary."""
@@ -50,15 +49,40 @@ def summary() -> Summary:
 
 
 def test_whole_networks(summary: Summary) -> None:
-    rows = page("docs/results.md").table("Whole networks").rows
-    assert len(rows) == len(summary)
-    for name, off, on, gain, rate_off, rate_on in rows:
+    first, second = (
+        table for table in page("docs/results.md").tables if table.heading == "Whole networks"
+    )
+    assert len(first.rows) == len(second.rows) == len(summary)
+    for name, off, on, gain, of_convolutions, rate_off, rate_on in first.rows:
         row = summary[_network(name)]
+        whole = row["whole_network"]
         _same(off, row["all_layers_off"])
         _same(on, row["all_layers_on"])
         _same(gain, row["all_layers_off"] / row["all_layers_on"])
-        _same(rate_off, _CLOCK / row["all_layers_off"])
-        _same(rate_on, _CLOCK / row["all_layers_on"])
+        _same(of_convolutions, row["speed_up"])
+        _same(rate_off, whole["frames_per_second_off"])
+        _same(rate_on, whole["frames_per_second_on"])
+    for name, dsps, off, on, computed, used, of_convolutions, energy in second.rows:
+        row = summary[_network(name)]
+        whole = row["whole_network"]
+        _same(dsps, whole["dsp"])
+        _same(off, whole["macs_per_dsp_off"])
+        _same(on, whole["macs_per_dsp_on"])
+        _same(computed, whole["macs_per_dsp_on_computed"])
+        _same(used, whole["utilisation"])
+        _same(of_convolutions, row["utilisation"])
+        _same(energy, sum(whole["energy_on_uj"].values()) / sum(whole["energy_off_uj"].values()))
+
+
+def test_rates_are_at_the_clocks_that_were_placed(summary: Summary) -> None:
+    files = {"small": "fpga/ecp5-25-small.json", "default": "fpga/ecp5-85-default.json"}
+    for row in summary.values():
+        placed, whole = _read(files[row["config"]]), row["whole_network"]
+        assert whole["clock_mhz"] == placed["fmax_median_mhz"]
+        assert whole["dsp"] == placed["dsp"]
+        for which in ("off", "on"):
+            rate = placed["fmax_median_mhz"] * 1e6 / row[f"all_layers_{which}"]
+            assert whole[f"frames_per_second_{which}"] == round(rate, 2)
 
 
 def test_convolutions(summary: Summary) -> None:
@@ -89,6 +113,20 @@ def test_a_dense_array(summary: Summary) -> None:
         assert peer.startswith(">") == (row["scalesim_cycles"] is None)
         _same(peer, row["scalesim_at_least"])
         _same(own, row["cycles_off"])
+
+
+def test_what_8_bits_cost() -> None:
+    table = page("docs/results.md").table("What 8 bits cost")
+    for cells, row in zip(table.rows, _read("int8.json")["rows"], strict=True):
+        _, images, real, integer, lost, same = cells
+        _same(images, row["images"])
+        _same(real, row["float_top1"])
+        _same(integer, row["int8_top1"])
+        _same(lost, row["loss"])
+        assert bool(same) == (row["agreement"] is not None)
+        if same:
+            _same(same, row["agreement"])
+        assert row["loss"] <= (0.5 if row["images"] >= 10_000 else 1)
 
 
 def test_operating_points() -> None:
@@ -141,6 +179,23 @@ def test_an_fpga() -> None:
             _same(of_core[number], 100 * result["predictor"][kind] / result[kind])
         _same(used[4], result["fmax_median_mhz"])
         _same(used[5], result["fmax_best_mhz"])
+
+
+def test_boards() -> None:
+    rows = page("docs/results.md").table("On boards").rows
+    assert {row[0].strip("`") for row in rows} == {
+        file.stem for file in (ROOT / "docs/results/boards").glob("*.json")
+    }
+    for name, core, *cells in rows:
+        result = _read(f"boards/{name.strip('`')}.json")
+        assert core.strip("`") == result["config"]["name"]
+        for cell, kind in zip(cells, ("lut", "ff", "dsp", "bram"), strict=False):
+            _same(cell, result[kind])
+        (clock,) = (clock for key, clock in result["clocks"].items() if key.endswith("sys_clk"))
+        _same(cells[4], result["clock_mhz"])
+        _same(cells[5], clock["most_mhz"])
+        _same(cells[6], result["frames_per_second"]["core_allows"])
+        _same(cells[7], result["frames_per_second"]["memory_allows"])
 
 
 def test_the_readme(summary: Summary) -> None:

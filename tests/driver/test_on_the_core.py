@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from compiler.build import compile_bundle
-from golden.bundle import Bundle
+from golden.bundle import Bundle, check
 from hw.contract.registers import FAULTS, Fault
 from tb.exchange.core_files import Outcome, Run
 from tb.random.networks import random_network
@@ -25,12 +26,25 @@ pytestmark = [
 ]
 
 
+def with_more_outputs(bundle: Bundle, rng: random.Random) -> Bundle:
+    """The same network that returns some of its inner tensors too, which the core then keeps."""
+    manifest = bundle.manifest
+    inner = [node.output for node in manifest.layers if node.output != manifest.output]
+    others = rng.sample(inner, min(3, len(inner)))
+    changed = replace(bundle, manifest=manifest.model_copy(update={"other_outputs": others}))
+    check(changed, Path("network"))
+    return changed
+
+
 def runs(count: int, seed: int) -> list[tuple[Bundle, Run]]:
-    """Random networks, each with an image that 8-bit pixels give."""
+    """Random networks, each with an image that 8-bit pixels give; half return several tensors."""
     rng, pixels = random.Random(seed), np.random.default_rng(seed)
+    outputs = random.Random(f"{seed}: outputs")
     pairs = []
     for number in range(count):
         bundle = random_network(STRIPS, rng)
+        if number % 2:
+            bundle = with_more_outputs(bundle, outputs)
         program = compile_bundle(bundle, STRIPS, keep=True)
         shape = program.tensors[program.input].shape
         image = program.quantise(pixels.integers(0, 256, shape, dtype=np.uint8))
@@ -73,6 +87,8 @@ def test_networks_faults_and_aborts() -> None:
     outcomes = core.run(built, every, bench="tb.benches.core_c_driver")
     for (network, one), outcome in zip(pairs, outcomes, strict=False):
         assert matches(network, one, outcome)
+        assert list(outcome.other_outputs) == network.manifest.other_outputs
+    assert sum(len(network.manifest.other_outputs) for network, _ in pairs) >= 5
     for text, outcome, next_one in zip(says, outcomes[6::2], outcomes[7::2], strict=True):
         assert text in outcome.fault
         assert matches(bundle, run, next_one)

@@ -197,7 +197,7 @@ def test_extreme_thresholds_keep_or_skip_everything(threshold: int, kept: bool) 
     assert (counters.kept == 0) != kept or counters.predicted == 0
 
 
-def exact_sums(weight: torch.Tensor, ifm: torch.Tensor) -> torch.Tensor:
+def covering_sums(weight: torch.Tensor, ifm: torch.Tensor) -> torch.Tensor:
     """int64 (images, c_o) of kernels that cover the whole map."""
     return torch.einsum("nchw,ochw->no", ifm.long(), weight.long())
 
@@ -215,8 +215,27 @@ def test_sums_around_the_float32_limit_are_exact(channels: int) -> None:
     ifm[2] = int32(rng, 253, 255, channels, 7, 7)
     zero, one = torch.zeros(4, dtype=torch.int32), torch.ones(4, dtype=torch.int32)
     layer = Conv(name="layer", weight=weight, bias=zero, multiplier=one, shift=one)
-    sums = layers._exact_conv(layer, ifm).flatten(1)
-    assert torch.equal(sums, exact_sums(weight, ifm))
+    sums = layers.exact_sums(layer, ifm).flatten(1)
+    assert torch.equal(sums, covering_sums(weight, ifm))
+
+
+def test_columns_are_convolved_in_batches() -> None:
+    """In PyTorch's other memory order these maps, one pixel wide, lead out of bounds."""
+    rng = np.random.default_rng(3)
+    layer = Conv(
+        name="layer",
+        weight=int32(rng, -128, 127, 9, 16, 2, 1).to(torch.int8),
+        bias=torch.zeros(9, dtype=torch.int32),
+        multiplier=torch.ones(9, dtype=torch.int32),
+        shift=torch.ones(9, dtype=torch.int32),
+        stride=(4, 1),
+        padding=(1, 1, 0, 0),
+    )
+    ifm = int32(rng, 0, 255, 3, 16, 1351, 1)
+    for _ in range(30):
+        sums = layers.exact_sums(layer, ifm)
+    alone = [layers.exact_sums(layer, image[None]) for image in ifm]
+    assert torch.equal(sums, torch.cat(alone))
 
 
 def test_saturated_accumulators() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hw.contract.config import Config
 
-__all__ = ["STRIPS", "TINY"]
+__all__ = ["STRIPS", "TINY", "WIDE"]
 
 TINY = Config(
     name="tiny",
@@ -22,3 +22,6 @@ TINY = Config(
 
 STRIPS = replace(TINY, name="strips", ifm_words=128, ofm_words=64)
 """`TINY` with buffers so small that most layers are cut into strips."""
+
+WIDE = replace(TINY, name="wide", group=8)
+"""`TINY` whose planes have as many channels as those of the presets."""

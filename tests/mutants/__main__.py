@@ -8,12 +8,19 @@ proportion to what can be planted there. Each runs first in the core's scenarios
 What these do not find is planted alone, and the component tests that elaborate it run on Amaranth's
 simulator. `equivalent.json` lists the defects that change nothing which a user could see, with the
 reason for each.
+
+Results are kept in `build/mutants` until a source changes. With `--minutes` the command ends after
+that time with status 75 if defects are left, and the next one goes on with these.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import os
 import random
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +29,7 @@ from golden.arguments import Parser, positive, seed_number
 from golden.errors import UserError, run_cli
 from golden.files import write_file
 from quant.runtime.progress import reporting
+from tb.paths import REPOSITORY
 from tests.mutants import component_tests, core_runs
 
 __all__: list[str] = []
@@ -29,6 +37,8 @@ __all__: list[str] = []
 EQUIVALENT = Path(__file__).with_name("equivalent.json")
 """Identity of a defect -> why it changes nothing."""
 
+_KEPT = REPOSITORY / "build" / "mutants"
+_SOURCES = ("golden", "hw", "compiler", "tb", "tests/hw", "tests/mutants")
 _LEAST_FOUND = 0.95
 """Share of the defects, without the equivalent ones, that must be found."""
 
@@ -40,6 +50,7 @@ def main() -> int:
     parser.add_argument("--files", nargs="*", default=["hw"], help="files or folders of hw")
     parser.add_argument("--only", default="", help="plant only defects whose identity has this")
     parser.add_argument("--json", type=Path, help="where to write the result of each defect")
+    parser.add_argument("--minutes", type=positive, help="how long to run at a time")
     arguments = parser.parse_args()
     equivalent = json.loads(EQUIVALENT.read_text())
     every = core_runs.reachable()
@@ -54,7 +65,11 @@ def main() -> int:
     if not fitting:
         raise UserError(f"nothing can be planted in {' '.join(arguments.files)}")
     defects = _draw(fitting, arguments.n, arguments.seed)
-    results = _plant(defects, equivalent)
+    until = time.time() + 60 * arguments.minutes if arguments.minutes else math.inf
+    results = _plant(defects, equivalent, until)
+    if left := len(defects) - len(results):
+        print(f"{left} of {len(defects)} defects are left; the same command goes on with them")
+        return os.EX_TEMPFAIL
     if arguments.json:
         write_file(arguments.json, json.dumps(results, indent=1) + "\n")
     return _report(results)
@@ -75,19 +90,54 @@ def _draw(defects: list[str], count: int, seed: int) -> list[str]:
     return [defect for _, _, defect in ranked[:count]]
 
 
-def _plant(defects: list[str], equivalent: dict[str, str]) -> dict[str, str]:
-    """Defect -> what finds it, "equivalent", or nothing."""
+def _plant(defects: list[str], equivalent: dict[str, str], until: float) -> dict[str, str]:
+    """Defect -> what finds it, "equivalent", or nothing; those that are left are absent."""
+    file = _KEPT / f"found-{_digest()}.json"
+    kept: dict[str, dict[str, str]] = {"core": {}, "components": {}}
+    if file.is_file():
+        kept = json.loads(file.read_text())
+
+    def keep(stage: str, found: dict[str, str]) -> None:
+        kept[stage] |= found
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, json.dumps(kept, indent=1) + "\n")
+
     with reporting() as report:
-        results = core_runs.find(defects, lambda done: report("core", done, len(defects)))
-        survivors = [defect for defect, result in results.items() if not result]
-        if survivors:
-            results |= component_tests.find(
-                survivors, lambda done: report("components", done, len(survivors))
+        found = core_runs.find(
+            defects,
+            lambda done: report("core", done, len(defects)),
+            known=kept["core"],
+            until=until,
+        )
+        keep("core", found)
+        survivors = [defect for defect, result in found.items() if not result]
+        missing = [defect for defect in survivors if defect not in kept["components"]]
+        if missing and time.time() < until:
+            keep(
+                "components",
+                component_tests.find(
+                    missing, lambda done: report("components", done, len(missing)), until=until
+                ),
             )
-        for defect in survivors:
-            if not results[defect] and defect in equivalent:
-                results[defect] = "equivalent"
+    results = {}
+    for defect, result in found.items():
+        result = result or kept["components"].get(defect, "left")
+        if not result and defect in equivalent:
+            result = "equivalent"
+        if result != "left":
+            results[defect] = result
     return results
+
+
+def _digest() -> str:
+    """A digest of all sources on which results depend."""
+    files = sorted(
+        file
+        for folder in _SOURCES
+        for file in (REPOSITORY / folder).rglob("*")
+        if file.suffix in (".py", ".v", ".json") and file != EQUIVALENT
+    )
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _report(results: dict[str, str]) -> int:

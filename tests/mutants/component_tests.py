@@ -55,9 +55,18 @@ def component_files() -> list[Path]:
     ]
 
 
-def find(defects: Sequence[str], on_progress: Callable[[int], None]) -> dict[str, str]:
-    """Plant defects one after another; return for each the test that finds it, or nothing."""
-    request = {"defects": list(defects), "files": [str(file) for file in component_files()]}
+def find(
+    defects: Sequence[str], on_progress: Callable[[int], None], *, until: float
+) -> dict[str, str]:
+    """Plant defects one after another; return for each the test that finds it, or nothing.
+
+    None begins when `time.time` is past `until`.
+    """
+    request = {
+        "defects": list(defects),
+        "files": [str(file) for file in component_files()],
+        "until": until,
+    }
     with subprocess.Popen(
         [sys.executable, "-m", "tests.mutants.component_tests"],
         cwd=REPOSITORY,
@@ -145,6 +154,8 @@ def main() -> None:
     reached = _reach(request["files"])
     limits = {test: _LEAST_SECONDS + 10 * seconds for test, (seconds, _) in reached.items()}
     for number, defect in enumerate(request["defects"]):
+        if time.time() > request["until"]:
+            break
         able = [test for test, (_, defects) in reached.items() if defect in defects]
         sites.ALONE[:] = [defect]
         watch = _Watch(limits)

@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,24 @@ def reachable() -> list[str]:
     return found
 
 
-def find(defects: Sequence[str], on_progress: Callable[[int], None]) -> dict[str, str]:
+def find(
+    defects: Sequence[str],
+    on_progress: Callable[[int], None],
+    *,
+    known: Mapping[str, str],
+    until: float,
+) -> dict[str, str]:
     """Build the defects into one core; return for each the scenario that finds it, or nothing.
+
+    Defects whose result is `known` do not run again, and none begins when `time.time` is past
+    `until`.
 
     The outcomes with no defect satisfy `verify`. So an outcome satisfies it if, and only if, it
     equals the outcome with no defect in all that `verify` looks at.
     """
+    unknown = [n for n, defect in enumerate(defects, 1) if defect not in known]
+    if not unknown:
+        return {defect: known[defect] for defect in defects}
     built = _build(defects)
     every = scenarios()
     found: dict[int, str] = {}
@@ -42,20 +55,24 @@ def find(defects: Sequence[str], on_progress: Callable[[int], None]) -> dict[str
         write_runs(folder, [run for scenario in every for run in scenario.runs])
         lines = folder / "found"
         lines.touch()
-        with watching(lambda: len(_read(lines)), on_progress):
-            while missing := [n for n in range(1, len(defects) + 1) if n not in found]:
-                _simulate(built, folder, lines, missing)
+        done = len(defects) - len(unknown)
+        with watching(lambda: done + len(_read(lines)), on_progress):
+            while missing := [n for n in unknown if n not in found]:
+                _simulate(built, folder, lines, missing, until)
                 found = _read(lines)
+                if time.time() > until:
+                    break
                 assert missing[0] in found, "the simulation ends before its first defect"
         first = 0
         for scenario in every:
             last = first + len(scenario.runs)
             verify(scenario, [read_outcome(folder, number) for number in range(first, last)])
             first = last
-    return {defect: _said(every, found[n]) for n, defect in enumerate(defects, 1)}
+    results = {**known, **{defects[n - 1]: _said(every, text) for n, text in found.items()}}
+    return {defect: results[defect] for defect in defects if defect in results}
 
 
-def _simulate(built: Build, folder: Path, lines: Path, missing: list[int]) -> None:
+def _simulate(built: Build, folder: Path, lines: Path, missing: list[int], until: float) -> None:
     """Run the bench on defects until it ends; a defect may make the simulator itself end."""
     memory_in, memory_out, switch = (folder / name for name in ("in", "out", "switch"))
     values = {
@@ -65,6 +82,7 @@ def _simulate(built: Build, folder: Path, lines: Path, missing: list[int]) -> No
         "switch": str(switch),
         "found": str(lines),
         "defects": missing,
+        "until": until,
     }
     try:
         results = run_bench(

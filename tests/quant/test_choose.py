@@ -27,8 +27,10 @@ from quant.data.registry import DATASETS, load
 from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.points.evaluation import evaluate
+from quant.points.results import read_points
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
+from quant.training.fine_tuning import fine_tune
 from quant.training.trainer import train
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
@@ -269,6 +271,8 @@ def test_results_are_added_to_a_list(
     assert row.pop("int8_top1") - row["drop"] == pytest.approx(point.measured.top1)
     assert row.pop("command").endswith(f"--max-drop 3 6 --json {file}")
     assert row.pop("error") > 0
+    assert row.pop("deviation") > 0
+    assert 0 < row.pop("predicted_deviation") < row["predicted_drop"]
     errors, losses = zip(*row.pop("line"))
     assert min(errors) > 0
     assert np.interp(row["predicted_drop"], losses, errors) > 0
@@ -398,3 +402,28 @@ def test_adapted_networks_are_kept_with_their_points(
         fields = {field for fields in point.adapted.values() for field in fields}
         assert ("weight" in fields) == ("--fine-tune" in adapt)
         assert point.measured == evaluate(*bundle.at(point.name), test).figures(dense)
+
+
+def test_a_control_is_trained_as_long_without_zaps(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    listed = tmp_path / "points.json"
+    options = ["--mac-reduction", "0.3", "--fine-tune", "2", "--control"]
+    bundle = run(monkeypatch, source, tmp_path / "out", *options, "--json", str(listed))
+    assert len(bundle.manifest.operating_points) == 1
+    point, control = read_points(listed)
+    assert (point.method, control.method) == ("zap", "none")
+    assert (control.pattern, control.mac_reduction, control.fine_tuned) == (None, 0, True)
+    assert control.budget == "2 epochs"
+    digits = load("digits", None)
+    before = Bundle.load(source)
+    again = fine_tune(before, {}, digits.train, MODEL.recipe, epochs=2, seed=1)
+    dense = evaluate(before, {}, digits.test)
+    assert control.top1 == evaluate(again, {}, digits.test).top1
+    assert control.drop == dense.top1 - control.top1
+    capsys.readouterr()
+    alone: list[str | Path] = [source, "--max-drop", "1", "--control", "--out", tmp_path / "other"]
+    assert_refused(choose.main, alone, "--control is trained as long", monkeypatch, capsys)

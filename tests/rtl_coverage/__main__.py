@@ -2,10 +2,11 @@
 
     python -m tests.rtl_coverage --n 200
 
-The programs are the scenarios of `tests.hw.core.scenarios`, and random networks as those of `make
-sim-networks`, on the same core. The command prints for each module how many lines of its Verilog
-were reached, and how many rises and falls of its bits were seen. A line that is never reached is
-one of `unreached.json`, which says why, or it is printed and the command ends with status 1.
+The programs are the scenarios of `tests.hw.core.scenarios`, one that meets a memory which does not
+answer, and random networks as those of `make sim-networks`, on the same core. The command prints
+for each module how many lines of its Verilog were reached, and how many rises and falls of its bits
+were seen. A line that is never reached is one of `unreached.json`, which says why, or it is printed
+and the command ends with status 1.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from golden.arguments import Parser, positive, seed_number
 from golden.errors import run_cli
 from hw import verilog_output
+from hw.core.core import patience
 from quant.runtime.progress import reporting
 from tb.paths import VERILOG
 from tb.random.networks import random_runs
@@ -37,6 +40,7 @@ def main() -> int:
     parser.add_argument("--seed", type=seed_number, default=1)
     arguments = parser.parse_args()
     runs = [run for scenario in scenarios() for run in scenario.runs]
+    runs.insert(0, replace(runs[0], latency=2 * patience(MIXED)))  # longer than the core waits
     pairs = random_runs(MIXED, arguments.n, arguments.seed)
     with reporting() as report, tempfile.TemporaryDirectory(prefix="zapcore-") as scratch:
         source = verilog_output.write_core(MIXED, VERILOG)[0]

@@ -14,15 +14,19 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from compiler.build import compile_bundle
+from compiler.costs import NetworkCosts
 from compiler.program import DENSE
+from compiler.residual_copies import with_residual_copies
+from compiler.steps import network_steps
 from golden.bundle import Bundle, check
 from golden.network import Network, quantise_images
+from hw.contract.config import Config
 from quant.frontend.lowering import lower_checked
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
 from tb.exchange.core_files import Run
 from tb.runs import core
-from tests.hw.small_configs import STRIPS, TINY
+from tests.hw.small_configs import STRIPS, TINY, WIDE
 from tests.quant.tiny_networks import MODEL
 
 _SHAPE = (3, 8, 7)
@@ -79,10 +83,16 @@ def concatenated(net: Any, x: Tensor) -> Tensor:
     return net.head(F.relu(torch.concat([net.second(x), net.first(x)], dim=1)))
 
 
-def sliced_shortcut(net: Any, x: Tensor) -> Tensor:
+def sliced_shortcut(net: Any, x: Tensor, first: int = 1) -> Tensor:
     y = F.relu(net.first(x))
-    shortcut = F.pad(y[:, :, ::2, ::2], (0, 0, 0, 0, 1, 3))
+    channels = net.second.out_channels
+    shortcut = F.pad(y[:, :, ::2, ::2], (0, 0, 0, 0, first, channels - 4 - first))
     return net.head(F.relu(net.second(y) + shortcut))
+
+
+def concat_as_a_residual(net: Any, x: Tensor) -> Tensor:
+    y = torch.cat([F.relu(net.first(x)), F.relu(net.second(x))], 1)
+    return net.head(F.relu(net.third(y) + y))
 
 
 def dead_inside(net: Any, x: Tensor) -> Tensor:
@@ -152,6 +162,19 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     ),
     "a sliced and padded shortcut": lambda: Written(
         sliced_shortcut, first=conv(), second=conv(4, 8, stride=2), head=head(16, 8)
+    ),
+    "a shortcut that begins with a plane": lambda: Written(
+        lambda net, x: sliced_shortcut(net, x, 4),
+        first=conv(),
+        second=conv(4, 9, stride=2),
+        head=head(16, 9),
+    ),
+    "a residual of parts that fill no plane": lambda: Written(
+        concat_as_a_residual,
+        first=conv(c_o=3),
+        second=conv(c_o=6),
+        third=conv(9, 9),
+        head=head(channels=9),
     ),
     "a layer that is never active": lambda: Written(
         dead_inside, first=conv(), second=conv(4), third=conv(4), head=head()
@@ -255,7 +278,7 @@ def quantised(name: str) -> tuple[Bundle, Tensor]:
 @pytest.mark.second
 def test_networks_written_in_many_manners_are_bit_exact() -> None:
     made = {name: quantised(name) for name in NETWORKS}
-    for config in (TINY, STRIPS):
+    for config in (TINY, STRIPS, WIDE):
         runs = [
             Run(program=compile_bundle(bundle, config, keep=True), image=image.numpy(), point=DENSE)
             for bundle, image in made.values()
@@ -287,6 +310,33 @@ def test_a_shortcut_that_begins_within_a_plane_is_copied() -> None:
     assert len(bundle.manifest.layers) == 4
     shortcuts = [getattr(node, "shortcut", None) for node in bundle.manifest.layers]
     assert [s.channel_offset for s in shortcuts if s is not None] == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "copy", "copied_for"),
+    [
+        ("a shortcut that begins with a plane", "second:residual", {WIDE}),
+        ("a residual of parts that fill no plane", "third:residual", {TINY, WIDE}),
+        ("an alias changed in place", "", set()),
+    ],
+)
+def test_a_residual_that_begins_within_a_group_is_copied_for_the_core(
+    name: str, copy: str, copied_for: set[Config]
+) -> None:
+    bundle, image = quantised(name)
+    expected = {step.node.output: step.ofm for step in Network(bundle).steps(image[None])}
+    for config in (TINY, WIDE):
+        run = with_residual_copies(bundle, config)
+        made = {step.node.output: step.ofm for step in Network(run).steps(image[None])}
+        assert all(torch.equal(made[tensor], ofm) for tensor, ofm in expected.items())
+        copies = [layer for layer in made if layer not in expected]
+        assert copies == ([copy] if config in copied_for else [])
+        assert (run is bundle) == (not copies)
+        program = compile_bundle(bundle, config)
+        assert len(program.layers) == len(network_steps(bundle)) + len(copies)
+        assert set(NetworkCosts(bundle, config).cycles()) == {
+            layer.name for layer in program.layers
+        }
 
 
 def test_names_are_made_acceptable_and_stay_apart() -> None:

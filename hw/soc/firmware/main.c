@@ -1,7 +1,7 @@
 /* Classifies images at every operating point, by polling and by interrupt, and compares every logit.
  *
- * SDRAM begins with a table (`struct table`), behind which lie the program's file, the images and the
- * logits that golden gives. At last a fault and an abort are provoked, and a run after each of them
+ * In SDRAM, TABLE_OFFSET bytes from its beginning, lies a table (`struct table`), and behind it the
+ * program's file, the images and the logits that golden gives. At last a fault and an abort are provoked, and a run after each of them
  * must be right. The last line is `all right`, or says what is wrong.
  */
 #include <generated/csr.h>
@@ -11,15 +11,19 @@
 #include "zapcore.h"
 
 #define LOOKS 1000000u
+#ifdef CONFIG_CPU_HAS_DCACHE
 #define DCACHE_FLUSH() __asm__ volatile(".word 0x500F\nnop\nnop\nnop\nnop\nnop\n" ::: "memory")
+#else
+#define DCACHE_FLUSH() __asm__ volatile("" ::: "memory")
+#endif
 
 struct table {
     uint32_t magic, program, program_bytes, images, image_bytes, pixels, logits, classes;
     uint32_t window, window_bytes;
 };
 
-static const struct table *const table = (const struct table *)MAIN_RAM_BASE;
-static const uint8_t *const memory = (const uint8_t *)MAIN_RAM_BASE;
+static const struct table *const table = (const struct table *)(MAIN_RAM_BASE + TABLE_OFFSET);
+static const uint8_t *const memory = (const uint8_t *)(MAIN_RAM_BASE + TABLE_OFFSET);
 static volatile int ended;
 static zapcore core;
 
@@ -68,7 +72,9 @@ static void finish(const char *text)
     print("\n");
     while (!uart_txempty_read())
         ;
+#ifdef RESET_AT_END
     ctrl_reset_write(1);
+#endif
     for (;;)
         ;
 }
@@ -142,7 +148,7 @@ static int classify(const zapcore_program *program, int point, uint32_t image)
     uint32_t begun, prepared, run, channel;
 
     begun = now();
-    zapcore_quantise(&core, program, memory + table->pixels + image * table->image_bytes,
+    zapcore_quantise(&core, program, 0, memory + table->pixels + image * table->image_bytes,
                      ZAPCORE_CHW);
     prepared = now();
     ended = 0;
@@ -155,7 +161,7 @@ static int classify(const zapcore_program *program, int point, uint32_t image)
     }
     zapcore_tensor_of(program, ZAPCORE_FILE_OUTPUT, 0, &output);
     for (channel = 0; channel < table->classes; channel++)
-        if (zapcore_level(&core, program, &output, channel, 0, 0) != expected[channel]) {
+        if (zapcore_level(&core, program, &output, 0, channel, 0, 0) != expected[channel]) {
             print("a logit differs from golden's\n");
             return 0;
         }
@@ -164,7 +170,7 @@ static int classify(const zapcore_program *program, int point, uint32_t image)
     print(", image ");
     print_number(image);
     print(": class ");
-    print(zapcore_class_name(program, zapcore_class(&core, program)));
+    print(zapcore_class_name(program, zapcore_class(&core, program, 0)));
     print(", logits equal golden's, core ");
     print_number((uint32_t)zapcore_counter(&core, ZAPCORE_COUNTER_ELAPSED));
     print(" cycles, start to result ");
@@ -225,8 +231,8 @@ int main(void)
     timer0_load_write(0xFFFFFFFF);
     timer0_en_write(1);
     core.registers = (volatile uint32_t *)ZAPCORE_REGISTERS_BASE;
-    core.window = (uint8_t *)MAIN_RAM_BASE + table->window;
-    core.base = MAIN_RAM_BASE + table->window;
+    core.window = (uint8_t *)memory + table->window;
+    core.base = MAIN_RAM_BASE + TABLE_OFFSET + table->window;
     core.size = table->window_bytes;
     core.clean = clean;
     core.invalidate = invalidate;

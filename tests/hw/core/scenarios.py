@@ -15,6 +15,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,13 @@ from golden.bundle import Bundle
 from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from hw.contract.counters import CORE_COUNTERS
-from hw.contract.program import HEADER_BYTES, descriptor_words, header_words
+from hw.contract.program import (
+    DESCRIPTOR_BYTES,
+    HEADER_BYTES,
+    descriptor_words,
+    header_words,
+)
+from hw.contract.timing import READ_QUEUE
 from tb.exchange.core_files import Outcome, Run
 from tb.random.networks import random_runs
 from tb.random.programs import edited, first_descriptor
@@ -82,6 +89,7 @@ def scenarios(config: Config = MIXED) -> list[Scenario]:
         _networks("impatient networks", [_with(pair, stall=0.9, latency=1) for pair in pairs[:6]]),
         _networks("networks far away", [_with(pair, stall=0.0, latency=500) for pair in pairs[6:]]),
         _disturbances(pairs[:4]),
+        _faults(pairs),
         _refusals(pairs[0]),
     ]
 
@@ -206,6 +214,48 @@ def _disturbances(pairs: list[tuple[Bundle, Run]]) -> Scenario:
         runs.append(replace(run, event="start", after=rng.randrange(1500)))
         bundles.append(bundle)
     return Scenario("disturbances", bundles, runs)
+
+
+def _faults(pairs: list[tuple[Bundle, Run]]) -> Scenario:
+    """Faults of a tile that is loaded ahead, of the tile before it, and of the window.
+
+    The tile that is loaded ahead gets the number of another layer, so that a fault tells whose it
+    is. Each run is followed by a whole one.
+    """
+    bundle, run, number = next(
+        (bundle, run, number)
+        for bundle, run in pairs
+        for number, (tile, following) in enumerate(pairwise(run.program.descriptors(run.point)))
+        if following["early"]
+        and _weight_bytes(run, tile) > READ_QUEUE * run.program.config.bus_bytes
+    )
+    run = replace(run, latency=1, stall=0.0)
+    tiles = list(run.program.descriptors(run.point))
+    first = first_descriptor(run.program, run.point)
+    words = list(descriptor_words(run.program.config))
+
+    def wrong(tile: int, word: str, value: int) -> Run:
+        program = run.program
+        renumbered = number + 1, "layer", tiles[-1]["layer"]
+        for at, name, becomes in (renumbered, (tile, word, value)):
+            place = first + at * DESCRIPTOR_BYTES + 4 * words.index(name)
+            program = edited(program, place, becomes)
+        return replace(run, program=program)
+
+    # All weights but the last channel's last words are in the window.
+    crossing = run.size + run.program.config.lanes - _weight_bytes(run, tiles[number])
+    disturbed = [
+        wrong(number + 1, "ifm_address", NOWHERE),
+        wrong(number + 1, "parameters", NOWHERE),
+        wrong(number, "weights", crossing),
+        replace(run, base=run.base + run.program.config.bus_bytes),
+    ]
+    runs = [one for disturbance in disturbed for one in (disturbance, run)]
+    return Scenario("faults", [None, bundle] * len(disturbed), runs)
+
+
+def _weight_bytes(run: Run, tile: dict[str, int]) -> int:
+    return tile["channels"] * tile["kernel_words"] * run.program.config.lanes
 
 
 def _refusals(pair: tuple[Bundle, Run]) -> Scenario:

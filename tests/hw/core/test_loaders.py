@@ -44,9 +44,17 @@ def beats_at(data: bytes, requests: list[Any], beat: int) -> list[int]:
 
 
 def surroundings(
-    dut: IfmLoader, config: Config, memory: bytes, buffer: np.ndarray
+    dut: IfmLoader,
+    config: Config,
+    memory: bytes,
+    buffer: np.ndarray,
+    *,
+    between: int = 0,
 ) -> list[Testbench]:
-    """The memory that answers the loader, and the ifm buffer that takes its writes, with pauses."""
+    """The memory that answers the loader, and the ifm buffer that takes its writes, with pauses.
+
+    The buffer takes no write for some cycles after each.
+    """
 
     async def serve(context: Any) -> None:
         while True:
@@ -59,6 +67,8 @@ def surroundings(
             word = np.frombuffer(write.word.to_bytes(config.lanes, "little"), np.uint8)
             mask = np.array([write.mask >> lane & 1 for lane in range(config.lanes)], bool)
             buffer[write.address, mask] = word[mask]
+            for _ in range(between):
+                await context.tick()
 
     return [serve, store]
 
@@ -97,10 +107,38 @@ def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config
     simulate(dut, check, background=around)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("slots", [1, 3])
+def test_a_patch_of_several_rows_takes_each_row_of_each_plane() -> None:
+    """A word holds two rows of five channels, which are two planes."""
+    draw, rng = Draw(torch.Generator().manual_seed(1)), random.Random(1)
+    conv = draw_conv(draw, rng, "rows", (40, 5, 3, 1), padding=(1, 1, 0, 0))
+    ifm = draw((0, 255), 5, 4, 3)
+    lowered = lower_layer(NARROW, conv, (5, 4, 3), ifm_signed=False)
+    assert lowered.patch[0] == 2
+    assert not lowered.rows_apart
+    (tile,) = lowered.tiles
+    tensor = place(ifm, NARROW)
+    dut = IfmLoader(NARROW)
+    buffer = np.zeros((NARROW.ifm_words, NARROW.lanes), np.uint8)
+    around = surroundings(dut, NARROW, tensor.pack(ifm.numpy()), buffer)
+
+    async def check(context: Any) -> None:
+        context.set(dut.tile, ifm_words(lowered, tile, tensor))
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        await context.tick()
+        await context.tick().until(dut.done)
+        packed = lowered.pack_ifm(ifm).reshape(-1, NARROW.lanes)
+        np.testing.assert_array_equal(buffer[: len(packed)], packed)
+
+    simulate(dut, check, background=around)
+
+
+@pytest.mark.parametrize(
+    ("slots", "stride", "between"), [(1, 1, 3), (1, 2, 0), (3, 1, 0), (3, 2, 0)]
+)
 def test_slices_are_loaded_one_after_another_as_far_as_there_is_room(
-    slots: int, stride: int
+    slots: int, stride: int, between: int
 ) -> None:
     """With stride 2, patches of two rows begin at every other row alone."""
     rng = random.Random(f"slices {slots} {stride}")
@@ -122,7 +160,7 @@ def test_slices_are_loaded_one_after_another_as_far_as_there_is_room(
     memory = tensor.pack(ifm.numpy())
     dut = IfmLoader(NARROW)
     buffer = np.zeros((NARROW.ifm_words, NARROW.lanes), np.uint8)
-    around = surroundings(dut, NARROW, memory, buffer)
+    around = surroundings(dut, NARROW, memory, buffer, between=between)
 
     async def check(context: Any) -> None:
         fields = {name: tile.fields[name] for name in ("channels", "slice_channels", "slice_step")}
@@ -194,3 +232,37 @@ def test_a_residual_arrives_as_it_is_added(seed: int) -> None:
             await context.tick().until(dut.done)
 
     simulate(dut, check, background=[serve])
+
+
+def test_pixels_between_those_that_are_added_pass_while_no_word_is_taken() -> None:
+    """Each third pixel is added; the one after the next is ready before its word is wanted."""
+    picked, stride = 4, 3
+    dut = ResidualLoader(TINY)
+    beats = [0x01020300 + number for number in range(1 + stride * (picked - 1))]
+
+    async def serve(context: Any) -> None:
+        (request,) = await get(context, dut.requests, 1, repeat(False))
+        assert request.beats == len(beats)
+        await put(context, dut.beats, beats, repeat(False))
+
+    async def check(context: Any) -> None:
+        tile = {
+            "height": 1,
+            "width": picked,
+            "channels": TINY.group,
+            "residual": 1,
+            "residual_planes": 1,
+            "residual_stride": stride,
+        }
+        context.set(dut.tile, tile)
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        words = []
+        for _ in range(picked):
+            await context.tick().until(dut.words.valid)
+            words += await get(context, dut.words, 1, repeat(False))
+        assert words == beats[::stride]
+        await context.tick().until(dut.done)
+
+    simulate(dut, check, background=[serve], deadline=200)

@@ -100,6 +100,7 @@ STRIPS = [
     Strip(9, 4, 4, range(3, 7), MAX, 9),
     Strip(8, 3, 4, range(1, 5), AVERAGE, 8),
     Strip(6, 6, 0, range(2, 6), PLAIN, 5),
+    Strip(5, 4, 0, range(2, 5), PLAIN, 19),
 ]
 
 

