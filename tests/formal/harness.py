@@ -79,6 +79,8 @@ class Harness(Elaboratable):
         Cycles of the hypothesis where a property is proved by induction.
     slow : set of str
         Properties whose proofs take minutes; they are left to the long form.
+    bounded : {property: cycles}
+        Properties that are not proved, and the length of the histories that are looked at instead.
     constants : {module: {name: value}}
         Constants of modules that are smaller in the proof than in the product.
     """
@@ -88,6 +90,7 @@ class Harness(Elaboratable):
     defects: tuple[Defect, ...]
     depth: int = 4
     slow: frozenset[str] = frozenset()
+    bounded: dict[str, int] = {}  # noqa: RUF012 - never changed
     constants: dict[str, dict[str, int]] = {}  # noqa: RUF012 - never changed
 
     def __init__(self, defect: Defect | None = None) -> None:

@@ -9,6 +9,7 @@ from tests.formal.harnesses.compactor import (
 from tests.formal.harnesses.ifm_buffer import IfmBufferHarness
 from tests.formal.harnesses.ofm_banks import OfmBanksHarness
 from tests.formal.harnesses.ofm_drain import HaloRowsHarness, OfmDrainHarness
+from tests.formal.harnesses.pattern_scheduler import PatternSchedulerHarness
 from tests.formal.harnesses.predictor import RegionWalkHarness, SurvivorsHarness
 from tests.formal.harnesses.queue import QueueHarness
 from tests.formal.harnesses.read_port import ReadArbitrationHarness, ReadPortHarness
@@ -37,6 +38,7 @@ HARNESSES: list[type[Harness]] = [
     HaloRowsHarness,
     RegionWalkHarness,
     SurvivorsHarness,
+    PatternSchedulerHarness,
     CompactorHarness,
     WideCompactorHarness,
     NeighboursHarness,

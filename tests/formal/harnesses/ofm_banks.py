@@ -212,15 +212,14 @@ class OfmBanksHarness(Harness):
         cell = Signal(name="cell", reset_less=True)
         clears = dut._clear & dut._clear_banks.bit_select(in_bank, 1)
         stored = halo.writes.payload
+        result_hits = (dut.write_index == followed) & (dut.write_lane == 0)
+        halo_hits = halo.writes.valid & (stored.bank == in_bank) & (stored.index == followed)
+        from_halo = Mux(halo_hits, stored.word[0], cell)
+        from_result = Mux(result_hits, dut.value[0], cell)
+        to_bank = dut.write & (dut.write_bank == in_bank)
+        cleared = Mux(dut._clear_index == followed, 0, cell)
         with m.If(~self.reset):
-            with m.If(clears):
-                with m.If(dut._clear_index == followed):
-                    m.d.sync += cell.eq(0)
-            with m.Elif(dut.write & (dut.write_bank == in_bank)):
-                with m.If((dut.write_index == followed) & (dut.write_lane == 0)):
-                    m.d.sync += cell.eq(dut.value[0])
-            with m.Elif(halo.writes.valid & (stored.bank == in_bank) & (stored.index == followed)):
-                m.d.sync += cell.eq(stored.word[0])
+            m.d.sync += cell.eq(Mux(clears, cleared, Mux(to_bank, from_result, from_halo)))
         in_memory = Signal(name="in_memory", reset_less=True)
         m.d.sync += in_memory.eq(cell)
         return cell, in_memory
