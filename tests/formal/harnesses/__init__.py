@@ -8,7 +8,11 @@ from tests.formal.harnesses.compactor import (
 )
 from tests.formal.harnesses.ifm_buffer import IfmBufferHarness
 from tests.formal.harnesses.ofm_banks import OfmBanksHarness
-from tests.formal.harnesses.ofm_drain import HaloRowsHarness, OfmDrainHarness
+from tests.formal.harnesses.ofm_drain import (
+    HaloRowsHarness,
+    OfmDrainHarness,
+    WindowWalkHarness,
+)
 from tests.formal.harnesses.pattern_scheduler import PatternSchedulerHarness
 from tests.formal.harnesses.predictor import RegionWalkHarness, SurvivorsHarness
 from tests.formal.harnesses.queue import QueueHarness
@@ -34,6 +38,7 @@ HARNESSES: list[type[Harness]] = [
     RecordLoaderHarness,
     IfmBufferHarness,
     OfmBanksHarness,
+    WindowWalkHarness,
     OfmDrainHarness,
     HaloRowsHarness,
     RegionWalkHarness,

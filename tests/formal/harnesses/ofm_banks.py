@@ -27,7 +27,7 @@ _DRAINED = "a bank is drained once for each time it is to leave, and the two tak
 class AnyDrain(OfmDrain):
     """A drain that reads at any pace: each pixel once where there is no pooling, else any pixels.
 
-    That is what `hw.engine.window_walk` says of its walk.
+    `WindowWalkHarness` proves that of the drain's walk.
     """
 
     def __init__(self, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""The queues of the drain and of the halo rows: they never overflow, and never stand still."""
+"""The drain's walk reads each pixel once, and the queues of drain and halo rows never overflow."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hw.layouts.descriptor import LayerDescriptor
 from tests.formal.harness import Defect, Harness, elaborated, in_state, progress
 from tests.hw.small_configs import TINY
 
-__all__ = ["HaloRowsHarness", "OfmDrainHarness"]
+__all__ = ["HaloRowsHarness", "OfmDrainHarness", "WindowWalkHarness"]
 
 _DRAIN = "hw.engine.ofm_drain"
 _HALO = "hw.engine.halo_rows"
+_WALK = "hw.engine.window_walk"
 _COMBINED = 3
 """Cycles from a tap until its window's word is in the queue of the drain."""
 _READ = 2
@@ -22,6 +23,7 @@ _READ = 2
 _RESERVED = "a place in the queue is reserved for every word on its way, and for no other"
 _NEVER_FULL = "no word finds the queue full, and none is lost"
 _GOES_ON = "the walk goes on where words are taken"
+_EACH_ONCE = "each pixel is read once, in raster order, and then the walk is done"
 _RECALLED = "a value is recalled soon where its rows are there"
 _CLEAR = "rows are restored to a bank that is clear, as many as the strip has"
 
@@ -235,3 +237,107 @@ class HaloRowsHarness(Harness):
     def _started(self, start: Value) -> Signal:
         """A strip has started since the reset."""
         return self.flag(start, "started")
+
+
+class WindowWalkHarness(Harness):
+    """Walk through banks of layers without pooling, which read each pixel once."""
+
+    component = "WindowWalk"
+    sizes = f"layers without pooling of up to {TINY.ofm_words} pixels"
+    defects = (
+        Defect(
+            module=_WALK,
+            old="*self._rows.advance(),\n",
+            new="",
+            breaks=_EACH_ONCE,
+        ),
+        Defect(
+            module=_WALK,
+            old="self._left + pool.stride_width)",
+            new="self._left)",
+            breaks=_EACH_ONCE,
+        ),
+    )
+
+    def build(self) -> None:
+        m = self.m
+        dut = self.source(_WALK).WindowWalk(TINY, average_cycles=4)
+        m.submodules.dut = dut
+        state = elaborated(dut)
+        go = self.drive(dut.go, "go")
+        self.drive(dut.ready, "ready")
+        resting, reading, done = (in_state(state, name) for name in ("REST", "READ", "DONE"))
+        # The layer changes while the walk rests.
+        layer: Any = Signal(LayerDescriptor(TINY), name="layer", reset_less=True)
+        with m.If(resting & ~go):
+            m.d.sync += layer.eq(self.free(layer.shape(), "layer_chosen"))
+        m.d.comb += dut.layer.eq(layer)
+        pool, width, height = layer.pool, layer.width, layer.height
+        plain = (
+            (width != 0)
+            & (height != 0)
+            & (layer.pixels == width * height)
+            & (layer.pixels <= TINY.ofm_words)
+            & (layer.spilled == 0)
+            & ~pool.average
+            & (pool.height == height)
+            & (pool.width == width)
+            & (pool.line_step == width[: len(pool.line_step)])
+        )
+        for name in ("kernel_height", "kernel_width", "stride_height", "stride_width"):
+            plain &= pool[name] == 1
+        for name in ("top", "left", "first_line"):
+            plain &= pool[name] == 0
+        self.assume(~(resting & go) | plain)
+
+        place = Signal(range(TINY.ofm_words + 1), name="place")
+        row, col = (Signal(range(TINY.ofm_words + 1), name=name) for name in ("row", "col"))
+        first = Signal(range(TINY.ofm_words + 1), name="row_first")  # the row's first pixel
+        last = col == width - 1
+        with m.If(dut.tap):
+            m.d.sync += [
+                place.eq(place + 1),
+                col.eq(Mux(last, 0, col + 1)),
+                row.eq(row + last),
+                first.eq(Mux(last, first + width, first)),
+            ]
+        with m.If(resting & go):
+            m.d.sync += [place.eq(0), row.eq(0), col.eq(0), first.eq(0)]
+        ends = last & (row == height - 1)
+        address = (first + col)[: len(dut.address)]
+        self.prove(
+            _EACH_ONCE,
+            (~dut.tap | (dut.inside & (dut.address == place[: len(dut.address)])))
+            & (resting | reading | done)
+            & (~done | (place == layer.pixels))
+            & (
+                ~reading
+                | (
+                    plain
+                    & (place == first + col)
+                    & (first == row * width)
+                    & (row < height)
+                    & (col < width)
+                    & (dut.address == address)
+                    & dut.last
+                    & (dut._col == col)
+                    & (dut._row == row)
+                    & (dut._left == col)
+                    & (dut._top == row)
+                    & (dut._line == first[: len(dut._line)])
+                    & (dut._top_line == first[: len(dut._line)])
+                    & (dut._cols._left == width - col)
+                    & (dut._rows._left == height - row)
+                    & (dut._cols.last == last)
+                    & (dut._rows.last == (row == height - 1))
+                    & (dut._taps._left == 1)
+                    & (dut._tap_rows._left == 1)
+                )
+            ),
+        )
+        self.prove(
+            "the walk is done after the last pixel",
+            dut.done == self.register(dut.tap & ends),
+            given=[_EACH_ONCE],
+        )
+        self.cover("a bank of several rows has been read", done & (row == 2))
