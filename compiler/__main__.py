@@ -15,13 +15,15 @@ from compiler import program_file
 from compiler.build import compile_bundle
 from compiler.costs_file import network_costs
 from compiler.cycles import layer_cycles
-from compiler.program import Program
-from golden.arguments import Parser
+from compiler.program import MOST_IMAGES, Program
+from compiler.several_cores import for_cores
+from golden.arguments import Parser, integer
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.files import check_writable_file, write_file
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
+from hw.contract.system import MOST_CORES
 
 
 def main() -> None:
@@ -37,6 +39,14 @@ def main() -> None:
         action="store_true",
         help="use the input's memory again: saves memory, and every run needs its input written",
     )
+    points = "operating points of the program (default: all of the bundle)"
+    parser.add_argument("--points", nargs="+", metavar="NAME", help=points)
+    batch = "images that the program runs at a time, so that layers bound by weights read them once"
+    parser.add_argument("--batch", type=integer(1, MOST_IMAGES), default=1, metavar="N", help=batch)
+    cores = (
+        "cores that run the program at a time, each its own images, with one copy of the weights"
+    )
+    parser.add_argument("--cores", type=integer(1, MOST_CORES), default=1, metavar="N", help=cores)
     costs = "write what each layer takes, and what its ZAPs save, to this JSON file too"
     parser.add_argument("--costs", type=Path, metavar="FILE", help=costs)
     arguments = parser.parse_args()
@@ -45,10 +55,19 @@ def main() -> None:
     program_file.check_replaceable(arguments.out)
     bundle = Bundle.load(arguments.bundle)
     config = Config.load(arguments.config)
-    program = compile_bundle(bundle, config, keep=arguments.keep, reuse_input=arguments.reuse_input)
+    program = compile_bundle(
+        bundle,
+        config,
+        keep=arguments.keep,
+        reuse_input=arguments.reuse_input,
+        images=arguments.batch,
+        points=arguments.points,
+    )
+    if arguments.cores > 1:
+        program = for_cores(program, arguments.cores)
     program_file.save(program, arguments.out)
     if arguments.costs is not None:
-        document = network_costs(bundle, config).model_dump_json(indent=1)
+        document = network_costs(bundle, config, images=arguments.batch).model_dump_json(indent=1)
         write_file(arguments.costs, document + "\n")
     _report(program, Console())
     print(arguments.out)
@@ -75,7 +94,8 @@ def _report(program: Program, console: Console) -> None:
         )
     console.print(table)
     total = sum(layer.elapsed for layer in cycles.values())
-    console.print(f"{total:,.0f} cycles without ZAP, by the cycle model", highlight=False)
+    each = "" if program.images == 1 else f", {total / program.images:,.0f} for each image"
+    console.print(f"{total:,.0f} cycles without ZAP, by the cycle model{each}", highlight=False)
     console.print(
         f"program {len(program.image):,} bytes, scratch memory "
         f"{program.end - len(program.image):,}; "

@@ -8,27 +8,18 @@ of records and weights follow, then scratch memory for counters, shared rows and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from compiler.cut_search import lower_fastest
-from compiler.layer_lowering import LoweredLayer, Tile
+from compiler.batches import LoweredStep, lower_for_images, plan_images
+from compiler.layer_lowering import LoweredLayer
 from compiler.memory_layout import Allocator, Place, aligned
 from compiler.program import DENSE, Program, ProgramLayer
-from compiler.residual_copies import with_residual_copies
-from compiler.slices import cut_slices, expanded
-from compiler.steps import Step, network_steps
-from compiler.tensor_placement import place_tensors, tensor_layouts
-from compiler.tile_words import (
-    engine_words,
-    halo_bytes,
-    halo_words,
-    ifm_words,
-    ofm_words,
-    residual_words,
-)
+from compiler.rewrites import as_the_core_runs_it
+from compiler.tensor_placement import place_tensors
+from compiler.tile_words import halo_bytes, halo_words
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Predictor
@@ -40,7 +31,6 @@ from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
     MAGIC,
-    MOST_SIZE,
     OFFSET_END,
     OPCODE_TILE,
     VERSION,
@@ -51,39 +41,51 @@ from hw.contract.program import (
 from hw.contract.program_file import LEVELS
 from hw.contract.records import record_words
 
-__all__ = ["compile_bundle", "lower_step", "shape_words"]
+__all__ = ["compile_bundle"]
 
 
 def compile_bundle(
-    bundle: Bundle, config: Config, *, keep: bool = False, reuse_input: bool = False
+    bundle: Bundle,
+    config: Config,
+    *,
+    keep: bool = False,
+    reuse_input: bool = False,
+    images: int = 1,
+    points: Sequence[str] | None = None,
 ) -> Program:
-    """Compile a bundle for cores of a configuration.
+    """Compile a bundle for cores of a configuration, to run so many `images` at a time.
 
-    With `keep` no memory is used twice, so that every layer's ofm can be read when all is done.
-    With `reuse_input` the input's memory is used again, so that the input does not survive a run.
-    Raises UserError where the configuration cannot hold a layer, naming both.
+    Layers that have a ZAP at no operating point of the program may then read each weight once for
+    all images (`compiler.batches`). The program has the operating points that `points` names, in
+    that order; None stands for all of the bundle. With `keep` no memory is used twice, so that
+    every layer's ofm can be read when all is done. With `reuse_input` the input's memory is used
+    again, so that the input does not survive a run. Raises UserError where the configuration cannot
+    hold a layer, naming both.
     """
-    bundle = with_residual_copies(bundle, config)
+    bundle = as_the_core_runs_it(bundle, config)
     manifest = bundle.manifest
     networks: dict[str, tuple[Bundle, Mapping[str, Predictor]]] = {DENSE: (bundle, {})}
-    for point in manifest.operating_points:
-        networks[point.name] = bundle.at(point.name)
-    steps = network_steps(bundle)
-    layouts = tensor_layouts(manifest, config)
+    for name in [p.name for p in manifest.operating_points] if points is None else points:
+        networks[name] = bundle.at(name)
+    with_zap = {name for _, predictors in networks.values() for name in predictors}
+    plan = plan_images(bundle, config, images, with_zap)
+    layouts, steps = plan.layouts, plan.steps(bundle)
     lowered = {
-        name: [lower_step(config, step, layouts, predictors) for step in network_steps(network)]
+        name: lower_for_images(config, plan, network, predictors)
         for name, (network, predictors) in networks.items()
     }
 
     # The program itself comes first: headers, descriptors of each operating point, then tables.
-    tiles = {name: sum(len(layer.tiles) for layer in layers) for name, layers in lowered.items()}
+    tiles = {name: sum(step.tiles for step in of_point) for name, of_point in lowered.items()}
     tables = _Tables(aligned(len(networks) * HEADER_BYTES + sum(tiles.values()) * DESCRIPTOR_BYTES))
     table_words = {
-        name: [tables.add_layer(layer) for layer in layers] for name, layers in lowered.items()
+        name: [[tables.add_layer(layer) for layer in step.layers] for step in of_point]
+        for name, of_point in lowered.items()
     }
     allocator = Allocator(tables.end)
     counters = allocator.take(STORED_BYTES * max(tiles.values()))
-    halo = allocator.take(max(halo_bytes(layer) for layers in lowered.values() for layer in layers))
+    every = [layer for of_point in lowered.values() for step in of_point for layer in step.layers]
+    halo = allocator.take(max(map(halo_bytes, every)))
     tensors = place_tensors(manifest, layouts, steps, allocator, keep=keep, reuse_input=reuse_input)
     if allocator.end >= OFFSET_END - (1 << PAGE_BITS):
         raise UserError(
@@ -92,8 +94,8 @@ def compile_bundle(
         )
     memory = _Memory(counters, halo, tensors)
     descriptors = {
-        name: _descriptors(config, steps, layers, table_words[name], memory)
-        for name, layers in lowered.items()
+        name: _descriptors(config, of_point, table_words[name], memory)
+        for name, of_point in lowered.items()
     }
     return Program(
         config=config,
@@ -103,8 +105,8 @@ def compile_bundle(
         points=list(networks),
         counters=counters,
         layers=[
-            _program_layer(step, {name: layers[number] for name, layers in lowered.items()})
-            for number, step in enumerate(steps)
+            _program_layer({name: of_point[number] for name, of_point in lowered.items()})
+            for number in range(len(steps))
         ],
         tensors=tensors,
         input=manifest.input.tensor,
@@ -114,6 +116,7 @@ def compile_bundle(
             name: manifest.activations[name].scale
             for name in (manifest.input.tensor, *manifest.outputs)
         },
+        images=images,
         levels=_levels(bundle),
         classes=manifest.classes,
     )
@@ -126,44 +129,6 @@ class _Memory:
     counters: int
     halo: int
     tensors: Mapping[str, Place]
-
-
-def lower_step(
-    config: Config,
-    step: Step,
-    layouts: Mapping[str, Place],
-    predictors: Mapping[str, Predictor],
-) -> LoweredLayer:
-    """A step as tiles. Slots of the ifm that hold no channel have weights of zero.
-
-    A residual has the place that `compiler.residual_copies` sees to.
-    Raises UserError where the configuration cannot hold it: a `compiler.misfit.Misfit` where more
-    of one of its fields would do.
-    """
-    ifm = layouts[step.input]
-    residual = layouts.get(step.residual)
-    size = (ifm.slot_count, *ifm.shape[1:])
-    channels, _, width = size  # a strip has few rows of any height
-    if max(channels, width) > MOST_SIZE:
-        raise UserError(
-            f"layer {step.name!r} reads {'x'.join(map(str, size))} (channels, height, width); "
-            f"the core takes {MOST_SIZE} of each at most, but any height"
-        )
-    conv = step.conv
-    if ifm.slot_count > ifm.shape[0]:
-        whole = cut_slices(replace(conv, groups=1), ifm.shape[0], config.group)
-        weight = conv.weight.new_zeros(len(conv.weight), ifm.slot_count, *conv.kernel)
-        weight[:, ifm.slots] = expanded(conv, whole)
-        conv = replace(conv, weight=weight, groups=1)
-    return lower_fastest(
-        config,
-        conv,
-        size,
-        ifm_signed=ifm.signed,
-        residual_signed=residual is not None and residual.signed,
-        predictor=predictors.get(step.name),
-        pool=step.pool,
-    )
 
 
 def _levels(bundle: Bundle) -> bytes:
@@ -206,45 +171,29 @@ class _Tables:
 
 def _descriptors(
     config: Config,
-    steps: Sequence[Step],
-    layers: Sequence[LoweredLayer],
-    table_words: Sequence[Mapping[str, int]],
+    steps: Sequence[LoweredStep],
+    table_words: Sequence[Sequence[Mapping[str, int]]],
     memory: _Memory,
 ) -> bytes:
     """The descriptors of an operating point's tiles, in order."""
-    tensors = memory.tensors
     descriptors = bytearray()
     counters = memory.counters
-    for number, (step, layer) in enumerate(zip(steps, layers, strict=True)):
-        for tile in layer.tiles:
-            words = {
-                "opcode": OPCODE_TILE,
-                "layer": number,
-                **shape_words(step, layer, tile, tensors),
-                **table_words[number],
-                **halo_words(layer, memory.halo),
-                "counters": counters,
-            }
-            _check_words(config, step.name, words)
-            descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)
-            counters += STORED_BYTES
+    for number, lowered in enumerate(steps):
+        parts = lowered.parts(memory.tensors)
+        for part, table in zip(parts, lowered.tables, strict=True):
+            for shape in part.words():
+                words = {
+                    "opcode": OPCODE_TILE,
+                    "layer": number,
+                    **shape,
+                    **table_words[number][table],
+                    **halo_words(part.layer, memory.halo),
+                    "counters": counters,
+                }
+                _check_words(config, lowered.step.name, words)
+                descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)
+                counters += STORED_BYTES
     return bytes(descriptors)
-
-
-def shape_words(
-    step: Step, layer: LoweredLayer, tile: Tile, tensors: Mapping[str, Place]
-) -> dict[str, int]:
-    """The words of a tile's descriptor that its layer's shape and the tensors' places decide.
-
-    They are all that the cycle model reads.
-    """
-    return {
-        "early": int(tile.early),
-        **engine_words(tile),
-        **ifm_words(layer, tile, tensors[step.input]),
-        **residual_words(step.conv, tile.strip, tensors.get(step.residual)),
-        **ofm_words(layer, tile.strip, tensors[step.output]),
-    }
 
 
 def _check_words(config: Config, layer: str, values: Mapping[str, int]) -> None:
@@ -279,17 +228,19 @@ def _headers(config: Config, descriptors: Mapping[str, bytes]) -> bytes:
     return bytes(headers) + b"".join(descriptors.values())
 
 
-def _program_layer(step: Step, lowered: Mapping[str, LoweredLayer]) -> ProgramLayer:
+def _program_layer(lowered: Mapping[str, LoweredStep]) -> ProgramLayer:
     """Sum up a step that is lowered for each operating point."""
-    tiles = [tile for layer in lowered.values() for tile in layer.tiles]
+    dense = lowered[DENSE]
+    step = dense.step
+    layers = [layer for of_point in lowered.values() for layer in of_point.layers]
     return ProgramLayer(
         name=step.name,
         input=step.input,
         residual=step.residual,
         output=step.output,
-        tiles={name: len(layer.tiles) for name, layer in lowered.items()},
-        macs=step.macs,
-        ifm_words=max(layer.ifm_words for layer in lowered.values()),
-        kernel_words=lowered[DENSE].tiles[0].fields["kernel_words"],
-        pixels=max(tile.fields["pixels"] for tile in tiles),
+        tiles={name: of_point.tiles for name, of_point in lowered.items()},
+        macs=step.macs * dense.images,
+        ifm_words=max(layer.ifm_words for layer in layers),
+        kernel_words=max(layer.tiles[0].fields["kernel_words"] for layer in dense.layers),
+        pixels=max(tile.fields["pixels"] for layer in layers for tile in layer.tiles),
     )

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from compiler.build import lower_step, shape_words
+from compiler.batches import lower_step_for_images, plan_images
 from compiler.cycles import Cycles, TileCycles, tile_cycles
-from compiler.residual_copies import with_residual_copies
-from compiler.steps import Step, network_steps
-from compiler.tensor_placement import tensor_layouts
+from compiler.rewrites import as_the_core_runs_it
+from compiler.steps import Step
 from compiler.traffic import Beats, tile_beats
 from golden.bundle import Bundle
 from golden.errors import UserError
@@ -52,23 +51,32 @@ class NetworkCosts:
     config : Config
     latency : int
         The memory's, in cycles.
+    images : int
+        Images that run at a time. A layer for which a ZAP is asked runs image by image. Raises
+        UserError where there are several and a layer does not fit.
 
     Attributes
     ----------
     steps : list of Step
     sites : list of str
         The layers that can have a ZAP.
+    shapes : {tensor: (channels, height, width)}
+        Those of all tensors that the steps name.
     misfits : {layer: UserError}
         The reason why a layer does not fit; the other methods leave these layers out.
     """
 
-    def __init__(self, bundle: Bundle, config: Config, *, latency: int = LATENCY) -> None:
+    def __init__(
+        self, bundle: Bundle, config: Config, *, latency: int = LATENCY, images: int = 1
+    ) -> None:
         self.config = config
         self.latency = latency
-        run = with_residual_copies(bundle, config)
-        self.steps = network_steps(run)
+        run = as_the_core_runs_it(bundle, config)
+        self._plan = plan_images(run, config, images)
+        self._layouts = self._plan.layouts
+        self.steps = self._plan.steps(run)
+        self.shapes = {name: place.shape for name, place in self._layouts.items()}
         self.misfits: dict[str, UserError] = {}
-        self._layouts = tensor_layouts(run.manifest, config)
         names = {step.name for step in self.steps}
         self.sites = [node.name for node in zap_sites(bundle.manifest) if node.name in names]
         self._lowered: dict[tuple[str, Pattern | None], _Lowered] = {}
@@ -100,6 +108,8 @@ class NetworkCosts:
     def cycles(self, skips: Skips | None = None) -> dict[str, Cycles]:
         """Return the cycles of each layer that fits, where those that `skips` names have a ZAP.
 
+        They are of one image; where several run at a time, of each of them.
+
         A share beyond `most_skipped` counts as that. Raises UserError where such a layer does not
         fit with its ZAP.
         """
@@ -114,11 +124,14 @@ class NetworkCosts:
             for tile in self._tiles(step, *skips.get(step.name, (None, 0.0))):
                 total += tile.behind(before)
                 before = tile
-            totals[step.name] = total
+            totals[step.name] = total / self._plan.images
         return totals
 
     def beats(self, patterns: Mapping[str, Pattern] | None = None) -> dict[str, Beats]:
-        """Return the memory traffic of each layer that fits; `patterns` names those with a ZAP."""
+        """Return the memory traffic of each layer that fits; `patterns` names those with a ZAP.
+
+        It is that of all images that run at a time.
+        """
         totals = {}
         for step in self.steps:
             if step.name not in self.misfits:
@@ -182,11 +195,10 @@ class NetworkCosts:
         """Lower a layer, once; without a pattern it has no ZAP. Raises UserError."""
         key = step.name, pattern
         if key not in self._lowered:
-            predictors = {} if pattern is None else {step.name: _blank(step, pattern)}
-            layer = lower_step(self.config, step, self._layouts, predictors)
-            self._lowered[key] = _Lowered(
-                [shape_words(step, layer, tile, self._layouts) for tile in layer.tiles]
-            )
+            predictor = None if pattern is None else _blank(step, pattern)
+            lowered = lower_step_for_images(self.config, self._plan, step, predictor)
+            parts = lowered.parts(self._layouts)
+            self._lowered[key] = _Lowered([words for part in parts for words in part.words()])
         return self._lowered[key]
 
 

@@ -16,13 +16,15 @@ _SHARES = 50
 """Steps from nothing skipped to all that a pattern leaves to the predictor."""
 
 
-def network_costs(bundle: Bundle, config: Config, *, latency: int = LATENCY) -> NetworkCostsFile:
+def network_costs(
+    bundle: Bundle, config: Config, *, latency: int = LATENCY, images: int = 1
+) -> NetworkCostsFile:
     """Return the cycles of each layer, and what each predictor of the bundle saves of them.
 
-    A layer that does not fit with its predictor has no entry for it. Raises UserError where a layer
-    does not fit at all.
+    They are of each of the `images` that run at a time. A layer that does not fit with its
+    predictor has no entry for it. Raises UserError where a layer does not fit at all.
     """
-    costs = NetworkCosts(bundle, config, latency=latency)
+    costs = NetworkCosts(bundle, config, latency=latency, images=images)
     for misfit in costs.misfits.values():
         raise misfit
     zaps: dict[str, dict[str, ZapCosts]] = {}

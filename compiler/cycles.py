@@ -81,6 +81,11 @@ class Cycles:
             self.busy + other.busy,
         )
 
+    def __truediv__(self, parts: int) -> Cycles:
+        return Cycles(
+            self.load / parts, self.compute / parts, self.store / parts, self.busy / parts
+        )
+
 
 @dataclass(frozen=True)
 class TileCycles(Cycles):

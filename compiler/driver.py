@@ -11,6 +11,8 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +26,7 @@ from hw.contract.counters import CORE_COUNTERS, STORED_BYTES, TOTAL_BITS
 from hw.contract.program import VERSION
 from hw.contract.registers import FAULTS, ID, REGISTERS, Fault
 
-__all__ = ["Accelerator", "CoreFault", "MemoryMapped", "Result", "Transport"]
+__all__ = ["Accelerator", "Accelerators", "CoreFault", "MemoryMapped", "Result", "Transport"]
 
 
 class CoreFault(RuntimeError):
@@ -66,13 +68,14 @@ class Result:
     Parameters
     ----------
     output : int32 (channels, height, width)
-        The network's output; a classifier's class is the argmax.
-    other_outputs : {name: int32 (channels, height, width)}
+        The network's output; a classifier's class is the argmax. A program for several images gives
+        (images, channels, height, width).
+    other_outputs : {name: int32 like the output}
         What the network returns besides, in order.
     totals : {counter: count}
         `hw.contract.counters.CORE_COUNTERS` of the whole program, from the core's registers.
     layers : list of {counter: count}
-        The same for each layer of the program, from memory.
+        The same for each layer of the program, from memory; of all images together.
     """
 
     output: np.ndarray
@@ -85,10 +88,21 @@ class Accelerator:
     """A core behind a transport.
 
     Raises UserError where there is no core, or one for programs of another version.
+
+    Parameters
+    ----------
+    transport : Transport
+    core : int
+        Its number, where several run one program.
+    looks : int
+        A program that has not ended after so many waits of the transport is aborted. `MemoryMapped`
+        waits a millisecond each time, so its programs have 100 seconds.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, core: int = 0, *, looks: int = 100_000) -> None:
         self._transport = transport
+        self._core = core
+        self._looks = looks
         self._loaded: Program | None = None
         found = self.read("id")
         if found != ID:
@@ -123,6 +137,7 @@ class Accelerator:
     def run(self, program: Program, image: np.ndarray, *, point: str) -> Result:
         """Run a network on one quantised image, int32 (channels, height, width).
 
+        A program for several images takes all of them, int32 (images, channels, height, width).
         Raises CoreFault where the core ends the program early, UserError where the program has no
         operating point of that name, the window is too small, or the image is not quantised.
         """
@@ -131,24 +146,51 @@ class Accelerator:
             raise UserError(f"no operating point {point!r} in this program; it has: {known}")
         if self._loaded is not program:
             self.load(program)
+        self.begin(program, image, point=point)
+        return self.result(program, point=point)
+
+    def begin(self, program: Program, image: np.ndarray, *, point: str) -> None:
+        """Start a program that is in memory on one quantised image, as `run` does.
+
+        Raises UserError where the image is not quantised, or the program is for fewer cores.
+        """
+        if self._core >= program.cores:
+            raise UserError(
+                f"program {program.network!r} is for {program.cores} cores, and this is core "
+                f"{self._core}, counted from 0; compile with --cores {self._core + 1}"
+            )
         place = program.tensors[program.input]
-        self._transport.write_memory(place.address, place.pack(image))
-        self.start(program.points.index(point))
+        self._transport.write_memory(place.address + self._offset(program), place.pack(image))
+        self.start(program.points.index(point), program.headers(self._core))
+
+    def result(self, program: Program, *, point: str) -> Result:
+        """Wait for the end of what was started, and read its results.
+
+        Raises CoreFault where the core ends the program early.
+        """
         self.finish(program)
         return Result(
             self._tensor(program, program.output),
             {name: self._tensor(program, name) for name in program.other_outputs},
             {name: self._total(name) for name in CORE_COUNTERS},
-            self._counters(program, point),
+            self.counters(program, point),
         )
 
     def _tensor(self, program: Program, name: str) -> np.ndarray:
         """A tensor's values, from memory."""
         place = program.tensors[name]
-        return place.unpack(self._transport.read_memory(place.address, place.size))
+        address = place.address + self._offset(program)
+        return place.unpack(self._transport.read_memory(address, place.size))
 
-    def start(self, point: int) -> None:
-        """Start an operating point of the program in memory. The interrupt is raised at its end."""
+    def _offset(self, program: Program) -> int:
+        """Bytes from the tensors of core 0 to those of this core."""
+        return self._core * program.core_bytes
+
+    def start(self, point: int, headers: int = 0) -> None:
+        """Start an operating point of the program in memory. The interrupt is raised at its end.
+
+        `headers` is the offset of the program's headers.
+        """
         events = 0
         for field in REGISTERS["interrupt_status"].fields.values():
             events |= field.mask
@@ -157,14 +199,21 @@ class Accelerator:
         self.write("base_low", self._transport.base & 0xFFFF_FFFF)
         self.write("base_high", self._transport.base >> 32)
         self.write("size", self._transport.size)
-        self.write("program", 0)
+        self.write("program", headers)
         self.write("point", point)
         self.write("control", self.bit("control", "start"))
 
     def finish(self, program: Program | None = None) -> None:
-        """Wait until the program that was started ends. Raises CoreFault where it ends early."""
-        while not (status := self.read("interrupt_status")):
-            self._transport.wait()
+        """Wait until the program that was started ends.
+
+        Raises CoreFault where it ends early, or does not end in time and is aborted.
+        """
+        if not (status := self._events()):
+            self.write("control", self.bit("control", "abort"))
+            after = f"{self._looks:,} looks at the core"
+            if not self._events():
+                raise CoreFault(f"neither the program nor an abort ended in {after}; reset it")
+            raise CoreFault(f"the program did not end in {after}, and was aborted")
         if status & self.bit("interrupt_status", "done"):
             return
         if status & self.bit("interrupt_status", "aborted"):
@@ -176,6 +225,14 @@ class Accelerator:
         fault = Fault(code)
         raise CoreFault(f"{fault.name.lower()} fault, word {word}, layer {name}: {FAULTS[fault]}")
 
+    def _events(self) -> int:
+        """The events of the program's end, once there are any; 0 if there are none in time."""
+        for _ in range(self._looks):
+            if status := self.read("interrupt_status"):
+                return status
+            self._transport.wait()
+        return self.read("interrupt_status")
+
     @staticmethod
     def bit(register: str, name: str) -> int:
         """The mask of a field of one bit."""
@@ -184,13 +241,70 @@ class Accelerator:
     def _total(self, counter: str) -> int:
         return self.read(f"{counter}_low") | self.read(f"{counter}_high") << 32
 
-    def _counters(self, program: Program, point: str) -> list[dict[str, int]]:
+    def counters(self, program: Program, point: str) -> list[dict[str, int]]:
         """The counters of each layer: those of its tiles added up."""
         tiles = [layer.tiles[point] for layer in program.layers]
-        data = self._transport.read_memory(program.counters, sum(tiles) * STORED_BYTES)
+        address = program.counters + self._offset(program)
+        data = self._transport.read_memory(address, sum(tiles) * STORED_BYTES)
         table = np.frombuffer(data, f"<u{TOTAL_BITS // 8}").reshape(sum(tiles), -1)
         sums = np.add.reduceat(table[:, : len(CORE_COUNTERS)], np.cumsum([0, *tiles[:-1]]))
         return [dict(zip(CORE_COUNTERS, row.tolist(), strict=True)) for row in sums]
+
+
+class Accelerators:
+    """Several cores on one memory: each runs images of its own, and the weights lie there once.
+
+    Parameters
+    ----------
+    transports : sequence of Transport
+        One for each core, in the order of their pages of registers. All have the same window.
+    """
+
+    def __init__(self, transports: Sequence[Transport]) -> None:
+        windows = {(transport.base, transport.size) for transport in transports}
+        if len(windows) != 1:
+            raise UserError("the transports of several cores must have one window")
+        self._cores = [Accelerator(transport, core) for core, transport in enumerate(transports)]
+        self._loaded: Program | None = None
+
+    def run(self, program: Program, images: Sequence[np.ndarray], *, point: str) -> list[Result]:
+        """Run a network on quantised images, as many at a time as there are cores.
+
+        Image n runs on core n modulo the number of cores. Raises as `Accelerator.run` does; the
+        other cores' images have ended by then.
+        """
+        if point not in program.points:
+            known = ", ".join(program.points)
+            raise UserError(f"no operating point {point!r} in this program; it has: {known}")
+        if self._loaded is not program:
+            self._cores[0].load(program)
+            self._loaded = program
+        results: list[Result] = []
+        faults: list[CoreFault] = []
+        running: deque[Accelerator] = deque()
+
+        def end_first() -> Accelerator:
+            core = running.popleft()
+            try:
+                results.append(core.result(program, point=point))
+            except CoreFault as fault:
+                faults.append(fault)
+            return core
+
+        idle = deque(self._cores)
+        try:
+            for image in images:
+                core = idle.popleft() if idle else end_first()
+                if faults:
+                    break
+                core.begin(program, image, point=point)
+                running.append(core)
+        finally:
+            while running:
+                end_first()
+        if faults:
+            raise faults[0]
+        return results
 
 
 class MemoryMapped:
@@ -202,7 +316,8 @@ class MemoryMapped:
     Parameters
     ----------
     registers : (file, offset)
-        Where the page of registers is mapped from.
+        Where the page of registers is mapped from. The page of core n lies n pages behind that of
+        the first.
     memory : (file, offset, size)
         Where the window's memory is mapped from. A size that is not of whole pages is rounded down.
     base : int or None

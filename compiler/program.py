@@ -20,10 +20,12 @@ from hw.contract.program import (
     header_words,
 )
 
-__all__ = ["DENSE", "Program", "ProgramLayer"]
+__all__ = ["DENSE", "MOST_IMAGES", "Program", "ProgramLayer"]
 
 DENSE = "dense"
 """The operating point without ZAP."""
+MOST_IMAGES = 64
+"""Images that a program may run at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class ProgramLayer:
     tiles : {operating point: count}
         Number of its tiles.
     macs : int
-        Multiply-accumulates without skips, padding included; 0 for pooling.
+        Multiply-accumulates of all images without skips, padding included; 0 for pooling.
     ifm_words, kernel_words, pixels : int
         What its largest tile takes of the ifm buffer, of the weight ring for a channel, and of an
         ofm bank.
@@ -96,6 +98,13 @@ class Program:
         channel.
     classes : list of str
         Names of the classes that the output scores.
+    images : int
+        Images that a core runs at a time.
+    cores : int
+        Cores that run it at a time, each with images of its own (`compiler.several_cores`).
+    core_bytes : int
+        Bytes from the scratch memory of a core to that of the next. `counters` and `tensors` are
+        those of core 0.
     """
 
     config: Config
@@ -112,38 +121,48 @@ class Program:
     scales: dict[str, float]
     levels: bytes
     classes: list[str]
+    images: int = 1
+    cores: int = 1
+    core_bytes: int = 0
 
     def quantise(self, pixels: np.ndarray) -> np.ndarray:
-        """The network's input from an image of 8-bit pixels.
+        """The network's input from an image of 8-bit pixels, or from as many as it runs at a time.
 
         Parameters
         ----------
-        pixels : uint8 (channels, height, width)
+        pixels : uint8 (channels, height, width), or (images, channels, height, width)
 
         Returns
         -------
-        int32 (channels, height, width), the same that `golden.network.quantise_images` gives.
+        int32 of the same shape, the same that `golden.network.quantise_images` gives.
 
         Raises UserError where the image has another type or shape.
         """
         place = self.tensors[self.input]
-        if pixels.dtype != np.uint8 or pixels.shape != place.shape:
+        if pixels.dtype != np.uint8 or pixels.shape not in (place.shape, place.whole_shape):
+            axes = "(channels, height, width)" if self.images == 1 else "(images, channels, ...)"
             raise UserError(
                 f"the image is {pixels.dtype} of shape {pixels.shape}, must be uint8 of shape "
-                f"{place.shape} (channels, height, width)"
+                f"{place.whole_shape} {axes}"
             )
         table = np.frombuffer(self.levels, np.int8 if place.signed else np.uint8)
         table = table.reshape(place.shape[0], -1).astype(np.int32)
-        return np.stack([levels[plane] for levels, plane in zip(table, pixels, strict=True)])
+        planes = pixels.reshape(-1, *place.shape).swapaxes(0, 1)
+        found = [levels[plane] for levels, plane in zip(table, planes, strict=True)]
+        return np.stack(found).swapaxes(0, 1).reshape(pixels.shape)
 
     @property
     def outputs(self) -> list[str]:
         """Names of everything that the network returns."""
         return [self.output, *self.other_outputs]
 
-    def descriptors(self, point: str) -> list[dict[str, int]]:
-        """The words of an operating point's tiles, in order, as the core reads them."""
-        at = self.points.index(point) * HEADER_BYTES
+    def headers(self, core: int) -> int:
+        """The offset of a core's headers: what its register PROGRAM holds."""
+        return core * len(self.points) * HEADER_BYTES
+
+    def descriptors(self, point: str, core: int = 0) -> list[dict[str, int]]:
+        """The words of an operating point's tiles, in order, as a core reads them."""
+        at = self.headers(core) + self.points.index(point) * HEADER_BYTES
         header = self._words(header_words(self.config), at)
         words = descriptor_words(self.config)
         return [

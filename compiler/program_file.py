@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from compiler.memory_layout import Place
-from compiler.program import Program, ProgramLayer
+from compiler.program import MOST_IMAGES, Program, ProgramLayer
 from golden.errors import UserError
 from golden.files import check_writable_file, write_file
 from golden.reading import parse_json, read_bytes
@@ -34,6 +34,7 @@ from hw.contract.program_file import (
     TENSOR,
     checksum,
 )
+from hw.contract.system import MOST_CORES
 
 __all__ = ["SUFFIX", "check_replaceable", "load", "save"]
 
@@ -44,7 +45,7 @@ _MOST_SIZE = 1 << 16
 """No tensor between layers has more channels, rows or columns."""
 _PLAIN = (
     *("network", "end", "points", "counters", "input", "output", "other_outputs"),
-    *("scales", "classes"),
+    *("scales", "classes", "images", "cores", "core_bytes"),
 )
 """Fields that the details have as the program has them."""
 
@@ -146,6 +147,10 @@ def _bytes(program: Program) -> bytes:
         "classes_offset": body.words(classes),
         "classes": len(classes),
         "counters": program.counters,
+        "images": program.images,
+        "cores": program.cores,
+        "core_bytes": program.core_bytes,
+        "core_headers": program.headers(1),
         "details_offset": body.add(details),
         "details_bytes": len(details),
     }
@@ -181,6 +186,9 @@ def _tensor_row(body: _Writer, program: Program, name: str, kind: int) -> list[i
         scale=int(np.float32(program.scales[name]).view(np.uint32)),
         slots_offset=body.words(place.slots),
         levels_offset=body.add(program.levels) if kind == INPUT else 0,
+        image_bytes=place.image_bytes,
+        plane_bytes=place.plane_bytes,
+        row_bytes=place.row_bytes,
     )
 
 
@@ -224,7 +232,12 @@ def _place(fields: dict[str, Any]) -> Place:
 def _problems(program: Program) -> Iterator[str]:
     """Name the fields of a program that has the right fields, but cannot be."""
     known = {*program.tensors, ""}
+    cores, core_bytes = program.cores, program.core_bytes
+    if not (_is_count(cores) and _is_count(core_bytes) and 1 <= cores <= MOST_CORES):
+        yield "cores or core_bytes are none"
+        return
     end = program.end
+    end_of_first = end - (cores - 1) * core_bytes if _is_count(end) else end
     ends = {program.input, *program.outputs}
     names = [program.network, *ends, *program.points, *program.classes]
     if not all(isinstance(name, str) for name in names) or not program.points:
@@ -233,7 +246,7 @@ def _problems(program: Program) -> Iterator[str]:
         yield "classes or points are no list"
     if not (_is_count(end) and len(program.image) <= end <= OFFSET_END):
         yield "end is no offset"
-    if not (_is_count(program.counters) and program.counters <= end):
+    if not (_is_count(program.counters) and program.counters <= end_of_first):
         yield "counters is no offset"
     if not ends <= program.tensors.keys():
         yield "input or output is no tensor"
@@ -241,15 +254,18 @@ def _problems(program: Program) -> Iterator[str]:
         yield "scales are not those of input and outputs"
     if not all(isinstance(scale, float) and scale > 0 for scale in program.scales.values()):
         yield "a scale is no number above 0"
+    if not (_is_count(program.images) and 1 <= program.images <= MOST_IMAGES):
+        yield f"images is no number from 1 to {MOST_IMAGES}"
     for name, place in program.tensors.items():
-        numbers = (place.address, *place.shape, *place.parts)
+        numbers = (place.address, *place.shape, *place.parts, place.images)
         fits = all(map(_is_count, numbers)) and len(place.shape) == 3
+        fits = fits and place.images == program.images and isinstance(place.beside, bool)
         fits = fits and min(place.shape) >= 1 and max(place.shape) <= _MOST_SIZE
         if not fits or place.group != program.config.group or not isinstance(place.signed, bool):
             yield f"tensor {name!r} has no such place"
         elif place.parts and (min(place.parts) < 1 or sum(place.parts) != place.shape[0]):
             yield f"tensor {name!r} has parts of other channels"
-        elif not 0 <= place.address <= place.address + place.size <= end:
+        elif not 0 <= place.address <= place.address + place.size <= end_of_first:
             yield f"tensor {name!r} lies outside the program"
     if len(program.levels) != LEVELS * program.tensors[program.input].shape[0]:
         yield "levels are not those of the input's channels"

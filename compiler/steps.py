@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import torch
@@ -39,17 +40,18 @@ class Step:
     macs: int
 
 
-def network_steps(bundle: Bundle) -> list[Step]:
+def network_steps(bundle: Bundle, apart: Container[str] = ()) -> list[Step]:
     """The steps of a bundle, in order.
 
-    A concatenation takes no step, because its parts are written side by side, nor does a reshaping.
+    `apart` are convolutions whose pooling is a step by itself, although it could run with them. A
+    concatenation takes no step, because its parts are written side by side, nor does a reshaping.
     """
     manifest = bundle.manifest
     steps = []
     fused = set()
     for node in manifest.layers:
         if isinstance(node, ConvNode):
-            pool = fused_pool(manifest, node)
+            pool = None if node.name in apart else fused_pool(manifest, node)
             if pool is not None:
                 fused.add(pool.name)
             conv = bundle.conv(node)

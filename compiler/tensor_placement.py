@@ -14,8 +14,11 @@ from hw.contract.config import Config
 __all__ = ["place_tensors", "tensor_layouts"]
 
 
-def tensor_layouts(manifest: Manifest, config: Config) -> dict[str, Place]:
-    """The layout of every tensor in memory. Its address is not decided yet and is 0."""
+def tensor_layouts(manifest: Manifest, config: Config, images: int = 1) -> dict[str, Place]:
+    """The layout of every tensor of so many images in memory.
+
+    Their addresses are not decided yet and are 0. Images lie one below the other.
+    """
     parts: dict[str, tuple[int, ...]] = {}
     for node in manifest.layers:
         if isinstance(node, ConcatNode):
@@ -27,7 +30,9 @@ def tensor_layouts(manifest: Manifest, config: Config) -> dict[str, Place]:
         elif isinstance(node, ReshapeNode) and node.input in parts:
             parts[node.output] = parts[node.input]
     return {
-        name: Place(0, activation.shape, config.group, activation.signed, parts.get(name, ()))
+        name: Place(
+            0, activation.shape, config.group, activation.signed, parts.get(name, ()), images
+        )
         for name, activation in manifest.activations.items()
     }
 

@@ -62,14 +62,20 @@ def ifm_words(layer: LoweredLayer, tile: Tile, ifm: Place) -> dict[str, int]:
     }
 
 
-def residual_words(conv: Conv, strip: Strip, residual: Place | None) -> dict[str, int]:
-    """The residual's pixels that are added in a strip's region."""
+def residual_words(
+    conv: Conv, strip: Strip, residual: Place | None, row_bytes: int | None = None
+) -> dict[str, int]:
+    """The residual's pixels that are added in a strip's region.
+
+    `row_bytes` is the distance of the residual's rows of two neighbouring rows of the region; None
+    stands for that in one image.
+    """
     if residual is None:
         names = ("address", "row", "plane", "first", "planes")
         return {**{f"residual_{name}": 0 for name in names}, "residual_stride": 1}
     shortcut = conv.shortcut
     assert shortcut is not None
-    row = residual.row_bytes * shortcut.stride
+    row = residual.row_bytes * shortcut.stride if row_bytes is None else row_bytes
     return {
         "residual_address": residual.address + strip.region.start * row,
         "residual_row": row,

@@ -33,7 +33,7 @@ class Beats:
 def tile_beats(config: Config, words: Mapping[str, int]) -> Beats:
     """The beats of one tile, its descriptor and its stored counters among them.
 
-    `words` are those of `compiler.build.shape_words`. The header that a program's start reads is
+    `words` are those of `compiler.batches.Part`. The header that a program's start reads is
     not among them.
     """
     pixel = config.group // config.bus_bytes

@@ -9,10 +9,10 @@
  *     if ((status = zapcore_probe(&core)) == ZAPCORE_OK &&
  *         (status = zapcore_open(&program, file, file_bytes)) == ZAPCORE_OK &&
  *         (status = zapcore_load(&core, &program)) == ZAPCORE_OK) {
- *         zapcore_quantise(&core, &program, pixels, ZAPCORE_HWC);
+ *         zapcore_quantise(&core, &program, 0, pixels, ZAPCORE_HWC);
  *         status = zapcore_run(&core, &program, zapcore_point(&program, "default"), POLLS);
  *     }
- *     if (status == ZAPCORE_OK) puts(zapcore_class_name(&program, zapcore_class(&core, &program)));
+ *     if (status == ZAPCORE_OK) puts(zapcore_class_name(&program, zapcore_class(&core, &program, 0)));
  *     else puts(zapcore_status_text(status));
  */
 #ifndef ZAPCORE_H
@@ -44,7 +44,9 @@ typedef enum {
     ZAPCORE_TOO_LARGE,     /* the program needs a larger window */
     ZAPCORE_NO_POINT,      /* the program has no such operating point */
     ZAPCORE_NOT_STARTED,   /* nothing was started since the core's reset */
-    ZAPCORE_HANGS          /* the program did not end in time and was aborted */
+    ZAPCORE_HANGS,         /* the program did not end in time and was aborted */
+    ZAPCORE_NO_IMAGE,      /* the program runs fewer images at a time */
+    ZAPCORE_FEWER_CORES    /* the program is for fewer cores */
 } zapcore_status;
 
 /* A core, as the processor sees it. All members that are not set are zero. */
@@ -54,6 +56,7 @@ typedef struct {
     uint64_t base;                /* the window's address on the core's bus, a multiple of 4096 */
     uint32_t size;                /* bytes of the window, a multiple of 4096 */
     int interrupts;               /* not 0: a program's end raises the interrupt */
+    uint32_t number;              /* which of several cores that run one program; else 0 */
 
     /* Cache maintenance; null where the core's memory is not cached. `clean` makes what the
      * processor wrote visible to the core, `invalidate` the reverse. */
@@ -82,10 +85,11 @@ typedef struct {
     const char *name;
     uint32_t address; /* offset into the window */
     uint32_t bytes;
-    uint32_t channels, height, width;
+    uint32_t channels, height, width; /* of one image */
     int is_signed;
     float scale; /* value of one level */
     uint32_t slots, levels; /* offsets into the file */
+    uint32_t image_bytes, plane_bytes, row_bytes; /* distances in the window */
 } zapcore_tensor;
 
 /* The fault that ended a program. */
@@ -114,8 +118,16 @@ zapcore_status zapcore_load(const zapcore *core, const zapcore_program *program)
 
 /* Running. ------------------------------------------------------------------------------------ */
 
-/* Quantise an image of 8-bit pixels into the program's input. */
-zapcore_status zapcore_quantise(const zapcore *core, const zapcore_program *program,
+/* Cores that a program is for. Each needs a `zapcore` with a `number` of its own and the same window;
+ * the program is loaded once. */
+uint32_t zapcore_cores(const zapcore_program *program);
+
+/* Images that a core runs at a time; they are counted from 0. */
+uint32_t zapcore_images(const zapcore_program *program);
+
+/* Quantise an image of 8-bit pixels into the program's input of that image. A run computes all of
+ * them, those too that were not written since the run before. */
+zapcore_status zapcore_quantise(const zapcore *core, const zapcore_program *program, uint32_t image,
                                 const uint8_t *pixels, zapcore_order order);
 
 /* Start an operating point. BUSY where a program still runs. */
@@ -129,6 +141,11 @@ zapcore_status zapcore_poll(const zapcore *core);
  * that: the program was aborted. The core can be used again unless zapcore_poll still says BUSY. */
 zapcore_status zapcore_run(const zapcore *core, const zapcore_program *program, int point,
                            uint32_t looks);
+
+/* Start an operating point on several cores, and wait for all of them with at most `looks` looks at
+ * each. Returns OK, or what the first core that is not done says; zapcore_poll has the others. */
+zapcore_status zapcore_run_all(const zapcore *cores, uint32_t count, const zapcore_program *program,
+                               int point, uint32_t looks);
 
 /* End the program early. zapcore_poll says when it has ended. */
 void zapcore_abort(const zapcore *core);
@@ -144,10 +161,12 @@ void zapcore_finish(const zapcore *core, const zapcore_program *program);
 
 /* The level of one element of an output, or of an input. */
 int32_t zapcore_level(const zapcore *core, const zapcore_program *program,
-                      const zapcore_tensor *tensor, uint32_t channel, uint32_t row, uint32_t column);
+                      const zapcore_tensor *tensor, uint32_t image, uint32_t channel, uint32_t row,
+                      uint32_t column);
 
-/* The class of the first output: the channel with the highest level, the first of equal ones. */
-uint32_t zapcore_class(const zapcore *core, const zapcore_program *program);
+/* The class of an image by the first output: the channel with the highest level, the first of equal
+ * ones. */
+uint32_t zapcore_class(const zapcore *core, const zapcore_program *program, uint32_t image);
 
 /* A counter of the last program by its number, ZAPCORE_COUNTER_... */
 uint64_t zapcore_counter(const zapcore *core, uint32_t number);

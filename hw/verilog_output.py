@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from amaranth.back import verilog
-from amaranth.hdl import Fragment, Value
+from amaranth.hdl import Fragment
 from amaranth.hdl._ir import PortDirection
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib import data, wiring
@@ -16,19 +15,27 @@ from amaranth.lib import data, wiring
 from golden.files import check_writable_file, write_file
 from hw.contract.c_headers import C_HEADERS
 from hw.contract.config import Config
-from hw.contract.program import VERSION
 from hw.contract.registers import markdown
+from hw.contract.system import System
 from hw.contract.systemrdl import systemrdl
-from hw.core.axi import Axi4LiteSignature, Axi4Signature
 from hw.core.core import Core
+from hw.core.ports import named_ports
+from hw.cores.cores import Cores
 from hw.engine.engine import LayerEngine
 from hw.layouts.descriptor import ChannelRecord
+from hw.verilog_packaging import constraints, fusesoc, mark_interfaces
 
-__all__ = ["core_name", "describe", "emit", "engine_name", "write_core", "write_engine"]
+__all__ = [
+    "core_name",
+    "cores_name",
+    "describe",
+    "emit",
+    "engine_name",
+    "write_core",
+    "write_cores",
+    "write_engine",
+]
 
-_SDC = """# Constraints of the core alone: its clock. Set the period to that of your system, in ns.
-create_clock -name clk -period 10.0 [get_ports clk]
-"""
 _CLOCK_AND_RESET = {"clk": "in", "rst": "in"}
 # Amaranth's `verilog.convert` asks for these, but no public module of Amaranth has them.
 _DIRECTIONS = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
@@ -37,6 +44,11 @@ _DIRECTIONS = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
 def core_name(config: Config) -> str:
     """Return the name of the core's Verilog module."""
     return f"zapcore_{config.name}"
+
+
+def cores_name(system: System) -> str:
+    """Return the name of the Verilog module of several cores."""
+    return f"{core_name(system.config)}_{system.cores}cores"
 
 
 def engine_name(config: Config) -> str:
@@ -56,7 +68,7 @@ def emit(component: wiring.Component, name: str, platform: object = None) -> str
         fragment,
         name=name,
         platform=platform,
-        ports={port: (value, _DIRECTIONS[flow]) for port, flow, value in _ports(component)},
+        ports={port: (value, _DIRECTIONS[flow]) for port, flow, value in named_ports(component)},
         strip_internal_attrs=True,
     )
 
@@ -75,13 +87,13 @@ def _allow_collisions(fragment: Any) -> None:
             _allow_collisions(part)
 
 
-def describe(config: Config, core: Core) -> dict[str, Any]:
-    """Return parameters, ports and the channel record of a core, for users of its Verilog."""
+def describe(config: Config, component: Core | Cores) -> dict[str, Any]:
+    """Return parameters, ports and the channel record of cores, for users of their Verilog."""
     ports = [
         {"name": port, "direction": direction, "bits": 1}
         for port, direction in _CLOCK_AND_RESET.items()
     ]
-    for name, flow, value in _ports(core):
+    for name, flow, value in named_ports(component):
         direction = "in" if flow == wiring.In else "out"
         ports.append({"name": name, "direction": direction, "bits": len(value)})
     return {
@@ -99,16 +111,50 @@ def write_core(config: Config, folder: Path, platform: object = None) -> list[Pa
     Each file is written whole. Raises UserError where one cannot be written.
     """
     name = core_name(config)
-    own = (f"{name}.{suffix}" for suffix in ("v", "json", "core", "sdc"))
-    names = (*own, *C_HEADERS, "zapcore.rdl", "registers.md")
-    for file in names:
-        check_writable_file(folder / file)
+    _check_writable(name, folder)
     core = Core(config)
+    document = describe(config, core)
+    return _write_all(name, folder, emit(core, name, platform), document)
+
+
+def write_cores(system: System, folder: Path, platform: object = None) -> list[Path]:
+    """Write the Verilog of several cores on one memory port, as `write_core` writes one.
+
+    It has the module of a single core once, as `write_core` has it, and instances of it.
+    """
+    config, name = system.config, cores_name(system)
+    _check_writable(name, folder)
+    cores = Cores(system, core_name(config))
+    document = {
+        **describe(config, cores),
+        "module": name,
+        "cores": system.cores,
+        "memory_bits": system.memory_bits,
+    }
+    verilog_text = emit(Core(config), core_name(config), platform) + emit(cores, name, platform)
+    return _write_all(name, folder, verilog_text, document)
+
+
+def _own_files(name: str) -> list[str]:
+    """Names of the files of one module; those of all cores have names of their own."""
+    return [f"{name}.{suffix}" for suffix in ("v", "json", "core", *constraints())]
+
+
+def _check_writable(name: str, folder: Path) -> None:
+    for file in (*_own_files(name), *C_HEADERS, "zapcore.rdl", "registers.md"):
+        check_writable_file(folder / file)
+
+
+def _write_all(name: str, folder: Path, verilog_text: str, document: dict[str, Any]) -> list[Path]:
+    """Write a module's Verilog and description, and what belongs to every core."""
+    own = [
+        mark_interfaces(verilog_text, document),
+        json.dumps(document, indent=2) + "\n",
+        fusesoc(name),
+        *constraints().values(),
+    ]
     texts = {
-        f"{name}.v": emit(core, name, platform),
-        f"{name}.json": json.dumps(describe(config, core), indent=2) + "\n",
-        f"{name}.core": _fusesoc(name),
-        f"{name}.sdc": _SDC,
+        **dict(zip(_own_files(name), own, strict=True)),
         **{header: text() for header, text in C_HEADERS.items()},
         "zapcore.rdl": systemrdl(),
         "registers.md": markdown(),
@@ -116,57 +162,10 @@ def write_core(config: Config, folder: Path, platform: object = None) -> list[Pa
     return [write_file(folder / file, text) for file, text in texts.items()]
 
 
-def _fusesoc(name: str) -> str:
-    """A description of the core for FuseSoC (CAPI2); its version is that of the programs."""
-    return f"""CAPI=2:
-name: "::{name}:{VERSION}.0.0"
-description: "zapcore, an accelerator of ReLU CNNs that skips activations predicted to be zero"
-
-filesets:
-  rtl:
-    files: [{name}.v]
-    file_type: verilogSource
-  constraints:
-    files: [{name}.sdc]
-    file_type: SDC
-
-targets:
-  default:
-    filesets: [rtl]
-    toplevel: {name}
-  lint:
-    filesets: [rtl]
-    toplevel: {name}
-    flow: lint
-    flow_options:
-      tool: verilator
-      verilator_options: [-Wno-fatal]
-"""
-
-
 def write_engine(config: Config, folder: Path) -> Path:
     """Write the Verilog of the layer engine alone, for benches; returns its path."""
     name = engine_name(config)
     return write_file(folder / f"{name}.v", emit(LayerEngine(config), name))
-
-
-def _ports(component: wiring.Component) -> Iterator[tuple[str, wiring.Flow, Value]]:
-    """Name, direction and signal of each port.
-
-    A port of an AXI bus is named as that is everywhere: `m_axi_araddr`. Names of other nested ports
-    are joined by two underscores, as Amaranth does.
-    """
-    for path, member, value in component.signature.flatten(component):
-        first, *rest = map(str, path)
-        if _is_axi(component.signature.members[first]):
-            name = f"{first}_{rest[-1]}"
-        else:
-            name = "__".join([first, *rest])
-        yield name, member.flow, Value.cast(value)
-
-
-def _is_axi(member: wiring.Member) -> bool:
-    return member.is_signature and isinstance(member.signature, Axi4Signature | Axi4LiteSignature)
 
 
 def _fields(layout: data.Layout, offset: int = 0) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ class Core(ctypes.Structure):
         ("base", ctypes.c_uint64),
         ("size", ctypes.c_uint32),
         ("interrupts", ctypes.c_int),
+        ("number", ctypes.c_uint32),
         ("clean", _CLEAN),
         ("invalidate", _CLEAN),
         ("read_register", _READ),
@@ -53,8 +54,8 @@ class CoreTensor(ctypes.Structure):
         *((name, ctypes.c_uint32) for name in ("address", "bytes", "channels", "height", "width")),
         ("is_signed", ctypes.c_int),
         ("scale", ctypes.c_float),
-        ("slots", ctypes.c_uint32),
-        ("levels", ctypes.c_uint32),
+        *((name, ctypes.c_uint32) for name in ("slots", "levels")),
+        *((f"{name}_bytes", ctypes.c_uint32) for name in ("image", "plane", "row")),
     )
 
 

@@ -209,9 +209,10 @@ def brought_through() -> str:
 
     known = json.loads((ROOT / "docs/results/brought_through.json").read_text())
     rows = [_brought(name, known[name]) for name in NETWORKS if name in known]
-    known_weights = "float", "int8", "int8 + ZAP", "MACs skipped"
+    known_weights = "test images", "float", "int8", "int8 + ZAP", "MACs skipped"
     cycles = "core", "cycles, ZAP off", "ZAP on"
-    heads = "network", "source", "images", "convolutions", "with a ZAP", *known_weights, *cycles
+    sizes = "images", "convolutions", "with a ZAP", "int8, dB", "noisy images, dB"
+    heads = "network", "source", *sizes, *known_weights, *cycles
     return _table(heads, rows)
 
 
@@ -239,6 +240,8 @@ def _brought(name: str, row: Mapping[str, Any]) -> list[str]:
     source = row["source"] if row["trained"] else f"{row['source']} (random weights)"
     return [
         f"`{name}`", source, row["input"], str(row["convolutions"]), str(row["zaps"]),
+        f"{row['int8_sqnr']:.1f}", f"{row['noisy_images_sqnr']:.1f}",
+        f"{row['test_images']:,}" if row["trained"] and row["labelled"] else "",
         *(percent(field) for field in ("float_top1", "int8_top1", "zap_top1")),
         f"{100 * row['mac_reduction']:.1f} %" if row["trained"] else "",
         row.get("config", ""), *cycles,

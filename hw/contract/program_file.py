@@ -29,7 +29,7 @@ __all__ = [
 
 MAGIC = 0x4650_415A
 """First word of a file: `ZAPF` as text."""
-FILE_VERSION = 1
+FILE_VERSION = 3
 """Changes whenever an older reader would misread a newer file."""
 INPUT, OUTPUT = 0, 1
 """Values of a tensor's `kind`."""
@@ -57,6 +57,10 @@ HEADER = {
     "classes_offset": "a name for each class that the output scores",
     "classes": "number of classes; 0 if they have no names",
     "counters": "window offset of the counters of each tile",
+    "images": "images that a core runs at a time",
+    "cores": "number of cores that run the program at a time, each with images of its own",
+    "core_bytes": "bytes from a core's tensors and counters to those of the next core",
+    "core_headers": "bytes from a core's headers in the image to those of the next core",
     "details_offset": "JSON for tools on the host; a driver does not need it",
     "details_bytes": "size of that JSON",
 }
@@ -72,7 +76,7 @@ TENSOR = {
     "name": "name of the tensor",
     "kind": "0 for an input, 1 for an output",
     "address": "window offset of the tensor",
-    "bytes": "its size in the window: planes * height * width * G",
+    "bytes": "its size in the window, of all images: images * planes * height * width * G",
     "channels": "number of channels",
     "height": "number of rows",
     "width": "number of columns",
@@ -80,6 +84,9 @@ TENSOR = {
     "scale": "value of one level, as the bits of an IEEE 754 single",
     "slots_offset": "a word for each channel: its position among the G bytes of each plane",
     "levels_offset": "of an input: LEVELS bytes a channel, the level of each 8-bit pixel; else 0",
+    "image_bytes": "from an image to the next",
+    "plane_bytes": "from a plane to the next",
+    "row_bytes": "from a row of an image to its next",
 }
 """The words of an input or output."""
 

@@ -40,27 +40,65 @@ class Request(data.StructLayout):
 
 
 class _SizedSignature(wiring.Signature):
-    """A signature that is given by the sizes of a bus in a configuration.
+    """A signature that is given by the sizes of a bus.
 
     Parameters
     ----------
     config : Config
-        Gives the widths of data and addresses, and the attributes of every burst.
+        Gives the width of addresses, and the attributes of every burst.
+    data_bits : int or None
+        Width of a beat; None for that of the configuration.
+    id_bits : int
+        Width of a transaction ID.
     """
 
-    def __init__(self, members: dict[str, Member], config: Config) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        data_bits: int | None = None,
+        id_bits: int = ID_BITS,
+    ) -> None:
         self._sizes = {
-            "data_bits": config.bus_bits,
+            "data_bits": config.bus_bits if data_bits is None else data_bits,
             "address_bits": config.address_bits,
             "prot": config.axi_prot,
             "cache": config.axi_cache,
         }
-        super().__init__(members)
+        if id_bits != ID_BITS:
+            self._sizes["id_bits"] = id_bits
+        super().__init__(self._members(config))
+
+    def _members(self, config: Config) -> dict[str, Member]:
+        raise NotImplementedError
+
+    def _address_channel(self, channel: str, config: Config) -> dict[str, Member]:
+        size = ceil_log2(self.data_bits // 8)
+        # The stubs of Amaranth still call `init` `reset`.
+        return {
+            f"{channel}id": Out(self.id_bits),
+            f"{channel}addr": Out(config.address_bits),
+            f"{channel}len": Out(8),
+            f"{channel}size": Out(3, init=size),  # type: ignore[call-arg]
+            f"{channel}burst": Out(2, init=_INCREMENTING),  # type: ignore[call-arg]
+            f"{channel}lock": Out(1),
+            f"{channel}cache": Out(4, init=config.axi_cache),  # type: ignore[call-arg]
+            f"{channel}prot": Out(3, init=config.axi_prot),  # type: ignore[call-arg]
+            f"{channel}qos": Out(4),
+            f"{channel}region": Out(4),
+            f"{channel}valid": Out(1),
+            f"{channel}ready": In(1),
+        }
 
     @property
     def data_bits(self) -> int:
         """Width of a beat."""
         return self._sizes["data_bits"]
+
+    @property
+    def id_bits(self) -> int:
+        """Width of a transaction ID."""
+        return self._sizes.get("id_bits", ID_BITS)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._sizes == other._sizes
@@ -73,62 +111,61 @@ class _SizedSignature(wiring.Signature):
 class Axi4ReadSignature(_SizedSignature):
     """The channels AR and R of an AXI4 port."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(
-            {
-                **_address_channel("ar", config),
-                "rid": In(ID_BITS),
-                "rdata": In(config.bus_bits),
-                "rresp": In(2),
-                "rlast": In(1),
-                "rvalid": In(1),
-                "rready": Out(1),
-            },
-            config,
-        )
+    def _members(self, config: Config) -> dict[str, Member]:
+        return {
+            **self._address_channel("ar", config),
+            "rid": In(self.id_bits),
+            "rdata": In(self.data_bits),
+            "rresp": In(2),
+            "rlast": In(1),
+            "rvalid": In(1),
+            "rready": Out(1),
+        }
 
 
 class Axi4WriteSignature(_SizedSignature):
     """The channels AW, W and B of an AXI4 port."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(
-            {
-                **_address_channel("aw", config),
-                "wdata": Out(config.bus_bits),
-                "wstrb": Out(config.bus_bytes),
-                "wlast": Out(1),
-                "wvalid": Out(1),
-                "wready": In(1),
-                "bid": In(ID_BITS),
-                "bresp": In(2),
-                "bvalid": In(1),
-                "bready": Out(1),
-            },
-            config,
-        )
+    def _members(self, config: Config) -> dict[str, Member]:
+        return {
+            **self._address_channel("aw", config),
+            "wdata": Out(self.data_bits),
+            "wstrb": Out(self.data_bits // 8),
+            "wlast": Out(1),
+            "wvalid": Out(1),
+            "wready": In(1),
+            "bid": In(self.id_bits),
+            "bresp": In(2),
+            "bvalid": In(1),
+            "bready": Out(1),
+        }
 
 
 class Axi4Signature(_SizedSignature):
     """A whole AXI4 port; its two halves are independent of each other."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(
-            {
-                "read": Out(Axi4ReadSignature(config)),
-                "write": Out(Axi4WriteSignature(config)),
-            },
-            config,
-        )
+    def _members(self, config: Config) -> dict[str, Member]:
+        sizes = {"data_bits": self.data_bits, "id_bits": self.id_bits}
+        return {
+            "read": Out(Axi4ReadSignature(config, **sizes)),
+            "write": Out(Axi4WriteSignature(config, **sizes)),
+        }
 
 
 class Axi4LiteSignature(wiring.Signature):
-    """An AXI4-Lite port of 32 bits for one page of registers."""
+    """An AXI4-Lite port of 32 bits for registers; the core's are one page.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    address_bits : int
+        Width of an address.
+    """
+
+    def __init__(self, address_bits: int = LITE_ADDRESS_BITS) -> None:
+        self._address_bits = address_bits
         super().__init__(
             {
-                "awaddr": Out(LITE_ADDRESS_BITS),
+                "awaddr": Out(address_bits),
                 "awprot": Out(3),
                 "awvalid": Out(1),
                 "awready": In(1),
@@ -139,7 +176,7 @@ class Axi4LiteSignature(wiring.Signature):
                 "bresp": In(2),
                 "bvalid": In(1),
                 "bready": Out(1),
-                "araddr": Out(LITE_ADDRESS_BITS),
+                "araddr": Out(address_bits),
                 "arprot": Out(3),
                 "arvalid": Out(1),
                 "arready": In(1),
@@ -151,25 +188,8 @@ class Axi4LiteSignature(wiring.Signature):
         )
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other)
+        return type(self) is type(other) and self._address_bits == other._address_bits
 
     def __repr__(self) -> str:
-        return "Axi4LiteSignature()"
-
-
-def _address_channel(channel: str, config: Config) -> dict[str, Member]:
-    # The stubs of Amaranth still call `init` `reset`.
-    return {
-        f"{channel}id": Out(ID_BITS),
-        f"{channel}addr": Out(config.address_bits),
-        f"{channel}len": Out(8),
-        f"{channel}size": Out(3, init=ceil_log2(config.bus_bytes)),  # type: ignore[call-arg]
-        f"{channel}burst": Out(2, init=_INCREMENTING),  # type: ignore[call-arg]
-        f"{channel}lock": Out(1),
-        f"{channel}cache": Out(4, init=config.axi_cache),  # type: ignore[call-arg]
-        f"{channel}prot": Out(3, init=config.axi_prot),  # type: ignore[call-arg]
-        f"{channel}qos": Out(4),
-        f"{channel}region": Out(4),
-        f"{channel}valid": Out(1),
-        f"{channel}ready": In(1),
-    }
+        size = self._address_bits
+        return f"Axi4LiteSignature({'' if size == LITE_ADDRESS_BITS else f'address_bits={size}'})"

@@ -35,11 +35,12 @@ from hw.contract.bus import BURST
 from hw.contract.config import Config
 from hw.contract.registers import Fault
 from hw.core.axi import Axi4LiteSignature, Axi4Signature
+from hw.core.ports import connect_gated
 from hw.core.register_block import RegisterBlock
 from hw.core.sequencer import Sequencer
 from hw.core.window import WindowCheck
 
-__all__ = ["Core", "patience"]
+__all__ = ["Core", "core_ports", "patience"]
 
 _SLOWEST_MEMORY = 1 << 16
 """More cycles than any memory takes to answer."""
@@ -56,6 +57,15 @@ def patience(config: Config) -> int:
     channel = config.ofm_words * config.weight_words
     silence = (config.group + 2) * channel + BURST * 4 * config.ofm_words
     return 1 << ceil_log2(max(silence, _SLOWEST_MEMORY))
+
+
+def core_ports(config: Config) -> dict[str, wiring.Member]:
+    """Return the ports of a core; `Core` says what they are for."""
+    return {
+        "s_axil": In(Axi4LiteSignature()),
+        "m_axi": Out(Axi4Signature(config)),
+        "irq": Out(1),
+    }
 
 
 class Core(wiring.Component):
@@ -77,13 +87,7 @@ class Core(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__(
-            {
-                "s_axil": In(Axi4LiteSignature()),
-                "m_axi": Out(Axi4Signature(config)),
-                "irq": Out(1),
-            }
-        )
+        super().__init__(core_ports(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -99,8 +103,8 @@ class Core(wiring.Component):
         m.submodules.sequencer = in_core(ResetInserter(reset)(sequencer))
         m.submodules.window = window = in_core(WindowCheck(self._config))
         m.d.comb += self.irq.eq(registers.irq)
-        _connect_gated(m, registers.s_axil, self.s_axil, ~cold)
-        _connect_gated(m, sequencer.m_axi, self.m_axi, ~cold)
+        connect_gated(m, registers.s_axil, self.s_axil, ~cold)
+        connect_gated(m, sequencer.m_axi, self.m_axi, ~cold)
 
         running = Signal()
         stopping = Signal()
@@ -169,15 +173,3 @@ def _any_transfer(port: Any) -> Value:
     The core is always ready for a read's data and a write's response.
     """
     return port.read.rvalid | (port.write.wvalid & port.write.wready) | port.write.bvalid
-
-
-def _connect_gated(m: Module, inner: Any, outer: Any, gate: Value) -> None:
-    """Connect a part's port to the same port of its owner; `valid` and `ready` leave by a gate."""
-    ports = zip(inner.signature.flatten(inner), outer.signature.flatten(outer), strict=True)
-    for (path, member, inside), (_, _, outside) in ports:
-        if member.flow == In:
-            m.d.comb += inside.eq(outside)
-        elif str(path[-1]).endswith(("valid", "ready")):
-            m.d.comb += outside.eq(inside & gate)
-        else:
-            m.d.comb += outside.eq(inside)

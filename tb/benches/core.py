@@ -28,16 +28,16 @@ _SLOWEST_REGISTER = 16
 """Cycles that a transfer at the registers may take; the core needs one or two."""
 _MOST_VAIN = 2
 """Times that the host may find the interrupt high just after it read its status as zero."""
-_REPORT = 250_000
+REPORT = 250_000
 """Cycles between two reports of how far a run is."""
 
 _BEATS = ("beats_read", "beats_written")
 """Counters that the core has and the memory too."""
 
-_UNWRITTEN = 0xA5
+UNWRITTEN = 0xA5
 """Value of every byte of scratch memory before a run."""
 
-_RESET_LATENCY = 2
+RESET_LATENCY = 2
 """Cycles from a change of the reset until the core and its memory have seen it."""
 
 _INPUTS = (
@@ -52,6 +52,8 @@ _INPUTS = (
 class SimulatedBus:
     """The driver's transport: registers by AXI4-Lite, memory through the simulator's files.
 
+    A run that takes more cycles than `longest` is given up.
+
     Its methods block, as a host's do; they are called from a thread of `bridge`. Each begins and
     ends at a falling edge of the clock. The design makes its own clock, and simulators disagree on
     whether a bench that wakes at a rising edge sees registers before or after that edge.
@@ -64,15 +66,13 @@ class SimulatedBus:
         memory_in: Path,
         memory_out: Path,
         word: int,
-        *,
-        longest: int = _LONGEST,
     ) -> None:
-        self._longest = longest
+        self.longest = _LONGEST
         self._dut = dut
         self._folder = folder
         self._in, self._out = memory_in, memory_out
         self._word = word
-        self._edge = FallingEdge(dut.clk)
+        self.edge = FallingEdge(dut.clk)
         self._run: Run | None = None
         self.base, self.size = 0, 0
         self._started = self._ended = 0
@@ -125,7 +125,7 @@ class SimulatedBus:
         await self._until("rvalid")
         assert dut.s_axil_rresp.value == 0
         value = int(dut.s_axil_rdata.value)
-        await self._edge
+        await self.edge
         dut.s_axil_rready.value = 0
         return value
 
@@ -133,7 +133,7 @@ class SimulatedBus:
     async def write_register(self, offset: int, value: int) -> None:
         await self._write(offset, value)
         if offset == REGISTERS["control"].offset:
-            self._started = _now()
+            self._started = now()
 
     async def _write(self, offset: int, value: int) -> None:
         dut = self._dut
@@ -143,11 +143,14 @@ class SimulatedBus:
         await self._hand_over("aw", "w")
         await self._until("bvalid")
         assert dut.s_axil_bresp.value == 0
-        await self._edge
+        await self.edge
         dut.s_axil_bready.value = 0
 
     @resume
     async def read_memory(self, offset: int, size: int) -> bytes:
+        return await self._dumped(offset, size)
+
+    async def _dumped(self, offset: int, size: int) -> bytes:
         await self._strobe("dump", offset, size)
         data = self._out.read_bytes()
         skipped = offset % self._word
@@ -155,6 +158,9 @@ class SimulatedBus:
 
     @resume
     async def write_memory(self, offset: int, data: bytes) -> None:
+        await self._loaded(offset, data)
+
+    async def _loaded(self, offset: int, data: bytes) -> None:
         words = np.frombuffer(data, np.uint8).reshape(-1, self._word)
         self._in.write_bytes(words[:, ::-1].tobytes())
         await self._strobe("load", offset, len(data))
@@ -166,25 +172,26 @@ class SimulatedBus:
         run, self._run = self._run, None  # the event happens once
         if run is not None and run.event:
             await First(Timer((run.after + 1) * PERIOD, "ns"), RisingEdge(self._dut.irq))
-            await self._edge
+            await self.edge
             if self._dut.irq.value != 1:
                 await self._disturb(run.event)
-        begun = _now()
+        begun = now()
         while self._dut.irq.value != 1:
-            await First(RisingEdge(self._dut.irq), Timer(_REPORT * PERIOD, "ns"))
-            await self._edge
-            cycles = _now() - begun
-            assert cycles < self._longest, f"not done after {cycles} cycles"
+            interval = min(REPORT, self.longest)
+            await First(RisingEdge(self._dut.irq), Timer(interval * PERIOD, "ns"))
+            await self.edge
+            cycles = now() - begun
+            assert cycles <= self.longest, f"not done after {cycles} cycles"
             write_progress(self._folder, await self._read(REGISTERS["layer"].offset), cycles)
-        self._ended = _now()
+        self._ended = now()
 
     async def _disturb(self, event: str) -> None:
         """Abort the program, start it again while it runs, or reset core and bus."""
         if event == "reset":
             self._dut.rst.value = 1
-            await self._edge
+            await self.edge
             self._dut.rst.value = 0
-            await ClockCycles(self._dut.clk, _RESET_LATENCY, FallingEdge)
+            await ClockCycles(self._dut.clk, RESET_LATENCY, FallingEdge)
             raise CoreFault("reset")
         control = REGISTERS["control"]
         await self._write(control.offset, control.fields[event].mask)
@@ -197,7 +204,7 @@ class SimulatedBus:
         for _ in range(_SLOWEST_REGISTER):
             await ReadOnly()
             ready = getattr(self._dut, f"s_axil_{channels[0]}ready").value == 1
-            await self._edge
+            await self.edge
             if ready:
                 break
         else:
@@ -210,7 +217,7 @@ class SimulatedBus:
         for _ in range(_SLOWEST_REGISTER):
             if getattr(self._dut, f"s_axil_{valid}").value == 1:
                 return
-            await self._edge
+            await self.edge
         raise AssertionError(f"s_axil_{valid} stays low")
 
     async def _strobe(self, name: str, offset: int, size: int) -> None:
@@ -218,9 +225,9 @@ class SimulatedBus:
         self._dut.file_first.value = offset // self._word
         self._dut.file_last.value = (offset + size - 1) // self._word
         getattr(self._dut, name).value = 1
-        await self._edge
+        await self.edge
         getattr(self._dut, name).value = 0
-        await self._edge
+        await self.edge
 
 
 class Bus(Transport, Protocol):
@@ -272,7 +279,7 @@ def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
     program = run.program
     scratch = len(program.image)
     bus.prepare(run)
-    bus.write_memory(scratch, bytes([_UNWRITTEN]) * (program.end - scratch))
+    bus.write_memory(scratch, bytes([UNWRITTEN]) * (program.end - scratch))
     before, violations = bus.observed(), bus.violations()
     fault = ""
     output = np.empty(0, np.int32)
@@ -308,7 +315,7 @@ def _since(before: int, now: int) -> int:
     return now - before if now >= before else now
 
 
-def _now() -> int:
+def now() -> int:
     """Return the cycles since the simulation began."""
     return round(get_sim_time("ns") / PERIOD)
 
@@ -323,7 +330,7 @@ async def run_beside_memory(
     word = runs[0].program.config.bus_bytes
     bus = SimulatedBus(dut, folder, Path(settings["memory_in"]), Path(settings["memory_out"]), word)
     await start(dut, clock=False)
-    await ClockCycles(dut.clk, _RESET_LATENCY, FallingEdge)
+    await ClockCycles(dut.clk, RESET_LATENCY, FallingEdge)
     await bridge(run_runs)(bus, runs, folder)
 
 

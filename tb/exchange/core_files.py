@@ -35,12 +35,12 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One image through a program.
+    """One image through a program, or as many as it runs at a time.
 
     Parameters
     ----------
     program : Program
-    image : int32 (channels, height, width)
+    image : int32 (channels, height, width), or (images, channels, height, width)
     point : str
         Operating point.
     latency : int

@@ -15,6 +15,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +112,9 @@ def check_onnx(written: WrittenModule) -> bool:
     with tempfile.TemporaryDirectory(prefix="zapcore-") as folder:
         file = Path(folder) / "network.onnx"
         try:
-            with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            # What it cannot export, it prints at length.
+            quiet = patch.object(torch._C, "_jit_onnx_log", create=True)
+            with warnings.catch_warnings(), redirect_stdout(io.StringIO()), quiet:
                 warnings.simplefilter("ignore")
                 torch.onnx.export(
                     module, (images[:1],), file, dynamo=False, opset_version=rng.choice(_OPSETS),

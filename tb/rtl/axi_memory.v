@@ -23,7 +23,8 @@ module axi_memory #(
     parameter ID_BITS = 2,
     parameter WORD_BITS = 19,
     parameter MOST_READ = 128,
-    parameter MOST_WRITES = 16
+    parameter MOST_WRITES = 16,
+    parameter QUEUE_BITS = 4  // of the number of bursts that each of its queues holds
 ) (
     input clk,
     input rst,
@@ -79,6 +80,7 @@ module axi_memory #(
   localparam [2:0] SIZE = SHIFT[2:0];
   localparam BURST = 32;  // beats of the core's longest burst
   localparam BURST_BITS = $clog2(BURST);
+  localparam QUEUE = 1 << QUEUE_BITS;
 
   reg [DATA_BITS-1:0] words[0:(1 << WORD_BITS) - 1];
   reg [8*1024-1:0] file;
@@ -128,40 +130,40 @@ module axi_memory #(
   endfunction
 
   // Reads: a queue of bursts with their data, and the beat of the first of them.
-  reg [31:0] r_address[0:15];
-  reg [31:0] r_due[0:15];
-  reg [7:0] r_left[0:15];
-  reg [ID_BITS-1:0] r_id[0:15];
-  reg [DATA_BITS-1:0] r_data[0:16*BURST-1];
-  reg [4:0] r_head, r_tail;
+  reg [31:0] r_address[0:QUEUE-1];
+  reg [31:0] r_due[0:QUEUE-1];
+  reg [7:0] r_left[0:QUEUE-1];
+  reg [ID_BITS-1:0] r_id[0:QUEUE-1];
+  reg [DATA_BITS-1:0] r_data[0:QUEUE*BURST-1];
+  reg [QUEUE_BITS:0] r_head, r_tail;
   reg [31:0] r_at;
   reg [7:0] r_beats;
   reg r_begun;
-  wire [31:0] r_now = r_begun ? r_at : r_address[r_head[3:0]];
-  wire [7:0] r_rest = r_begun ? r_beats : r_left[r_head[3:0]];
+  wire [31:0] r_now = r_begun ? r_at : r_address[r_head[QUEUE_BITS-1:0]];
+  wire [7:0] r_rest = r_begun ? r_beats : r_left[r_head[QUEUE_BITS-1:0]];
   integer ahead;
-  wire [7:0] r_number = r_left[r_head[3:0]] - r_rest;
-  wire r_serves = r_head != r_tail && now - r_due[r_head[3:0]] < 32'h8000_0000 && !stalls[0]
+  wire [7:0] r_number = r_left[r_head[QUEUE_BITS-1:0]] - r_rest;
+  wire r_serves = r_head != r_tail && now - r_due[r_head[QUEUE_BITS-1:0]] < 32'h8000_0000 && !stalls[0]
       && (!rvalid || rready);
-  assign arready = r_tail - r_head != 5'd16 && !stalls[1];
+  assign arready = r_tail - r_head != QUEUE[QUEUE_BITS:0] && !stalls[1];
   always @(posedge clk) begin
     if (rst) begin
       {r_head, r_tail, r_begun, rvalid} <= 0;
     end else begin
       if (arvalid && arready) begin
-        r_address[r_tail[3:0]] <= araddr;
-        r_left[r_tail[3:0]] <= arlen;
-        r_id[r_tail[3:0]] <= arid;
-        r_due[r_tail[3:0]] <= now + latency;
+        r_address[r_tail[QUEUE_BITS-1:0]] <= araddr;
+        r_left[r_tail[QUEUE_BITS-1:0]] <= arlen;
+        r_id[r_tail[QUEUE_BITS-1:0]] <= arid;
+        r_due[r_tail[QUEUE_BITS-1:0]] <= now + latency;
         for (ahead = 0; ahead <= {24'd0, arlen} && ahead < BURST; ahead = ahead + 1)
-          r_data[{r_tail[3:0], ahead[BURST_BITS-1:0]}] <= words[araddr[SHIFT+:WORD_BITS]+ahead[WORD_BITS-1:0]];
+          r_data[{r_tail[QUEUE_BITS-1:0], ahead[BURST_BITS-1:0]}] <= words[araddr[SHIFT+:WORD_BITS]+ahead[WORD_BITS-1:0]];
         r_tail <= r_tail + 1;
       end
       if (rready) rvalid <= 0;
       if (r_serves) begin
         rvalid <= 1;
-        rid <= r_id[r_head[3:0]];
-        rdata <= r_data[{r_head[3:0], r_number[BURST_BITS-1:0]}];
+        rid <= r_id[r_head[QUEUE_BITS-1:0]];
+        rdata <= r_data[{r_head[QUEUE_BITS-1:0], r_number[BURST_BITS-1:0]}];
         rresp <= answer(r_now);
         rlast <= r_rest == 0;
         r_at <= r_now + BYTES;
@@ -174,44 +176,44 @@ module axi_memory #(
 
   // Writes: a queue of bursts, the beat of the first of them, and a queue of responses with the data
   // that they make visible.
-  reg [31:0] w_address[0:15];
-  reg [7:0] w_left[0:15];
-  reg [ID_BITS-1:0] w_id[0:15];
-  reg [4:0] w_head, w_tail;
+  reg [31:0] w_address[0:QUEUE-1];
+  reg [7:0] w_left[0:QUEUE-1];
+  reg [ID_BITS-1:0] w_id[0:QUEUE-1];
+  reg [QUEUE_BITS:0] w_head, w_tail;
   reg [31:0] w_at;
   reg [7:0] w_beats;
   reg w_begun;
   reg [1:0] w_bad;
   integer lane, late;
-  wire [31:0] w_now = w_begun ? w_at : w_address[w_head[3:0]];
-  wire [7:0] w_rest = w_begun ? w_beats : w_left[w_head[3:0]];
+  wire [31:0] w_now = w_begun ? w_at : w_address[w_head[QUEUE_BITS-1:0]];
+  wire [7:0] w_rest = w_begun ? w_beats : w_left[w_head[QUEUE_BITS-1:0]];
   wire w_takes = wvalid && wready;
   wire [1:0] w_answer = answer(w_now) | (w_begun ? w_bad : 2'b00);
-  wire [7:0] w_number = w_left[w_head[3:0]] - w_rest;
-  reg [31:0] b_due[0:15];
-  reg [ID_BITS-1:0] b_id[0:15];
-  reg [31:0] b_address[0:15];
-  reg [7:0] b_left[0:15];
-  reg [1:0] b_answer[0:15];
-  reg [DATA_BITS-1:0] b_data[0:16*BURST-1];
-  reg [BYTES-1:0] b_strobe[0:16*BURST-1];
-  wire [31:0] b_first = b_address[b_head[3:0]];
-  reg [4:0] b_head, b_tail;
-  assign awready = w_tail - w_head != 5'd16 && !stalls[2];
-  assign wready = w_head != w_tail && b_tail - b_head != 5'd16 && !stalls[3];
+  wire [7:0] w_number = w_left[w_head[QUEUE_BITS-1:0]] - w_rest;
+  reg [31:0] b_due[0:QUEUE-1];
+  reg [ID_BITS-1:0] b_id[0:QUEUE-1];
+  reg [31:0] b_address[0:QUEUE-1];
+  reg [7:0] b_left[0:QUEUE-1];
+  reg [1:0] b_answer[0:QUEUE-1];
+  reg [DATA_BITS-1:0] b_data[0:QUEUE*BURST-1];
+  reg [BYTES-1:0] b_strobe[0:QUEUE*BURST-1];
+  wire [31:0] b_first = b_address[b_head[QUEUE_BITS-1:0]];
+  reg [QUEUE_BITS:0] b_head, b_tail;
+  assign awready = w_tail - w_head != QUEUE[QUEUE_BITS:0] && !stalls[2];
+  assign wready = w_head != w_tail && b_tail - b_head != QUEUE[QUEUE_BITS:0] && !stalls[3];
   always @(posedge clk) begin
     if (rst) begin
       {w_head, w_tail, w_begun, b_head, b_tail, bvalid} <= 0;
     end else begin
       if (awvalid && awready) begin
-        w_address[w_tail[3:0]] <= awaddr;
-        w_left[w_tail[3:0]] <= awlen;
-        w_id[w_tail[3:0]] <= awid;
+        w_address[w_tail[QUEUE_BITS-1:0]] <= awaddr;
+        w_left[w_tail[QUEUE_BITS-1:0]] <= awlen;
+        w_id[w_tail[QUEUE_BITS-1:0]] <= awid;
         w_tail <= w_tail + 1;
       end
       if (w_takes) begin
-        b_data[{b_tail[3:0], w_number[BURST_BITS-1:0]}] <= wdata;
-        b_strobe[{b_tail[3:0], w_number[BURST_BITS-1:0]}] <= faulty(w_now) ? {BYTES{1'b0}} : wstrb;
+        b_data[{b_tail[QUEUE_BITS-1:0], w_number[BURST_BITS-1:0]}] <= wdata;
+        b_strobe[{b_tail[QUEUE_BITS-1:0], w_number[BURST_BITS-1:0]}] <= faulty(w_now) ? {BYTES{1'b0}} : wstrb;
         w_at <= w_now + BYTES;
         w_beats <= w_rest - 1;
         w_begun <= w_rest != 0;
@@ -219,24 +221,24 @@ module axi_memory #(
         if (w_rest == 0) begin
           w_head <= w_head + 1;
           b_tail <= b_tail + 1;
-          b_due[b_tail[3:0]] <= now + latency;
-          b_id[b_tail[3:0]] <= w_id[w_head[3:0]];
-          b_address[b_tail[3:0]] <= w_address[w_head[3:0]];
-          b_left[b_tail[3:0]] <= w_left[w_head[3:0]];
-          b_answer[b_tail[3:0]] <= w_answer;
+          b_due[b_tail[QUEUE_BITS-1:0]] <= now + latency;
+          b_id[b_tail[QUEUE_BITS-1:0]] <= w_id[w_head[QUEUE_BITS-1:0]];
+          b_address[b_tail[QUEUE_BITS-1:0]] <= w_address[w_head[QUEUE_BITS-1:0]];
+          b_left[b_tail[QUEUE_BITS-1:0]] <= w_left[w_head[QUEUE_BITS-1:0]];
+          b_answer[b_tail[QUEUE_BITS-1:0]] <= w_answer;
         end
       end
       if (bready) bvalid <= 0;
-      if (b_head != b_tail && now - b_due[b_head[3:0]] < 32'h8000_0000 && !stalls[4]
+      if (b_head != b_tail && now - b_due[b_head[QUEUE_BITS-1:0]] < 32'h8000_0000 && !stalls[4]
           && (!bvalid || bready)) begin
         bvalid <= 1;
-        bid <= b_id[b_head[3:0]];
-        bresp <= b_answer[b_head[3:0]];
-        for (late = 0; late <= {24'd0, b_left[b_head[3:0]]} && late < BURST; late = late + 1)
+        bid <= b_id[b_head[QUEUE_BITS-1:0]];
+        bresp <= b_answer[b_head[QUEUE_BITS-1:0]];
+        for (late = 0; late <= {24'd0, b_left[b_head[QUEUE_BITS-1:0]]} && late < BURST; late = late + 1)
           for (lane = 0; lane < BYTES; lane = lane + 1)
-            if (b_strobe[{b_head[3:0], late[BURST_BITS-1:0]}][lane])
+            if (b_strobe[{b_head[QUEUE_BITS-1:0], late[BURST_BITS-1:0]}][lane])
               words[b_first[SHIFT+:WORD_BITS]+late[WORD_BITS-1:0]][8*lane+:8]
-                  <= b_data[{b_head[3:0], late[BURST_BITS-1:0]}][8*lane+:8];
+                  <= b_data[{b_head[QUEUE_BITS-1:0], late[BURST_BITS-1:0]}][8*lane+:8];
         b_head <= b_head + 1;
       end
     end

@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE, Program
-from compiler.residual_copies import with_residual_copies
+from compiler.rewrites import as_the_core_runs_it
 from golden.bundle import Bundle
 from golden.layers import Counters
 from golden.network import Network
@@ -31,6 +31,7 @@ from tb.simulators.run import run_bench
 from tb.simulators.toolchain import Simulator
 
 __all__ = [
+    "LEAST_MEMORY",
     "LayerCheck",
     "Simulated",
     "build",
@@ -41,7 +42,7 @@ __all__ = [
     "simulate",
 ]
 
-_LEAST_MEMORY = 4 << 20
+LEAST_MEMORY = 4 << 20
 """Bytes of memory for every smaller program, so that one build serves all of these."""
 
 _LAST_STORE = 256
@@ -135,7 +136,7 @@ def build_around(
 ) -> Build:
     """Build a core whose Verilog was written before, beside a memory up to the address `end`."""
     sources = [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT]
-    word_bits = ceil_log2(max(end, _LEAST_MEMORY) // config.bus_bytes)
+    word_bits = ceil_log2(max(end, LEAST_MEMORY) // config.bus_bytes)
     return build_design(
         sim,
         sources,
@@ -207,9 +208,10 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
         raise SimulationError(f"{program.network}: {outcome.violations} violations on the bus")
     if outcome.observed:
         _check_observed(run, outcome)
-    bundle = with_residual_copies(bundle, program.config)
+    bundle = as_the_core_runs_it(bundle, program.config)
     network, predictors = (bundle, {}) if run.point == DENSE else bundle.at(run.point)
-    image = torch.from_numpy(run.image)[None]
+    place = program.tensors[program.input]
+    image = torch.from_numpy(run.image.reshape(-1, *place.shape))
     steps = {step.node.output: step for step in Network(network, predictors).steps(image)}
     counted = {step.node.name: step.result.counters for step in steps.values() if step.result}
     checks = []
@@ -217,12 +219,13 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
         place = program.tensors[layer.output]
         first = place.address - len(program.image)
         actual = place.unpack(outcome.memory[first : first + place.size].tobytes())
-        expected = steps[layer.output].ofm[0].numpy()
+        expected = steps[layer.output].ofm.numpy().reshape(place.whole_shape)
         golden = counted.get(layer.name, Counters(counters["computed"], 0, 0))
         differ, mismatch = difference(layer.name, actual, expected, counters, golden)
         checks.append(LayerCheck(layer.name, counters, expected.size, differ, mismatch))
     for name, ofm in {program.output: outcome.output, **outcome.other_outputs}.items():
-        if not torch.equal(torch.from_numpy(ofm), steps[name].ofm[0]):
+        shape = program.tensors[name].whole_shape
+        if not torch.equal(torch.from_numpy(ofm), steps[name].ofm.reshape(shape)):
             raise SimulationError(f"{program.network}: the driver reads another output {name!r}")
     return checks
 

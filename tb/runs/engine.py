@@ -270,16 +270,18 @@ def difference(
     counters: Mapping[str, int],
     golden: Counters,
 ) -> tuple[int, str | None]:
-    """Compare an ofm, and then the counters that golden has too.
+    """Compare an ofm, or those of several images, and then the counters that golden has too.
 
     Returns how many activations differ, and the first difference in words or None.
     """
     different = np.argwhere(actual != expected)
     if len(different):
-        channel, row, col = (int(i) for i in different[0])
+        at = tuple(different[0])
+        *image, channel, row, col = (int(i) for i in at)
+        of_image = "".join(f"image {number}, " for number in image)
         return len(different), (
-            f"layer {name!r}, channel {channel}, pixel ({row}, {col}): "
-            f"hardware {actual[channel, row, col]}, golden {expected[channel, row, col]}"
+            f"layer {name!r}, {of_image}channel {channel}, pixel ({row}, {col}): "
+            f"hardware {actual[at]}, golden {expected[at]}"
         )
     for counter in ("computed", "kept", "skipped"):
         wanted = getattr(golden, counter)

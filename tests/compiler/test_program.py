@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from compiler import build
+from compiler import step_lowering
 from compiler.build import compile_bundle
 from compiler.driver import Accelerator, MemoryMapped
 from compiler.memory_layout import Allocator, Place
@@ -196,7 +196,7 @@ def test_each_part_of_a_concatenation_begins_a_plane() -> None:
     assert outer.planes == inner.planes + 1
 
 
-def test_a_residual_with_gaps_is_refused_by_name() -> None:
+def test_a_residual_with_gaps_is_copied_to_planes_without() -> None:
     bundle, node = concatenating()
     *layers, layer = bundle.manifest.layers
     adds = layer.model_copy(update={"shortcut": ShortcutNode(input=node.output)})
@@ -204,9 +204,12 @@ def test_a_residual_with_gaps_is_refused_by_name() -> None:
     tensors = dict(bundle.tensors)
     for field in ("multiplier", "shift"):
         tensors[f"layers.{layer.name}.shortcut_{field}"] = tensors[f"layers.{layer.name}.{field}"]
-    said = f"layer '{layer.name}' adds '{node.output}', concatenated of parts that are no multiple"
-    with pytest.raises(UserError, match=said):
-        compile_bundle(Bundle(manifest, tensors), replace(TINY, group=16))
+    program = compile_bundle(Bundle(manifest, tensors), replace(TINY, group=16))
+    copy, reader = program.layers[-2:]
+    assert (copy.name, copy.input) == (f"{layer.name}:residual", node.output)
+    assert (reader.name, reader.residual) == (layer.name, copy.output)
+    gaps, none = program.tensors[node.output], program.tensors[copy.output]
+    assert gaps.slot_count > gaps.shape[0] == none.shape[0] == none.slot_count
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -273,7 +276,7 @@ def test_a_chain_of_1100_concatenations_is_compiled() -> None:
 def test_a_tensor_that_is_too_large_is_refused_by_name(
     bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "MOST_SIZE", 1)
+    monkeypatch.setattr(step_lowering, "MOST_SIZE", 1)
     with pytest.raises(UserError, match=r"^layer 'conv0' reads \d+x\d+x\d+ .* takes 1 of each"):
         compile_bundle(bundles[0], TINY)
 

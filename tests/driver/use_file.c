@@ -15,11 +15,12 @@ static uint32_t registers[ZAPCORE_PAGE_BYTES / 4];
 static void show(const zapcore *core, const zapcore_program *program, uint32_t kind)
 {
     zapcore_tensor tensor;
+    const uint32_t last = zapcore_images(program) - 1;
     uint32_t number, channel, sum = 0;
 
     for (number = 0; zapcore_tensor_of(program, kind, number, &tensor); number++) {
         for (channel = 0; channel < tensor.channels; channel++)
-            sum += (uint32_t)zapcore_level(core, program, &tensor, channel, tensor.height - 1,
+            sum += (uint32_t)zapcore_level(core, program, &tensor, last, channel, tensor.height - 1,
                                            tensor.width - 1);
         printf("%s %ux%ux%u %u\n", tensor.name, tensor.channels, tensor.height, tensor.width, sum);
     }
@@ -65,13 +66,15 @@ int main(int count, char **arguments)
             puts(zapcore_class_name(&program, number));
         if (zapcore_tensor_of(&program, ZAPCORE_FILE_INPUT, 0, &input)) {
             pixels = calloc(input.channels, (size_t)input.height * input.width);
-            zapcore_quantise(&core, &program, pixels, ZAPCORE_CHW);
-            zapcore_quantise(&core, &program, pixels, ZAPCORE_HWC);
+            zapcore_quantise(&core, &program, 0, pixels, ZAPCORE_CHW);
+            core.number = zapcore_cores(&program) - 1;
+            zapcore_quantise(&core, &program, zapcore_images(&program) - 1, pixels, ZAPCORE_HWC);
             free(pixels);
         }
         show(&core, &program, ZAPCORE_FILE_INPUT);
         show(&core, &program, ZAPCORE_FILE_OUTPUT);
-        printf("class %u of %s\n", zapcore_class(&core, &program), zapcore_network_name(&program));
+        printf("class %u of %s\n", zapcore_class(&core, &program, zapcore_images(&program) - 1),
+               zapcore_network_name(&program));
         free(core.window);
     }
     free(content);

@@ -25,8 +25,8 @@ from tb.benches.core import SimulatedBus, run_one
 from tb.exchange.core_files import Outcome, Run, read_runs, write_outcome
 from tests.hw.core.scenarios import summary, tensors
 
-_LONGEST = 400_000
-"""Cycles after which a run is given up; the core's own patience ends before."""
+_MARGIN = 1_000
+"""Cycles by which a run may exceed the right one before it is given up; it differs by then."""
 _SETTLED = 4
 """Cycles of reset, and until it has reached the core."""
 
@@ -42,7 +42,7 @@ async def run_defects(dut: Any) -> None:
 
     async def restart(number: int) -> SimulatedBus:
         switch.write_text(str(number))
-        bus = SimulatedBus(dut, folder, *files, word, longest=_LONGEST)
+        bus = SimulatedBus(dut, folder, *files, word)
         dut.rst.value = 1
         await ClockCycles(dut.clk, _SETTLED, FallingEdge)
         dut.rst.value = 0
@@ -52,8 +52,8 @@ async def run_defects(dut: Any) -> None:
     switch.write_text("0")
     await start(dut, clock=False)
     bus = await restart(0)
-    right = await bridge(_run_right)(bus, runs, folder)
-    differs = await bridge(_differs)(await restart(0), runs, right)
+    right, longest = await bridge(_run_right)(bus, runs, folder)
+    differs = await bridge(_differs)(await restart(0), runs, right, longest)
     assert not differs, f"without a defect, run {differs} differs from one time to the next"
     with Path(settings["found"]).open("a") as found:
         for number in settings["defects"]:
@@ -61,23 +61,34 @@ async def run_defects(dut: Any) -> None:
                 break
             print(number, "crashes", file=found, flush=True)  # unless another line follows
             bus = await restart(number)
-            print(number, await bridge(_differs)(bus, runs, right), file=found, flush=True)
+            print(number, await bridge(_differs)(bus, runs, right, longest), file=found, flush=True)
 
 
-def _run_right(bus: SimulatedBus, runs: list[Run], folder: Path) -> list[dict[str, Any]]:
+def _run_right(
+    bus: SimulatedBus, runs: list[Run], folder: Path
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """What comes of each run without a defect, and the cycles after which to give it up.
+
+    A run that ends well has its own number of cycles; others may take as many as the longest.
+    """
     accelerator = Accelerator(bus)
     outcomes = [run_one(bus, accelerator, run) for run in runs]
     for number, outcome in enumerate(outcomes):
         write_outcome(folder, number, outcome)
-    return [_comparable(*pair) for pair in zip(runs, outcomes, strict=True)]
+    elapsed = [0 if outcome.fault else outcome.observed["elapsed"] for outcome in outcomes]
+    longest = [(cycles or max(elapsed)) + _MARGIN for cycles in elapsed]
+    return [_comparable(*pair) for pair in zip(runs, outcomes, strict=True)], longest
 
 
-def _differs(bus: SimulatedBus, runs: list[Run], right: list[dict[str, Any]]) -> str:
+def _differs(
+    bus: SimulatedBus, runs: list[Run], right: list[dict[str, Any]], longest: list[int]
+) -> str:
     """The number of the first run that differs and in which aspect, or nothing."""
     number = 0
     try:
         accelerator = Accelerator(bus)
         for number, run in enumerate(runs):
+            bus.longest = longest[number]
             outcome = run_one(bus, accelerator, run)
             if outcome.fault != right[number]["fault"]:
                 return f"{number} {outcome.fault.split(' fault')[0] or 'no fault'}"

@@ -148,7 +148,7 @@ static int classify(const zapcore_program *program, int point, uint32_t image)
     uint32_t begun, prepared, run, channel;
 
     begun = now();
-    zapcore_quantise(&core, program, memory + table->pixels + image * table->image_bytes,
+    zapcore_quantise(&core, program, 0, memory + table->pixels + image * table->image_bytes,
                      ZAPCORE_CHW);
     prepared = now();
     ended = 0;
@@ -161,7 +161,7 @@ static int classify(const zapcore_program *program, int point, uint32_t image)
     }
     zapcore_tensor_of(program, ZAPCORE_FILE_OUTPUT, 0, &output);
     for (channel = 0; channel < table->classes; channel++)
-        if (zapcore_level(&core, program, &output, channel, 0, 0) != expected[channel]) {
+        if (zapcore_level(&core, program, &output, 0, channel, 0, 0) != expected[channel]) {
             print("a logit differs from golden's\n");
             return 0;
         }
@@ -170,7 +170,7 @@ static int classify(const zapcore_program *program, int point, uint32_t image)
     print(", image ");
     print_number(image);
     print(": class ");
-    print(zapcore_class_name(program, zapcore_class(&core, program)));
+    print(zapcore_class_name(program, zapcore_class(&core, program, 0)));
     print(", logits equal golden's, core ");
     print_number((uint32_t)zapcore_counter(&core, ZAPCORE_COUNTER_ELAPSED));
     print(" cycles, start to result ");

@@ -57,6 +57,7 @@ class NodeImport:
     def run(self) -> Network:
         """Import all nodes."""
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        self._refuse_attention({n for n, s in specs.items() if s.kind == InputKind.USER_INPUT})
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
                 self._placeholder(node, specs[node.name])
@@ -66,6 +67,19 @@ class NodeImport:
                 self._call(node)
         self.network.drop_unread()
         return self.network
+
+    def _refuse_attention(self, images: set[str]) -> None:
+        """Raise UserError for a product of maps, whatever else is refused before it.
+
+        Attention transposes and reshapes its operands first; that would be the reason otherwise.
+        """
+        computed: set[fx.Node] = set()
+        for node in self.program.graph.nodes:
+            operands = computed.intersection(node.all_input_nodes)
+            if operands or node.name in images:
+                computed.add(node)
+            if len(operands) > 1 and _function(node) in _PRODUCTS:
+                raise self.refusal(node, reason(node))
 
     def _placeholder(self, node: fx.Node, spec: Any) -> None:
         if spec.kind == InputKind.USER_INPUT:
@@ -203,6 +217,7 @@ def handles(*targets: Any) -> Callable[[Handler], Handler]:
     return register
 
 
+_PRODUCTS = ("matmul", "bmm", "scaled_dot_product_attention", "mm")
 REASONS = {
     **dict.fromkeys(
         ("bernoulli", "dropout", "native_dropout"),
@@ -216,14 +231,16 @@ REASONS = {
     **dict.fromkeys(("rrelu", "log_sigmoid", "glu"), NO_ZEROS),
     **dict.fromkeys(("instance_norm", "group_norm", "layer_norm", "rms_norm"), NORM_OF_IMAGE),
     **dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d", "grid_sampler"), UPSAMPLING),
-    **dict.fromkeys(
-        ("matmul", "bmm", "scaled_dot_product_attention", "mm"),
-        PRODUCT,
-    ),
+    **dict.fromkeys(_PRODUCTS, PRODUCT),
 }
 
 
+def _function(node: fx.Node) -> str:
+    """The name of the ATen function that a node calls."""
+    schema = getattr(node.target, "_schema", None)
+    return str(schema and schema.name).removeprefix("aten::")
+
+
 def reason(node: fx.Node) -> str:
-    target = str(getattr(node.target, "_schema", None) and node.target._schema.name)  # type: ignore[union-attr]
-    function = target.removeprefix("aten::")
+    function = _function(node)
     return f"{function}: {REASONS.get(function, NO_COUNTERPART)}"

@@ -373,6 +373,16 @@ def attention() -> nn.Module:
     return Lambda(attended, c=conv())
 
 
+def attention_of_pixels() -> nn.Module:
+    """As transformers have it: transposed first, which has no hardware either."""
+
+    def attended(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+        y = parts["c"](x).flatten(2).transpose(1, 2)
+        return parts["a"](y, y, y)[0]
+
+    return Lambda(attended, c=conv(), a=nn.MultiheadAttention(4, 2, batch_first=True))
+
+
 ENDS: dict[str, Callable[[Tensor], Any]] = {
     "softmax": lambda x: x.softmax(1),
     "softmax of pixels": lambda x: x.unflatten(1, (3, 1, 1)).softmax(1),
@@ -485,6 +495,7 @@ def test_every_output_is_lowered_and_compared() -> None:
         (nn.Sequential(conv(), nn.Upsample(scale_factor=2, mode="bilinear")), "^1: .* by whole"),
         (nn.Sequential(conv(), nn.Conv2d(4, 4, 1, bias=False), squeeze_and_excite()), "^2: mul: "),
         (attention(), "attention: .* a product of two tensors"),
+        (attention_of_pixels(), r"^parts\.a: .* a product of two tensors"),
         (nn.Sequential(conv(), nn.MaxPool2d(2, dilation=2)), "^1: .* dilated pooling"),
         (nn.Sequential(conv(padding=1, padding_mode="reflect")), "^0: .* only padding with zeros"),
         (Lambda(lambda p, x: torch.tanh(p["c"](x)), c=conv()), "tanh: .*; use ReLU"),

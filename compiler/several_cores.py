@@ -1,0 +1,150 @@
+"""Programs for several cores: each core runs images of its own, with one copy of the weights.
+
+All cores are given the same window. A program for N cores has the headers and the descriptors N
+times, the tables once, and then the scratch memory N times:
+
+    headers of core 0, of core 1, ... | descriptors of core 0, ... | tables | scratch of core 0, ...
+
+A core's register PROGRAM says which headers are its own. The parts of all cores are alike: what
+differs are the addresses in scratch memory, by `core_bytes` from one core to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from compiler.cycles import tile_cycles
+from compiler.memory_layout import aligned
+from compiler.program import DENSE, Program
+from compiler.traffic import tile_beats
+from golden.arithmetic import ceil_div
+from golden.errors import UserError
+from hw.contract.bus import PAGE_BITS
+from hw.contract.program import (
+    DESCRIPTOR_BYTES,
+    HEADER_BYTES,
+    MAGIC,
+    OFFSET_END,
+    VERSION,
+    descriptor_words,
+    header_words,
+    pack_words,
+)
+from hw.contract.system import WIDEST_PORT, System
+
+__all__ = ["LayerForecast", "for_cores", "forecast"]
+
+_SCRATCH = ("ifm_address", "residual_address", "ofm_address", "halo_address", "counters")
+"""Words of a descriptor that are addresses in scratch memory, or 0 where there is no such thing."""
+_TABLES = ("parameters", "weights")
+"""Words of a descriptor that are addresses of tables."""
+
+
+def for_cores(program: Program, cores: int) -> Program:
+    """Return a program for one core as one for several.
+
+    Raises UserError where it needs more memory than a window has.
+    """
+    assert program.cores == 1
+    config = program.config
+    tiles = {point: program.descriptors(point) for point in program.points}
+    front = len(tiles) * HEADER_BYTES + sum(map(len, tiles.values())) * DESCRIPTOR_BYTES
+    tables = program.image[aligned(front) :]
+    tables_moved = aligned(cores * front) - aligned(front)
+    scratch = len(program.image)
+    moved = _whole_words(scratch + tables_moved) - scratch
+    core_bytes = _whole_words(program.end - scratch)
+    end = scratch + moved + cores * core_bytes
+    if end >= OFFSET_END - (1 << PAGE_BITS):
+        raise UserError(
+            f"the program needs {end:,} bytes of memory for {cores} cores; a window has less than "
+            f"{OFFSET_END:,}"
+        )
+
+    def shifted(words: Mapping[str, int], core: int) -> dict[str, int]:
+        changed = dict(words)
+        for name in _TABLES:
+            changed[name] += tables_moved
+        for name in _SCRATCH:
+            if changed[name] >= scratch:
+                changed[name] += moved + core * core_bytes
+        return changed
+
+    headers, descriptors = bytearray(), bytearray()
+    first = cores * len(tiles) * HEADER_BYTES
+    for core in range(cores):
+        for of_point in tiles.values():
+            words = {
+                "magic": MAGIC,
+                "version": VERSION,
+                "lanes": config.lanes,
+                "group": config.group,
+                "tiles": len(of_point),
+                "first": first + len(descriptors),
+            }
+            headers += pack_words(header_words(config), words, HEADER_BYTES)
+            for tile in of_point:
+                packed = shifted(tile, core)
+                descriptors += pack_words(descriptor_words(config), packed, DESCRIPTOR_BYTES)
+    image = bytes(headers + descriptors).ljust(aligned(cores * front), b"\0") + tables
+    return replace(
+        program,
+        image=image.ljust(scratch + moved, b"\0"),
+        end=end,
+        counters=program.counters + moved,
+        tensors={
+            name: replace(place, address=place.address + moved)
+            for name, place in program.tensors.items()
+        },
+        cores=cores,
+        core_bytes=core_bytes,
+    )
+
+
+def _whole_words(size: int) -> int:
+    """A size rounded up to words of the widest port, so that no two cores share one."""
+    return ceil_div(size, WIDEST_PORT // 8) * (WIDEST_PORT // 8)
+
+
+@dataclass(frozen=True)
+class LayerForecast:
+    """What the cycle model expects of a layer on several cores that all run the network.
+
+    Parameters
+    ----------
+    name : str
+    alone : float
+        Cycles on one core that has the port for itself.
+    port : float
+        Cycles in which the port moves the layer's beats of all cores.
+    """
+
+    name: str
+    alone: float
+    port: float
+
+    @property
+    def together(self) -> float:
+        """Cycles on several cores: the port's where the memory is the limit."""
+        return max(self.alone, self.port)
+
+
+def forecast(
+    program: Program, system: System, point: str = DENSE, latency: int = 40
+) -> list[LayerForecast]:
+    """Expected cycles of each layer on one core and on several, without skips.
+
+    The port moves a word of its width in a cycle, in each direction.
+    """
+    alone = {layer.name: 0.0 for layer in program.layers}
+    port = dict(alone)
+    before = None
+    for words in program.descriptors(point):
+        name = program.layers[words["layer"]].name
+        cycles = tile_cycles(program.config, words, latency=latency)
+        alone[name] += cycles.behind(before).elapsed
+        before = cycles
+        beats = tile_beats(program.config, words)
+        port[name] += system.cores * max(beats.read, beats.written) / system.ratio
+    return [LayerForecast(name, alone[name], port[name]) for name in alone]
