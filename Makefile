@@ -26,7 +26,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second fuzz mutants coverage prove estimate sim sim-random sim-core \
-	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim bitstream program verilog driver fpga report results \
+	sim-full sim-networks sim-modules sim-programs bench bench-cores bench-explore soc-sim bitstream program verilog driver fpga report results \
 	docs lint format clean distclean announce python-check compiler icarus abc chromium riscv
 
 help: ## print this list
@@ -110,6 +110,10 @@ bench: setup $(NEEDED) $(if $(filter 1,$(SCALESIM)),build/scalesim/stamp) ## mea
 bench-explore: setup $(NEEDED) ## find configurations for a network by the cycle model (NET=NAME or BUNDLE=DIR, PART=ecp5-85 DATA=DIR IMAGE=N|FILE POINT=NAME)
 	$(RUN) -m bench.explore $(if $(OWN),,$(if $(NET),$(NET),resnet20)) \
 		$(OWN_OPTIONS) $(if $(PART),--part '$(PART)')
+
+bench-cores: setup build/digits/manifest.json ## measure several cores on one memory port against one (NET="NAME ..." CORES="2 4" MEMORY_BITS="N ..." DATA=DIR)
+	$(RUN) -m bench.cores $(NET) $(if $(CONFIG),--config '$(CONFIG)') $(if $(CORES),--cores $(CORES)) \
+		$(if $(MEMORY_BITS),--memory-bits $(MEMORY_BITS)) $(if $(DATA),--data '$(DATA)')
 
 prove: $(STAMP) abc ## prove properties of the hardware's components, print the table (PROVE="NAME ..." LONG=0|1 LIMIT=SECONDS OUT=FILE)
 	$(RUN) -m tests.formal $(PROVE) $(if $(filter 1,$(LONG)),--long) \
