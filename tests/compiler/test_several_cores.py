@@ -12,7 +12,7 @@ from compiler import program_file
 from compiler.build import compile_bundle
 from compiler.driver import Accelerators, MemoryMapped
 from compiler.program import Program
-from compiler.several_cores import for_cores, forecast
+from compiler.several_cores import expectation, for_cores, forecast
 from golden.errors import UserError
 from hw.contract.bus import PAGE_BITS
 from hw.contract.program import DESCRIPTOR_BYTES, HEADER_BYTES
@@ -91,6 +91,21 @@ def test_the_port_is_the_limit_where_all_cores_ask_for_more_than_it_moves(
             speed_ups.append(4 * alone / sum(layer.together for layer in layers))
         assert 4 >= speed_ups[0] >= speed_ups[1] >= speed_ups[2]
         assert speed_ups[0] > 3.8
+
+
+def test_what_limits_several_cores_is_said_by_the_name_of_the_layer(
+    programs: list[Program],
+) -> None:
+    program = programs[0]
+    wide, narrow = (
+        expectation(program, System(config=STRIPS, cores=16, memory_bits=bits))
+        for bits in (1024, 32)
+    )
+    assert wide.startswith("16 cores on a port of 1024 bits: ")
+    assert narrow.startswith("16 cores on a port of 32 bits: ")
+    assert "the memory is the limit in " in narrow
+    named = narrow.partition(" is the limit in ")[2].split(", ")
+    assert set(named) <= {layer.name for layer in program.layers}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from golden.errors import UserError
 from hw import verilog_output
 from hw.contract.config import PRESETS, Config
+from hw.contract.system import System
 from hw.core.core import Core
 from hw.layouts.descriptor import ChannelRecord
 from tb.paths import REPOSITORY
@@ -85,6 +86,29 @@ def test_verilator_has_nothing_to_say(config: Config, tmp_path: Path) -> None:
     """All warnings are on, but for the waivers of hw/lint.vlt."""
     source = verilog_output.write_core(config, tmp_path)[0]
     done = lint(source, verilog_output.core_name(config))
+    assert done.returncode == 0, done.stderr
+    assert "%Warning" not in done.stderr
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("bits", [32, 128])
+def test_several_cores_are_one_module_of_a_core_and_what_joins_them(
+    bits: int, tmp_path: Path
+) -> None:
+    system = System(config=SMALLEST, cores=3, memory_bits=bits)
+    alone = verilog_output.write_core(SMALLEST, tmp_path)[0].read_text()
+    source, description = verilog_output.write_cores(system, tmp_path)[:2]
+    text, described = source.read_text(), json.loads(description.read_text())
+    assert text.startswith(alone)
+    name = verilog_output.cores_name(system)
+    assert (described["module"], described["cores"]) == (name, 3) == ("zapcore_smallest_3cores", 3)
+    ports = {port["name"]: (port["direction"], port["bits"]) for port in described["ports"]}
+    assert ports == ports_of(text, name)
+    wider = {"irq": 3, "s_axil_awaddr": 14, "m_axi_arid": 4, "m_axi_rdata": bits}
+    assert {port: ports[port][1] for port in wider} == wider
+    single = ports_of(alone, verilog_output.core_name(SMALLEST))
+    assert ports.keys() == single.keys()
+    done = lint(source, name)
     assert done.returncode == 0, done.stderr
     assert "%Warning" not in done.stderr
 
