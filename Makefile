@@ -25,15 +25,15 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
-.PHONY: help setup demo test test-second fuzz mutants coverage prove estimate sim sim-random sim-core \
+.PHONY: help setup demo test test-second fuzz mutants mutants-python coverage prove estimate sim sim-random sim-core \
 	sim-full sim-networks sim-modules sim-programs bench bench-cores bench-explore soc-sim bitstream program verilog driver fpga report results \
 	docs lint format clean distclean announce python-check compiler icarus abc chromium riscv
 
 help: ## print this list
 	@echo 'zapcore: make TARGET [NAME=VALUE ...]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: announce $(STAMP) compiler icarus ## create .venv with the pinned tools, install Icarus where that is allowed (TORCH_INDEX=URL)
+setup: compiler announce $(STAMP) icarus ## create .venv with the pinned tools, install Icarus where that is allowed (TORCH_INDEX=URL)
 
 demo: setup $(MADE) ## train, quantise, predict, simulate and compare a small network
 	$(RUN) -m examples.demo --bundle '$(BUNDLE)' $(DEMO_ARGS)
@@ -68,8 +68,9 @@ sim-random: setup ## simulate random layers against golden (N=200 SEED=1 SIM=ver
 
 sim-core: SIM ?= verilator
 sim-core: CONFIG ?= small
-sim-core: setup $(MADE) ## run a bundle's network on the core from its memory (SIM= CONFIG= BUNDLE= DATA= IMAGE= POINT= WAVES=)
-	$(RUN) -m tb.sim_core --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(SIM_OPTIONS)
+sim-core: setup $(MADE) ## run a bundle's network on the core from its memory (SIM= CONFIG= BUNDLE= DATA= IMAGE= BATCH=1 POINT= WAVES=)
+	$(RUN) -m tb.sim_core --sim '$(SIM)' --bundle '$(BUNDLE)' --config '$(CONFIG)' $(SIM_OPTIONS) \
+		$(if $(BATCH),--batch '$(BATCH)')
 
 sim-full: setup build/digits/manifest.json ## run whole networks on the core, layer by layer against golden (NET="NAME ..." DATA=DIR IMAGES=1)
 	$(RUN) -m tb.sim_full $(NET) --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)') \
@@ -119,8 +120,9 @@ prove: $(STAMP) abc ## prove properties of the hardware's components, print the 
 	$(RUN) -m tests.formal $(PROVE) $(if $(filter 1,$(LONG)),--long) \
 		$(if $(LIMIT),--limit '$(LIMIT)') $(if $(OUT),--out '$(OUT)')
 
-soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1)
-	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)')
+soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1 BOARD=)
+	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)') \
+		$(if $(BOARD),--board '$(BOARD)')
 
 bitstream: $(STAMP) $(MADE) build/litex/stamp riscv ## build a RISC-V system with the core for a board, up to its bitstream (BOARD=ulx3s-85f|ecpix5-85f|colorlight-i5 BUNDLE= CONFIG= IMAGES=1 SEED=1)
 	$(RUN) -m tb.bitstream --bundle '$(BUNDLE)' $(if $(BOARD),--board '$(BOARD)') \
@@ -129,8 +131,9 @@ bitstream: $(STAMP) $(MADE) build/litex/stamp riscv ## build a RISC-V system wit
 # Several cores on one memory port.
 SYSTEM_OPTIONS = $(if $(CORES),--cores '$(CORES)') $(if $(MEMORY_BITS),--memory-bits '$(MEMORY_BITS)')
 
-program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= OUT=build/program.zap)
-	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)')
+program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= BATCH=1 CORES=N MEMORY_BITS=N OUT=build/program.zap)
+	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)') \
+		$(if $(BATCH),--batch '$(BATCH)') $(SYSTEM_OPTIONS)
 
 verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=tiny|small|default|FILE TARGET=generic|ecp5|amd CORES=N MEMORY_BITS=N OUT=build/verilog)
 	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \
@@ -157,9 +160,13 @@ docs: build/docs-venv/stamp ## build the documentation into build/docs/index.htm
 	build/docs-venv/bin/python -m sphinx -W --keep-going -b html docs build/docs
 
 mutants: N := $(if $(filter command line,$(origin N)),$(N),300)
-mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=300 SEED=1 FILES="hw/core ..." JSON=FILE)
+mutants: setup ## plant defects in hw one at a time and list those that no test finds (N=300 SEED=1 FILES="hw/core ..." JSON=FILE MINUTES=10)
 	$(RUN) -m tests.mutants --n '$(N)' --seed '$(SEED)' $(if $(FILES),--files $(FILES)) \
-		$(if $(JSON),--json '$(JSON)')
+		$(if $(JSON),--json '$(JSON)') $(if $(MINUTES),--minutes '$(MINUTES)')
+
+mutants-python: N := $(if $(filter command line,$(origin N)),$(N),150)
+mutants-python: build/mutmut/stamp ## plant defects in golden and compiler and list those that no test finds (N=150 SEED=1)
+	build/mutmut/bin/python -m tests.python_mutants --n '$(N)' --seed '$(SEED)'
 
 coverage: setup ## run programs on the core and list what Verilator never sees executed (N=200 SEED=1)
 	$(RUN) -m tests.rtl_coverage --n '$(N)' --seed '$(SEED)'
@@ -194,6 +201,16 @@ build/docs-venv/stamp: docs/requirements.txt $(STAMP)
 		> "$$(echo build/docs-venv/lib/python*/site-packages)/zapcore.pth"
 	build/docs-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
 		--requirement docs/requirements.txt
+	@touch $@
+
+# --- mutmut, in an environment that sees what is installed in .venv ---------------------------------
+
+build/mutmut/stamp: tests/python_mutants/requirements.txt $(STAMP)
+	$(RUN) -m venv build/mutmut
+	echo "$(CURDIR)/$$(echo $(VENV)/lib/python*/site-packages)" \
+		> "$$(echo build/mutmut/lib/python*/site-packages)/zapcore.pth"
+	build/mutmut/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--requirement $<
 	@touch $@
 
 # --- SCALE-Sim, which wants an older numpy, in an environment of its own -------------------------
@@ -253,7 +270,7 @@ riscv:
 	@have() { command -v riscv64-unknown-elf-gcc && command -v verilator && \
 		printf '#include <json-c/json.h>\n#include <event2/event.h>\n' | cc -E -; } >/dev/null 2>&1; \
 	have && exit 0; [ -n '$(APT)' ] && $(call apt-install,$(RISCV)) && have && exit 0; \
-	echo 'error: make soc-sim needs the packages $(RISCV)' >&2; exit 2
+	echo 'error: a RISC-V system needs the packages $(RISCV)' >&2; exit 2
 
 icarus:
 	@command -v iverilog >/dev/null && exit 0; \

@@ -2,8 +2,8 @@
 
 It prints what each layer takes on chip and in memory, and writes the program's file `--out`
 (`hw.contract.program_file` describes it). With `--costs` it writes what each layer takes at each
-share of skips too, for `quant.choose --costs`. With `--cores N` the program is for N cores on one memory port; it says how
-much faster these are than one, and which layers the memory limits.
+share of skips too, for `quant.choose --costs`. With `--cores N` the program is for N cores on one
+memory port; it says how much faster these are than one, and which layers the memory limits.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def main() -> None:
         action="store_true",
         help="use the input's memory again: saves memory, and every run needs its input written",
     )
+    points = "operating points of the program (default: all of the bundle)"
+    parser.add_argument("--points", nargs="+", metavar="NAME", help=points)
     batch = "images that the program runs at a time, so that layers bound by weights read them once"
     parser.add_argument("--batch", type=integer(1, MOST_IMAGES), default=1, metavar="N", help=batch)
     add_system_options(parser)
@@ -58,6 +60,7 @@ def main() -> None:
         keep=arguments.keep,
         reuse_input=arguments.reuse_input,
         images=arguments.batch,
+        points=arguments.points,
     )
     if system is not None:
         program = for_cores(program, system.cores)

@@ -24,7 +24,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from compiler.cut_search import estimated_cycles, lower_fastest
+from compiler.cut_search import KEPT, estimated_cycles, lower_fastest
+from compiler.cycles import tile_cycles
 from compiler.layer_lowering import LoweredLayer, Tile
 from compiler.memory_layout import Place
 from compiler.misfit import Misfit
@@ -145,20 +146,28 @@ class LoweredStep:
                 (stacked, _below(leaves, row * self.images), *self._residual_of(row, residual))
                 for row in range(len(layers))
             ]
-        return [
-            Part(
+        parts: list[Part] = []
+        pays: dict[tuple[int, int], bool] = {}
+        for layer, shift, (reads, writes, adds, row_bytes) in zip(
+            layers, shifts, ends, strict=False
+        ):
+            part = Part(
                 layer=layer,
                 ifm=reads,
                 ofm=writes,
                 residual=adds,
                 residual_row=row_bytes,
                 shift=shift,
-                early=before is not None and _fits_behind(before, layer),
+                early=False,
             )
-            for before, layer, shift, (reads, writes, adds, row_bytes) in zip(
-                [None, *layers], layers, shifts, ends, strict=False
-            )
-        ]
+            if parts:
+                before = parts[-1]
+                pair = id(before.layer), id(layer)
+                if pair not in pays:
+                    pays[pair] = _fits_behind(before.layer, layer) and _pays_early(before, part)
+                part = replace(part, early=pays[pair])
+            parts.append(part)
+        return parts
 
     def _residual_of(self, row: int, residual: Place | None) -> tuple[Place | None, int | None]:
         """The residual of a row of all images, and bytes from an image's to the next."""
@@ -403,6 +412,18 @@ def _advance(layer: LoweredLayer) -> int:
         return len(layer.tiles) * layer.slices.count * layer.ifm_words
     first, last = layer.tiles[0].strip.ifm, layer.tiles[-1].strip.ifm
     return ((last[-1] - first[0]) // first.step + 1) * layer.row_words
+
+
+def _pays_early(before: Part, part: Part) -> bool:
+    """Say whether the model finds a part faster if its ifm is loaded while the one before runs.
+
+    The array's reads of the buffer come first, so such a load may take longer than one alone.
+    """
+    config = part.layer.config
+    last, first = before.words()[-1], part.words()[0]
+    ends = tile_cycles(config, last, KEPT)
+    late, early = (tile_cycles(config, first | {"early": flag}, KEPT) for flag in (0, 1))
+    return early.behind(ends).elapsed <= late.behind(ends).elapsed
 
 
 def _fits_behind(before: LoweredLayer, layer: LoweredLayer) -> bool:

@@ -17,7 +17,7 @@ from compiler.batches import LoweredStep, lower_for_images, plan_images
 from compiler.layer_lowering import LoweredLayer
 from compiler.memory_layout import Allocator, Place, aligned
 from compiler.program import DENSE, Program, ProgramLayer
-from compiler.residual_copies import with_residual_copies
+from compiler.rewrites import as_the_core_runs_it
 from compiler.tensor_placement import place_tensors
 from compiler.tile_words import halo_bytes, halo_words
 from golden.bundle import Bundle
@@ -51,19 +51,22 @@ def compile_bundle(
     keep: bool = False,
     reuse_input: bool = False,
     images: int = 1,
+    points: Sequence[str] | None = None,
 ) -> Program:
     """Compile a bundle for cores of a configuration, to run so many `images` at a time.
 
-    Layers that have a ZAP at no operating point may then read each weight once for all images
-    (`compiler.batches`). With `keep` no memory is used twice, so that every layer's ofm can be read
-    when all is done. With `reuse_input` the input's memory is used again, so that the input does
-    not survive a run. Raises UserError where the configuration cannot hold a layer, naming both.
+    Layers that have a ZAP at no operating point of the program may then read each weight once for
+    all images (`compiler.batches`). The program has the operating points that `points` names, in
+    that order; None stands for all of the bundle. With `keep` no memory is used twice, so that
+    every layer's ofm can be read when all is done. With `reuse_input` the input's memory is used
+    again, so that the input does not survive a run. Raises UserError where the configuration cannot
+    hold a layer, naming both.
     """
-    bundle = with_residual_copies(bundle, config)
+    bundle = as_the_core_runs_it(bundle, config)
     manifest = bundle.manifest
     networks: dict[str, tuple[Bundle, Mapping[str, Predictor]]] = {DENSE: (bundle, {})}
-    for point in manifest.operating_points:
-        networks[point.name] = bundle.at(point.name)
+    for name in [p.name for p in manifest.operating_points] if points is None else points:
+        networks[name] = bundle.at(name)
     with_zap = {name for _, predictors in networks.values() for name in predictors}
     plan = plan_images(bundle, config, images, with_zap)
     layouts, steps = plan.layouts, plan.steps(bundle)

@@ -9,8 +9,17 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from types import TracebackType
 
-__all__ = ["INTERRUPTED", "UserError", "print_anything", "run_cli", "tell", "tell_interrupted"]
+__all__ = [
+    "INTERRUPTED",
+    "UserError",
+    "print_anything",
+    "report_uncaught",
+    "run_cli",
+    "tell",
+    "tell_interrupted",
+]
 
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended, as shells have it."""
@@ -31,6 +40,20 @@ def tell(error: UserError | OSError) -> None:
 def tell_interrupted() -> None:
     """Say on stderr that the command was interrupted."""
     print("interrupted", file=sys.stderr)
+
+
+def report_uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Report Ctrl-C before `run_cli` begins, as while torch is imported, in one line.
+
+    It is `sys.excepthook` as soon as one of our packages is imported. Python then ends by the
+    signal, which shells show as status 130.
+    """
+    if issubclass(kind, KeyboardInterrupt):
+        tell_interrupted()
+    else:
+        sys.__excepthook__(kind, error, traceback)
 
 
 def print_anything() -> None:

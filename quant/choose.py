@@ -34,6 +34,7 @@ from pathlib import Path
 
 import torch
 from rich.table import Table
+from torch import Tensor
 
 from golden.arguments import Parser, integer, natural, seed_number
 from golden.bundle import Bundle, check_replaceable
@@ -50,7 +51,8 @@ from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice, Granularity
 from quant.points.chooser import Budget, Chooser
 from quant.points.cycle_savings import CycleSavings
-from quant.points.evaluation import evaluate
+from quant.points.evaluation import all_results, evaluate, own_labels
+from quant.points.expected_loss import counted_loss
 from quant.points.operating_points import (
     add_operating_point,
     with_figures,
@@ -117,6 +119,11 @@ def _arguments() -> argparse.ArgumentParser:
         "these images"
     )
     add("--augment-held-out", type=natural, default=0, metavar="N", help=copies)
+    unseen = (
+        "accuracy on images that the network was not trained on: for one that was trained on the "
+        "held-out images too, so that losses are expected as of other images"
+    )
+    add("--unseen-accuracy", type=_accuracy, metavar="PERCENT", help=unseen)
     recalibrate = "adapt biases and scales to each operating point"
     add("--recalibrate", action="store_true", help=recalibrate)
     fine_tune = "train the weights with each operating point's ZAPs for so many epochs"
@@ -161,34 +168,58 @@ def main() -> None:
     line = None
     # The line does not predict what fine-tuning gains, so only a budget of accuracy needs it then.
     if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
-        line = measured_line(bundle, chooser, budgets, images)
+        line = measured_line(bundle, chooser, budgets, images, args.unseen_accuracy)
     # All are chosen before the first is run on the test images.
-    choices = [chooser.choose(budget, line) for budget in budgets]
-    dense = evaluate(bundle, {}, dataset.test, "dense")
+    choices = [chooser.choose(budget, None if line is None else line.line) for budget in budgets]
+    dense_results: list[Tensor] = []
+    dense = evaluate(bundle, {}, dataset.test, "dense", results=dense_results)
     result = bundle
     measured = []
     for name, budget, choice in zip(names, budgets, choices):
         network, predictors = network_as_chosen(bundle, choice, images.recalibration)
         if args.fine_tune:
             network = _fine_tuned(network, predictors, source, args)
+        predicted_drop = predicted_deviation = None
+        if line is not None and not args.fine_tune:
+            predicted_drop = line.line.drop_at(choice.error)
+            predicted_deviation = line.deviation_at(choice.error)
+        results: list[Tensor] = []
+        tested = evaluate(network, predictors, dataset.test, name, results=results)
         figures = {
             "predicted": Figures(
-                drop=None if line is None or args.fine_tune else line.drop_at(choice.error),
+                drop=predicted_drop,
                 mac_reduction=choice.mac_reduction,
                 images=len(images.held_out),
             ),
-            "measured": evaluate(network, predictors, dataset.test, name).figures(dense),
+            "measured": tested.figures(dense),
         }
+        deviation = None
+        if dataset.test.labels.ndim == 1:
+            labels = own_labels(dataset.test)
+            deviation = counted_loss(
+                all_results(dense_results), all_results(results), labels
+            ).deviation
         result = add_operating_point(result, name, choice.layers, network)
         result = with_figures(result, name, figures)
         if cycles is not None:
             result = with_time_choice(result, name, cycles, choice)
         pattern = _pattern(chooser, choice)
-        measured.append(
-            _measured(
-                args, bundle, dataset.name, budget, pattern, dense.top1, figures, choice.error, line
-            )
+        point = _measured(
+            args,
+            bundle,
+            dataset.name,
+            budget,
+            pattern,
+            dense.top1,
+            figures,
+            choice.error,
+            None if line is None else line.line,
         )
+        found = {
+            "predicted_deviation": predicted_deviation,
+            "deviation": deviation,
+        }
+        measured.append(point.model_copy(update=found))
     if args.control:
         network = _fine_tuned(bundle, {}, source, args)
         control = evaluate(network, {}, dataset.test, "control").figures(dense)
@@ -280,6 +311,13 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def _accuracy(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a number in 0 .. 100")
+    return value
 
 
 def _patterns(bundle: Bundle, args: argparse.Namespace) -> list[Pattern]:
@@ -387,17 +425,31 @@ def _print_time_choice(bundle: Bundle, name: str) -> None:
     Console().print(text, highlight=False, soft_wrap=True)
 
 
+def _with_deviation(drop: float | None, deviation: float | None) -> str:
+    """Format a loss and its standard error."""
+    if drop is None:
+        return ""
+    return f"{drop:.2f}" if deviation is None else f"{drop:.2f} ± {deviation:.2f}"
+
+
+def _promise(point: MeasuredPoint) -> str:
+    """Format the loss that a budget promises not to exceed on so many images as were tested."""
+    promised = point.promise
+    return "" if promised is None else f"at most {promised:.2f}"
+
+
 def _table(title: str, points: Sequence[MeasuredPoint]) -> Table:
     table = Table("budget", title=title)
-    for heading in ("predicted drop", "drop", "predicted MACs %", "MACs skipped %"):
+    for heading in ("expected drop", "drop", "promise", "predicted MACs %", "MACs skipped %"):
         table.add_column(heading, justify="right")
     table.add_column("method")
     for point in points:
         reduction = point.predicted_mac_reduction
         table.add_row(
             point.budget,
-            "" if point.predicted_drop is None else f"{point.predicted_drop:.2f}",
-            f"{point.drop:.2f}",
+            _with_deviation(point.expected_drop, point.predicted_deviation),
+            _with_deviation(point.drop, point.deviation),
+            _promise(point),
             "" if reduction is None else f"{100 * reduction:.2f}",
             f"{100 * point.mac_reduction:.2f}",
             f"{point.method} {point.pattern or ''}",

@@ -2,7 +2,7 @@
 
     python -m tb.sim_core --sim icarus|verilator|both [--bundle DIR] [--config small|FILE] ...
 
-The host's driver loads the compiled program and one image, starts the core through its registers
+The host's driver loads the compiled program and its images, starts the core through its registers
 and waits for its interrupt. Then every layer's ofm in memory is compared with golden. The network
 runs without ZAP and at an operating point. The status is 1 if anything differs.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.table import Table
 
 from compiler.build import compile_bundle
-from compiler.program import DENSE, Program
+from compiler.program import DENSE, MOST_IMAGES, Program
 from golden.arguments import Parser, integer
 from golden.bundle import Bundle
 from golden.errors import run_cli
@@ -26,7 +26,7 @@ from quant.runtime.progress import reporting
 from tb.exchange.core_files import Run
 from tb.runs import core
 from tb.runs.core import LayerCheck, Simulated
-from tb.runs.images import add_image_options, chosen_image
+from tb.runs.images import add_image_options, chosen_images
 from tb.simulators.errors import SimulationError
 from tb.simulators.process import runner_threads
 from tb.simulators.toolchain import SIMULATORS, Simulator
@@ -44,15 +44,20 @@ def main() -> int:
     parser.add_argument(
         "--latency", type=integer(1, 10_000), default=40, help="the memory's, in cycles"
     )
+    batch = "images that the program runs at a time, from --image on (default: %(default)s)"
+    parser.add_argument("--batch", type=integer(1, MOST_IMAGES), default=1, metavar="N", help=batch)
     parser.add_argument("--waves", action="store_true", help="write a waveform (slow)")
     arguments = parser.parse_args()
 
     config = Config.load(arguments.config)
     bundle = Bundle.load(arguments.bundle)
     bundle.operating_point(arguments.point)
-    program = compile_bundle(bundle, config, keep=True)
-    pixels, label = chosen_image(bundle, arguments.data, arguments.image)
-    image = quantise_images(bundle, pixels[None])[0].numpy()
+    program = compile_bundle(
+        bundle, config, keep=True, images=arguments.batch, points=[arguments.point]
+    )
+    pixels, labels = chosen_images(bundle, arguments.data, arguments.image, arguments.batch)
+    image = quantise_images(bundle, pixels).numpy()
+    image = image.reshape(program.tensors[program.input].whole_shape)
     runs = [
         Run(program=program, image=image, point=point, latency=arguments.latency)
         for point in (DENSE, arguments.point)
@@ -75,12 +80,20 @@ def main() -> int:
             console.print(f"first difference: {result.mismatch}", highlight=False, soft_wrap=True)
             status = 1
         classes = bundle.manifest.classes
-        output = result.outcomes[-1].output
-        answer = f"a map of {'x'.join(map(str, output.shape))}"
-        if output.size == len(classes):
-            answer = f"classified as {classes[output.argmax()]}"
-        truth = "" if label is None else f" a {classes[label]},"
-        console.print(f"image {arguments.image}:{truth} {answer}")
+        shape = program.tensors[program.output].shape
+        outputs = result.outcomes[-1].output.reshape(-1, *shape)
+        for number, (output, label) in enumerate(zip(outputs, labels, strict=True)):
+            answer = f"a map of {'x'.join(map(str, shape))}"
+            if output.size == len(classes):
+                answer = f"classified as {classes[output.argmax()]}"
+            truth = "" if label is None else f" a {classes[label]},"
+            first = arguments.image
+            name = int(first) + number if first.isdecimal() else first
+            console.print(f"image {name}:{truth} {answer}")
+        if program.images > 1:
+            off, on = (sum(layer.counters["elapsed"] for layer in run) for run in result.checks)
+            each = f"{off / program.images:,.0f} cycles with ZAP off, {on / program.images:,.0f} on"
+            console.print(f"each of {program.images} images: {each}", highlight=False)
         console.print(f"{program.network}: {result}", highlight=False, soft_wrap=True)
     return status
 

@@ -19,7 +19,14 @@ from quant.data.image_arrays import image_tensor
 from quant.data.image_folders import ImageFiles, ImageForm
 from quant.data.registry import DATASETS, images_for_bundle, load
 
-__all__ = ["add_image_options", "chosen_image", "chosen_input", "held_out_image", "input_image"]
+__all__ = [
+    "add_image_options",
+    "chosen_image",
+    "chosen_images",
+    "chosen_input",
+    "held_out_image",
+    "input_image",
+]
 
 
 def add_image_options(parser: ArgumentParser) -> None:
@@ -71,6 +78,20 @@ def chosen_input(
         return input_image(bundle, data, 0)
     pixels, _ = chosen_image(bundle, data, image)
     return quantise_images(bundle, pixels[None])[0]
+
+
+def chosen_images(
+    bundle: Bundle, data: Path | None, image: str, count: int
+) -> tuple[Tensor, list[int | None]]:
+    """Return as many images as a program runs at a time, and their labels, from `image` on.
+
+    They are float (images, channels, height, width). Several are held-out images one after another;
+    a file is taken for all of them. Raises UserError as `chosen_image` does.
+    """
+    first = int(image) if re.fullmatch("[0-9]{1,9}", image) else None
+    names = [image if first is None else str(first + number) for number in range(count)]
+    pairs = [chosen_image(bundle, data, name) for name in names]
+    return torch.stack([pixels for pixels, _ in pairs]), [label for _, label in pairs]
 
 
 def held_out_image(bundle: Bundle, data: Path | None, index: int) -> tuple[Tensor, int | None]:

@@ -50,7 +50,7 @@ def prove(harness: type[Harness], folder: Path, *, limit: int, slow: bool) -> It
     for number, name in enumerate(built.properties):
         if name in harness.slow and not slow:
             continue
-        answer = check(aiger, number, limit=limit)
+        answer = check(aiger, number, limit=limit, depth=harness.depth)
         seconds = answer.seconds
         open_ = [earlier for earlier in built.given[name] if earlier not in proved]
         result = f"proved, if {' and if '.join(open_)}" if open_ else "proved"

@@ -75,6 +75,18 @@ def test_ctrl_c_is_one_line_and_status_130() -> None:
     assert (process.returncode, errors) == (130, "interrupted\n")
 
 
+@pytest.mark.parametrize("package", ["bench", "compiler", "examples", "golden", "quant", "tb"])
+def test_ctrl_c_while_modules_are_imported_is_one_line_too(package: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {package}; raise KeyboardInterrupt"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "interrupted\n")
+
+
 def test_a_terminal_that_has_only_ascii_gets_escapes() -> None:
     done = command("print('µ×', chr(0xdcff)); raise UserError('é')", PYTHONIOENCODING="ascii")
     assert done.stdout == "\\xb5\\xd7 \\udcff\n"

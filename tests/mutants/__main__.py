@@ -112,7 +112,7 @@ def _plant(defects: list[str], equivalent: dict[str, str], until: float) -> dict
         keep("core", found)
         survivors = [defect for defect, result in found.items() if not result]
         missing = [defect for defect in survivors if defect not in kept["components"]]
-        if missing:
+        if missing and time.time() < until:
             keep(
                 "components",
                 component_tests.find(

@@ -271,6 +271,8 @@ def test_results_are_added_to_a_list(
     assert row.pop("int8_top1") - row["drop"] == pytest.approx(point.measured.top1)
     assert row.pop("command").endswith(f"--max-drop 3 6 --json {file}")
     assert row.pop("error") > 0
+    assert row.pop("deviation") > 0
+    assert 0 < row.pop("predicted_deviation") < row["predicted_drop"]
     errors, losses = zip(*row.pop("line"))
     assert min(errors) > 0
     assert np.interp(row["predicted_drop"], losses, errors) > 0

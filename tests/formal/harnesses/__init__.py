@@ -7,7 +7,8 @@ from tests.formal.harnesses.compactor import (
     WideCompactorHarness,
 )
 from tests.formal.harnesses.queue import QueueHarness
-from tests.formal.harnesses.read_port import ReadPortHarness
+from tests.formal.harnesses.read_port import ReadArbitrationHarness, ReadPortHarness
+from tests.formal.harnesses.record_loader import RecordLoaderHarness
 from tests.formal.harnesses.register_block import RegisterBlockHarness
 from tests.formal.harnesses.splitter import SplitterHarness
 from tests.formal.harnesses.task_choice import ChannelOrderHarness, TaskChoiceHarness
@@ -21,9 +22,11 @@ HARNESSES: list[type[Harness]] = [
     WindowCheckHarness,
     SplitterHarness,
     ReadPortHarness,
+    ReadArbitrationHarness,
     WritePortHarness,
     QueueHarness,
     RegisterBlockHarness,
+    RecordLoaderHarness,
     CompactorHarness,
     WideCompactorHarness,
     NeighboursHarness,
