@@ -26,7 +26,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second fuzz mutants mutants-python coverage prove estimate sim sim-random sim-core \
-	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim bitstream program verilog driver fpga report results \
+	sim-full sim-networks sim-modules sim-programs bench bench-cores bench-explore soc-sim bitstream program verilog driver fpga report results \
 	docs lint format clean distclean announce python-check compiler icarus abc chromium riscv
 
 help: ## print this list
@@ -112,12 +112,17 @@ bench-explore: setup $(NEEDED) ## find configurations for a network by the cycle
 	$(RUN) -m bench.explore $(if $(OWN),,$(if $(NET),$(NET),resnet20)) \
 		$(OWN_OPTIONS) $(if $(PART),--part '$(PART)')
 
+bench-cores: setup build/digits/manifest.json ## measure several cores on one memory port against one (NET="NAME ..." CORES="2 4" MEMORY_BITS="N ..." DATA=DIR)
+	$(RUN) -m bench.cores $(NET) $(if $(CONFIG),--config '$(CONFIG)') $(if $(CORES),--cores $(CORES)) \
+		$(if $(MEMORY_BITS),--memory-bits $(MEMORY_BITS)) $(if $(DATA),--data '$(DATA)')
+
 prove: $(STAMP) abc ## prove properties of the hardware's components, print the table (PROVE="NAME ..." LONG=0|1 LIMIT=SECONDS OUT=FILE)
 	$(RUN) -m tests.formal $(PROVE) $(if $(filter 1,$(LONG)),--long) \
 		$(if $(LIMIT),--limit '$(LIMIT)') $(if $(OUT),--out '$(OUT)')
 
-soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1)
-	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)')
+soc-sim: setup $(MADE) build/litex/stamp riscv ## run the C driver on a RISC-V system with the core, in simulation (BUNDLE= CONFIG=small IMAGES=1 BOARD=)
+	$(RUN) -m tb.soc_sim --bundle '$(BUNDLE)' --images '$(IMAGES)' $(if $(CONFIG),--config '$(CONFIG)') \
+		$(if $(BOARD),--board '$(BOARD)')
 
 bitstream: $(STAMP) $(MADE) build/litex/stamp riscv ## build a RISC-V system with the core for a board, up to its bitstream (BOARD=ulx3s-85f|ecpix5-85f|colorlight-i5 BUNDLE= CONFIG= IMAGES=1 SEED=1)
 	$(RUN) -m tb.bitstream --bundle '$(BUNDLE)' $(if $(BOARD),--board '$(BOARD)') \
@@ -126,9 +131,9 @@ bitstream: $(STAMP) $(MADE) build/litex/stamp riscv ## build a RISC-V system wit
 # Several cores on one memory port.
 SYSTEM_OPTIONS = $(if $(CORES),--cores '$(CORES)') $(if $(MEMORY_BITS),--memory-bits '$(MEMORY_BITS)')
 
-program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= BATCH=1 OUT=build/program.zap)
+program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= BATCH=1 CORES=N MEMORY_BITS=N OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)') \
-		$(if $(BATCH),--batch '$(BATCH)')
+		$(if $(BATCH),--batch '$(BATCH)') $(SYSTEM_OPTIONS)
 
 verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=tiny|small|default|FILE TARGET=generic|ecp5|amd CORES=N MEMORY_BITS=N OUT=build/verilog)
 	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \
@@ -265,7 +270,7 @@ riscv:
 	@have() { command -v riscv64-unknown-elf-gcc && command -v verilator && \
 		printf '#include <json-c/json.h>\n#include <event2/event.h>\n' | cc -E -; } >/dev/null 2>&1; \
 	have && exit 0; [ -n '$(APT)' ] && $(call apt-install,$(RISCV)) && have && exit 0; \
-	echo 'error: make soc-sim needs the packages $(RISCV)' >&2; exit 2
+	echo 'error: a RISC-V system needs the packages $(RISCV)' >&2; exit 2
 
 icarus:
 	@command -v iverilog >/dev/null && exit 0; \

@@ -100,7 +100,8 @@ def _row(name: str, network: Brought, bundle: Bundle, data: Path) -> dict[str, A
         "labelled": "labels" not in known,
         "float_top1": known["float_top1"],
         "int8_top1": known["int8_top1"],
-        "int8_sqnr": known.get("int8_sqnr"),
+        "int8_sqnr": known["int8_sqnr"],
+        "noisy_images_sqnr": known["noisy_images_sqnr"],
         "zap_top1": measured.top1,
         "mac_reduction": measured.mac_reduction,
     }

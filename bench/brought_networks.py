@@ -40,7 +40,7 @@ TEXTURES_96 = Images("build/textures-96.npz", "--size 96")
 TEXTURES_224 = Images("build/textures-224.npz", "--size 224 --n 10")
 PICTURES = Images("build/imagenet-1000.npz", "--size 227 --pictures {weights}/imagenet-1000")
 SMALL_PICTURES = Images(
-    "build/imagenet-1000-96.npz", "--size 96 --pictures {weights}/imagenet-1000 --n 60"
+    "build/imagenet-1000-96.npz", "--size 96 --pictures {weights}/imagenet-1000 --n 400"
 )
 
 
@@ -122,7 +122,7 @@ _SQUEEZENET = "--classes 1000 --mean 123/255 117/255 104/255 --std 1/255"
 NETWORKS = {
     "resnet8": _tiny(
         "ResNet8", "--dataset cifar10 --data {data}",
-        "--std 1/255 --zap-epochs 2 --zap-images 1000",
+        "--std 1/255 --zap-epochs 2 --zap-images 1000 --sigma -0.5",
         "resnet8-mlperf-tiny.pth",
     ),
     "mobilenet-v1": _tiny(
@@ -131,12 +131,13 @@ NETWORKS = {
     "ds-cnn": _tiny("DSCNN", MAPS, f"--classes 12 --mean 0.5 --std 0.25 {_LITTLE}"),
     "squeezenet": Brought(
         model=f"{_FILES}/squeezenet.py:SqueezeNet", source="Iandola et al.", images=PICTURES,
-        options=f"{_SQUEEZENET} --zap-epochs 1 --zap-images 60 --test-images 200",
+        options=f"{_SQUEEZENET} --zap-epochs 1 --zap-images 60 --sigma -0.5 --test-images 200",
         weights="squeezenet1_0-imagenet.pth",
     ),
     "squeezenet-96": Brought(
         model=f"{_FILES}/squeezenet.py:SqueezeNet", source="Iandola et al.", images=SMALL_PICTURES,
-        options=f"{_SQUEEZENET} --zap-epochs 2", weights="squeezenet1_0-imagenet.pth",
+        options=f"{_SQUEEZENET} --zap-epochs 2 --sigma -0.5 --test-images 200",
+        weights="squeezenet1_0-imagenet.pth",
         config="default",
     ),
     "mobilenet-v2": _vision("mobilenet_v2", TEXTURES_96, "default"),

@@ -19,7 +19,7 @@ import torch
 from bench.figures import LayerRun
 from compiler.build import compile_bundle
 from compiler.program import DENSE, Program
-from compiler.residual_copies import with_residual_copies
+from compiler.rewrites import as_the_core_runs_it
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.files import write_file
@@ -192,7 +192,7 @@ def measured_layers(
     idle: list[core.LayerCheck] | None = None,
 ) -> list[MeasuredLayer]:
     """Describe each layer of a program with the counts of its runs on one quantised image."""
-    network, predictors = with_residual_copies(bundle, program.config).at(point)
+    network, predictors = as_the_core_runs_it(bundle, program.config).at(point)
     steps = {step.node.name: step for step in Network(network, predictors).steps(pixels[None])}
     found = []
     for number, layer in enumerate(program.layers):

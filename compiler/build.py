@@ -17,7 +17,7 @@ from compiler.batches import LoweredStep, lower_for_images, plan_images
 from compiler.layer_lowering import LoweredLayer
 from compiler.memory_layout import Allocator, Place, aligned
 from compiler.program import DENSE, Program, ProgramLayer
-from compiler.residual_copies import with_residual_copies
+from compiler.rewrites import as_the_core_runs_it
 from compiler.tensor_placement import place_tensors
 from compiler.tile_words import halo_bytes, halo_words
 from golden.bundle import Bundle
@@ -62,7 +62,7 @@ def compile_bundle(
     again, so that the input does not survive a run. Raises UserError where the configuration cannot
     hold a layer, naming both.
     """
-    bundle = with_residual_copies(bundle, config)
+    bundle = as_the_core_runs_it(bundle, config)
     manifest = bundle.manifest
     networks: dict[str, tuple[Bundle, Mapping[str, Predictor]]] = {DENSE: (bundle, {})}
     for name in [p.name for p in manifest.operating_points] if points is None else points:

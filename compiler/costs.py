@@ -14,7 +14,7 @@ import torch
 
 from compiler.batches import lower_step_for_images, plan_images
 from compiler.cycles import Cycles, TileCycles, tile_cycles
-from compiler.residual_copies import with_residual_copies
+from compiler.rewrites import as_the_core_runs_it
 from compiler.steps import Step
 from compiler.traffic import Beats, tile_beats
 from golden.bundle import Bundle
@@ -60,6 +60,8 @@ class NetworkCosts:
     steps : list of Step
     sites : list of str
         The layers that can have a ZAP.
+    shapes : {tensor: (channels, height, width)}
+        Those of all tensors that the steps name.
     misfits : {layer: UserError}
         The reason why a layer does not fit; the other methods leave these layers out.
     """
@@ -69,10 +71,11 @@ class NetworkCosts:
     ) -> None:
         self.config = config
         self.latency = latency
-        run = with_residual_copies(bundle, config)
+        run = as_the_core_runs_it(bundle, config)
         self._plan = plan_images(run, config, images)
         self._layouts = self._plan.layouts
         self.steps = self._plan.steps(run)
+        self.shapes = {name: place.shape for name, place in self._layouts.items()}
         self.misfits: dict[str, UserError] = {}
         names = {step.name for step in self.steps}
         self.sites = [node.name for node in zap_sites(bundle.manifest) if node.name in names]

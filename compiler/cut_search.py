@@ -17,9 +17,9 @@ from compiler.tile_words import engine_words, ifm_words, ofm_words
 from golden.layers import Conv, Pool, Predictor
 from hw.contract.config import Config
 
-__all__ = ["estimated_cycles", "lower_fastest"]
+__all__ = ["KEPT", "estimated_cycles", "lower_fastest"]
 
-_KEPT = 0.25
+KEPT = 0.25
 """Share of the activations of `I_t` that a ZAP is expected to keep."""
 _AS_GOOD = 1.005
 """A cut that takes up to this many times the fewest cycles is as good as the fastest: the weights
@@ -90,7 +90,7 @@ def estimated_cycles(layer: LoweredLayer, ifm_shape: tuple[int, int, int]) -> fl
                 "early": int(tile.early),
                 "residual_stride": 1 if shortcut is None else shortcut.stride,
             }
-            known[tile.early, *shape] = tile_cycles(config, words, _KEPT)
+            known[tile.early, *shape] = tile_cycles(config, words, KEPT)
         cycles = known[tile.early, *shape]
         total += cycles.behind(before).elapsed
         before = cycles

@@ -85,14 +85,24 @@ class Result:
 
 
 class Accelerator:
-    """A core behind a transport; `core` is its number where several run one program.
+    """A core behind a transport.
 
     Raises UserError where there is no core, or one for programs of another version.
+
+    Parameters
+    ----------
+    transport : Transport
+    core : int
+        Its number, where several run one program.
+    looks : int
+        A program that has not ended after so many waits of the transport is aborted. `MemoryMapped`
+        waits a millisecond each time, so its programs have 100 seconds.
     """
 
-    def __init__(self, transport: Transport, core: int = 0) -> None:
+    def __init__(self, transport: Transport, core: int = 0, *, looks: int = 100_000) -> None:
         self._transport = transport
         self._core = core
+        self._looks = looks
         self._loaded: Program | None = None
         found = self.read("id")
         if found != ID:
@@ -163,7 +173,7 @@ class Accelerator:
             self._tensor(program, program.output),
             {name: self._tensor(program, name) for name in program.other_outputs},
             {name: self._total(name) for name in CORE_COUNTERS},
-            self._counters(program, point),
+            self.counters(program, point),
         )
 
     def _tensor(self, program: Program, name: str) -> np.ndarray:
@@ -194,9 +204,16 @@ class Accelerator:
         self.write("control", self.bit("control", "start"))
 
     def finish(self, program: Program | None = None) -> None:
-        """Wait until the program that was started ends. Raises CoreFault where it ends early."""
-        while not (status := self.read("interrupt_status")):
-            self._transport.wait()
+        """Wait until the program that was started ends.
+
+        Raises CoreFault where it ends early, or does not end in time and is aborted.
+        """
+        if not (status := self._events()):
+            self.write("control", self.bit("control", "abort"))
+            after = f"{self._looks:,} looks at the core"
+            if not self._events():
+                raise CoreFault(f"neither the program nor an abort ended in {after}; reset it")
+            raise CoreFault(f"the program did not end in {after}, and was aborted")
         if status & self.bit("interrupt_status", "done"):
             return
         if status & self.bit("interrupt_status", "aborted"):
@@ -208,6 +225,14 @@ class Accelerator:
         fault = Fault(code)
         raise CoreFault(f"{fault.name.lower()} fault, word {word}, layer {name}: {FAULTS[fault]}")
 
+    def _events(self) -> int:
+        """The events of the program's end, once there are any; 0 if there are none in time."""
+        for _ in range(self._looks):
+            if status := self.read("interrupt_status"):
+                return status
+            self._transport.wait()
+        return self.read("interrupt_status")
+
     @staticmethod
     def bit(register: str, name: str) -> int:
         """The mask of a field of one bit."""
@@ -216,7 +241,7 @@ class Accelerator:
     def _total(self, counter: str) -> int:
         return self.read(f"{counter}_low") | self.read(f"{counter}_high") << 32
 
-    def _counters(self, program: Program, point: str) -> list[dict[str, int]]:
+    def counters(self, program: Program, point: str) -> list[dict[str, int]]:
         """The counters of each layer: those of its tiles added up."""
         tiles = [layer.tiles[point] for layer in program.layers]
         address = program.counters + self._offset(program)

@@ -150,6 +150,7 @@ def _bytes(program: Program) -> bytes:
         "images": program.images,
         "cores": program.cores,
         "core_bytes": program.core_bytes,
+        "core_headers": program.headers(1),
         "details_offset": body.add(details),
         "details_bytes": len(details),
     }

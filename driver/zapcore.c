@@ -103,7 +103,9 @@ static int steps_within(uint32_t count, uint32_t bytes, uint32_t end)
 
 static int is_tensor(const zapcore_program *program, uint32_t at)
 {
-    const uint32_t memory = file_word(program, ZAPCORE_FILE_MEMORY_BYTES);
+    const uint32_t memory = file_word(program, ZAPCORE_FILE_MEMORY_BYTES) -
+                            (file_word(program, ZAPCORE_FILE_CORES) - 1) *
+                                file_word(program, ZAPCORE_FILE_CORE_BYTES);
     const uint32_t group = file_word(program, ZAPCORE_FILE_GROUP);
     const uint32_t address = file_word(program, at + ZAPCORE_FILE_TENSOR_ADDRESS);
     const uint32_t bytes = file_word(program, at + ZAPCORE_FILE_TENSOR_BYTES);
@@ -169,6 +171,9 @@ zapcore_status zapcore_open(zapcore_program *program, const void *file, size_t b
     tensors = file_word(program, ZAPCORE_FILE_TENSORS_OFFSET);
     if (file_word(program, ZAPCORE_FILE_GROUP) == 0 || image > memory ||
         file_word(program, ZAPCORE_FILE_IMAGES) == 0 ||
+        file_word(program, ZAPCORE_FILE_CORES) == 0 ||
+        !steps_within(file_word(program, ZAPCORE_FILE_CORES),
+                      file_word(program, ZAPCORE_FILE_CORE_BYTES), memory) ||
         !within(program, file_word(program, ZAPCORE_FILE_IMAGE_OFFSET), image, 1) ||
         !is_text(program, file_word(program, ZAPCORE_FILE_NETWORK)) ||
         !are_texts(program, file_word(program, ZAPCORE_FILE_POINTS_OFFSET),
@@ -213,15 +218,29 @@ zapcore_status zapcore_load(const zapcore *core, const zapcore_program *program)
 
 /* Running -------------------------------------------------------------------------------------- */
 
-/* Where in the window one element of a tensor lies. */
-static uint32_t place_of(const zapcore_program *program, const zapcore_tensor *tensor,
-                         uint32_t image, uint32_t channel, uint32_t row, uint32_t column)
+uint32_t zapcore_cores(const zapcore_program *program)
+{
+    return file_word(program, ZAPCORE_FILE_CORES);
+}
+
+/* Where in the window a core's own tensor lies. */
+static uint32_t address_of(const zapcore *core, const zapcore_program *program,
+                           const zapcore_tensor *tensor)
+{
+    return tensor->address + core->number * file_word(program, ZAPCORE_FILE_CORE_BYTES);
+}
+
+/* Where in the window one element of it lies. */
+static uint32_t place_of(const zapcore *core, const zapcore_program *program,
+                         const zapcore_tensor *tensor, uint32_t image, uint32_t channel,
+                         uint32_t row, uint32_t column)
 {
     const uint32_t group = file_word(program, ZAPCORE_FILE_GROUP);
     const uint32_t slot = file_word(program, tensor->slots + WORD * channel);
 
-    return tensor->address + image * tensor->image_bytes + slot / group * tensor->plane_bytes +
-           row * tensor->row_bytes + column * group + slot % group;
+    return address_of(core, program, tensor) + image * tensor->image_bytes +
+           slot / group * tensor->plane_bytes + row * tensor->row_bytes + column * group +
+           slot % group;
 }
 
 uint32_t zapcore_images(const zapcore_program *program)
@@ -239,7 +258,7 @@ static void clear(const zapcore *core, const zapcore_program *program, const zap
     for (plane = 0; plane < input->bytes / input->plane_bytes; plane++)
         for (row = 0; row < input->height; row++)
             for (number = 0; number < row_end; number++)
-                core->window[input->address + image * input->image_bytes +
+                core->window[address_of(core, program, input) + image * input->image_bytes +
                              plane * input->plane_bytes + row * input->row_bytes + number] = 0;
 }
 
@@ -251,7 +270,9 @@ zapcore_status zapcore_quantise(const zapcore *core, const zapcore_program *prog
 
     if (!zapcore_tensor_of(program, ZAPCORE_FILE_INPUT, 0, &input))
         return ZAPCORE_DAMAGED;
-    if (input.address + input.bytes > core->size)
+    if (core->number >= zapcore_cores(program))
+        return ZAPCORE_FEWER_CORES;
+    if (address_of(core, program, &input) + input.bytes > core->size)
         return ZAPCORE_TOO_LARGE;
     if (image >= zapcore_images(program))
         return ZAPCORE_NO_IMAGE;
@@ -266,12 +287,12 @@ zapcore_status zapcore_quantise(const zapcore *core, const zapcore_program *prog
                 const size_t at = order == ZAPCORE_HWC ? pixel * input.channels + channel
                                                        : channel * plane + pixel;
 
-                core->window[place_of(program, &input, image, channel, row, column)] =
+                core->window[place_of(core, program, &input, image, channel, row, column)] =
                     levels[pixels[at]];
             }
         }
     }
-    clean(core, input.address, input.bytes);
+    clean(core, address_of(core, program, &input), input.bytes);
     return ZAPCORE_OK;
 }
 
@@ -283,6 +304,8 @@ zapcore_status zapcore_start(const zapcore *core, const zapcore_program *program
 {
     if (point < 0 || (uint32_t)point >= file_word(program, ZAPCORE_FILE_POINTS))
         return ZAPCORE_NO_POINT;
+    if (core->number >= zapcore_cores(program))
+        return ZAPCORE_FEWER_CORES;
     if (get(core, ZAPCORE_STATUS) & ZAPCORE_STATUS_BUSY_MASK)
         return ZAPCORE_BUSY;
     set(core, ZAPCORE_INTERRUPT_STATUS, EVENTS);
@@ -290,7 +313,8 @@ zapcore_status zapcore_start(const zapcore *core, const zapcore_program *program
     set(core, ZAPCORE_BASE_LOW, (uint32_t)core->base);
     set(core, ZAPCORE_BASE_HIGH, (uint32_t)(core->base >> 32));
     set(core, ZAPCORE_SIZE, core->size);
-    set(core, ZAPCORE_PROGRAM, 0);
+    set(core, ZAPCORE_PROGRAM,
+        core->number * file_word(program, ZAPCORE_FILE_CORE_HEADERS));
     set(core, ZAPCORE_POINT, (uint32_t)point);
     set(core, ZAPCORE_CONTROL, ZAPCORE_CONTROL_START_MASK);
     return ZAPCORE_OK;
@@ -326,14 +350,11 @@ static zapcore_status wait_for_end(const zapcore *core, uint32_t looks)
     return status;
 }
 
-zapcore_status zapcore_run(const zapcore *core, const zapcore_program *program, int point,
-                           uint32_t looks)
+/* Wait for the end of what was started. */
+static zapcore_status end_of(const zapcore *core, const zapcore_program *program, uint32_t looks)
 {
-    zapcore_status status = zapcore_start(core, program, point);
+    const zapcore_status status = wait_for_end(core, looks);
 
-    if (status != ZAPCORE_OK)
-        return status;
-    status = wait_for_end(core, looks);
     if (status == ZAPCORE_BUSY) {
         zapcore_abort(core);
         wait_for_end(core, looks);
@@ -342,6 +363,32 @@ zapcore_status zapcore_run(const zapcore *core, const zapcore_program *program, 
     if (status == ZAPCORE_OK)
         zapcore_finish(core, program);
     return status;
+}
+
+zapcore_status zapcore_run(const zapcore *core, const zapcore_program *program, int point,
+                           uint32_t looks)
+{
+    const zapcore_status status = zapcore_start(core, program, point);
+
+    return status == ZAPCORE_OK ? end_of(core, program, looks) : status;
+}
+
+zapcore_status zapcore_run_all(const zapcore *cores, uint32_t count, const zapcore_program *program,
+                               int point, uint32_t looks)
+{
+    zapcore_status first = ZAPCORE_OK, status;
+    uint32_t started, number;
+
+    for (started = 0; started < count && first == ZAPCORE_OK; started++)
+        first = zapcore_start(&cores[started], program, point);
+    if (first != ZAPCORE_OK)
+        started--; /* the last one was not */
+    for (number = 0; number < started; number++) {
+        status = end_of(&cores[number], program, looks);
+        if (first == ZAPCORE_OK)
+            first = status;
+    }
+    return first;
 }
 
 void zapcore_abort(const zapcore *core)
@@ -362,14 +409,14 @@ void zapcore_finish(const zapcore *core, const zapcore_program *program)
     uint32_t number;
 
     for (number = 0; zapcore_tensor_of(program, ZAPCORE_FILE_OUTPUT, number, &output); number++)
-        invalidate(core, output.address, output.bytes);
+        invalidate(core, address_of(core, program, &output), output.bytes);
 }
 
 int32_t zapcore_level(const zapcore *core, const zapcore_program *program,
                       const zapcore_tensor *tensor, uint32_t image, uint32_t channel, uint32_t row,
                       uint32_t column)
 {
-    const uint8_t byte = core->window[place_of(program, tensor, image, channel, row, column)];
+    const uint8_t byte = core->window[place_of(core, program, tensor, image, channel, row, column)];
 
     return tensor->is_signed && byte >= 128 ? (int32_t)byte - 256 : byte;
 }
@@ -518,6 +565,7 @@ const char *zapcore_status_text(zapcore_status status)
     case ZAPCORE_NOT_STARTED: return "nothing was started since the core's reset";
     case ZAPCORE_HANGS: return "the program did not end in time and was aborted";
     case ZAPCORE_NO_IMAGE: return "the program runs fewer images at a time";
+    case ZAPCORE_FEWER_CORES: return "the program is for fewer cores";
     }
     return "unknown status";
 }

@@ -45,7 +45,8 @@ typedef enum {
     ZAPCORE_NO_POINT,      /* the program has no such operating point */
     ZAPCORE_NOT_STARTED,   /* nothing was started since the core's reset */
     ZAPCORE_HANGS,         /* the program did not end in time and was aborted */
-    ZAPCORE_NO_IMAGE       /* the program runs fewer images at a time */
+    ZAPCORE_NO_IMAGE,      /* the program runs fewer images at a time */
+    ZAPCORE_FEWER_CORES    /* the program is for fewer cores */
 } zapcore_status;
 
 /* A core, as the processor sees it. All members that are not set are zero. */
@@ -55,6 +56,7 @@ typedef struct {
     uint64_t base;                /* the window's address on the core's bus, a multiple of 4096 */
     uint32_t size;                /* bytes of the window, a multiple of 4096 */
     int interrupts;               /* not 0: a program's end raises the interrupt */
+    uint32_t number;              /* which of several cores that run one program; else 0 */
 
     /* Cache maintenance; null where the core's memory is not cached. `clean` makes what the
      * processor wrote visible to the core, `invalidate` the reverse. */
@@ -116,7 +118,11 @@ zapcore_status zapcore_load(const zapcore *core, const zapcore_program *program)
 
 /* Running. ------------------------------------------------------------------------------------ */
 
-/* Images that a program runs at a time; they are counted from 0. */
+/* Cores that a program is for. Each needs a `zapcore` with a `number` of its own and the same window;
+ * the program is loaded once. */
+uint32_t zapcore_cores(const zapcore_program *program);
+
+/* Images that a core runs at a time; they are counted from 0. */
 uint32_t zapcore_images(const zapcore_program *program);
 
 /* Quantise an image of 8-bit pixels into the program's input of that image. A run computes all of
@@ -135,6 +141,11 @@ zapcore_status zapcore_poll(const zapcore *core);
  * that: the program was aborted. The core can be used again unless zapcore_poll still says BUSY. */
 zapcore_status zapcore_run(const zapcore *core, const zapcore_program *program, int point,
                            uint32_t looks);
+
+/* Start an operating point on several cores, and wait for all of them with at most `looks` looks at
+ * each. Returns OK, or what the first core that is not done says; zapcore_poll has the others. */
+zapcore_status zapcore_run_all(const zapcore *cores, uint32_t count, const zapcore_program *program,
+                               int point, uint32_t looks);
 
 /* End the program early. zapcore_poll says when it has ended. */
 void zapcore_abort(const zapcore *core);

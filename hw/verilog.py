@@ -1,10 +1,10 @@
 """`make verilog`: writes the core as one Verilog file, and what its users must know.
 
-`python -m hw.verilog --config small|default|FILE [--target generic|ecp5|amd] [--out DIR]` writes
-`DIR/zapcore_NAME.v`, `DIR/zapcore_NAME.json` (parameters and ports), a description for FuseSoC, the
-clock as a constraint, the headers of the C driver, and the registers as `DIR/zapcore.rdl` for
-register tools and `DIR/registers.md` for readers. With `--cores N` the module has N cores on one
-memory port, and the names of its own files end in `_Ncores`.
+`python -m hw.verilog --config tiny|small|default|FILE [--target generic|ecp5|amd] [--out DIR]`
+writes `DIR/zapcore_NAME.v`, `DIR/zapcore_NAME.json` (parameters and ports), a description for
+FuseSoC, the clock as constraints (SDC, XDC, LPF), the headers of the C driver, and the registers as
+`DIR/zapcore.rdl` for register tools and `DIR/registers.md` for readers. With `--cores N` the module
+has N cores on one memory port, and the names of its own files end in `_Ncores`.
 """
 
 from pathlib import Path

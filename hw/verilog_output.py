@@ -15,7 +15,6 @@ from amaranth.lib import data, wiring
 from golden.files import check_writable_file, write_file
 from hw.contract.c_headers import C_HEADERS
 from hw.contract.config import Config
-from hw.contract.program import VERSION
 from hw.contract.registers import markdown
 from hw.contract.system import System
 from hw.contract.systemrdl import systemrdl
@@ -24,6 +23,7 @@ from hw.core.ports import named_ports
 from hw.cores.cores import Cores
 from hw.engine.engine import LayerEngine
 from hw.layouts.descriptor import ChannelRecord
+from hw.verilog_packaging import constraints, fusesoc, mark_interfaces
 
 __all__ = [
     "core_name",
@@ -36,9 +36,6 @@ __all__ = [
     "write_engine",
 ]
 
-_SDC = """# Constraints of the core alone: its clock. Set the period to that of your system, in ns.
-create_clock -name clk -period 10.0 [get_ports clk]
-"""
 _CLOCK_AND_RESET = {"clk": "in", "rst": "in"}
 # Amaranth's `verilog.convert` asks for these, but no public module of Amaranth has them.
 _DIRECTIONS = {wiring.In: PortDirection.Input, wiring.Out: PortDirection.Output}
@@ -140,7 +137,7 @@ def write_cores(system: System, folder: Path, platform: object = None) -> list[P
 
 def _own_files(name: str) -> list[str]:
     """Names of the files of one module; those of all cores have names of their own."""
-    return [f"{name}.{suffix}" for suffix in ("v", "json", "core", "sdc")]
+    return [f"{name}.{suffix}" for suffix in ("v", "json", "core", *constraints())]
 
 
 def _check_writable(name: str, folder: Path) -> None:
@@ -150,7 +147,12 @@ def _check_writable(name: str, folder: Path) -> None:
 
 def _write_all(name: str, folder: Path, verilog_text: str, document: dict[str, Any]) -> list[Path]:
     """Write a module's Verilog and description, and what belongs to every core."""
-    own = [verilog_text, json.dumps(document, indent=2) + "\n", _fusesoc(name), _SDC]
+    own = [
+        mark_interfaces(verilog_text, document),
+        json.dumps(document, indent=2) + "\n",
+        fusesoc(name),
+        *constraints().values(),
+    ]
     texts = {
         **dict(zip(_own_files(name), own, strict=True)),
         **{header: text() for header, text in C_HEADERS.items()},
@@ -158,34 +160,6 @@ def _write_all(name: str, folder: Path, verilog_text: str, document: dict[str, A
         "registers.md": markdown(),
     }
     return [write_file(folder / file, text) for file, text in texts.items()]
-
-
-def _fusesoc(name: str) -> str:
-    """A description of the core for FuseSoC (CAPI2); its version is that of the programs."""
-    return f"""CAPI=2:
-name: "::{name}:{VERSION}.0.0"
-description: "zapcore, an accelerator of ReLU CNNs that skips activations predicted to be zero"
-
-filesets:
-  rtl:
-    files: [{name}.v]
-    file_type: verilogSource
-  constraints:
-    files: [{name}.sdc]
-    file_type: SDC
-
-targets:
-  default:
-    filesets: [rtl]
-    toplevel: {name}
-  lint:
-    filesets: [rtl]
-    toplevel: {name}
-    flow: lint
-    flow_options:
-      tool: verilator
-      verilator_options: [-Wno-fatal]
-"""
 
 
 def write_engine(config: Config, folder: Path) -> Path:

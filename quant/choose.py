@@ -34,6 +34,7 @@ from pathlib import Path
 
 import torch
 from rich.table import Table
+from torch import Tensor
 
 from golden.arguments import Parser, integer, natural, seed_number
 from golden.bundle import Bundle, check_replaceable
@@ -50,7 +51,8 @@ from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice, Granularity
 from quant.points.chooser import Budget, Chooser
 from quant.points.cycle_savings import CycleSavings
-from quant.points.evaluation import evaluate
+from quant.points.evaluation import all_results, evaluate, own_labels
+from quant.points.expected_loss import counted_loss
 from quant.points.operating_points import (
     add_operating_point,
     with_figures,
@@ -117,6 +119,11 @@ def _arguments() -> argparse.ArgumentParser:
         "these images"
     )
     add("--augment-held-out", type=natural, default=0, metavar="N", help=copies)
+    unseen = (
+        "accuracy on images that the network was not trained on: for one that was trained on the "
+        "held-out images too, so that losses are expected as of other images"
+    )
+    add("--unseen-accuracy", type=_accuracy, metavar="PERCENT", help=unseen)
     recalibrate = "adapt biases and scales to each operating point"
     add("--recalibrate", action="store_true", help=recalibrate)
     fine_tune = "train the weights with each operating point's ZAPs for so many epochs"
@@ -161,32 +168,43 @@ def main() -> None:
     line = None
     # The line does not predict what fine-tuning gains, so only a budget of accuracy needs it then.
     if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
-        line = measured_line(bundle, chooser, budgets, images)
+        line = measured_line(bundle, chooser, budgets, images, args.unseen_accuracy)
     # All are chosen before the first is run on the test images.
-    choices = [chooser.choose(budget, line) for budget in budgets]
-    dense = evaluate(bundle, {}, dataset.test, "dense")
+    choices = [chooser.choose(budget, None if line is None else line.line) for budget in budgets]
+    dense_results: list[Tensor] = []
+    dense = evaluate(bundle, {}, dataset.test, "dense", results=dense_results)
     result = bundle
     measured = []
     for name, budget, choice in zip(names, budgets, choices):
         network, predictors = network_as_chosen(bundle, choice, images.recalibration)
         if args.fine_tune:
             network = _fine_tuned(network, predictors, source, args)
+        results: list[Tensor] = []
+        tested = evaluate(network, predictors, dataset.test, name, results=results)
+        deviation = None
+        if dataset.test.labels.ndim == 1:
+            pairs = all_results(dense_results), all_results(results)
+            deviation = counted_loss(*pairs, own_labels(dataset.test)).deviation
+        expected = None if args.fine_tune else line
         figures = {
             "predicted": Figures(
-                drop=None if line is None or args.fine_tune else line.drop_at(choice.error),
+                drop=None if expected is None else expected.line.drop_at(choice.error),
+                deviation=None if expected is None else expected.deviation_at(choice.error),
                 mac_reduction=choice.mac_reduction,
                 images=len(images.held_out),
             ),
-            "measured": evaluate(network, predictors, dataset.test, name).figures(dense),
+            "measured": tested.figures(dense).model_copy(update={"deviation": deviation}),
         }
         result = add_operating_point(result, name, choice.layers, network)
         result = with_figures(result, name, figures)
         if cycles is not None:
             result = with_time_choice(result, name, cycles, choice)
         pattern = _pattern(chooser, choice)
+        corners = None if line is None else line.line
         measured.append(
             _measured(
-                args, bundle, dataset.name, budget, pattern, dense.top1, figures, choice.error, line
+                *(args, bundle, dataset.name, budget, pattern),
+                *(dense.top1, figures, choice.error, corners),
             )
         )
     if args.control:
@@ -282,6 +300,13 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def _accuracy(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a number in 0 .. 100")
+    return value
+
+
 def _patterns(bundle: Bundle, args: argparse.Namespace) -> list[Pattern]:
     """Return the given patterns, or all that the bundle has predictors for."""
     known = dict.fromkeys(Pattern.parse(n.pattern) for n in bundle.manifest.predictors.values())
@@ -340,7 +365,9 @@ def _measured(
             "pattern": pattern,
             "budget": str(budget),
             "predicted_drop": predicted.drop,
+            "predicted_deviation": predicted.deviation,
             "drop": measured.drop,
+            "deviation": measured.deviation,
             "predicted_mac_reduction": predicted.mac_reduction,
             "mac_reduction": measured.mac_reduction,
             "recalibrated": args.recalibrate,
@@ -387,17 +414,31 @@ def _print_time_choice(bundle: Bundle, name: str) -> None:
     Console().print(text, highlight=False, soft_wrap=True)
 
 
+def _with_deviation(drop: float | None, deviation: float | None) -> str:
+    """Format a loss and its standard error."""
+    if drop is None:
+        return ""
+    return f"{drop:.2f}" if deviation is None else f"{drop:.2f} ± {deviation:.2f}"
+
+
+def _promise(point: MeasuredPoint) -> str:
+    """Format the loss that a budget promises not to exceed on so many images as were tested."""
+    promised = point.promise
+    return "" if promised is None else f"at most {promised:.2f}"
+
+
 def _table(title: str, points: Sequence[MeasuredPoint]) -> Table:
     table = Table("budget", title=title)
-    for heading in ("predicted drop", "drop", "predicted MACs %", "MACs skipped %"):
+    for heading in ("expected drop", "drop", "promise", "predicted MACs %", "MACs skipped %"):
         table.add_column(heading, justify="right")
     table.add_column("method")
     for point in points:
         reduction = point.predicted_mac_reduction
         table.add_row(
             point.budget,
-            "" if point.predicted_drop is None else f"{point.predicted_drop:.2f}",
-            f"{point.drop:.2f}",
+            _with_deviation(point.expected_drop, point.predicted_deviation),
+            _with_deviation(point.drop, point.deviation),
+            _promise(point),
             "" if reduction is None else f"{100 * reduction:.2f}",
             f"{100 * point.mac_reduction:.2f}",
             f"{point.method} {point.pattern or ''}",

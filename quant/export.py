@@ -39,6 +39,7 @@ from quant.networks.weights import load_weights
 from quant.pipeline.bundle_images import AGREEMENT, dropout_provenance
 from quant.pipeline.convert import DEFAULT_PATTERN, Conversion, Zapping, convert_network
 from quant.pipeline.network_options import NamedNetwork, add_network_options, named_network
+from quant.pipeline.quantised_network import IMAGE_NOISE
 from quant.quantise.integer_network import WEIGHT_BITS
 from quant.runtime import processes
 from quant.runtime.determinism import be_deterministic
@@ -137,7 +138,8 @@ def main() -> None:
         "zap_images": conversion.zap_images,
         "float_top1": conversion.float_top1,
         "int8_top1": conversion.dense.top1,
-        "int8_sqnr": conversion.int8_sqnr,
+        "int8_sqnr": conversion.noise.int8,
+        "noisy_images_sqnr": conversion.noise.noisy_images,
     }
     provenance |= dropout_provenance(graph.dropout())
     if not dataset.labelled:
@@ -205,8 +207,10 @@ def _report(conversion: Conversion) -> None:
     console = Console()
     console.print(accuracy)
     console.print(
-        f"result of int8 against float: signal-to-noise ratio of {conversion.int8_sqnr} dB",
+        f"signal-to-noise ratio of int8's result: {conversion.noise.int8} dB; of float's with "
+        f"noise of {IMAGE_NOISE} dB on the images: {conversion.noise.noisy_images} dB",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(layers)
 

@@ -18,7 +18,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from compiler.costs import NetworkCosts
 from golden.arguments import Parser, integer, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
@@ -29,6 +28,7 @@ from hw.fpga.blocks import Ecp5
 from hw.fpga.ecp5 import DEVICES, Use, use_of
 from hw.fpga.report import refuse_misfit
 from hw.soc.boards import BOARDS, FIRMWARE_BYTES, Board
+from tb.runs.board_speed import frames
 from tb.runs.soc_files import SOC_FOLDER, write_soc_files
 
 __all__: list[str] = []
@@ -98,26 +98,6 @@ def main() -> None:
     print(f"load: openFPGALoader --board {board.loader} {target}")
     print(f"boot: litex_term --kernel {boot} /dev/ttyUSB0")
     print("no board was here: this has never run on one")
-
-
-def frames(bundle: Bundle, config: Config, board: Board) -> dict[str, float]:
-    """Return the most images a second, without ZAP: what the core and the memory each allow.
-
-    The core's is the clock over the cycles of the cycle model. The memory's is the clock over the
-    cycles in which the memory's pins move the bytes that the core reads and writes, if they did
-    nothing else.
-    """
-    costs = NetworkCosts(bundle, config)
-    cycles = sum(layer.elapsed for layer in costs.cycles().values())
-    beats = sum(layer.read + layer.written for layer in costs.beats().values())
-    clock = board.clock_mhz * 1e6
-    moving = beats * config.bus_bytes / board.bytes_a_cycle
-    return {
-        "core_cycles": round(cycles),
-        "bytes_moved": beats * config.bus_bytes,
-        "core_allows": round(clock / cycles, 1),
-        "memory_allows": round(clock / moving, 1),
-    }
 
 
 def _refuse_memory(board: Board, needed: int, folder: Path) -> None:

@@ -36,6 +36,7 @@ class Core(ctypes.Structure):
         ("base", ctypes.c_uint64),
         ("size", ctypes.c_uint32),
         ("interrupts", ctypes.c_int),
+        ("number", ctypes.c_uint32),
         ("clean", _CLEAN),
         ("invalidate", _CLEAN),
         ("read_register", _READ),

@@ -145,7 +145,7 @@ def speed(
         for share in shares
     }
     kinds = _kinds(bundle)
-    shapes = {name: tensor.shape for name, tensor in bundle.manifest.activations.items()}
+    shapes = costs.shapes
     layers = [
         LayerSpeed(
             name=step.name,

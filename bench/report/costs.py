@@ -54,13 +54,13 @@ def layer_costs(network: Observation, costs: NetworkCosts, point: str) -> list[L
     skips = _skips(network, costs, point)
     patterns = {name: pattern for name, (pattern, _) in skips.items()}
     cycles, beats = [costs.cycles(), costs.cycles(skips)], [costs.beats(), costs.beats(patterns)]
-    config, shapes = costs.config, network.bundle.manifest.activations
+    config, shapes = costs.config, costs.shapes
     layers = []
     for step in costs.steps:
         name = step.name
         if name not in cycles[0]:
             continue
-        whole = int(np.prod(step.conv.output_size(*shapes[step.input].shape[1:])))
+        whole = int(np.prod(step.conv.output_size(*shapes[step.input][1:])))
         whole *= len(step.conv.weight)
         share = skips[name][1] if name in skips else 0.0
         traffic = [(b[name].read + b[name].written) * config.bus_bytes for b in beats]
@@ -85,7 +85,7 @@ def layer_costs(network: Observation, costs: NetworkCosts, point: str) -> list[L
         layers.append(
             LayerCost(
                 name=name,
-                ofm=shapes[step.output].shape,
+                ofm=shapes[step.output],
                 macs=step.macs,
                 zap=name in skips,
                 skipped=share,

@@ -211,7 +211,7 @@ def brought_through() -> str:
     rows = [_brought(name, known[name]) for name in NETWORKS if name in known]
     known_weights = "test images", "float", "int8", "int8 + ZAP", "MACs skipped"
     cycles = "core", "cycles, ZAP off", "ZAP on"
-    sizes = "images", "convolutions", "with a ZAP", "signal to noise of int8, dB"
+    sizes = "images", "convolutions", "with a ZAP", "int8, dB", "noisy images, dB"
     heads = "network", "source", *sizes, *known_weights, *cycles
     return _table(heads, rows)
 
@@ -240,7 +240,7 @@ def _brought(name: str, row: Mapping[str, Any]) -> list[str]:
     source = row["source"] if row["trained"] else f"{row['source']} (random weights)"
     return [
         f"`{name}`", source, row["input"], str(row["convolutions"]), str(row["zaps"]),
-        f"{row['int8_sqnr']:.1f}",
+        f"{row['int8_sqnr']:.1f}", f"{row['noisy_images_sqnr']:.1f}",
         f"{row['test_images']:,}" if row["trained"] and row["labelled"] else "",
         *(percent(field) for field in ("float_top1", "int8_top1", "zap_top1")),
         f"{100 * row['mac_reduction']:.1f} %" if row["trained"] else "",

@@ -189,6 +189,7 @@ int zapcore_linux_open(zapcore_linux *device, const zapcore_linux_options *optio
     device->core.window = mapped;
 
     device->core.interrupts = options->interrupts;
+    device->core.number = options->number;
     device->core.context = device;
     device->core.wait = wait;
     if (options->cached) {

@@ -23,6 +23,8 @@ typedef struct {
                             * is what u-dma-buf says, or memory_at */
     int has_base;
     int cached;            /* not 0: map the memory cached, and let u-dma-buf maintain the caches */
+    uint32_t number;       /* of the core, where several run one program; its registers are a page of
+                            * their own, at `registers_at` */
     int interrupts;        /* not 0: wait for UIO's interrupt instead of sleeping between looks */
     unsigned sleep_us;     /* between two looks; 0 for 100 */
     unsigned timeout_ms;   /* longest wait for one interrupt; 0 for 1000 */

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from examples.networks.random_weights import settle
+
 __all__ = ["DSCNN", "MobileNetV1", "ResNet8"]
 
 
@@ -83,6 +85,7 @@ class MobileNetV1(nn.Module):
             channels = wide
         self.features = nn.Sequential(*layers)
         self.dense = nn.Linear(channels, classes)
+        settle(self, (8, 3, 96, 96))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense(self.features(x).mean((2, 3))).softmax(1)
@@ -100,6 +103,7 @@ class DSCNN(nn.Module):
             layers += [_convolution(64, 64, 1), nn.ReLU()]
         self.features = nn.Sequential(*layers, nn.Dropout(0.4), nn.AvgPool2d((25, 5)), nn.Flatten())
         self.dense = nn.Linear(64, classes)
+        settle(self, (8, 1, 49, 10))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense(self.features(x)).softmax(1)

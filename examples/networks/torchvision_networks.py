@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from examples.networks.random_weights import settle
+
 _IMAGES = (8, 3, 96, 96)
 _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
 for _name in ("nms", "qnms"):
@@ -26,15 +28,8 @@ from torchvision import models  # noqa: E402  (it looks for the operators above)
 def _network(name: str, classes: int, **options: Any) -> nn.Module:
     """Make a network, and let its BatchNorms see images of noise."""
     network: nn.Module = getattr(models, name)(num_classes=classes, **options)
-    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None  # the average of all that it sees
-    network.train()
-    with torch.no_grad():
-        network(torch.randn(_IMAGES))
-    for norm in norms:
-        norm.momentum = 0.1
-    return network.eval()
+    settle(network, _IMAGES)
+    return network
 
 
 def resnet50(classes: int) -> nn.Module:

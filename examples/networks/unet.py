@@ -10,6 +10,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from examples.networks.random_weights import settle
+
 __all__ = ["UNet"]
 
 
@@ -31,6 +33,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(c_o, c_i, 2, 2) for c_i, c_o in pairs)
         self.joined = nn.ModuleList(_double(2 * c_i, c_i) for c_i, _ in pairs)
         self.last = nn.Conv2d(widths[0], classes, 1)
+        settle(self, (8, 3, 32, 32))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)

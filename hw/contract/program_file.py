@@ -60,6 +60,7 @@ HEADER = {
     "images": "images that a core runs at a time",
     "cores": "number of cores that run the program at a time, each with images of its own",
     "core_bytes": "bytes from a core's tensors and counters to those of the next core",
+    "core_headers": "bytes from a core's headers in the image to those of the next core",
     "details_offset": "JSON for tools on the host; a driver does not need it",
     "details_bytes": "size of that JSON",
 }

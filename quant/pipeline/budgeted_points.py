@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from torch import Tensor
+
 from golden.bundle import Bundle
 from golden.layers import Predictor
 from quant.data.images import ImageSet
 from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice
 from quant.points.chooser import Budget, Chooser
-from quant.points.evaluation import evaluate
+from quant.points.evaluation import all_results, evaluate, own_labels
+from quant.points.expected_loss import ExpectedLoss, Loss
 from quant.training.recalibration import recalibrate
 from quant.zap.predictor import Site
 
-__all__ = ["ChoiceImages", "measured_line", "network_as_chosen"]
+__all__ = ["ChoiceImages", "MeasuredLine", "measured_line", "network_as_chosen"]
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,56 @@ def network_as_chosen(
     return recalibrate(bundle, predictors, recalibration), predictors
 
 
+@dataclass(frozen=True)
+class MeasuredLine:
+    """An accuracy-error line through upper bounds of losses, and how far these are above them.
+
+    A bound is the expected loss and one standard error of it.
+    """
+
+    line: AccuracyLine
+    errors: tuple[float, ...]
+    """Sums of eps of the measurements, rising."""
+    deviations: tuple[float, ...]
+    """Standard errors of the measured losses in percentage points."""
+
+    def deviation_at(self, error: float) -> float:
+        """Return the standard error of the loss that is expected at a sum of eps."""
+        return float(np.interp(error, (0.0, *self.errors), (0.0, *self.deviations)))
+
+
 def measured_line(
-    bundle: Bundle, chooser: Chooser, budgets: Sequence[Budget], images: ChoiceImages
-) -> AccuracyLine:
-    """Measure the accuracy-error line on the held-out images."""
-    dense = evaluate(bundle, {}, images.held_out, "held out, dense")
+    bundle: Bundle,
+    chooser: Chooser,
+    budgets: Sequence[Budget],
+    images: ChoiceImages,
+    certainty: float | None = None,
+) -> MeasuredLine:
+    """Measure the accuracy-error line on the held-out images.
+
+    Losses are expected ones (`quant.points.expected_loss`, which says what `certainty` is). Where a
+    network gives maps, right pixels are counted.
+    """
+    measured: dict[float, Loss] = {}
+    results: list[Tensor] = []
+    dense = evaluate(bundle, {}, images.held_out, "held out, dense", results=results)
+    expected = None
+    if images.held_out.labels.ndim == 1:
+        scale = bundle.manifest.activations[bundle.manifest.output].scale
+        labels = own_labels(images.held_out)
+        expected = ExpectedLoss(all_results(results), scale, labels, certainty)
 
     def drop_of(choice: Choice) -> float:
         label = f"held out, error {choice.error:.3f}"
         network, predictors = network_as_chosen(bundle, choice, images.recalibration)
-        return dense.top1 - evaluate(network, predictors, images.held_out, label).top1
+        results: list[Tensor] = []
+        found = evaluate(network, predictors, images.held_out, label, results=results)
+        loss = Loss(dense.top1 - found.top1, 0.0)
+        if expected is not None:
+            loss = expected.of(all_results(results))
+        measured[choice.error] = loss
+        return loss.drop + loss.deviation
 
-    return chooser.measure_line(budgets, drop_of)
+    line = chooser.measure_line(budgets, drop_of)
+    errors = sorted(measured)
+    return MeasuredLine(line, tuple(errors), tuple(measured[e].deviation for e in errors))

@@ -21,7 +21,7 @@ from quant.frontend.lowering import lower
 from quant.networks.model import Model
 from quant.networks.own_models import SIGMA, own_model, safe_name
 from quant.pipeline.bundle_images import dropout_provenance
-from quant.pipeline.quantised_network import quantised_graph, result_sqnr
+from quant.pipeline.quantised_network import IMAGE_NOISE, ResultNoise, quantised_graph, result_noise
 from quant.points.accounting import Evaluation
 from quant.points.evaluation import evaluate
 from quant.points.operating_points import add_operating_point, with_figures
@@ -56,6 +56,8 @@ _LEAST_AGREEMENT = 95.0
 """Percent of the images that an operating point must classify as the float network does."""
 _LEAST_SQNR = 10.0
 """Decibels; below, the error of 8 bits is more than a third of the result."""
+_WORSE_THAN_NOISE = 3.0
+"""Decibels; a network that amplifies noise on its images so much is no better in float."""
 _FLOAT_BATCH = 250
 
 _Value = TypeVar("_Value")
@@ -102,8 +104,7 @@ class Conversion:
     """False if the images have no labels: accuracy is agreement with the float network then."""
     float_top1: float
     """In percent."""
-    int8_sqnr: float
-    """See `quant.pipeline.quantised_network.result_sqnr`."""
+    noise: ResultNoise
     dense: Evaluation
     """The integer network without ZAP."""
     sparse: Evaluation
@@ -121,11 +122,14 @@ class Conversion:
             result.append(
                 f"int8 loses {lost}; calibrate with more images, or with ones as it was trained on"
             )
-        elif not self.labelled and self.int8_sqnr < _LEAST_SQNR:
+        elif not self.labelled and self.noise.int8 < min(
+            _LEAST_SQNR, self.noise.noisy_images - _WORSE_THAN_NOISE
+        ):
             result.append(
                 f"int8 gives other results than float: their signal-to-noise ratio is "
-                f"{self.int8_sqnr} dB; calibrate with more images, or with ones as it was trained "
-                "on"
+                f"{self.noise.int8} dB, and {self.noise.noisy_images} dB with float and noise of "
+                f"{IMAGE_NOISE} dB on the images; calibrate with more images, or with ones as it "
+                "was trained on"
             )
         advice = (
             "give a smaller --sigma, or let quant.choose find thresholds for a budget of accuracy"
@@ -191,7 +195,7 @@ def convert_network(
     float_accuracy = float_top1(model, module, test, device=device)
     calibration = calibration_images(dataset, seed)
     bundle, graph = quantised_graph(module.cpu(), model, calibration, name=name, classes=classes)
-    sqnr = result_sqnr(bundle, graph, model, test)
+    noise = result_noise(bundle, graph, model, test)
     images = dataset.train.sample(zapping.images or len(dataset.train), seed)
     epochs = zapping.epochs or max(_ZAP_EPOCHS, _ZAP_IMAGES_SEEN // len(images))
     sites = [
@@ -206,7 +210,7 @@ def convert_network(
     sparse = evaluate(*bundle.at(_POINT), test, "evaluating int8 + ZAP")
     bundle = with_figures(bundle, _POINT, {"measured": sparse.figures(dense)})
     return Conversion(
-        bundle, zaps, epochs, len(images), dataset.labelled, float_accuracy, sqnr, dense, sparse
+        bundle, zaps, epochs, len(images), dataset.labelled, float_accuracy, noise, dense, sparse
     )
 
 

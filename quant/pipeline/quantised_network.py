@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from golden.bundle import Bundle
 from golden.network import Network, quantise_images
@@ -17,9 +18,17 @@ from quant.quantise.calibration import activation_scales
 from quant.quantise.equalisation import equalise
 from quant.quantise.integer_network import quantise
 
-__all__ = ["quantised_graph", "quantised_network", "result_sqnr"]
+__all__ = [
+    "IMAGE_NOISE",
+    "ResultNoise",
+    "quantised_graph",
+    "quantised_network",
+    "result_noise",
+]
 
 _BATCH = 32
+IMAGE_NOISE = 30
+"""Decibels of the noise on the images that the noise of 8 bits is compared with."""
 _COMPARED = 8
 """Images whose results are compared in float and as integers."""
 
@@ -56,18 +65,43 @@ def quantised_graph(
     return quantise(graph, scales, model, name=name, classes=classes), graph
 
 
-@torch.no_grad()
-def result_sqnr(bundle: Bundle, graph: Graph, model: Model, images: ImageSet) -> float:
-    """Return how far the integer network's result stands above its error, in decibels.
+@dataclass(frozen=True)
+class ResultNoise:
+    """How far the first output of a network stands above its error, in decibels, on a few images.
 
-    It is the signal-to-quantisation-noise ratio of the first output on a few images. Unlike
-    agreement of classes, it does not depend on how near to each other the classes' results are.
+    Unlike agreement of classes, it does not depend on how near to each other the classes' results
+    are.
     """
+
+    int8: float
+    """The signal-to-noise ratio of the integer network's result."""
+    noisy_images: float
+    """That of the float network's result where the images have noise of `IMAGE_NOISE`.
+
+    A network that amplifies this noise amplifies that of 8 bits, too."""
+
+
+@torch.no_grad()
+def result_noise(bundle: Bundle, graph: Graph, model: Model, images: ImageSet) -> ResultNoise:
+    """Compare the result of the integer network with that of the float network."""
     pixels = images.first(_COMPARED).pixels(slice(None))
-    expected = next(o for n, o in graph.run(model.normalise(pixels)) if n.name == graph.output)
+    normalised = model.normalise(pixels)
+    expected = _result(graph, normalised)
     integers = Network(bundle).outputs(quantise_images(bundle, pixels))[graph.output]
-    error = integers * bundle.manifest.activations[graph.output].scale - expected
+    int8 = integers * bundle.manifest.activations[graph.output].scale
+    noise = torch.randn(normalised.shape, generator=torch.Generator().manual_seed(1))
+    noise *= normalised.square().mean().sqrt() * 10 ** (-IMAGE_NOISE / 20)
+    return ResultNoise(
+        int8=_decibels(expected, int8 - expected),
+        noisy_images=_decibels(expected, _result(graph, normalised + noise) - expected),
+    )
+
+
+def _result(graph: Graph, images: Tensor) -> Tensor:
+    return next(ofm for layer, ofm in graph.run(images) if layer.name == graph.output)
+
+
+def _decibels(signal: Tensor, noise: Tensor) -> float:
     tiny = torch.finfo(torch.float64).tiny
-    powers = (float(tensor.double().square().sum()) + tiny for tensor in (expected, error))
-    signal, noise = powers
-    return round(10 * math.log10(signal / noise), 1)
+    powers = (float(tensor.double().square().sum()) + tiny for tensor in (signal, noise))
+    return round(10 * math.log10(next(powers) / next(powers)), 1)

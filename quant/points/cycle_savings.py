@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from golden.costs import NetworkCostsFile
 from golden.pattern import Pattern
+from quant.points.statistics import SIGMAS, Statistics
 from quant.zap.predictor import Site
 
 __all__ = ["CycleSavings"]
@@ -37,6 +40,24 @@ class CycleSavings:
     def share(self, layer: str) -> float:
         """Return the layer's share of the network's cycles without ZAP."""
         return self.costs.layers[layer].cycles / self.costs.cycles
+
+    def reduction(
+        self, statistics: Statistics, layers: Mapping[str, tuple[Pattern, float | np.ndarray]]
+    ) -> float:
+        """Return the share of the network's cycles that patterns and thresholds save.
+
+        `layers` is as in `quant.points.alternatives.Choice`. A layer that cannot run with its ZAP
+        saves nothing.
+        """
+        saved = 0.0
+        for layer, (pattern, sigma) in layers.items():
+            site = Site(layer, pattern)
+            if self.knows(site):
+                curves = statistics.sites[site].channel_skipped
+                sigmas = np.broadcast_to(sigma, len(curves))
+                skipped = [np.interp(at, SIGMAS, curve) for at, curve in zip(sigmas, curves)]
+                saved += self.of_channels(site, np.array(skipped)).sum() * self.share(layer)
+        return saved
 
     def of_channels(self, site: Site, skipped: np.ndarray) -> np.ndarray:
         """Return what each channel saves, as a share of the layer's cycles; it may be negative.

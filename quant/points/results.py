@@ -59,6 +59,10 @@ class MeasuredPoint(BaseModel):
     predicted_drop: Finite | None = None
     drop: Finite
     """Percentage points of top-1 accuracy that are lost against the integer network without ZAP."""
+    predicted_deviation: Finite | None = None
+    """The standard error of the drop that is expected; `predicted_drop` is above it by this."""
+    deviation: Finite | None = None
+    """The standard error of the drop, image by image."""
     predicted_mac_reduction: Finite | None = None
     mac_reduction: Finite
     """Share of all conv MACs."""
@@ -97,6 +101,29 @@ class MeasuredPoint(BaseModel):
         if self.predicted_drop is None or self.predicted_mac_reduction is None:
             return None
         return self.predicted_drop, self.predicted_mac_reduction
+
+    @property
+    def max_drop(self) -> float | None:
+        """The budget of accuracy in percentage points; None if the budget is another."""
+        option, _, value = (self.budget or "").partition(" ")
+        return float(value) if option == "max-drop" else None
+
+    @property
+    def expected_drop(self) -> float | None:
+        """The drop that was expected when it was chosen; None if none was."""
+        if self.predicted_drop is None:
+            return None
+        return self.predicted_drop - (self.predicted_deviation or 0.0)
+
+    @property
+    def promise(self) -> float | None:
+        """Percentage points that a budget of accuracy promises not to lose on the test images.
+
+        Chance moves what is lost on so many images; so it is the budget and one standard error.
+        """
+        if self.max_drop is None or self.deviation is None or self.fine_tuned:
+            return None
+        return self.max_drop + self.deviation
 
     @property
     def tuning(self) -> str:

@@ -47,41 +47,24 @@ class CAccelerator(Accelerator):
         self._turn += 1
         window = np.zeros(bus.size, np.uint8)
 
-        def clean(_: int, first: int, size: int) -> None:
-            offset = first - window.ctypes.data
-            bus.write_memory(offset, window[offset : offset + size].tobytes())
-
-        def invalidate(_: int, first: int, size: int) -> None:
-            offset = first - window.ctypes.data
-            window[offset : offset + size] = np.frombuffer(bus.read_memory(offset, size), np.uint8)
-
-        core = Core(
-            window=window.ctypes.data,
-            base=bus.base,
-            size=bus.size,
-            interrupts=not self.polls,
-            clean=Core.CLEAN(clean),
-            invalidate=Core.CLEAN(invalidate),
-            read_register=Core.READ(lambda _, offset: bus.read_register(offset)),
-            write_register=Core.WRITE(lambda _, offset, value: bus.write_register(offset, value)),
-        )
-        if core.interrupts:
-            core.wait = Core.WAIT(lambda *_: bus.wait())
+        core = connected(bus, window, interrupts=not self.polls)
         program_file.save(program, self._file)
         content = self._file.read_bytes()
         opened = (ctypes.c_uint64 * 2)()
         driver = self._driver
         here = ctypes.byref(core)
-        self._check(driver.zapcore_probe(here))
-        self._check(driver.zapcore_open(opened, content, ctypes.c_size_t(len(content))))
-        self._check(driver.zapcore_load(here, opened))
+        check_status(driver, driver.zapcore_probe(here))
+        check_status(driver, driver.zapcore_open(opened, content, ctypes.c_size_t(len(content))))
+        check_status(driver, driver.zapcore_load(here, opened))
         channels_last = self._turn % 4 > 1
         images = image.reshape(-1, *program.tensors[program.input].shape)
         assert driver.zapcore_images(opened) == len(images)
         for number, one in enumerate(images):
-            pixels = _pixels(program, one)
+            pixels = pixels_of(program, one)
             text = (pixels.transpose(1, 2, 0) if channels_last else pixels).tobytes()
-            self._check(driver.zapcore_quantise(here, opened, number, text, int(channels_last)))
+            check_status(
+                driver, driver.zapcore_quantise(here, opened, number, text, int(channels_last))
+            )
         number = driver.zapcore_point(opened, point.encode())
         status = driver.zapcore_run(here, opened, number, _LOOKS)
         if driver.zapcore_status_text(status) == b"the program was ended by a fault":
@@ -89,9 +72,9 @@ class CAccelerator(Accelerator):
             layer = driver.zapcore_layer_name(opened, fault.layer).decode()
             text = driver.zapcore_fault_text(fault.code).decode()
             raise CoreFault(f"word {fault.word}, layer {layer}: {text}")
-        self._check(status)
+        check_status(driver, status)
         outputs = [
-            self._tensor_of(here, opened, n).reshape(program.tensors[name].whole_shape)
+            output_levels(driver, here, opened, n).reshape(program.tensors[name].whole_shape)
             for n, name in enumerate(program.outputs)
         ]
         for number, logits in enumerate(
@@ -103,25 +86,54 @@ class CAccelerator(Accelerator):
             outputs[0],
             dict(zip(program.other_outputs, outputs[1:], strict=True)),
             {name: driver.zapcore_counter(here, n) for n, name in enumerate(CORE_COUNTERS)},
-            self._counters(program, point),
+            self.counters(program, point),
         )
 
-    def _tensor_of(self, core: Any, opened: Any, number: int) -> np.ndarray:
-        """An output's levels of all images, as the driver gives them."""
-        driver, tensor = self._driver, CoreTensor()
-        here = ctypes.byref(tensor)
-        assert driver.zapcore_tensor_of(opened, OUTPUT, number, here)
-        images = driver.zapcore_images(opened)
-        shape = images, tensor.channels, tensor.height, tensor.width
-        levels = [driver.zapcore_level(core, opened, here, *at) for at in np.ndindex(shape)]
-        return np.array(levels, np.int32).reshape(shape)
 
-    def _check(self, status: int) -> None:
-        if status:
-            raise CoreFault(self._driver.zapcore_status_text(status).decode())
+def connected(bus: Any, window: np.ndarray, *, interrupts: bool) -> Core:
+    """A core as the C driver sees it: its registers, and a window that is not coherent."""
+
+    def clean(_: int, first: int, size: int) -> None:
+        offset = first - window.ctypes.data
+        bus.write_memory(offset, window[offset : offset + size].tobytes())
+
+    def invalidate(_: int, first: int, size: int) -> None:
+        offset = first - window.ctypes.data
+        window[offset : offset + size] = np.frombuffer(bus.read_memory(offset, size), np.uint8)
+
+    core = Core(
+        window=window.ctypes.data,
+        base=bus.base,
+        size=bus.size,
+        interrupts=interrupts,
+        clean=Core.CLEAN(clean),
+        invalidate=Core.CLEAN(invalidate),
+        read_register=Core.READ(lambda _, offset: bus.read_register(offset)),
+        write_register=Core.WRITE(lambda _, offset, value: bus.write_register(offset, value)),
+    )
+    if interrupts:
+        core.wait = Core.WAIT(lambda *_: bus.wait())
+    return core
 
 
-def _pixels(program: Program, image: np.ndarray) -> np.ndarray:
+def output_levels(driver: Any, core: Any, opened: Any, number: int) -> np.ndarray:
+    """An output's levels of all images, as the driver gives them."""
+    tensor = CoreTensor()
+    here = ctypes.byref(tensor)
+    assert driver.zapcore_tensor_of(opened, OUTPUT, number, here)
+    images = driver.zapcore_images(opened)
+    shape = images, tensor.channels, tensor.height, tensor.width
+    levels = [driver.zapcore_level(core, opened, here, *at) for at in np.ndindex(shape)]
+    return np.array(levels, np.int32).reshape(shape)
+
+
+def check_status(driver: Any, status: int) -> None:
+    """Raise CoreFault with the driver's text unless all is well."""
+    if status:
+        raise CoreFault(driver.zapcore_status_text(status).decode())
+
+
+def pixels_of(program: Program, image: np.ndarray) -> np.ndarray:
     """8-bit pixels that a quantised image may have come from, uint8 (channels, height, width)."""
     planes = []
     for channel, plane in enumerate(image):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cocotb
 import numpy as np
 from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles, FallingEdge, First, Timer, ValueChange
 
-from compiler.driver import Accelerators
+from compiler.driver import Accelerators, Result
+from compiler.program import Program
 from hw.contract.bus import LITE_ADDRESS_BITS
 from hw.contract.registers import REGISTERS
 from tb.benches.common import PERIOD, start, values
@@ -66,11 +68,23 @@ class BusOfOne(SimulatedBus):
         self.ended = now()
 
 
-def run_groups(buses: list[BusOfOne], runs: list[Run], folder: Path) -> None:
+class Together(Protocol):
+    """A host's driver of several cores."""
+
+    def run(self, program: Program, images: Sequence[np.ndarray], *, point: str) -> list[Result]:
+        """Run images, one on each core."""
+
+
+def run_groups(
+    buses: list[BusOfOne],
+    runs: list[Run],
+    folder: Path,
+    driver: Callable[[list[BusOfOne]], Together],
+) -> None:
     """Run each group, and write its outcomes and the cycles that all of it took into the folder."""
     memory = buses[0]
     elapsed = []
-    accelerators: Accelerators | None = None
+    accelerators: Together | None = None
     for first in range(0, len(runs), len(buses)):
         group = runs[first : first + len(buses)]
         program = group[0].program
@@ -78,7 +92,7 @@ def run_groups(buses: list[BusOfOne], runs: list[Run], folder: Path) -> None:
         for bus in buses:
             bus.prepare(group[0])
         if accelerators is None:
-            accelerators = Accelerators(buses)
+            accelerators = driver(buses)
         scratch = len(program.image)
         memory.write_memory(scratch, bytes([UNWRITTEN]) * (program.end - scratch))
         before = memory.violations()
@@ -101,9 +115,8 @@ def run_groups(buses: list[BusOfOne], runs: list[Run], folder: Path) -> None:
     (folder / "elapsed.json").write_text(json.dumps(elapsed))
 
 
-@cocotb.test()
-async def run_programs(dut: Any) -> None:
-    """Run every group, one after another."""
+async def run_beside_memory(dut: Any, driver: Callable[[list[BusOfOne]], Together]) -> None:
+    """Reset the cores beside their memory, and run every group by a host's driver."""
     settings = values()
     folder = Path(settings["runs"])
     runs = read_runs(folder)
@@ -112,4 +125,10 @@ async def run_programs(dut: Any) -> None:
     buses = [BusOfOne(number, dut, folder, *files, word) for number in range(len(dut.irq))]
     await start(dut, clock=False)
     await ClockCycles(dut.clk, RESET_LATENCY, FallingEdge)
-    await bridge(run_groups)(buses, runs, folder)
+    await bridge(run_groups)(buses, runs, folder, driver)
+
+
+@cocotb.test()
+async def run_programs(dut: Any) -> None:
+    """Run every group, one after another."""
+    await run_beside_memory(dut, Accelerators)

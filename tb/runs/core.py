@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE, Program
-from compiler.residual_copies import with_residual_copies
+from compiler.rewrites import as_the_core_runs_it
 from golden.bundle import Bundle
 from golden.layers import Counters
 from golden.network import Network
@@ -208,7 +208,7 @@ def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:
         raise SimulationError(f"{program.network}: {outcome.violations} violations on the bus")
     if outcome.observed:
         _check_observed(run, outcome)
-    bundle = with_residual_copies(bundle, program.config)
+    bundle = as_the_core_runs_it(bundle, program.config)
     network, predictors = (bundle, {}) if run.point == DENSE else bundle.at(run.point)
     place = program.tensors[program.input]
     image = torch.from_numpy(run.image.reshape(-1, *place.shape))

@@ -73,6 +73,7 @@ def run(
     system: System,
     runs: Sequence[Run],
     *,
+    bench: str = "tb.benches.cores",
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Group]:
     """Run the images in groups of as many as there are cores, in one simulation.
@@ -93,7 +94,7 @@ def run(
         with watching(lambda: read_progress(folder), on_progress):
             results = run_bench(
                 built,
-                "tb.benches.cores",
+                bench,
                 values=values,
                 plusargs=[f"+memory_in={memory_in}", f"+memory_out={memory_out}"],
                 run_dir=folder / "run",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.designs import keep_one_point
+from bench.batches import without_zap_in
 from bench.measure import load_measurement
 from compiler import batches, program_file
 from compiler.build import compile_bundle
@@ -32,15 +32,6 @@ DEFAULT = PRESETS["default"]
 VGG = Path("examples/bundles/vgg16-cifar-quarter")
 LATE = [f"features.{number}" for number in (24, 27, 30, 34, 37, 40)]
 """Convolutions of 4x4 and of 2x2 maps."""
-
-
-def without_zap_in(bundle: Bundle, point: str, layers: list[str]) -> Bundle:
-    """The bundle with that operating point alone, and without a ZAP in these layers."""
-    bundle = keep_one_point(bundle, point)
-    (kept,) = bundle.manifest.operating_points
-    choices = {name: choice for name, choice in kept.layers.items() if name not in layers}
-    changed = [kept.model_copy(update={"layers": choices})]
-    return Bundle(bundle.manifest.model_copy(update={"operating_points": changed}), bundle.tensors)
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +99,10 @@ def test_every_word_is_one_that_a_core_accepts(
     core = TINY if config is TINY else STRIPS
     rng = random.Random(4)
     together = 0
-    for _ in range(8):
+    for _ in range(12):
         bundle = random_network(core, rng)
         with monkeypatch.context() as patch:
+            patch.setattr(batches, "_most_rows", lambda _: 64)
             patch.setattr(batches, "_cycles", lambda *_: rng.random())
             try:
                 program = compile_bundle(bundle, core, images=rng.randint(2, 5))
@@ -181,6 +173,7 @@ def test_costs_are_of_each_image_of_a_batch(vgg: Bundle) -> None:
     )
 
 
+@pytest.mark.second
 def test_a_zap_saves_nothing_where_a_batch_saves_more(vgg: Bundle) -> None:
     """Costs of a batch lead `quant.choose` to leave ZAP out of layers that read weights once."""
     alone, eight = (network_costs(vgg, DEFAULT, images=images) for images in (1, 8))

@@ -15,9 +15,12 @@ import pytest
 from docs._extensions import reference_text
 from tests.docs.pages import PAGES, ROOT, Block, Page, page
 
-_OTHERS = ("source", "git", "cp", "pip", "pre-commit")
+_OTHERS = (
+    *("source", "git", "cp", "pip", "pre-commit"),
+    *("openFPGALoader", "build/litex/bin/litex_term"),
+)
 """Programs that are not of this project."""
-_SLOW = ("demo", "sim", "soc-sim", "fpga", "setup", "bench-explore", "test", "docs")
+_SLOW = ("demo", "sim", "soc-sim", "bitstream", "fpga", "setup", "bench-explore", "test", "docs")
 """Targets of tutorials that tests of their own run, or that take many minutes."""
 _TUTORIALS = [name for one in PAGES if (name := one.name).startswith("docs/tutorials/")]
 

@@ -75,7 +75,9 @@ def used(user: Path, content: bytes, folder: Path) -> list[str]:
     """Return what the C program says of a file. It fails where a sanitizer finds something."""
     file = folder / "a.zap"
     file.write_bytes(content)
-    done = subprocess.run([user, file], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [user, file], capture_output=True, text=True, errors="replace", check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

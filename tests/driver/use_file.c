@@ -67,6 +67,7 @@ int main(int count, char **arguments)
         if (zapcore_tensor_of(&program, ZAPCORE_FILE_INPUT, 0, &input)) {
             pixels = calloc(input.channels, (size_t)input.height * input.width);
             zapcore_quantise(&core, &program, 0, pixels, ZAPCORE_CHW);
+            core.number = zapcore_cores(&program) - 1;
             zapcore_quantise(&core, &program, zapcore_images(&program) - 1, pixels, ZAPCORE_HWC);
             free(pixels);
         }

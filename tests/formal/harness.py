@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
@@ -30,10 +30,14 @@ from amaranth.hdl import (
     Value,
     ValueLike,
 )
+from amaranth.lib import memory
 
 __all__ = [
     "Defect",
     "Harness",
+    "ObservedMemory",
+    "elaborated",
+    "in_state",
     "items_keep_their_order",
     "progress",
     "stream_is_stable",
@@ -71,8 +75,12 @@ class Harness(Elaboratable):
         The sizes that the proof is for.
     defects : tuple of Defect
         At least one; each must make its property fail.
+    depth : int
+        Cycles of the hypothesis where a property is proved by induction.
     slow : set of str
         Properties whose proofs take minutes; they are left to the long form.
+    bounded : {property: cycles}
+        Properties that are not proved, and the length of the histories that are looked at instead.
     constants : {module: {name: value}}
         Constants of modules that are smaller in the proof than in the product.
     """
@@ -80,7 +88,9 @@ class Harness(Elaboratable):
     component: str
     sizes: str
     defects: tuple[Defect, ...]
+    depth: int = 4
     slow: frozenset[str] = frozenset()
+    bounded: dict[str, int] = {}  # noqa: RUF012 - never changed
     constants: dict[str, dict[str, int]] = {}  # noqa: RUF012 - never changed
 
     def __init__(self, defect: Defect | None = None) -> None:
@@ -134,6 +144,16 @@ class Harness(Elaboratable):
         self._patches.enter_context(mock.patch.object(module, name, make))
         return made
 
+    def observed_memories(self, module: Any) -> list[ObservedMemory]:
+        """Returns a list that will have the memories that a module's components make.
+
+        Invariants may speak of what they hold; as `stand_in`, it holds until the component is
+        elaborated.
+        """
+        namespace = SimpleNamespace(Memory=None)
+        self._patches.enter_context(mock.patch.object(module, "memory", namespace))
+        return self.stand_in(namespace, "Memory", ObservedMemory)
+
     def named_signals(self, module: Any) -> dict[str, Any]:
         """Returns a dict that will have the named signals that a module's components make.
 
@@ -142,19 +162,23 @@ class Harness(Elaboratable):
         named: dict[str, Any] = {}
         signal = module.Signal
 
-        def make(*arguments: Any, **options: Any) -> Any:
-            options["src_loc_at"] = options.get("src_loc_at", 0) + 1
-            made = signal(*arguments, **options)
-            named[made.name] = made
-            return made
+        def recorded(constructor: Any) -> Any:
+            def make(*arguments: Any, **options: Any) -> Any:
+                options["src_loc_at"] = options.get("src_loc_at", 0) + 1
+                made = constructor(*arguments, **options)
+                named[Value.cast(made).name] = made  # type: ignore[attr-defined]
+                return made
 
-        make.like = signal.like  # type: ignore[attr-defined]
+            return make
+
+        make = recorded(signal)
+        make.like = recorded(signal.like)
         self._patches.enter_context(mock.patch.object(module, "Signal", make))
         return named
 
-    def flag(self, condition: ValueLike, name: str) -> Signal:
+    def flag(self, condition: ValueLike, name: str, *, reset_less: bool = False) -> Signal:
         """A signal that says that the condition has been met in an earlier cycle."""
-        flag = Signal(name=name)
+        flag = Signal(name=name, reset_less=reset_less)
         with self.m.If(condition):
             self.m.d.sync += flag.eq(1)
         return flag
@@ -196,7 +220,9 @@ class Harness(Elaboratable):
         self.given[name] = list(given)
         violated = ~_flag(condition)
         for earlier in self.given[name]:
-            violated &= ~self.flag(self._violations[earlier], "broken") & ~self._violations[earlier]
+            now = self._violations[earlier]
+            # It holds at all times, before a reset too.
+            violated &= ~self.flag(now, "broken", reset_less=True) & ~now
         self._violations[name] = ~_flag(condition)
         self.properties[name] = self._observe(f"bad_{len(self.properties)}", violated)
 
@@ -227,6 +253,27 @@ class Harness(Elaboratable):
             self.m.d.comb += signal.eq(now & condition)
 
 
+class ObservedMemory(memory.Memory):
+    """A memory with one more read port, by which a harness sees what it holds.
+
+    Attributes
+    ----------
+    observes : ReadPort
+        It reads in the same cycle.
+    writes : list of WritePort
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.observes: Any = self.read_port(domain="comb")
+        self.writes: list[Any] = []
+
+    def write_port(self, **options: Any) -> Any:
+        """A write port, which is kept in `writes` too."""
+        self.writes.append(super().write_port(**options))
+        return self.writes[-1]
+
+
 def all_of(conditions: list[Value]) -> ValueLike:
     """All conditions hold."""
     result: ValueLike = 1
@@ -238,6 +285,22 @@ def all_of(conditions: list[Value]) -> ValueLike:
 def _flag(condition: ValueLike) -> Value:
     """One bit, so that its complement is one bit too."""
     return Value.cast(condition).bool()
+
+
+def elaborated(component: Any) -> Module:
+    """The module that a component is made of; it is elaborated once, here.
+
+    Invariants may speak of the state of its state machine (`in_state`).
+    """
+    module = component.elaborate(None)
+    component.elaborate = lambda platform: module
+    return cast(Module, module)
+
+
+def in_state(module: Module, name: str) -> Value:
+    """Say whether the state machine of a module is in the state of this name."""
+    machine = vars(module)["_generated"]["fsm"]
+    return cast(Value, machine.state == machine.encoding[name])
 
 
 def stream_is_stable(
@@ -312,7 +375,15 @@ def items_keep_their_order(
     return inside
 
 
-def progress(harness: Harness, name: str, *, favourable: Value, event: Value, cycles: int) -> None:
+def progress(
+    harness: Harness,
+    name: str,
+    *,
+    favourable: Value,
+    event: Value,
+    cycles: int,
+    given: Iterable[str] = (),
+) -> None:
     """Prove that the event happens within `cycles` cycles in which conditions are favourable.
 
     They begin at any moment of any history. So what went before cannot have brought the component
@@ -320,7 +391,7 @@ def progress(harness: Harness, name: str, *, favourable: Value, event: Value, cy
     """
     waited = Signal(range(cycles + 1), name="waited")
     harness.m.d.sync += waited.eq(Mux(favourable & ~event, waited + (waited != cycles), 0))
-    harness.prove(name, waited != cycles)
+    harness.prove(name, waited != cycles, given=given)
 
 
 def _with_defect(defect: Defect) -> ModuleType:

@@ -1,8 +1,12 @@
 """Solver: ABC, which proves a property for all histories, or finds one that violates it.
 
-Signals that are equal in all histories are merged (`scorr`). Then a property is proved by induction
-over a few cycles (`ind`, and `bmc3` for the base case), or by property-directed reachability
-(`pdr`), which finds an inductive invariant by itself. A proof is for histories of any length.
+A property is proved by induction over a few cycles (`ind`, and `bmc3` for the base case), or by
+property-directed reachability (`pdr`), which finds an inductive invariant by itself. A proof is for
+histories of any length.
+
+Induction is tried twice: on the harness as it is, and after the signals that are equal in all
+histories are merged (`scorr`). Merging makes most properties inductive, but takes from some what
+makes them so.
 """
 
 from __future__ import annotations
@@ -20,8 +24,8 @@ from golden.errors import UserError
 __all__ = ["Answer", "Verdict", "abc_command", "check", "find", "has_abc"]
 
 _NAMES = ("berkeley-abc", "yosys-abc", "abc")
-_DEPTH, _INDUCTION = 4, 10
-"""Cycles of an induction's hypothesis, and seconds for it."""
+_INDUCTION = 30
+"""Seconds for an induction."""
 _GRACE = 10
 """Seconds past its limit after which ABC is ended, where it does not end itself."""
 
@@ -67,15 +71,19 @@ def abc_command() -> str:
     raise UserError("ABC not found: install the package berkeley-abc, or put yosys-abc on the path")
 
 
-def check(aiger: Path, output: int, *, limit: int) -> Answer:
-    """Prove that an output is never high, for `limit` seconds at most."""
-    by_induction = _run(
-        aiger, output, f"scorr; bmc3 -F {_DEPTH + 1}; ind -u -F {_DEPTH} -T {_INDUCTION}", limit
-    )
-    if by_induction.verdict is not Verdict.UNDECIDED:
-        return by_induction
-    answer = _run(aiger, output, f"scorr; pdr -T {limit}", limit)
-    return replace(answer, seconds=answer.seconds + by_induction.seconds)
+def check(aiger: Path, output: int, *, limit: int, depth: int) -> Answer:
+    """Prove that an output is never high, for `limit` seconds at most.
+
+    `depth` is the number of cycles of an induction's hypothesis.
+    """
+    induction = f"bmc3 -F {depth + 1}; ind -u -F {depth} -T {_INDUCTION}"
+    seconds = 0.0
+    for method in (induction, f"scorr; {induction}", f"scorr; pdr -T {limit}"):
+        answer = _run(aiger, output, method, limit)
+        seconds += answer.seconds
+        if answer.verdict is not Verdict.UNDECIDED:
+            break
+    return replace(answer, seconds=seconds)
 
 
 def find(aiger: Path, output: int, *, limit: int, cycles: int) -> Answer:

@@ -14,7 +14,9 @@ import pytest
 from golden.errors import UserError
 from hw import verilog_output
 from hw.contract.config import PRESETS, Config
+from hw.contract.system import System
 from hw.core.core import Core
+from hw.fpga.blocks import Amd
 from hw.layouts.descriptor import ChannelRecord
 from tb.paths import REPOSITORY
 from tb.runs.engine import LINT
@@ -90,6 +92,29 @@ def test_verilator_has_nothing_to_say(config: Config, tmp_path: Path) -> None:
 
 
 @pytest.mark.sim
+@pytest.mark.parametrize("bits", [32, 128])
+def test_several_cores_are_one_module_of_a_core_and_what_joins_them(
+    bits: int, tmp_path: Path
+) -> None:
+    system = System(config=SMALLEST, cores=3, memory_bits=bits)
+    alone = verilog_output.emit(Core(SMALLEST), verilog_output.core_name(SMALLEST))
+    source, description = verilog_output.write_cores(system, tmp_path)[:2]
+    text, described = source.read_text(), json.loads(description.read_text())
+    assert text.startswith(alone)
+    name = verilog_output.cores_name(system)
+    assert (described["module"], described["cores"]) == (name, 3) == ("zapcore_smallest_3cores", 3)
+    ports = {port["name"]: (port["direction"], port["bits"]) for port in described["ports"]}
+    assert ports == ports_of(text, name)
+    wider = {"irq": 3, "s_axil_awaddr": 14, "m_axi_arid": 4, "m_axi_rdata": bits}
+    assert {port: ports[port][1] for port in wider} == wider
+    single = ports_of(alone, verilog_output.core_name(SMALLEST))
+    assert ports.keys() == single.keys()
+    done = lint(source, name)
+    assert done.returncode == 0, done.stderr
+    assert "%Warning" not in done.stderr
+
+
+@pytest.mark.sim
 @pytest.mark.parametrize(
     ("statement", "warning"),
     [
@@ -119,9 +144,22 @@ def test_the_json_describes_the_verilog(name: str, tmp_path: Path) -> None:
     assert_tiles(described["structures"]["record"], ChannelRecord().size)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_the_ports_of_both_presets_are_these(name: str) -> None:
-    """Systems that contain a core rely on them. Both presets have a bus of 64 bits."""
+def test_the_bus_of_tiny_is_half_as_wide() -> None:
+    """It suits a memory of 32 bits."""
+    ports = []
+    for config in (PRESETS["tiny"], PRESETS["small"]):
+        described = verilog_output.describe(config, Core(config))["ports"]
+        ports.append({port["name"]: port["bits"] for port in described})
+    assert {name: bits for name, bits in ports[0].items() if ports[1][name] != bits} == {
+        "m_axi_rdata": 32,
+        "m_axi_wdata": 32,
+        "m_axi_wstrb": 4,
+    }
+
+
+@pytest.mark.parametrize("name", ["small", "narrow", "default"])
+def test_the_ports_of_these_presets_are_these(name: str) -> None:
+    """Systems that contain a core rely on them. They have a bus of 64 bits."""
     config = PRESETS[name]
     ports = verilog_output.describe(config, Core(config))["ports"]
     assert [f"{p['direction']} {p['bits']} {p['name']}" for p in ports] == [
@@ -157,6 +195,8 @@ def test_the_same_configuration_gives_the_same_bytes(tmp_path: Path) -> None:
         "zapcore_small.json",
         "zapcore_small.core",
         "zapcore_small.sdc",
+        "zapcore_small.xdc",
+        "zapcore_small.lpf",
         "zapcore_file.h",
         "zapcore_registers.h",
         "zapcore.rdl",
@@ -172,7 +212,7 @@ def test_the_command_prints_the_files_it_wrote(tmp_path: Path) -> None:
     written = [Path(line) for line in done.stdout.splitlines()]
     assert sorted(written) == sorted((tmp_path / "new" / "folder").iterdir())
     assert {path.suffix for path in written} == {
-        *(".v", ".json", ".core", ".sdc", ".h", ".rdl", ".md")
+        *(".v", ".json", ".core", ".sdc", ".xdc", ".lpf", ".h", ".rdl", ".md")
     }
 
 
@@ -209,13 +249,59 @@ def test_a_target_has_the_blocks_of_its_device(tmp_path: Path) -> None:
     file = tmp_path / "smallest.json"
     file.write_text(json.dumps(SMALLEST.to_dict()))
     texts = {}
-    for target in ("generic", "ecp5"):
+    for target in ("generic", "ecp5", "amd"):
         out = tmp_path / target
         done = run_cli("--config", str(file), "--target", target, "--out", str(out))
         assert done.returncode == 0, done.stderr
         texts[target] = (out / "zapcore_smallest.v").read_text()
     assert "MULT18X18D" in texts["ecp5"]
     assert "MULT18X18D" not in texts["generic"]
+    assert "DSP48E1" not in texts["generic"]
+
+
+def test_two_pes_share_the_blocks_of_amd(tmp_path: Path) -> None:
+    """Their products are those of the array alone; one PE alone has no products to pair."""
+    for pes, blocks in ((1, 0), (2, 8), (4, 16)):
+        config = replace(SMALLEST, pes=pes)
+        text = verilog_output.emit(Core(config), "core", Amd())
+        # The array's module has an instance for each block, in a module of its own.
+        assert len(re.findall(r"^  DSP48E1 #", text, re.MULTILINE)) == min(blocks, 1) * blocks
+
+
+def test_ports_say_which_interface_they_belong_to(tmp_path: Path) -> None:
+    source = verilog_output.write_core(SMALLEST, tmp_path)[0].read_text()
+    buses = "ASSOCIATED_BUSIF m_axi:s_axil, ASSOCIATED_RESET rst"
+    for parts in (
+        ("signal:clock:1.0 clk CLK", f"clk, {buses}", "input clk;"),
+        ("signal:reset:1.0 rst RST", "rst, POLARITY ACTIVE_HIGH", "input rst;"),
+        (
+            "signal:interrupt:1.0 irq INTERRUPT",
+            "irq, SENSITIVITY LEVEL_HIGH, PortWidth 1",
+            "output irq;",
+        ),
+        ("interface:aximm:1.0 m_axi RDATA", None, "input [31:0] m_axi_rdata;"),
+        ("interface:aximm:1.0 s_axil WSTRB", None, "input [3:0] s_axil_wstrb;"),
+    ):
+        info, parameter, declaration = parts
+        lines = [f'(* X_INTERFACE_INFO = "xilinx.com:{info}" *)']
+        if parameter is not None:
+            lines.append(f'(* X_INTERFACE_PARAMETER = "XIL_INTERFACENAME {parameter}" *)')
+        assert source.count("\n  ".join(["", *lines, declaration])) == 1, info
+    ports = verilog_output.describe(SMALLEST, Core(SMALLEST))["ports"]
+    assert source.count("X_INTERFACE_INFO") == len(ports)
+    names = re.findall(r"XIL_INTERFACENAME (\w+), ", source)
+    assert sorted(names) == ["clk", "irq", "m_axi", "rst", "s_axil"]
+    assert "PROTOCOL AXI4, DATA_WIDTH 32, ADDR_WIDTH 32, ID_WIDTH 2" in source
+    assert "PROTOCOL AXI4LITE, DATA_WIDTH 32, ADDR_WIDTH 12" in source
+
+
+def test_several_cores_are_marked_as_one_block(tmp_path: Path) -> None:
+    system = System(config=SMALLEST, cores=2)
+    source = verilog_output.write_cores(system, tmp_path)[0].read_text()
+    ports = verilog_output.describe(SMALLEST, Core(SMALLEST))["ports"]
+    assert source.count("X_INTERFACE_INFO") == len(ports)
+    assert "PROTOCOL AXI4, DATA_WIDTH 64, ADDR_WIDTH 32, ID_WIDTH 3" in source
+    assert "irq, SENSITIVITY LEVEL_HIGH, PortWidth 2" in source
 
 
 def test_every_memory_says_that_collisions_do_not_matter() -> None:

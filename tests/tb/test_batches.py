@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,6 +29,7 @@ def batched_runs(
 ) -> list[tuple[Bundle, Run]]:
     """Random networks, of which any layer may run for all images at a time if it can."""
     rng = random.Random(seed)
+    patch.setattr(batches, "_most_rows", lambda _: 64)
     patch.setattr(batches, "_cycles", lambda layers, *_: rng.random() / len(layers))
     pairs: list[tuple[Bundle, Run]] = []
     while len(pairs) < count:
@@ -68,7 +71,12 @@ def test_random_networks_give_goldens_bits_for_each_image(
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_the_c_driver_runs_several_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = batched_runs(STRIPS, 3, 3, monkeypatch)
+    rng = np.random.default_rng(3)
+    pairs = []
+    for bundle, run in batched_runs(STRIPS, 3, 3, monkeypatch):
+        shape = run.program.tensors[run.program.input].whole_shape
+        image = run.program.quantise(rng.integers(0, 256, shape, dtype=np.uint8))
+        pairs.append((bundle, replace(run, image=image)))
     built = core.build(STRIPS, "verilator")
     outcomes = core.run(built, [run for _, run in pairs], bench="tb.benches.core_c_driver")
     for (bundle, run), outcome in zip(pairs, outcomes, strict=True):

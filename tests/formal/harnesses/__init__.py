@@ -6,8 +6,18 @@ from tests.formal.harnesses.compactor import (
     NeighboursHarness,
     WideCompactorHarness,
 )
+from tests.formal.harnesses.ifm_buffer import IfmBufferHarness
+from tests.formal.harnesses.ofm_banks import OfmBanksHarness
+from tests.formal.harnesses.ofm_drain import (
+    HaloRowsHarness,
+    OfmDrainHarness,
+    WindowWalkHarness,
+)
+from tests.formal.harnesses.pattern_scheduler import PatternSchedulerHarness
+from tests.formal.harnesses.predictor import RegionWalkHarness, SurvivorsHarness
 from tests.formal.harnesses.queue import QueueHarness
-from tests.formal.harnesses.read_port import ReadPortHarness
+from tests.formal.harnesses.read_port import ReadArbitrationHarness, ReadPortHarness
+from tests.formal.harnesses.record_loader import RecordLoaderHarness
 from tests.formal.harnesses.register_block import RegisterBlockHarness
 from tests.formal.harnesses.splitter import SplitterHarness
 from tests.formal.harnesses.task_choice import ChannelOrderHarness, TaskChoiceHarness
@@ -21,9 +31,19 @@ HARNESSES: list[type[Harness]] = [
     WindowCheckHarness,
     SplitterHarness,
     ReadPortHarness,
+    ReadArbitrationHarness,
     WritePortHarness,
     QueueHarness,
     RegisterBlockHarness,
+    RecordLoaderHarness,
+    IfmBufferHarness,
+    OfmBanksHarness,
+    WindowWalkHarness,
+    OfmDrainHarness,
+    HaloRowsHarness,
+    RegionWalkHarness,
+    SurvivorsHarness,
+    PatternSchedulerHarness,
     CompactorHarness,
     WideCompactorHarness,
     NeighboursHarness,

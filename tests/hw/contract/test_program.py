@@ -33,7 +33,7 @@ from hw.lib.structs import struct_bits, struct_from_bits
 from tests.hw.small_configs import TINY
 
 CONFIGS = [TINY, replace(TINY, predictor=False), *PRESETS.values()]
-IDS = ["tiny", "tiny without predictor", *PRESETS]
+IDS = ["TINY", "TINY without predictor", *PRESETS]
 
 
 @pytest.mark.parametrize("low", [*range(-70, 1), -(1 << 31)])

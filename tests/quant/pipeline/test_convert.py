@@ -19,7 +19,7 @@ from golden.network import Network, quantise_images
 from quant.data.images import ImageSet
 from quant.networks.own_models import own_model
 from quant.pipeline.convert import Conversion, convert
-from quant.pipeline.quantised_network import quantised_graph, result_sqnr
+from quant.pipeline.quantised_network import ResultNoise, quantised_graph, result_noise
 from quant.points.accounting import Evaluation
 from tests.quant.tiny_networks import images
 
@@ -102,10 +102,10 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, Any], message: str) -
 @pytest.fixture
 def conversion() -> Callable[[float, float, bool], Conversion]:
     """Return a function of the accuracies of int8 and of ZAP, and of whether there are labels."""
-    bundle = converted(network(), IMAGES)
+    bundle, clean = converted(network(), IMAGES), ResultNoise(30, 40)
 
     def make(dense: float, sparse: float, labelled: bool) -> Conversion:
-        plain = Conversion(bundle, {}, 1, 1, labelled, 100, 30, Evaluation(), Evaluation())
+        plain = Conversion(bundle, {}, 1, 1, labelled, 100, clean, Evaluation(), Evaluation())
         of_thousand = [Evaluation(1000, round(10 * top1)) for top1 in (dense, sparse)]
         return replace(plain, dense=of_thousand[0], sparse=of_thousand[1])
 
@@ -141,22 +141,28 @@ def test_a_quantisation_that_loses_much_is_warned_of(
         assert all(text.startswith(str(message)) for text in texts)
     few = replace(conversion(75, 75, True), dense=Evaluation(12, 9), sparse=Evaluation(12, 9))
     assert few.warnings == []
-    noisy = replace(few, int8_sqnr=9.9)
+    noisy = replace(few, noise=ResultNoise(9.9, 13))
     assert noisy.warnings == []
     (text,) = (t for t in replace(noisy, labelled=False).warnings if "sigma" not in t)
     assert text.startswith(
         "int8 gives other results than float: their signal-to-noise ratio is 9.9"
     )
+    amplifies = replace(noisy, labelled=False, noise=ResultNoise(9.9, 12.8))
+    assert all("sigma" in text for text in amplifies.warnings)
 
 
 def test_the_noise_of_a_result_is_its_distance_from_the_float_result() -> None:
     module, model = network().eval(), own_model(network(), (0.5,), (0.25,))
     images = ImageSet(IMAGES, torch.zeros(60, dtype=torch.int64))
     bundle, graph = quantised_graph(module, model, images, name="net", classes=list("abcd"))
-    assert 25 < result_sqnr(bundle, graph, model, images) < 60
+    noise = result_noise(bundle, graph, model, images)
+    assert 25 < noise.int8 < 60
+    assert 25 < noise.noisy_images < 50
     last = f"layers.{bundle.manifest.layers[-1].name}.multiplier"
     halved = Bundle(bundle.manifest, {**bundle.tensors, last: bundle.tensors[last] // 2})
-    assert result_sqnr(halved, graph, model, images) == pytest.approx(6, abs=0.5)
+    halved_noise = result_noise(halved, graph, model, images)
+    assert halved_noise.int8 == pytest.approx(6, abs=0.5)
+    assert halved_noise.noisy_images == noise.noisy_images
 
 
 class Bright(nn.Module):
