@@ -122,7 +122,7 @@ _SQUEEZENET = "--classes 1000 --mean 123/255 117/255 104/255 --std 1/255"
 NETWORKS = {
     "resnet8": _tiny(
         "ResNet8", "--dataset cifar10 --data {data}",
-        "--std 1/255 --zap-epochs 3 --zap-images 3000",
+        "--std 1/255 --zap-epochs 2 --zap-images 1000 --sigma -0.5",
         "resnet8-mlperf-tiny.pth",
     ),
     "mobilenet-v1": _tiny(
