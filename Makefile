@@ -26,7 +26,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second fuzz mutants mutants-python coverage prove estimate sim sim-random sim-core \
-	sim-full sim-networks sim-modules sim-programs bench bench-explore soc-sim bitstream program verilog driver fpga report results \
+	sim-full sim-networks sim-modules sim-programs bench bench-cores bench-explore soc-sim bitstream program verilog driver fpga report results \
 	docs lint format clean distclean announce python-check compiler icarus abc chromium riscv
 
 help: ## print this list
@@ -112,6 +112,10 @@ bench-explore: setup $(NEEDED) ## find configurations for a network by the cycle
 	$(RUN) -m bench.explore $(if $(OWN),,$(if $(NET),$(NET),resnet20)) \
 		$(OWN_OPTIONS) $(if $(PART),--part '$(PART)')
 
+bench-cores: setup build/digits/manifest.json ## measure several cores on one memory port against one (NET="NAME ..." CORES="2 4" MEMORY_BITS="N ..." DATA=DIR)
+	$(RUN) -m bench.cores $(NET) $(if $(CONFIG),--config '$(CONFIG)') $(if $(CORES),--cores $(CORES)) \
+		$(if $(MEMORY_BITS),--memory-bits $(MEMORY_BITS)) $(if $(DATA),--data '$(DATA)')
+
 prove: $(STAMP) abc ## prove properties of the hardware's components, print the table (PROVE="NAME ..." LONG=0|1 LIMIT=SECONDS OUT=FILE)
 	$(RUN) -m tests.formal $(PROVE) $(if $(filter 1,$(LONG)),--long) \
 		$(if $(LIMIT),--limit '$(LIMIT)') $(if $(OUT),--out '$(OUT)')
@@ -127,9 +131,9 @@ bitstream: $(STAMP) $(MADE) build/litex/stamp riscv ## build a RISC-V system wit
 # Several cores on one memory port.
 SYSTEM_OPTIONS = $(if $(CORES),--cores '$(CORES)') $(if $(MEMORY_BITS),--memory-bits '$(MEMORY_BITS)')
 
-program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= BATCH=1 OUT=build/program.zap)
+program: $(STAMP) $(MADE) ## compile a bundle for the core's memory (CONFIG= BUNDLE= BATCH=1 CORES=N MEMORY_BITS=N OUT=build/program.zap)
 	$(RUN) -m compiler '$(BUNDLE)' $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUT),--out '$(OUT)') \
-		$(if $(BATCH),--batch '$(BATCH)')
+		$(if $(BATCH),--batch '$(BATCH)') $(SYSTEM_OPTIONS)
 
 verilog: $(STAMP) ## write Verilog, its JSON, C headers and registers (CONFIG=tiny|small|default|FILE TARGET=generic|ecp5|amd CORES=N MEMORY_BITS=N OUT=build/verilog)
 	$(RUN) -m hw.verilog $(if $(CONFIG),--config '$(CONFIG)') $(if $(TARGET),--target '$(TARGET)') \

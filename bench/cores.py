@@ -20,7 +20,7 @@ from rich.table import Table
 from bench.figures import frames_per_second
 from compiler.build import compile_bundle
 from compiler.program import DENSE
-from compiler.several_cores import for_cores, forecast
+from compiler.several_cores import for_cores, forecast, speed_up
 from golden.arguments import Parser, integer, positive
 from golden.bundle import Bundle
 from golden.errors import run_cli
@@ -159,9 +159,7 @@ def _measure(
                         alone=sum(elapsed[number * most :][: system.cores]),
                         together=group.elapsed,
                         differences=len(cores.mismatches(bundle, of_point, [group])),
-                        expected=system.cores
-                        * sum(layer.alone for layer in layers)
-                        / sum(layer.together for layer in layers),
+                        expected=round(speed_up(layers, system.cores), 3),
                         port_share=sum(layer.port for layer in layers)
                         / sum(layer.alone for layer in layers),
                     )

@@ -134,6 +134,12 @@ def result_steps(data: Path, weights: Path) -> list[Step]:
             [COMMITTED / "summary.json"],
         ),
         Step(
+            "several cores",
+            _command("-m bench.cores digits --out", COMMITTED),
+            [digits / MANIFEST],
+            [COMMITTED / "cores.json"],
+        ),
+        Step(
             "configurations for ResNet-20",
             _command("-m bench.explore resnet20 --data", data, "--out", COMMITTED / "explore"),
             [resnet20],

@@ -2,7 +2,8 @@
 
 It prints what each layer takes on chip and in memory, and writes the program's file `--out`
 (`hw.contract.program_file` describes it). With `--costs` it writes what each layer takes at each
-share of skips too, for `quant.choose --costs`.
+share of skips too, for `quant.choose --costs`. With `--cores N` the program is for N cores on one
+memory port; it says how much faster these are than one, and which layers the memory limits.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from compiler.build import compile_bundle
 from compiler.costs_file import network_costs
 from compiler.cycles import layer_cycles
 from compiler.program import MOST_IMAGES, Program
-from compiler.several_cores import for_cores
+from compiler.several_cores import expectation, for_cores
 from golden.arguments import Parser, integer
 from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.files import check_writable_file, write_file
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
-from hw.contract.system import MOST_CORES
+from hw.contract.system import add_system_options, chosen_system
 
 
 def main() -> None:
@@ -43,10 +44,7 @@ def main() -> None:
     parser.add_argument("--points", nargs="+", metavar="NAME", help=points)
     batch = "images that the program runs at a time, so that layers bound by weights read them once"
     parser.add_argument("--batch", type=integer(1, MOST_IMAGES), default=1, metavar="N", help=batch)
-    cores = (
-        "cores that run the program at a time, each its own images, with one copy of the weights"
-    )
-    parser.add_argument("--cores", type=integer(1, MOST_CORES), default=1, metavar="N", help=cores)
+    add_system_options(parser)
     costs = "write what each layer takes, and what its ZAPs save, to this JSON file too"
     parser.add_argument("--costs", type=Path, metavar="FILE", help=costs)
     arguments = parser.parse_args()
@@ -55,6 +53,7 @@ def main() -> None:
     program_file.check_replaceable(arguments.out)
     bundle = Bundle.load(arguments.bundle)
     config = Config.load(arguments.config)
+    system = chosen_system(config, arguments)
     program = compile_bundle(
         bundle,
         config,
@@ -63,13 +62,16 @@ def main() -> None:
         images=arguments.batch,
         points=arguments.points,
     )
-    if arguments.cores > 1:
-        program = for_cores(program, arguments.cores)
+    if system is not None:
+        program = for_cores(program, system.cores)
     program_file.save(program, arguments.out)
     if arguments.costs is not None:
         document = network_costs(bundle, config, images=arguments.batch).model_dump_json(indent=1)
         write_file(arguments.costs, document + "\n")
-    _report(program, Console())
+    console = Console()
+    _report(program, console)
+    if system is not None:
+        console.print(expectation(program, system), highlight=False, soft_wrap=True)
     print(arguments.out)
 
 

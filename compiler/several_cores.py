@@ -33,7 +33,7 @@ from hw.contract.program import (
 )
 from hw.contract.system import WIDEST_PORT, System
 
-__all__ = ["LayerForecast", "for_cores", "forecast"]
+__all__ = ["LayerForecast", "expectation", "for_cores", "forecast", "speed_up"]
 
 _SCRATCH = ("ifm_address", "residual_address", "ofm_address", "halo_address", "counters")
 """Words of a descriptor that are addresses in scratch memory, or 0 where there is no such thing."""
@@ -148,3 +148,24 @@ def forecast(
         beats = tile_beats(program.config, words)
         port[name] += system.cores * max(beats.read, beats.written) / system.ratio
     return [LayerForecast(name, alone[name], port[name]) for name in alone]
+
+
+def speed_up(layers: list[LayerForecast], cores: int) -> float:
+    """Images a second of several cores, by those of one."""
+    return cores * sum(layer.alone for layer in layers) / sum(layer.together for layer in layers)
+
+
+def expectation(program: Program, system: System) -> str:
+    """Say how much faster several cores are expected to be than one, and what limits them."""
+    layers = forecast(program, system)
+    limited = [layer.name for layer in layers if layer.port > layer.alone]
+    limits = (
+        f"the memory is the limit in {', '.join(limited)}"
+        if limited
+        else "in no layer is the memory the limit"
+    )
+    return (
+        f"{system.cores} cores on a port of {system.memory_bits} bits: "
+        f"{speed_up(layers, system.cores):.2f} times the images a second of one, "
+        f"by the cycle model; {limits}"
+    )

@@ -73,7 +73,7 @@ class System:
 def add_system_options(parser: Parser) -> None:
     """Add the options that `chosen_system` reads."""
     parser.add_argument(
-        "--cores", type=integer(1, MOST_CORES), default=1, help="cores on one memory port"
+        "--cores", type=integer(1, MOST_CORES), default=1, help="number of cores on one memory port"
     )
     parser.add_argument(
         "--memory-bits",

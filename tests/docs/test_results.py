@@ -158,6 +158,18 @@ def test_what_8_bits_cost() -> None:
         assert row["loss"] <= (0.5 if row["images"] >= 10_000 else 1)
 
 
+def test_hundreds_of_random_networks() -> None:
+    printed = (ROOT / "docs/results/random_modules.txt").read_text()
+    lines = re.findall(
+        r"^(\d+) random networks from seed (\d+): .*, (\d+) ran on .*; (\d+) failed$",
+        printed, re.MULTILINE,
+    )  # fmt: skip
+    count, first, simulated, failed = zip(*(map(int, line) for line in lines), strict=True)
+    assert [start + number for start, number in zip(first, count)] == [*first[1:], 501]
+    assert (first[0], sum(count), sum(simulated), sum(failed)) == (1, 500, 100, 0)
+    assert printed.count("$ python -m tb.random_modules ") == len(lines)
+
+
 def test_operating_points() -> None:
     points = {
         (entry["network"], entry["method"], entry["budget"]): entry
@@ -208,23 +220,6 @@ def test_an_fpga() -> None:
             _same(of_core[number], 100 * result["predictor"][kind] / result[kind])
         _same(used[4], result["fmax_median_mhz"])
         _same(used[5], result["fmax_best_mhz"])
-
-
-def test_boards() -> None:
-    rows = page("docs/results.md").table("On boards").rows
-    assert {row[0].strip("`") for row in rows} == {
-        file.stem for file in (ROOT / "docs/results/boards").glob("*.json")
-    }
-    for name, core, *cells in rows:
-        result = _read(f"boards/{name.strip('`')}.json")
-        assert core.strip("`") == result["config"]["name"]
-        for cell, kind in zip(cells, ("lut", "ff", "dsp", "bram"), strict=False):
-            _same(cell, result[kind])
-        (clock,) = (clock for key, clock in result["clocks"].items() if key.endswith("sys_clk"))
-        _same(cells[4], result["clock_mhz"])
-        _same(cells[5], clock["most_mhz"])
-        _same(cells[6], result["frames_per_second"]["core_allows"])
-        _same(cells[7], result["frames_per_second"]["memory_allows"])
 
 
 def test_the_readme(summary: Summary) -> None:

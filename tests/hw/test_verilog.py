@@ -92,6 +92,29 @@ def test_verilator_has_nothing_to_say(config: Config, tmp_path: Path) -> None:
 
 
 @pytest.mark.sim
+@pytest.mark.parametrize("bits", [32, 128])
+def test_several_cores_are_one_module_of_a_core_and_what_joins_them(
+    bits: int, tmp_path: Path
+) -> None:
+    system = System(config=SMALLEST, cores=3, memory_bits=bits)
+    alone = verilog_output.emit(Core(SMALLEST), verilog_output.core_name(SMALLEST))
+    source, description = verilog_output.write_cores(system, tmp_path)[:2]
+    text, described = source.read_text(), json.loads(description.read_text())
+    assert text.startswith(alone)
+    name = verilog_output.cores_name(system)
+    assert (described["module"], described["cores"]) == (name, 3) == ("zapcore_smallest_3cores", 3)
+    ports = {port["name"]: (port["direction"], port["bits"]) for port in described["ports"]}
+    assert ports == ports_of(text, name)
+    wider = {"irq": 3, "s_axil_awaddr": 14, "m_axi_arid": 4, "m_axi_rdata": bits}
+    assert {port: ports[port][1] for port in wider} == wider
+    single = ports_of(alone, verilog_output.core_name(SMALLEST))
+    assert ports.keys() == single.keys()
+    done = lint(source, name)
+    assert done.returncode == 0, done.stderr
+    assert "%Warning" not in done.stderr
+
+
+@pytest.mark.sim
 @pytest.mark.parametrize(
     ("statement", "warning"),
     [
