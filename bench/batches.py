@@ -1,12 +1,13 @@
 """Tells what a network takes for each image if a core runs several at a time: by the cycle model.
 
-    python -m bench.batches NAME ... --batch 1 8 [--simulate]
+    python -m bench.batches NAME ... --batch 1 8 [--simulate [NAME ...]]
     python -m bench.batches --bundle DIR --point NAME --batch 1 8 [--data DIR] [--image N|FILE]
 
 A layer with ZAP reads its weights for each image, one without may read them once for all
 (`compiler.batches`). So ZAP is left out of the layers where that saves less than reading weights
-once does; the operating point is otherwise the network's. With --simulate the images also run on
-the simulated core, every layer is compared with golden, and cycles are counted.
+once does; the operating point is otherwise the network's. With --simulate the images of all
+networks, or of those named, also run on the simulated core: every layer is compared with golden,
+and cycles are counted.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ def main() -> None:
     add_image_options(parser)
     counts = "images at a time (default: 1 8)"
     add("--batch", type=integer(1, MOST_IMAGES), nargs="+", default=[1, 8], help=counts)
-    add("--simulate", action="store_true", help="run the images on the simulated core too")
+    simulate = "run the images of these networks on the simulated core too (default: of all)"
+    add("--simulate", nargs="*", metavar="NAME", help=simulate)
     add("--out", type=Path, default=Path("build/bench/batches.json"), help="JSON file")
     arguments = parser.parse_args()
     networks = _networks(arguments)
@@ -112,7 +114,7 @@ def main() -> None:
         kept = kept_shares(bundle, point, pixels)
         for images in arguments.batch:
             run, row = batch_cycles(name, bundle, point, kept, config, images)
-            if arguments.simulate:
+            if arguments.simulate is not None and name in (arguments.simulate or networks):
                 row = _simulated(run, row, config, _images(bundle, arguments, images, named))
             rows.append(row)
     Console(width=_WIDTH).print(_table(rows))

@@ -50,7 +50,7 @@ class Speed:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast compiled code is."""
+        """Compiled code is so many times as fast."""
         return self.compiled / self.golden
 
 

@@ -235,31 +235,32 @@ def plan_images(bundle: Bundle, config: Config, images: int, with_zap: Iterable[
                 together.add(step.name)
                 lie_beside(step.output)
             continue
+        conv, *pooling = _steps_apart(bundle, step)
+        rows = layouts[conv.output].shape[1]
+        if rows > _most_rows(images) or (rows > 1 and conv.output in fixed):
+            continue  # what is concatenated or reshaped lies below each other
+        if not _row_convs(step_shape(config, conv, layouts), layouts[conv.input], config.group):
+            continue
         alone = _cycles([lower_step(config, step, layouts, {})], step, layouts) * images
-        parts = _steps_apart(bundle, step)
-        ofm = parts[0].output
-        if ofm in fixed and layouts[ofm].shape[1] > 1:
+        beside = replace(layouts[conv.output], beside=rows > 1)
+        places = {**layouts, conv.output: beside}
+        wide = [p for p in pooling if p.output not in fixed and _pools_as_one_map(p, beside)]
+        try:
+            cycles = _cycles(_lower_rows(config, conv, layouts), conv, layouts)
+            for pool in pooling:
+                if pool in wide:
+                    cycles += _cycles([_lower_wide(config, pool, places)], pool, places)
+                else:
+                    each = _cycles([lower_step(config, pool, places, {})], pool, places)
+                    cycles += images * each
+        except Misfit:
             continue
-        rows = _lower_rows(config, parts[0], layouts)
-        if rows is None:
-            continue
-        cycles = _cycles(rows, parts[0], layouts)
-        wide = None
-        if len(parts) > 1:
-            beside = replace(layouts[ofm], beside=layouts[ofm].shape[1] > 1)
-            wide = parts[1].output not in fixed and _pools_as_one_map(parts[1], beside)
-            places = {**layouts, ofm: beside}
-            pooled = [_lower_wide(config, parts[1], places)] if wide else None
-            each = pooled or [lower_step(config, parts[1], places, {})]
-            cycles += _cycles(each, parts[1], places) * (1 if wide else images)
         if cycles < alone:
-            together.add(step.name)
-            lie_beside(ofm)
-            if len(parts) > 1:
-                apart.add(step.name)
-                if wide:
-                    together.add(parts[1].name)
-                    lie_beside(parts[1].output)
+            together |= {conv.name, *(pool.name for pool in wide)}
+            for one in (conv, *wide):
+                lie_beside(one.output)
+            if pooling:
+                apart.add(conv.name)
     return Plan(images, frozenset(together), frozenset(apart), layouts)
 
 
@@ -284,10 +285,13 @@ def lower_step_for_images(
     elif step.macs == 0:
         layers = [_lower_wide(config, step, plan.layouts)]
     else:
-        rows = _lower_rows(config, step, plan.layouts)
-        assert rows is not None, "it was planned"
-        layers = rows
+        layers = _lower_rows(config, step, plan.layouts)
     return LoweredStep(step=step, images=plan.images, layers=layers, together=together)
+
+
+def _most_rows(images: int) -> int:
+    """Rows of an ofm up to which it is tried: with more, weights would be read more often."""
+    return images
 
 
 def _steps_apart(bundle: Bundle, step: Step) -> Sequence[Step]:
@@ -303,26 +307,28 @@ def _cycles(layers: Sequence[LoweredLayer], step: Step, layouts: Mapping[str, Pl
     return sum(estimated_cycles(layer, shape) for layer in layers)
 
 
-def _lower_rows(
-    config: Config, step: Step, layouts: Mapping[str, Place]
-) -> list[LoweredLayer] | None:
-    """Each row of the ofm for all images as a convolution; None where that cannot be."""
+def _row_convs(shape: StepShape, ifm: Place, group: int) -> list[Conv]:
+    """For each row of the ofm, the convolution that computes it for all images.
+
+    None at all where the layer has slices, or a row that no kernel row reads anything for.
+    """
+    if cut_slices(shape.conv, shape.size[0], group).count > 1:
+        return []
+    rows, _ = shape.conv.output_size(*ifm.shape[1:])
+    convs = [_row_of_images(shape.conv, row, ifm) for row in range(rows)]
+    found = [conv for conv in convs if conv is not None]
+    return found if len(found) == rows else []
+
+
+def _lower_rows(config: Config, step: Step, layouts: Mapping[str, Place]) -> list[LoweredLayer]:
+    """Each row of the ofm for all images as a convolution. Raises Misfit where one does not fit."""
     shape = step_shape(config, step, layouts)
     ifm = layouts[step.input]
-    if cut_slices(shape.conv, shape.size[0], config.group).count > 1:
-        return None
     stacked = (shape.size[0], *_as_rows(ifm).shape[1:])
-    rows, _ = shape.conv.output_size(*ifm.shape[1:])
-    layers: list[LoweredLayer] = []
-    for row in range(rows):
-        conv = _row_of_images(shape.conv, row, ifm)
-        if conv is None:
-            return None
-        try:
-            layers.append(_lower_shape(config, replace(shape, conv=conv, size=stacked)))
-        except Misfit:
-            return None
-    return layers
+    return [
+        _lower_shape(config, replace(shape, conv=conv, size=stacked))
+        for conv in _row_convs(shape, ifm, config.group)
+    ]
 
 
 def _lower_shape(config: Config, shape: StepShape) -> LoweredLayer:

@@ -1,8 +1,8 @@
 """The sizes of one build of the accelerator: each is a field of `Config`.
 
-There are three presets: `tiny` (an ECP5-25 that also holds a processor and a memory controller),
-`small` (an ECP5-25 that holds the core alone, and tests) and `default` (ECP5-85-class). A user's
-own configuration is a JSON file with the same fields.
+There are four presets: `tiny` (an ECP5-25 that also holds a processor and a memory controller),
+`small` (an ECP5-25 that holds the core alone, and tests), `narrow` (networks of few channels) and
+`default` (ECP5-85-class). A user's own configuration is a JSON file with the same fields.
 """
 
 from __future__ import annotations
@@ -205,6 +205,18 @@ PRESETS = {
         ofm_words=1024,
         row_pixels=64,
         predictor_dsps=5,
+    ),
+    "narrow": Config(
+        name="narrow",
+        pes=8,
+        lanes=16,
+        group=8,
+        ifm_words=4096,
+        weight_words=2048,
+        ofm_words=1024,
+        row_pixels=64,
+        predictor_dsps=15,
+        predictor_tables=3,
     ),
     "default": Config(
         name="default",

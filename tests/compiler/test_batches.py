@@ -99,9 +99,10 @@ def test_every_word_is_one_that_a_core_accepts(
     core = TINY if config is TINY else STRIPS
     rng = random.Random(4)
     together = 0
-    for _ in range(8):
+    for _ in range(12):
         bundle = random_network(core, rng)
         with monkeypatch.context() as patch:
+            patch.setattr(batches, "_most_rows", lambda _: 64)
             patch.setattr(batches, "_cycles", lambda *_: rng.random())
             try:
                 program = compile_bundle(bundle, core, images=rng.randint(2, 5))
@@ -172,6 +173,7 @@ def test_costs_are_of_each_image_of_a_batch(vgg: Bundle) -> None:
     )
 
 
+@pytest.mark.second
 def test_a_zap_saves_nothing_where_a_batch_saves_more(vgg: Bundle) -> None:
     """Costs of a batch lead `quant.choose` to leave ZAP out of layers that read weights once."""
     alone, eight = (network_costs(vgg, DEFAULT, images=images) for images in (1, 8))

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from compiler.costs import NetworkCosts
+from hw.contract.config import PRESETS
+from quant.pipeline.shaped_network import shaped_network
 from tests.docs.pages import ROOT, page
 
 _NETWORKS = {
@@ -101,6 +104,32 @@ def test_several_cores() -> None:
         _same(expected, row["expected"])
 
 
+def test_several_images_at_a_time() -> None:
+    rows = {(row["network"], row["images"]): row for row in _read("bench/batches.json")}
+    table = page("docs/results.md").table("Several images at a time")
+    assert len(table.rows) == len(rows)
+    for name, images, off, on, counted, rate, left_out in table.rows:
+        row = rows[_network(name), int(images)]
+        _same(off, row["off"])
+        _same(on, row["on"])
+        assert (counted == "") == (row["counted_on"] is None)
+        if counted:
+            _same(counted, row["counted_on"])
+            assert abs(row["on"] / row["counted_on"] - 1) <= 0.03
+        _same(rate, row["images_a_second"])
+        _same(left_out, len(row["left_out"]))
+
+
+def test_small_networks() -> None:
+    models = {"ResNet-8": "examples/networks/mlperf_tiny.py:ResNet8", "ResNet-20": "resnet20"}
+    for name, core, cycles, used in page("docs/results.md").table("Small networks").rows:
+        config = PRESETS[core.strip("`")]
+        costs = NetworkCosts(shaped_network(models[name], (3, 32, 32), 10), config)
+        total = sum(layer.elapsed for layer in costs.cycles().values())
+        _same(cycles, total)
+        _same(used, sum(step.macs for step in costs.steps) / (config.multipliers * total))
+
+
 def test_convolutions(summary: Summary) -> None:
     first, second = (
         table for table in page("docs/results.md").tables if table.heading == "Convolutions"
@@ -143,6 +172,18 @@ def test_what_8_bits_cost() -> None:
         if same:
             _same(same, row["agreement"])
         assert row["loss"] <= (0.5 if row["images"] >= 10_000 else 1)
+
+
+def test_hundreds_of_random_networks() -> None:
+    printed = (ROOT / "docs/results/random_modules.txt").read_text()
+    lines = re.findall(
+        r"^(\d+) random networks from seed (\d+): .*, (\d+) ran on .*; (\d+) failed$",
+        printed, re.MULTILINE,
+    )  # fmt: skip
+    count, first, simulated, failed = zip(*(map(int, line) for line in lines), strict=True)
+    assert [start + number for start, number in zip(first, count)] == [*first[1:], 501]
+    assert (first[0], sum(count), sum(simulated), sum(failed)) == (1, 500, 100, 0)
+    assert printed.count("$ python -m tb.random_modules ") == len(lines)
 
 
 def test_operating_points() -> None:
@@ -195,23 +236,6 @@ def test_an_fpga() -> None:
             _same(of_core[number], 100 * result["predictor"][kind] / result[kind])
         _same(used[4], result["fmax_median_mhz"])
         _same(used[5], result["fmax_best_mhz"])
-
-
-def test_boards() -> None:
-    rows = page("docs/results.md").table("On boards").rows
-    assert {row[0].strip("`") for row in rows} == {
-        file.stem for file in (ROOT / "docs/results/boards").glob("*.json")
-    }
-    for name, core, *cells in rows:
-        result = _read(f"boards/{name.strip('`')}.json")
-        assert core.strip("`") == result["config"]["name"]
-        for cell, kind in zip(cells, ("lut", "ff", "dsp", "bram"), strict=False):
-            _same(cell, result[kind])
-        (clock,) = (clock for key, clock in result["clocks"].items() if key.endswith("sys_clk"))
-        _same(cells[4], result["clock_mhz"])
-        _same(cells[5], clock["most_mhz"])
-        _same(cells[6], result["frames_per_second"]["core_allows"])
-        _same(cells[7], result["frames_per_second"]["memory_allows"])
 
 
 def test_the_readme(summary: Summary) -> None:

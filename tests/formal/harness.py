@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
@@ -30,10 +30,12 @@ from amaranth.hdl import (
     Value,
     ValueLike,
 )
+from amaranth.lib import memory
 
 __all__ = [
     "Defect",
     "Harness",
+    "ObservedMemory",
     "elaborated",
     "in_state",
     "items_keep_their_order",
@@ -77,6 +79,8 @@ class Harness(Elaboratable):
         Cycles of the hypothesis where a property is proved by induction.
     slow : set of str
         Properties whose proofs take minutes; they are left to the long form.
+    bounded : {property: cycles}
+        Properties that are not proved, and the length of the histories that are looked at instead.
     constants : {module: {name: value}}
         Constants of modules that are smaller in the proof than in the product.
     """
@@ -86,6 +90,7 @@ class Harness(Elaboratable):
     defects: tuple[Defect, ...]
     depth: int = 4
     slow: frozenset[str] = frozenset()
+    bounded: dict[str, int] = {}  # noqa: RUF012 - never changed
     constants: dict[str, dict[str, int]] = {}  # noqa: RUF012 - never changed
 
     def __init__(self, defect: Defect | None = None) -> None:
@@ -138,6 +143,16 @@ class Harness(Elaboratable):
 
         self._patches.enter_context(mock.patch.object(module, name, make))
         return made
+
+    def observed_memories(self, module: Any) -> list[ObservedMemory]:
+        """Returns a list that will have the memories that a module's components make.
+
+        Invariants may speak of what they hold; as `stand_in`, it holds until the component is
+        elaborated.
+        """
+        namespace = SimpleNamespace(Memory=None)
+        self._patches.enter_context(mock.patch.object(module, "memory", namespace))
+        return self.stand_in(namespace, "Memory", ObservedMemory)
 
     def named_signals(self, module: Any) -> dict[str, Any]:
         """Returns a dict that will have the named signals that a module's components make.
@@ -236,6 +251,27 @@ class Harness(Elaboratable):
         self.m.d.sync += kept.eq(now)
         for signal, condition in self._conditions:
             self.m.d.comb += signal.eq(now & condition)
+
+
+class ObservedMemory(memory.Memory):
+    """A memory with one more read port, by which a harness sees what it holds.
+
+    Attributes
+    ----------
+    observes : ReadPort
+        It reads in the same cycle.
+    writes : list of WritePort
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.observes: Any = self.read_port(domain="comb")
+        self.writes: list[Any] = []
+
+    def write_port(self, **options: Any) -> Any:
+        """A write port, which is kept in `writes` too."""
+        self.writes.append(super().write_port(**options))
+        return self.writes[-1]
 
 
 def all_of(conditions: list[Value]) -> ValueLike:

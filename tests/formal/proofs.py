@@ -50,7 +50,11 @@ def prove(harness: type[Harness], folder: Path, *, limit: int, slow: bool) -> It
     for number, name in enumerate(built.properties):
         if name in harness.slow and not slow:
             continue
-        answer = check(aiger, number, limit=limit, depth=harness.depth)
+        bound = harness.bounded.get(name)
+        if bound is None:
+            answer = check(aiger, number, limit=limit, depth=harness.depth)
+        else:
+            answer = find(aiger, number, limit=limit, cycles=bound)
         seconds = answer.seconds
         open_ = [earlier for earlier in built.given[name] if earlier not in proved]
         result = f"proved, if {' and if '.join(open_)}" if open_ else "proved"
@@ -58,6 +62,8 @@ def prove(harness: type[Harness], folder: Path, *, limit: int, slow: bool) -> It
             proved.add(name)
         if answer.verdict is Verdict.VIOLATED:
             result = f"violated in {answer.cycles} cycles"
+        elif answer.verdict is Verdict.UNDECIDED and answer.cycles == bound:
+            result = f"holds for {bound} cycles"
         elif answer.verdict is Verdict.UNDECIDED:
             cycles = 0
             for cycles_tried in _BOUNDS:

@@ -157,9 +157,9 @@ def test_the_bus_of_tiny_is_half_as_wide() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["small", "default"])
+@pytest.mark.parametrize("name", ["small", "narrow", "default"])
 def test_the_ports_of_these_presets_are_these(name: str) -> None:
-    """Systems that contain a core rely on them. Both presets have a bus of 64 bits."""
+    """Systems that contain a core rely on them. They have a bus of 64 bits."""
     config = PRESETS[name]
     ports = verilog_output.describe(config, Core(config))["ports"]
     assert [f"{p['direction']} {p['bits']} {p['name']}" for p in ports] == [

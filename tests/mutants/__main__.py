@@ -38,7 +38,11 @@ EQUIVALENT = Path(__file__).with_name("equivalent.json")
 """Identity of a defect -> why it changes nothing."""
 
 _KEPT = REPOSITORY / "build" / "mutants"
-_SOURCES = ("golden", "hw", "compiler", "tb", "tests/hw", "tests/mutants")
+_SOURCES = ("golden", "hw", "compiler", "tb", "tests/mutants")
+_TESTS = {
+    "core": ("tests/hw/core/scenarios.py", "tests/hw/core/scenarios.json"),
+    "components": ("tests/hw",),
+}
 _LEAST_FOUND = 0.95
 """Share of the defects, without the equivalent ones, that must be found."""
 
@@ -92,15 +96,16 @@ def _draw(defects: list[str], count: int, seed: int) -> list[str]:
 
 def _plant(defects: list[str], equivalent: dict[str, str], until: float) -> dict[str, str]:
     """Defect -> what finds it, "equivalent", or nothing; those that are left are absent."""
-    file = _KEPT / f"found-{_digest()}.json"
-    kept: dict[str, dict[str, str]] = {"core": {}, "components": {}}
-    if file.is_file():
-        kept = json.loads(file.read_text())
+    files = {stage: _KEPT / f"{stage}-{_digest(stage)}.json" for stage in _TESTS}
+    kept = {
+        stage: json.loads(file.read_text()) if file.is_file() else {}
+        for stage, file in files.items()
+    }
 
     def keep(stage: str, found: dict[str, str]) -> None:
         kept[stage] |= found
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_file(file, json.dumps(kept, indent=1) + "\n")
+        _KEPT.mkdir(parents=True, exist_ok=True)
+        write_file(files[stage], json.dumps(kept[stage], indent=1) + "\n")
 
     with reporting() as report:
         found = core_runs.find(
@@ -129,12 +134,13 @@ def _plant(defects: list[str], equivalent: dict[str, str], until: float) -> dict
     return results
 
 
-def _digest() -> str:
-    """A digest of all sources on which results depend."""
+def _digest(stage: str) -> str:
+    """A digest of all sources on which a stage's results depend."""
+    paths = [REPOSITORY / path for path in (*_SOURCES, *_TESTS[stage])]
     files = sorted(
         file
-        for folder in _SOURCES
-        for file in (REPOSITORY / folder).rglob("*")
+        for path in paths
+        for file in (path.rglob("*") if path.is_dir() else [path])
         if file.suffix in (".py", ".v", ".json") and file != EQUIVALENT
     )
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -6,6 +6,15 @@ from tests.formal.harnesses.compactor import (
     NeighboursHarness,
     WideCompactorHarness,
 )
+from tests.formal.harnesses.ifm_buffer import IfmBufferHarness
+from tests.formal.harnesses.ofm_banks import OfmBanksHarness
+from tests.formal.harnesses.ofm_drain import (
+    HaloRowsHarness,
+    OfmDrainHarness,
+    WindowWalkHarness,
+)
+from tests.formal.harnesses.pattern_scheduler import PatternSchedulerHarness
+from tests.formal.harnesses.predictor import RegionWalkHarness, SurvivorsHarness
 from tests.formal.harnesses.queue import QueueHarness
 from tests.formal.harnesses.read_port import ReadArbitrationHarness, ReadPortHarness
 from tests.formal.harnesses.record_loader import RecordLoaderHarness
@@ -27,6 +36,14 @@ HARNESSES: list[type[Harness]] = [
     QueueHarness,
     RegisterBlockHarness,
     RecordLoaderHarness,
+    IfmBufferHarness,
+    OfmBanksHarness,
+    WindowWalkHarness,
+    OfmDrainHarness,
+    HaloRowsHarness,
+    RegionWalkHarness,
+    SurvivorsHarness,
+    PatternSchedulerHarness,
     CompactorHarness,
     WideCompactorHarness,
     NeighboursHarness,

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from amaranth import Signal
+from amaranth import Mux, Signal
 from amaranth.hdl import Value
 
-from tests.formal.harness import Defect, Harness, progress
+from tests.formal.harness import Defect, Harness, elaborated, progress
 from tests.hw.small_configs import TINY
 
 __all__ = ["ChannelOrderHarness", "TaskChoiceHarness"]
 
 _CHOICE = "hw.engine.task_choice"
 _WINDOW = "hw.engine.channel_window"
+_RETIRES = "the oldest channel retires soon where its passes have ended and its results are stored"
 _CONFIG = replace(TINY, ofm_words=16, ifm_words=16)
 
 
@@ -151,12 +152,21 @@ class ChannelOrderHarness(Harness):
             new="            ),\n            ahead",
             breaks="a channel retires when its pass has ended, and once",
         ),
+        Defect(
+            module=_WINDOW,
+            old="                & (ahead != 0)\n",
+            new="                & (ahead == 2)\n",
+            breaks=_RETIRES,
+        ),
     )
 
     def build(self) -> None:
         m = self.m
         m.submodules.choice = choice = self.source(_CHOICE).TaskChoice(_CONFIG)
-        m.submodules.window = window = self.source(_WINDOW).ChannelWindow(_CONFIG)
+        module = self.source(_WINDOW)
+        signals = self.named_signals(module)
+        m.submodules.window = window = module.ChannelWindow(_CONFIG)
+        elaborated(window)
         for stream in ("pattern", "survivors"):
             self.drive(getattr(choice, stream).valid, f"{stream}_valid")
             self.drive(getattr(choice, stream).payload, f"{stream}_payload")
@@ -195,5 +205,18 @@ class ChannelOrderHarness(Harness):
         self.prove(
             "the passes are apart by the channels in work",
             (window.scheduled - window.oldest)[:3] == ahead,
+        )
+        in_flight = Mux(window.oldest[0], signals["in_flight_1"], signals["in_flight_0"])
+        progress(
+            self,
+            _RETIRES,
+            favourable=window.running
+            & (window.survivors_done | ~window.zap)
+            & (ahead != 0)
+            & (in_flight == 0)
+            & (~signals["restores"] | (signals["halo_ready"] != 0)),
+            event=window.retired,
+            cycles=2,
+            given=["at most two channels are in work"],
         )
         self.cover("two channels are in work", ahead == 2)

@@ -174,7 +174,8 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_named_with_the_presets(tmp_path: Path) -> None:
     absent = str(tmp_path / "absent.json")
-    with pytest.raises(UserError, match=r"no configuration .*absent.*use small, default or a JSON"):
+    says = r"no configuration .*absent.*use tiny, small, narrow, default or a JSON"
+    with pytest.raises(UserError, match=says):
         Config.load(absent)
 
 

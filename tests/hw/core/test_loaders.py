@@ -26,6 +26,8 @@ from tests.hw.small_configs import TINY
 
 WIDE = replace(TINY, name="wide", lanes=64, group=8)
 NARROW = replace(TINY, name="narrow", lanes=32)
+DEEP = replace(TINY, name="deep", lanes=16, group=16)
+"""A pixel of a plane has four beats."""
 
 
 def place(tensor: Tensor, config: Config, address: int = 0) -> Place:
@@ -75,7 +77,7 @@ def surroundings(
 
 @pytest.mark.parametrize(
     ("corner", "config"),
-    [*((corner, TINY) for corner in CORNERS), ("any", WIDE), ("signed", WIDE)],
+    [*((corner, TINY) for corner in CORNERS), ("any", WIDE), ("signed", WIDE), ("any", DEEP)],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_the_buffer_holds_what_the_kernel_walks_over(corner: str, config: Config) -> None:
@@ -264,5 +266,33 @@ def test_pixels_between_those_that_are_added_pass_while_no_word_is_taken() -> No
             words += await get(context, dut.words, 1, repeat(False))
         assert words == beats[::stride]
         await context.tick().until(dut.done)
+
+    simulate(dut, check, background=[serve], deadline=200)
+
+
+def test_a_residual_that_is_there_before_it_is_wanted_loses_no_pixel() -> None:
+    """The first pixel of the second plane waits while the loader finds out about that plane."""
+    planes, pixels = 2, 3
+    dut = ResidualLoader(TINY)
+    beats = [0x01020300 + number for number in range(planes * pixels)]
+
+    async def serve(context: Any) -> None:
+        await get(context, dut.requests, planes, repeat(False))
+        await put(context, dut.beats, beats, repeat(False))
+
+    async def check(context: Any) -> None:
+        tile = {
+            "height": 1,
+            "width": pixels,
+            "channels": planes * TINY.group,
+            "residual": 1,
+            "residual_planes": planes,
+            "residual_stride": 1,
+        }
+        context.set(dut.tile, tile)
+        context.set(dut.start, 1)
+        await context.tick()
+        context.set(dut.start, 0)
+        assert await get(context, dut.words, len(beats), repeat(False)) == beats
 
     simulate(dut, check, background=[serve], deadline=200)
