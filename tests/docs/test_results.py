@@ -88,6 +88,22 @@ def test_rates_are_at_the_clocks_that_were_placed(summary: Summary) -> None:
             assert whole[f"frames_per_second_{which}"] == round(rate, 2)
 
 
+def test_several_cores() -> None:
+    measured = _read("bench/cores.json")
+    rows = page("docs/results.md").table("Several cores").rows
+    assert len(rows) == len(measured)
+    for cells, row in zip(rows, measured, strict=True):
+        name, cores, bits, point, busy, alone, together, gain, expected = cells
+        assert (name, int(cores), int(bits)) == (row["network"], row["cores"], row["memory_bits"])
+        assert point == f"`{row['point']}`"
+        assert row["differences"] == 0
+        _same(busy, 100 * row["port_share"])
+        _same(alone, row["alone"] / row["cores"])
+        _same(together, row["together"])
+        _same(gain, row["alone"] / row["together"])
+        _same(expected, row["expected"])
+
+
 def test_several_images_at_a_time() -> None:
     rows = {(row["network"], row["images"]): row for row in _read("bench/batches.json")}
     table = page("docs/results.md").table("Several images at a time")
