@@ -69,7 +69,7 @@ def quantised_graph(
 
 @dataclass(frozen=True)
 class ResultNoise:
-    """How far the first output of a network stands above its error, in decibels, on a few images.
+    """Return the decibels by which the first output stands above its error, on a few images.
 
     Unlike agreement of classes, it does not depend on how near to each other the classes' results
     are.

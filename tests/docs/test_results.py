@@ -238,6 +238,24 @@ def test_an_fpga() -> None:
         _same(used[5], result["fmax_best_mhz"])
 
 
+def test_boards() -> None:
+    rows = page("docs/results.md").table("On boards").rows
+    assert {row[0].strip("`") for row in rows} == {
+        file.stem for file in (ROOT / "docs/results/boards").glob("*.json")
+    }
+    for name, core, *cells in rows:
+        result = _read(f"boards/{name.strip('`')}.json")
+        assert core.strip("`") == result["config"]["name"]
+        for cell, kind in zip(cells, ("lut", "ff", "dsp", "bram"), strict=False):
+            _same(cell, result[kind])
+        wanted = result["clock_mhz"]
+        (clock,) = (one for one in result["clocks"].values() if one["wanted_mhz"] == wanted)
+        _same(cells[4], wanted)
+        _same(cells[5], clock["most_mhz"])
+        _same(cells[6], result["frames_per_second"]["core_allows"])
+        _same(cells[7], result["frames_per_second"]["memory_allows"])
+
+
 def test_the_readme(summary: Summary) -> None:
     (table,) = (table for table in page("README.md").tables if "cycles" in " ".join(table.head))
     points = {
