@@ -25,7 +25,7 @@ from quant.points.results import MeasuredPoint, parse_point
 
 __all__: list[str] = []
 
-_WIDTH = 110
+_WIDTH = 130
 """The table's width in characters."""
 
 
@@ -72,10 +72,10 @@ def _table(points: Sequence[MeasuredPoint]) -> Table:
     table = Table(title="budgets of accuracy and what was lost, in percentage points")
     table.add_column("network", no_wrap=True)
     table.add_column("dataset")
-    table.add_column("how")
+    table.add_column("how", no_wrap=True)
     headings = ("images", "budget", "expected", "lost", "promise", "lost / budget", "kept")
     for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for point in points:
         table.add_row(
             point.network,

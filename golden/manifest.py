@@ -231,7 +231,10 @@ class Figures(_Strict):
     top1: Finite | None = None
     """Top-1 accuracy in percent of the quantised network with ZAP."""
     drop: Finite | None = None
-    """Percentage points of top-1 lost against the same quantised network without ZAP."""
+    """Percentage points of top-1 lost against the same quantised network without ZAP. A predicted
+    drop is a bound: one standard error above the loss that is expected."""
+    deviation: Finite | None = None
+    """The standard error of the loss, in percentage points."""
     mac_reduction: Finite | None = None
     """Skipped conv MACs / all conv MACs, the first layer included."""
     images: int | None = None

@@ -179,47 +179,34 @@ def main() -> None:
         network, predictors = network_as_chosen(bundle, choice, images.recalibration)
         if args.fine_tune:
             network = _fine_tuned(network, predictors, source, args)
-        predicted_drop = predicted_deviation = None
-        if line is not None and not args.fine_tune:
-            predicted_drop = line.line.drop_at(choice.error)
-            predicted_deviation = line.deviation_at(choice.error)
         results: list[Tensor] = []
         tested = evaluate(network, predictors, dataset.test, name, results=results)
+        deviation = None
+        if dataset.test.labels.ndim == 1:
+            pairs = all_results(dense_results), all_results(results)
+            deviation = counted_loss(*pairs, own_labels(dataset.test)).deviation
+        expected = None if args.fine_tune else line
         figures = {
             "predicted": Figures(
-                drop=predicted_drop,
+                drop=None if expected is None else expected.line.drop_at(choice.error),
+                deviation=None if expected is None else expected.deviation_at(choice.error),
                 mac_reduction=choice.mac_reduction,
                 images=len(images.held_out),
             ),
-            "measured": tested.figures(dense),
+            "measured": tested.figures(dense).model_copy(update={"deviation": deviation}),
         }
-        deviation = None
-        if dataset.test.labels.ndim == 1:
-            labels = own_labels(dataset.test)
-            deviation = counted_loss(
-                all_results(dense_results), all_results(results), labels
-            ).deviation
         result = add_operating_point(result, name, choice.layers, network)
         result = with_figures(result, name, figures)
         if cycles is not None:
             result = with_time_choice(result, name, cycles, choice)
         pattern = _pattern(chooser, choice)
-        point = _measured(
-            args,
-            bundle,
-            dataset.name,
-            budget,
-            pattern,
-            dense.top1,
-            figures,
-            choice.error,
-            None if line is None else line.line,
+        corners = None if line is None else line.line
+        measured.append(
+            _measured(
+                *(args, bundle, dataset.name, budget, pattern),
+                *(dense.top1, figures, choice.error, corners),
+            )
         )
-        found = {
-            "predicted_deviation": predicted_deviation,
-            "deviation": deviation,
-        }
-        measured.append(point.model_copy(update=found))
     if args.control:
         network = _fine_tuned(bundle, {}, source, args)
         control = evaluate(network, {}, dataset.test, "control").figures(dense)
@@ -378,7 +365,9 @@ def _measured(
             "pattern": pattern,
             "budget": str(budget),
             "predicted_drop": predicted.drop,
+            "predicted_deviation": predicted.deviation,
             "drop": measured.drop,
+            "deviation": measured.deviation,
             "predicted_mac_reduction": predicted.mac_reduction,
             "mac_reduction": measured.mac_reduction,
             "recalibrated": args.recalibrate,

@@ -29,7 +29,7 @@ _PAIRS = (
 )
 """Field of a layer's cost, the name of its axis, and the factor to that unit."""
 _HEADINGS = (
-    *("operating point", "layers with ZAP", "lost, pp", "lost, predicted", "MACs skipped"),
+    *("operating point", "layers with ZAP", "lost, pp", "±", "at most, predicted", "MACs skipped"),
     *("cycles", "speed-up", "images/s", "µJ", "KiB moved"),
 )
 _FONT = {"family": "system-ui, Helvetica Neue, DejaVu Sans, sans-serif", "size": 12}
@@ -54,8 +54,13 @@ class _Point:
         return None if self.stored.measured is None else self.stored.measured.drop
 
     @property
+    def deviation(self) -> float | None:
+        """The standard error of `drop`."""
+        return None if self.stored.measured is None else self.stored.measured.deviation
+
+    @property
     def predicted(self) -> float | None:
-        """Percentage points that it was expected to lose when it was chosen."""
+        """The bound on its loss when it was chosen, in percentage points."""
         return None if self.stored.predicted is None else self.stored.predicted.drop
 
     @cached_property
@@ -67,7 +72,10 @@ class _Point:
         whole = self.whole
         lost = "its loss was not measured"
         if self.drop is not None:
-            lost = f"loses {self.drop:.2f} pp"
+            lost = f"loses {self.drop:.2f}"
+            if self.deviation is not None:
+                lost += f" ± {self.deviation:.2f}"
+            lost += " pp"
         rates = " to ".join(f"{clock * 1e6 / cycles:,.1f}" for cycles in whole.cycles)
         energy, traffic = (after / before - 1 for before, after in (whole.energy, whole.traffic))
         return (
@@ -84,7 +92,8 @@ def operating_points(networks: Sequence[Observation], config: Config) -> Section
     return Section(
         "Operating points: loss against speed-up",
         f"Each operating point of the bundle on zapcore_{config.name} at {clock:g} MHz ({source}). "
-        "The loss was measured on the test images when the operating point was chosen. The "
+        "The loss was measured on the test images when the operating point was chosen, and its "
+        "bar is one standard error; predicted is the bound that it was chosen by. The "
         "speed-up of the whole network is by the compiler's model, with what is skipped on the "
         "images of this report; energy is by the first-order model of bench/energy.py. Further "
         "right and lower is better. Click on an operating point to see its layers: what each "
@@ -136,6 +145,7 @@ def _record(point: _Point, clock: float) -> dict[str, object]:
         "layers": sum(layer.zap for layer in point.layers),
         "top1": None if measured is None else measured.top1,
         "drop": point.drop,
+        "deviation": point.deviation,
         "predicted_drop": point.predicted,
         "mac_reduction": None if measured is None else measured.mac_reduction,
         "images": point.images,
@@ -155,6 +165,7 @@ def _row(point: _Point, clock: float) -> list[str]:
         "layers": "d",
         "top1": ".2f",
         "drop": ".2f",
+        "deviation": ".2f",
         "predicted_drop": ".2f",
         "mac_reduction": ".1%",
         "cycles_on": ",.0f",
@@ -174,9 +185,15 @@ def _drawing(points: Sequence[_Point]) -> Figure:
         ("measured", style.ZAP, [(p, p.drop) for p in points]),
         ("predicted", "white", [(p, p.predicted) for p in points]),
     ):
-        known = [(point.whole.speed_up, loss) for point, loss in losses if loss is not None]
+        known = [(point, loss) for point, loss in losses if loss is not None]
         if known:
-            axis.plot(*zip(*known), "o", color=style.ZAP, mfc=face, label=label)
+            bars = [point.deviation or 0 for point, _ in known]
+            axis.errorbar(
+                [point.whole.speed_up for point, _ in known],
+                [loss for _, loss in known],
+                yerr=bars if label == "measured" else None,
+                fmt="o", color=style.ZAP, mfc=face, label=label, elinewidth=1, capsize=2,
+            )  # fmt: skip
     for point in points:
         if point.drop is not None:
             at = (point.whole.speed_up, point.drop)
@@ -207,6 +224,7 @@ def _overview(points: Sequence[_Point]) -> graph_objects.Figure:
             mode="markers+text" if label == "measured" else "markers",
             name=label,
             marker={"size": 10, "color": face, "line": {"color": style.ZAP, "width": 1.5}},
+            error_y=_deviations(label, [point for point, _ in known]),
             hovertemplate="%{customdata}<br>%{x:.2f} times as fast<br>%{y:.2f} pp lost",
         )
     figure.update_xaxes(title="speed-up of the whole network", **_LINE)
@@ -215,6 +233,14 @@ def _overview(points: Sequence[_Point]) -> graph_objects.Figure:
         draw(at, line={"color": "#888888", "width": 1}, layer="below")
     _set_look(figure)
     return figure
+
+
+def _deviations(label: str, points: Sequence[_Point]) -> dict[str, object] | None:
+    """The bars of one standard error of measured losses."""
+    if label != "measured":
+        return None
+    bars = [point.deviation or 0 for point in points]
+    return {"array": bars, "color": style.ZAP, "thickness": 1, "width": 4}
 
 
 def _layers(point: _Point, clock: float) -> graph_objects.Figure:

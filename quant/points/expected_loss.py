@@ -7,8 +7,8 @@ ZAP: the softmax of its results, flattened or sharpened by one temperature, at w
 the held-out images are most likely (Guo et al., *On Calibration of Modern Neural Networks*, 2017).
 The loss itself then needs no labels.
 
-Where the labels are the classes that the network itself gives, they are certain: the temperature is
-so low that the loss is the share of images whose class changes.
+Where the labels are the classes that the network itself gives, they are certain: the loss is the
+share of images whose class changes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from math import exp, log, sqrt
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from quant.data.answers import classes_of
 
 __all__ = ["ExpectedLoss", "Loss", "counted_loss"]
 
-_COLDEST, _HOTTEST = 1e-3, 20.0
+_COLDEST, _HOTTEST = 0.02, 20.0
 _STEPS = 24
 """Of a search, each of which divides the interval."""
 
@@ -56,6 +57,10 @@ class ExpectedLoss:
     ) -> None:
         values = results.to(torch.float64) * scale
         self._classes = classes_of(results)
+        if certainty is None and torch.equal(self._classes, labels):
+            self.temperature = 0.0
+            self._likelihood = F.one_hot(labels, values.shape[1]).to(torch.float64)
+            return
         self.temperature = (
             _most_likely(values, labels) if certainty is None else _as_sure(values, certainty / 100)
         )

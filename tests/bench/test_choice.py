@@ -47,7 +47,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Observation:
     stored = [
         point.model_copy(
             update={
-                "measured": Figures(top1=50.0 - drop, drop=drop, mac_reduction=0.1),
+                "measured": Figures(top1=50.0 - drop, drop=drop, deviation=0.25, mac_reduction=0.1),
                 "predicted": Figures(drop=drop / 2),
             }
         )
@@ -70,6 +70,8 @@ def test_markers_and_bars_are_the_models_costs(observed: Observation) -> None:
     predicted, measured = exhibit.interactive.overview.data
     assert list(measured.customdata) == ["both", "one"]
     assert (list(measured.y), list(predicted.y)) == ([2.0, 0.5], [1.0, 0.25])
+    assert list(measured.error_y.array) == [0.25, 0.25]
+    assert predicted.error_y.array is None
     for name, speed_up in zip(measured.customdata, measured.x, strict=True):
         layers = layer_costs(observed, costs, name)
         whole = whole_cost(layers)
@@ -136,7 +138,7 @@ def test_a_browser_shows_the_operating_point_that_is_clicked_on(
         'document.querySelector(".overview").emit('
         '"plotly_click", { points: [{ customdata: "one" }] });'
     )
-    both, one = "both: loses 2.00", "one: loses 0.50"
+    both, one = "both: loses 2.00 ± 0.25 pp", "one: loses 0.50 ± 0.25 pp"
     for script, shown, hidden in (("", both, one), (click, one, both)):
         file = tmp_path / "clicked.html"
         file.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
