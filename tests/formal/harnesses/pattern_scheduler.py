@@ -37,7 +37,7 @@ class PatternSchedulerHarness(Harness):
         Defect(
             module=_MODULE,
             old="distance.data.gap.eq(Mux(self._pattern[-1], 1, gap + 1))",
-            new="distance.data.gap.eq(Mux(self._pattern[-1], 1, 2))",
+            new="distance.data.gap.eq(Mux(self._pattern[-1], 1, gap + 2))",
             breaks=_ONCE,
         ),
         Defect(
