@@ -41,6 +41,8 @@ _LATENCY = 40
 """The memory's, in cycles."""
 _CLOCK_MHZ = 100
 """The clock at which images a second are given."""
+_WIDTH = 140
+"""The table's width in characters."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,8 @@ def main() -> int:
         measured += _measure(name, bundle, point, of_network, arguments.data)
     rows = [{**asdict(one), "speed_up": round(one.speed_up, 3)} for one in measured]
     write_file(file, json.dumps(rows, indent=1) + "\n")
-    console = Console()
-    console.print(_table(measured))
-    console.print(str(file), highlight=False)
+    Console(width=_WIDTH).print(_table(measured))
+    print(file)
     return int(any(one.differences for one in measured))
 
 

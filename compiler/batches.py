@@ -182,7 +182,7 @@ class LoweredStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network runs several images.
+    """A network's way to run several images.
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ def _whole_words(size: int) -> int:
 
 @dataclass(frozen=True)
 class LayerForecast:
-    """What the cycle model expects of a layer on several cores that all run the network.
+    """The cycle model's expectation of a layer on several cores that all run the network.
 
     Parameters
     ----------

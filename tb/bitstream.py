@@ -22,6 +22,7 @@ from golden.arguments import Parser, integer, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.files import write_file
+from golden.reading import read_json
 from hw.contract.config import PRESETS, Config
 from hw.fpga import bitstream, ecp5
 from hw.fpga.blocks import Ecp5
@@ -101,7 +102,7 @@ def main() -> None:
 
 
 def _refuse_memory(board: Board, needed: int, folder: Path) -> None:
-    holds = json.loads((folder / "gateware" / "system.json").read_text())["memory_bytes"]
+    holds = read_json(folder / "gateware" / "system.json")["memory_bytes"]
     if needed > holds:
         raise UserError(
             f"the network needs {needed} bytes of memory, and the {board.title} has {holds}: "

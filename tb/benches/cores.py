@@ -6,7 +6,6 @@ group are images of one program, and run at the same time.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +22,14 @@ from hw.contract.bus import LITE_ADDRESS_BITS
 from hw.contract.registers import REGISTERS
 from tb.benches.common import PERIOD, start, values
 from tb.benches.core import REPORT, RESET_LATENCY, UNWRITTEN, SimulatedBus, now
-from tb.exchange.core_files import Outcome, Run, read_runs, write_outcome, write_progress
+from tb.exchange.core_files import (
+    Outcome,
+    Run,
+    read_runs,
+    write_elapsed,
+    write_outcome,
+    write_progress,
+)
 
 
 class BusOfOne(SimulatedBus):
@@ -112,7 +118,7 @@ def run_groups(
                 observed={},
             )
             write_outcome(folder, first + number, outcome)
-    (folder / "elapsed.json").write_text(json.dumps(elapsed))
+    write_elapsed(folder, elapsed)
 
 
 async def run_beside_memory(dut: Any, driver: Callable[[list[BusOfOne]], Together]) -> None:

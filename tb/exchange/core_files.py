@@ -24,9 +24,11 @@ __all__ = [
     "Outcome",
     "Progress",
     "Run",
+    "read_elapsed",
     "read_outcome",
     "read_progress",
     "read_runs",
+    "write_elapsed",
     "write_outcome",
     "write_progress",
     "write_runs",
@@ -173,6 +175,16 @@ def read_outcome(folder: Path, number: int) -> Outcome:
     others = rest["other_outputs"].items()
     rest["other_outputs"] = {name: np.array(ofm, np.int32) for name, ofm in others}
     return Outcome(memory=np.fromfile(folder / f"{number}.bin", np.uint8), **rest)
+
+
+def write_elapsed(folder: Path, elapsed: Sequence[int]) -> None:
+    """Write the cycles of each group of runs at the same time, for `read_elapsed`."""
+    (folder / "elapsed.json").write_text(json.dumps(list(elapsed)))
+
+
+def read_elapsed(folder: Path) -> list[int]:
+    """Read the cycles of each group of runs at the same time."""
+    return json.loads((folder / "elapsed.json").read_text())
 
 
 def write_progress(folder: Path, layer: int, cycles: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,15 @@ from amaranth.utils import ceil_log2
 from golden.bundle import Bundle
 from hw import verilog_output
 from hw.contract.system import System
-from tb.exchange.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
+from tb.exchange.core_files import (
+    Outcome,
+    Progress,
+    Run,
+    read_elapsed,
+    read_outcome,
+    read_progress,
+    write_runs,
+)
 from tb.paths import VERILOG
 from tb.runs import core
 from tb.runs.engine import LINT
@@ -101,7 +108,7 @@ def run(
             )
         if results.failures:
             raise SimulationError(f"{built.sim}: {results.failures[0].message}")
-        elapsed = json.loads((folder / "elapsed.json").read_text())
+        elapsed = read_elapsed(folder)
         outcomes = [read_outcome(folder, number) for number in range(len(runs))]
         firsts = range(0, len(runs), system.cores)
         return [

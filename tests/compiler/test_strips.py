@@ -164,3 +164,14 @@ def test_a_window_as_large_as_the_map_is_not_cut() -> None:
         UserError, match=r"layer 'conv7' needs 136 pixels of ofm .*'pool'.*ofm_words = 128"
     ):
         lower_layer(TINY, conv(), (4, 17, 8), ifm_signed=False, pool=whole)
+
+
+@pytest.mark.parametrize(("kernel", "step"), [((1, 3), 2), ((3, 1), 1)])
+def test_rows_that_no_kernel_reads_are_left_out(kernel: tuple[int, int], step: int) -> None:
+    """Whether there are any depends on the rows of the kernel, not on its columns."""
+    layer = replace(
+        conv(stride=2, padding=0),
+        weight=torch.ones((4, 4, *kernel), dtype=torch.int8),
+    )
+    for strip in cut_strips(layer, PLAIN, 8, 4, zap=False):
+        assert strip.ifm.step == strip.load.step == step

@@ -88,6 +88,22 @@ def test_rates_are_at_the_clocks_that_were_placed(summary: Summary) -> None:
             assert whole[f"frames_per_second_{which}"] == round(rate, 2)
 
 
+def test_several_cores() -> None:
+    measured = _read("bench/cores.json")
+    rows = page("docs/results.md").table("Several cores").rows
+    assert len(rows) == len(measured)
+    for cells, row in zip(rows, measured, strict=True):
+        name, cores, bits, point, busy, alone, together, gain, expected = cells
+        assert (name, int(cores), int(bits)) == (row["network"], row["cores"], row["memory_bits"])
+        assert point == f"`{row['point']}`"
+        assert row["differences"] == 0
+        _same(busy, 100 * row["port_share"])
+        _same(alone, row["alone"] / row["cores"])
+        _same(together, row["together"])
+        _same(gain, row["alone"] / row["together"])
+        _same(expected, row["expected"])
+
+
 def test_several_images_at_a_time() -> None:
     rows = {(row["network"], row["images"]): row for row in _read("bench/batches.json")}
     table = page("docs/results.md").table("Several images at a time")
@@ -220,6 +236,24 @@ def test_an_fpga() -> None:
             _same(of_core[number], 100 * result["predictor"][kind] / result[kind])
         _same(used[4], result["fmax_median_mhz"])
         _same(used[5], result["fmax_best_mhz"])
+
+
+def test_boards() -> None:
+    rows = page("docs/results.md").table("On boards").rows
+    assert {row[0].strip("`") for row in rows} == {
+        file.stem for file in (ROOT / "docs/results/boards").glob("*.json")
+    }
+    for name, core, *cells in rows:
+        result = _read(f"boards/{name.strip('`')}.json")
+        assert core.strip("`") == result["config"]["name"]
+        for cell, kind in zip(cells, ("lut", "ff", "dsp", "bram"), strict=False):
+            _same(cell, result[kind])
+        wanted = result["clock_mhz"]
+        (clock,) = (one for one in result["clocks"].values() if one["wanted_mhz"] == wanted)
+        _same(cells[4], wanted)
+        _same(cells[5], clock["most_mhz"])
+        _same(cells[6], result["frames_per_second"]["core_allows"])
+        _same(cells[7], result["frames_per_second"]["memory_allows"])
 
 
 def test_the_readme(summary: Summary) -> None:

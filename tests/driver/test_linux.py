@@ -32,6 +32,7 @@ class Options(ctypes.Structure):
         ("base", ctypes.c_uint64),
         ("has_base", ctypes.c_int),
         ("cached", ctypes.c_int),
+        ("number", ctypes.c_uint32),
         ("interrupts", ctypes.c_int),
         ("sleep_us", ctypes.c_uint),
         ("timeout_ms", ctypes.c_uint),

@@ -67,7 +67,7 @@ async def run_defects(dut: Any) -> None:
 def _run_right(
     bus: SimulatedBus, runs: list[Run], folder: Path
 ) -> tuple[list[dict[str, Any]], list[int]]:
-    """What comes of each run without a defect, and the cycles after which to give it up.
+    """Return what comes of each run without a defect, and the cycles after which to give it up.
 
     A run that ends well has its own number of cycles; others may take as many as the longest.
     """

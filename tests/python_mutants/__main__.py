@@ -8,7 +8,7 @@ function. `equivalent.json` lists the defects that change nothing which a user c
 reason for each.
 
 mutmut works in a folder of its own, `build/python_mutants`, and keeps its results there until a
-source changes. So a run that was ended goes on where it was.
+source changes. So a run that was ended goes on where it was, and only survivors run again.
 """
 
 from __future__ import annotations
@@ -59,8 +59,11 @@ command.create_mutants(1)
 """
 """The first steps of `mutmut run`, after which all defects have names."""
 
-_SURVIVED, _NO_TEST = 0, 33
-"""mutmut's codes; every other number is the exit status of tests that fail or take too long."""
+_AGAIN = (None, 0, 33)
+"""mutmut's codes for a defect that has not run, that survived, and that no test calls.
+
+Every other number is the exit status of tests that fail or take too long.
+"""
 
 
 def main() -> int:
@@ -71,7 +74,7 @@ def main() -> int:
     _prepare()
     _mutmut("-c", _GENERATE)
     drawn = _draw(_results(), arguments.n, arguments.seed)
-    left = [name for name, code in drawn.items() if code is None]
+    left = [name for name, code in drawn.items() if code in _AGAIN]
     if left:
         _mutmut("-m", "mutmut", "run", "--max-children", "1", *left)
     results = _results()
@@ -142,7 +145,7 @@ def _report(results: dict[str, int | None]) -> int:
     missed = []
     for name, code in results.items():
         kind = "found"
-        if code in (None, _SURVIVED, _NO_TEST):
+        if code in _AGAIN:
             said = _said(name)
             kind = "equivalent" if said in reasons else "not found"
             if kind == "not found":

@@ -145,6 +145,20 @@ def test_what_is_written_arrives_and_nothing_else(config: Config) -> None:
     assert max(beats for _, beats in memory.writes) == BURST
 
 
+def test_a_port_that_is_offered_a_request_is_not_done() -> None:
+    dut = WritePort(TINY)
+
+    async def check(context: Any) -> None:
+        await context.tick()
+        assert context.get(dut.done)
+        context.set(dut.requests.payload.beats, 1)
+        context.set(dut.requests.valid, 1)
+        assert context.get(dut.idle)
+        assert not context.get(dut.done)
+
+    simulate(dut, check)
+
+
 def test_a_burst_whose_words_are_missing_is_not_begun() -> None:
     dut = WritePort(TINY)
     memory = AxiMemory(dut.axi, bytes(SIZE), TINY.bus_bytes, base=BASE)

@@ -17,6 +17,7 @@ from golden.bundle import Bundle, check
 from golden.errors import UserError
 from golden.network import Network, quantise_images
 from quant.data.images import ImageSet
+from quant.frontend.graph import ConvLayer
 from quant.networks.own_models import own_model
 from quant.pipeline.convert import Conversion, convert
 from quant.pipeline.quantised_network import ResultNoise, quantised_graph, result_noise
@@ -163,6 +164,11 @@ def test_the_noise_of_a_result_is_its_distance_from_the_float_result() -> None:
     halved_noise = result_noise(halved, graph, model, images)
     assert halved_noise.int8 == pytest.approx(6, abs=0.5)
     assert halved_noise.noisy_images == noise.noisy_images
+    with torch.no_grad():
+        layer = graph.layer(graph.output)
+        assert isinstance(layer, ConvLayer)
+        layer.weight.zero_()
+    assert result_noise(bundle, graph, model, images).noisy_images == 200
 
 
 class Bright(nn.Module):
