@@ -46,12 +46,12 @@ def whole_networks(networks: Sequence[Observation], config: Config) -> Section:
 
 def _whole_network(network: Observation, config: Config) -> Exhibit | None:
     layers = layer_costs(network, NetworkCosts(network.bundle, config), network.point)
-    names = {
+    fully_connected = {
         node.name
         for node in network.bundle.manifest.layers
-        if isinstance(node, ConvNode) and not node.fully_connected
+        if isinstance(node, ConvNode) and node.fully_connected
     }
-    convolutions = [layer for layer in layers if layer.name in names]
+    convolutions = [layer for layer in layers if layer.macs and layer.name not in fully_connected]
     if not convolutions:
         return None
     build = find_build(config)

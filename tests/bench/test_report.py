@@ -370,10 +370,10 @@ def test_whole_networks_stand_beside_their_convolutions(
 
 
 def test_layers_that_do_not_fit_are_named(observed: Observation) -> None:
-    # Its residual begins at channel 4, and a group has 8.
-    (exhibit,) = layer_cycles([observed], PRESETS["default"]).exhibits
-    assert "conv4" not in [record["layer"] for record in exhibit.records]
-    assert "do not fit: layer 'conv4' adds a residual from channel 4 on" in exhibit.caption
+    config = replace(PRESETS["small"], weight_words=16)
+    (exhibit,) = layer_cycles([observed], config).exhibits
+    assert "conv2" not in [record["layer"] for record in exhibit.records]
+    assert "do not fit: layer 'conv2' needs 25 words of weights" in exhibit.caption
 
 
 def test_an_image_takes_the_place_of_a_dataset_that_is_not_there(

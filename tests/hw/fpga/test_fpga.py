@@ -11,6 +11,7 @@ from statistics import median
 import pytest
 
 from golden.errors import UserError
+from hw.contract.config import PRESETS
 from hw.fpga import ecp5
 from hw.fpga.ecp5 import DEVICES, Use
 from hw.fpga.floorplan import floorplan
@@ -177,7 +178,7 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "message"),
     [
         (["--device", "ice40"], "no device 'ice40': use ecp5-25, ecp5-45, ecp5-85"),
-        (["--config", "huge"], "no configuration 'huge': use small, default or a JSON file"),
+        (["--config", "huge"], f"no configuration 'huge': use {', '.join(PRESETS)} or a JSON file"),
         (["--seeds", "0"], "--seeds '0' is not an integer of at least 1"),
         (["--jobs", "-1"], "--jobs '-1' is not an integer of at least 1"),
         (["--constraints", "none.lpf"], "none.lpf: not found; --constraints takes an LPF file"),
