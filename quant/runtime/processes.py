@@ -105,8 +105,9 @@ def run_parallel(main: Callable[[], int | None]) -> None:
         run_cli(main)
         return
     print_anything()
-    store = _join()
+    store, own_rank, processes = next(dist.rendezvous("env://"))
     try:
+        _join(store, own_rank, processes)
         with _only_the_first_talks():
             status = main()
     except (UserError, OSError) as error:
@@ -131,15 +132,16 @@ def run_parallel(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
-def _join() -> dist.Store:
-    """Join torchrun's processes; return the store that they share while they run."""
+def _join(store: dist.Store, own_rank: int, processes: int) -> None:
+    """Join torchrun's processes, which share the store while they run.
+
+    Raises RuntimeError if another one has ended meanwhile.
+    """
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    store, rank, world_size = next(dist.rendezvous("env://"))
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
-    return store
+    dist.init_process_group(backend, store=store, rank=own_rank, world_size=processes)
 
 
 def _leave(status: int) -> None:
