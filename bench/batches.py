@@ -24,10 +24,10 @@ from rich.table import Table
 
 from bench.designs import keep_one_point
 from bench.figures import frames_per_second
-from bench.fpga_results import ASSUMED_MHZ, find_build
-from bench.measure import LATENCY, kept_shares
+from bench.fpga_results import clock_of, find_build
+from bench.measure import kept_shares
 from compiler.build import compile_bundle
-from compiler.costs import NetworkCosts
+from compiler.costs import LATENCY, NetworkCosts
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE, MOST_IMAGES
 from golden.arguments import Parser, integer
@@ -151,7 +151,7 @@ def batch_cycles(
     off = layer_cycles(program, DENSE)
     on = layer_cycles(program, point, {n: k for n, k in kept.items() if n not in left_out})
     build = find_build(config)
-    clock = ASSUMED_MHZ if build is None else build.clock_mhz
+    clock = clock_of(build)
     each = sum(layer.elapsed for layer in on.values()) / images
     return run, BatchCycles(
         network=name,

@@ -18,7 +18,9 @@ from pathlib import Path
 from rich.table import Table
 
 from bench.figures import frames_per_second
+from bench.fpga_results import ASSUMED_MHZ
 from compiler.build import compile_bundle
+from compiler.costs import LATENCY
 from compiler.program import DENSE
 from compiler.several_cores import for_cores, forecast, speed_up
 from golden.arguments import Parser, integer, positive
@@ -37,10 +39,6 @@ from tb.runs.whole_networks import NETWORKS, find_network
 __all__: list[str] = []
 
 _OUT = Path("build/bench")
-_LATENCY = 40
-"""The memory's, in cycles."""
-_CLOCK_MHZ = 100
-"""The clock at which images a second are given."""
 _WIDTH = 140
 """The table's width in characters."""
 
@@ -127,7 +125,7 @@ def _measure(
     program = compile_bundle(bundle, config, keep=True)
     points = list(dict.fromkeys([DENSE, point]))
     single = [
-        Run(program=program, image=image, point=one, latency=_LATENCY)
+        Run(program=program, image=image, point=one, latency=LATENCY)
         for one in points
         for image in images
     ]
@@ -138,7 +136,7 @@ def _measure(
         for system in systems:
             several = for_cores(program, system.cores)
             runs = [
-                Run(program=several, image=image, point=one, latency=_LATENCY)
+                Run(program=several, image=image, point=one, latency=LATENCY)
                 for one in points
                 for image in images[: system.cores]
             ]
@@ -147,7 +145,7 @@ def _measure(
             built = cores.build(system, "verilator", end=several.end)
             report(f"{label}: simulation", 0, 1)
             groups = cores.run(built, system, runs)
-            layers = forecast(program, system, latency=_LATENCY)
+            layers = forecast(program, system, latency=LATENCY)
             for number, (one, group) in enumerate(zip(points, groups, strict=True)):
                 of_point = runs[number * system.cores :][: system.cores]
                 measured.append(
@@ -173,7 +171,7 @@ def _table(measured: list[Measurement]) -> Table:
     for column in ("network", "config", "point"):
         table.add_column(column)
     columns = ("cores", "port, bits", "port busy", "cycles alone", "together")
-    rate = f"images/s at {_CLOCK_MHZ} MHz"
+    rate = f"images/s at {ASSUMED_MHZ:g} MHz"
     for column in (*columns, rate, "speed-up", "by the model", "differ"):
         table.add_column(column, justify="right")
     for one in measured:
@@ -186,7 +184,7 @@ def _table(measured: list[Measurement]) -> Table:
             f"{one.port_share:.0%}",
             f"{one.alone // one.cores:,}",
             f"{one.together:,}",
-            f"{one.cores * frames_per_second(_CLOCK_MHZ, one.together):,.0f}",
+            f"{one.cores * frames_per_second(ASSUMED_MHZ, one.together):,.0f}",
             f"{one.speed_up:.2f}",
             f"{one.expected:.2f}",
             str(one.differences),

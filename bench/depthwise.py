@@ -23,8 +23,8 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from bench.measure import LATENCY
 from compiler.build import compile_bundle
+from compiler.costs import LATENCY
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE, Program
 from golden import arithmetic

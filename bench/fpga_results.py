@@ -15,7 +15,7 @@ from hw.contract.config import Config
 from hw.fpga.ecp5 import Use
 from tb.paths import REPOSITORY
 
-__all__ = ["ASSUMED_MHZ", "FOLDERS", "Build", "find_build"]
+__all__ = ["ASSUMED_MHZ", "FOLDERS", "Build", "clock_of", "find_build"]
 
 ASSUMED_MHZ = 100.0
 """The clock of a core that nobody has placed and routed."""
@@ -55,6 +55,11 @@ def find_build(config: Config) -> Build | None:
             if replace(built, name=config.name) == config:
                 return build
     return None
+
+
+def clock_of(build: Build | None) -> float:
+    """Return the clock in MHz at which figures are given: where the core was placed, or assumed."""
+    return ASSUMED_MHZ if build is None else build.clock_mhz
 
 
 def _read(file: Path) -> tuple[Config, Build]:

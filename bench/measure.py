@@ -18,6 +18,7 @@ import torch
 
 from bench.figures import LayerRun
 from compiler.build import compile_bundle
+from compiler.costs import LATENCY
 from compiler.program import DENSE, Program
 from compiler.rewrites import as_the_core_runs_it
 from golden.bundle import Bundle
@@ -37,7 +38,6 @@ from tb.simulators.errors import SimulationError
 from tb.simulators.toolchain import Simulator
 
 __all__ = [
-    "LATENCY",
     "MeasuredLayer",
     "Measurement",
     "kept_shares",
@@ -49,8 +49,6 @@ __all__ = [
     "simulate",
 ]
 
-LATENCY = 40
-"""The memory's latency in cycles."""
 _VERSION = 1
 
 

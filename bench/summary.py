@@ -25,7 +25,7 @@ from bench.figures import (
     store_stall,
     utilisation,
 )
-from bench.fpga_results import ASSUMED_MHZ, find_build
+from bench.fpga_results import clock_of, find_build
 from bench.measure import MeasuredLayer, Measurement
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
@@ -103,7 +103,7 @@ def _whole_network(measurement: Measurement) -> dict[str, Any]:
     """
     config, layers = measurement.config, measurement.layers
     build = find_build(config)
-    clock = ASSUMED_MHZ if build is None else build.clock_mhz
+    clock = clock_of(build)
     runs = [layer.run for layer in layers]
     macs, skipped = sum(run.macs for run in runs), sum(run.skipped_macs for run in runs)
     off, on = sum(run.cycles_off for run in runs), sum(run.cycles_on for run in runs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
+from compiler.names import new_name
 from golden.bundle import Bundle
 from golden.manifest import Activation, ConcatNode, ConvNode, Manifest, Node, PoolNode
 
@@ -78,7 +79,7 @@ def _moved(manifest: Manifest, number: int, concat: ConcatNode, pool: PoolNode) 
     taken = {*activations, *(node.name for node in manifest.layers)}
     poolings: list[Node] = []
     for part in concat.inputs:
-        name = _new_name(f"{pool.name[:150]}:{len(poolings)}", taken)
+        name = new_name(f"{pool.name[:150]}:{len(poolings)}", taken)
         taken.add(name)
         channels, *_ = activations[part].shape
         shape = channels, *pooled.shape[1:]
@@ -89,9 +90,3 @@ def _moved(manifest: Manifest, number: int, concat: ConcatNode, pool: PoolNode) 
     before, after = manifest.layers[:number], manifest.layers[number + 1 :]
     layers = [*before, *poolings, joined, *(node for node in after if node is not pool)]
     return manifest.model_copy(update={"activations": activations, "layers": layers})
-
-
-def _new_name(name: str, taken: Container[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name

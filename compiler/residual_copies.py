@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from compiler.names import new_name
 from compiler.tensor_placement import tensor_layouts
 from golden.bundle import Bundle
-from golden.manifest import Activation, ConvNode, Node, ShortcutNode
+from golden.manifest import ConvNode, Node, ShortcutNode
 from hw.contract.config import Config
 
 __all__ = ["with_residual_copies"]
@@ -39,7 +40,7 @@ def with_residual_copies(bundle: Bundle, config: Config) -> Bundle:
             shortcut = node.shortcut
             place = layouts[shortcut.input]
             if shortcut.channel_offset % config.group or place.slot_count > place.shape[0]:
-                name = _new_name(f"{node.name[:180]}:residual", activations)
+                name = new_name(f"{node.name[:180]}:residual", activations)
                 _, *size = activations[node.output].shape
                 copied = shortcut.channel_offset + place.shape[0], *size
                 activations[name] = activations[shortcut.input].model_copy(update={"shape": copied})
@@ -52,12 +53,6 @@ def with_residual_copies(bundle: Bundle, config: Config) -> Bundle:
         return bundle
     changed = manifest.model_copy(update={"activations": activations, "layers": layers})
     return Bundle(changed, bundle.tensors | tensors)
-
-
-def _new_name(name: str, taken: dict[str, Activation]) -> str:
-    while name in taken:
-        name += "_"
-    return name
 
 
 def _copying(name: str, channel_offset: int, channels: int) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from compiler.costs import LATENCY
 from compiler.cycles import tile_cycles
 from compiler.memory_layout import aligned
 from compiler.program import DENSE, Program
@@ -131,7 +132,7 @@ class LayerForecast:
 
 
 def forecast(
-    program: Program, system: System, point: str = DENSE, latency: int = 40
+    program: Program, system: System, point: str = DENSE, latency: int = LATENCY
 ) -> list[LayerForecast]:
     """Expected cycles of each layer on one core and on several, without skips.
 

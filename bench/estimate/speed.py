@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.estimate.fit import Fit
-from bench.fpga_results import ASSUMED_MHZ, Build, find_build
+from bench.figures import frames_per_second
+from bench.fpga_results import Build, clock_of, find_build
 from compiler.build import compile_bundle
 from golden.bundle import Bundle
 from golden.manifest import ConvNode
@@ -120,7 +121,7 @@ class Speed:
 
     def images_a_second(self, cycles: float) -> float:
         """Return how many images a second follow from the cycles of one."""
-        return self.clock_mhz * 1e6 / cycles
+        return frames_per_second(self.clock_mhz, cycles)
 
     @property
     def slowed(self) -> list[str]:
@@ -174,7 +175,7 @@ def speed(
     return Speed(
         config=config,
         build=build,
-        clock_mhz=clock or (ASSUMED_MHZ if build is None else build.clock_mhz),
+        clock_mhz=clock or clock_of(build),
         layers=layers,
         zap=zap,
         program=program,

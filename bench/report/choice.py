@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from plotly import graph_objects
 from plotly.subplots import make_subplots
 
-from bench.fpga_results import ASSUMED_MHZ, find_build
+from bench.figures import frames_per_second
+from bench.fpga_results import clock_of, find_build
 from bench.report import style
-from bench.report.costs import LayerCost, layer_costs, whole_cost
+from bench.report.costs import LayerCost, layer_costs, network_costs, whole_cost
 from bench.report.observe import Observation
 from bench.report.page import Exhibit, Interactive, Section
-from compiler.costs import NetworkCosts
 from golden.manifest import OperatingPoint
 from hw.contract.config import Config
 
@@ -76,7 +76,7 @@ class _Point:
             if self.deviation is not None:
                 lost += f" ± {self.deviation:.2f}"
             lost += " pp"
-        rates = " to ".join(f"{clock * 1e6 / cycles:,.1f}" for cycles in whole.cycles)
+        rates = " to ".join(f"{frames_per_second(clock, cycles):,.1f}" for cycles in whole.cycles)
         energy, traffic = (after / before - 1 for before, after in (whole.energy, whole.traffic))
         return (
             f"{self.name}: {lost}, {whole.speed_up:.2f} times as fast ({rates} images a second), "
@@ -87,7 +87,7 @@ class _Point:
 def operating_points(networks: Sequence[Observation], config: Config) -> Section:
     """Draw what each operating point of the bundles loses and gains, and its layers."""
     build = find_build(config)
-    clock = ASSUMED_MHZ if build is None else build.clock_mhz
+    clock = clock_of(build)
     source = "assumed" if build is None else f"placed and routed on {build.device}"
     return Section(
         "Operating points: loss against speed-up",
@@ -104,7 +104,7 @@ def operating_points(networks: Sequence[Observation], config: Config) -> Section
 
 
 def _exhibit(network: Observation, config: Config, clock: float) -> Exhibit | None:
-    costs = NetworkCosts(network.bundle, config)
+    costs = network_costs(network, config)
     points = [
         _Point(
             stored=point,
@@ -152,7 +152,7 @@ def _record(point: _Point, clock: float) -> dict[str, object]:
         "cycles_off": whole.cycles[0],
         "cycles_on": whole.cycles[1],
         "speed_up": whole.speed_up,
-        "images_per_second": clock * 1e6 / whole.cycles[1],
+        "images_per_second": frames_per_second(clock, whole.cycles[1]),
         "energy_uj": whole.energy[1] * 1e-6,
         "bytes": whole.traffic[1],
     }

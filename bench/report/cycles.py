@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from bench.fpga_results import ASSUMED_MHZ, find_build
+from bench.figures import frames_per_second
+from bench.fpga_results import clock_of, find_build
 from bench.report import style
-from bench.report.costs import LayerCost, layer_costs, whole_cost
+from bench.report.costs import LayerCost, layer_costs, network_costs, whole_cost
 from bench.report.observe import Observation
 from bench.report.page import Exhibit, Section
-from compiler.costs import NetworkCosts
 from hw.contract.config import Config
 
 __all__ = ["layer_cycles"]
@@ -31,7 +31,7 @@ def layer_cycles(networks: Sequence[Observation], config: Config) -> Section:
 
 
 def _cycles(network: Observation, config: Config) -> Exhibit | None:
-    costs = NetworkCosts(network.bundle, config)
+    costs = network_costs(network, config)
     layers = layer_costs(network, costs, network.point)
     if not layers:
         return None
@@ -39,8 +39,8 @@ def _cycles(network: Observation, config: Config) -> Exhibit | None:
     headings += ["µJ", "with ZAP", "KiB moved", "with ZAP"]
     off, on = (sum(layer.cycles[run] for layer in layers) for run in (0, 1))
     build = find_build(config)
-    clock = ASSUMED_MHZ if build is None else build.clock_mhz
-    rates = " and ".join(f"{clock * 1e6 / cycles:,.1f}" for cycles in (off, on))
+    clock = clock_of(build)
+    rates = " and ".join(f"{frames_per_second(clock, cycles):,.1f}" for cycles in (off, on))
     measured = "assumed" if build is None else f"placed and routed on {build.device}"
     caption = (
         f"{network.images} test images; ZAP at operating point {network.point}. The whole network "

@@ -73,9 +73,9 @@ class PointCounts:
     layers: list[Observed]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observation:
-    """A network at its operating points, one of which is chosen.
+    """A network at its operating points, one of which is chosen. It is equal to itself alone.
 
     Parameters
     ----------

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.figures import frames_per_second, macs_per_dsp
-from bench.fpga_results import ASSUMED_MHZ, find_build
-from bench.report.costs import layer_costs
+from bench.fpga_results import ASSUMED_MHZ, clock_of, find_build
+from bench.report.costs import layer_costs, network_costs
 from bench.report.observe import Observation
 from bench.report.page import Exhibit, Section
-from compiler.costs import NetworkCosts
 from golden.manifest import ConvNode
 from hw.contract.config import Config
 
@@ -45,7 +44,7 @@ def whole_networks(networks: Sequence[Observation], config: Config) -> Section:
 
 
 def _whole_network(network: Observation, config: Config) -> Exhibit | None:
-    layers = layer_costs(network, NetworkCosts(network.bundle, config), network.point)
+    layers = layer_costs(network, network_costs(network, config), network.point)
     fully_connected = {
         node.name
         for node in network.bundle.manifest.layers
@@ -55,7 +54,7 @@ def _whole_network(network: Observation, config: Config) -> Exhibit | None:
     if not convolutions:
         return None
     build = find_build(config)
-    clock = ASSUMED_MHZ if build is None else build.clock_mhz
+    clock = clock_of(build)
     rows, records = [], []
     for label, chosen in (("all", layers), ("convolutions", convolutions)):
         macs = sum(layer.macs for layer in chosen)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.depthwise import kinds, mobilenet_v2
-from bench.measure import LATENCY
 from compiler.build import compile_bundle
+from compiler.costs import LATENCY
 from compiler.cycles import layer_cycles
 from golden.manifest import ConvNode
 from hw.contract.config import PRESETS

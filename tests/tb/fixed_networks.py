@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.measure import LATENCY
 from compiler.build import compile_bundle
+from compiler.costs import LATENCY
 from compiler.program import DENSE
 from golden import arithmetic
 from golden.bundle import Bundle

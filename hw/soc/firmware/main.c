@@ -1,8 +1,9 @@
 /* Classifies images at every operating point, by polling and by interrupt, and compares every logit.
  *
  * In SDRAM, TABLE_OFFSET bytes from its beginning, lies a table (`struct table`), and behind it the
- * program's file, the images and the logits that golden gives. At last a fault and an abort are provoked, and a run after each of them
- * must be right. The last line is `all right`, or says what is wrong.
+ * program's file, the images and the logits that golden gives. At last a fault and an abort are
+ * provoked, and a run after each of them must be right. The last line is `all right`, or says what is
+ * wrong.
  */
 #include <generated/csr.h>
 #include <generated/mem.h>
