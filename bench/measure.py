@@ -20,7 +20,7 @@ from bench.figures import LayerRun
 from compiler.build import compile_bundle
 from compiler.costs import LATENCY
 from compiler.program import DENSE, Program
-from compiler.rewrites import as_the_core_runs_it
+from compiler.rewriting.rewrites import as_the_core_runs_it
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.files import write_file

@@ -24,16 +24,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from compiler.cut_search import KEPT, estimated_cycles, lower_fastest
 from compiler.cycles import tile_cycles
-from compiler.layer_lowering import LoweredLayer, Tile
+from compiler.lowering.cut_search import KEPT, estimated_cycles, lower_fastest
+from compiler.lowering.layer_lowering import LoweredLayer, Tile
+from compiler.lowering.misfit import Misfit
+from compiler.lowering.slices import cut_slices
+from compiler.lowering.step_lowering import StepShape, lower_step, step_shape
+from compiler.lowering.steps import Step, network_steps
+from compiler.lowering.tile_words import engine_words, ifm_words, ofm_words, residual_words
 from compiler.memory_layout import Place
-from compiler.misfit import Misfit
-from compiler.slices import cut_slices
-from compiler.step_lowering import StepShape, lower_step, step_shape
-from compiler.steps import Step, network_steps
 from compiler.tensor_placement import tensor_layouts
-from compiler.tile_words import engine_words, ifm_words, ofm_words, residual_words
 from golden.bundle import Bundle
 from golden.layers import Conv, Predictor
 from golden.manifest import ConcatNode, ReshapeNode
@@ -61,7 +61,7 @@ class Part:
     ifm, ofm : Place
     residual : Place or None
     residual_row : int or None
-        As `compiler.tile_words.residual_words` takes it.
+        As `compiler.lowering.tile_words.residual_words` takes it.
     shift : int
         Words by which its ifm lies further in the buffer than the layer has it.
     early : bool

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from compiler.batches import LoweredStep, lower_for_images, plan_images
-from compiler.layer_lowering import LoweredLayer
+from compiler.lowering.layer_lowering import LoweredLayer
+from compiler.lowering.tile_words import halo_bytes, halo_words
 from compiler.memory_layout import Allocator, Place, aligned
 from compiler.program import DENSE, Program, ProgramLayer
-from compiler.rewrites import as_the_core_runs_it
+from compiler.rewriting.rewrites import as_the_core_runs_it
 from compiler.tensor_placement import place_tensors
-from compiler.tile_words import halo_bytes, halo_words
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Predictor

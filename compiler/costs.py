@@ -14,8 +14,8 @@ import torch
 
 from compiler.batches import lower_step_for_images, plan_images
 from compiler.cycles import Cycles, TileCycles, tile_cycles
-from compiler.rewrites import as_the_core_runs_it
-from compiler.steps import Step
+from compiler.lowering.steps import Step
+from compiler.rewriting.rewrites import as_the_core_runs_it
 from compiler.traffic import Beats, tile_beats
 from golden.bundle import Bundle
 from golden.errors import UserError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from compiler.lowering.steps import Step
 from compiler.memory_layout import Allocator, Place
-from compiler.steps import Step
 from golden.errors import UserError
 from golden.manifest import ConcatNode, Manifest, ReshapeNode
 from hw.contract.config import Config

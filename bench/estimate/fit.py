@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from bench.designs import block_rams
 from bench.fpga_results import Build, find_build
 from compiler.costs import NetworkCosts
-from compiler.misfit import Demand, Misfit
+from compiler.lowering.misfit import Demand, Misfit
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.pattern import Pattern

@@ -4,8 +4,9 @@ The record stream of a tile holds for each output channel, in order, `record_wor
 record and `kernel_words` words with its weights. The fields of a record follow each other without
 gaps, from the lowest bit of its first byte upwards; the rest of its `RECORD_BYTES` is zero.
 
-These tables are the only place where fields and widths are written down. `compiler.record_packing`
-fills records in, and `hw.layouts.descriptor` derives the core's layouts.
+These tables are the only place where fields and widths are written down.
+`compiler.lowering.record_packing` fills records in, and `hw.layouts.descriptor` derives the core's
+layouts.
 """
 
 from __future__ import annotations

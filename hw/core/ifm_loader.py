@@ -4,12 +4,12 @@ It asks for the beats of one row of one plane at a time: row by row, and in each
 `BeatPlacer` finds the place of each beat in the buffer, and `WordAssembler` joins the beats to
 words. A beat enters every cycle, and takes three cycles.
 
-Where the ifm comes in slices (`compiler.slices`), each is loaded like an ifm of its own, as soon as
-there is room for it in the buffer.
+Where the ifm comes in slices (`compiler.lowering.slices`), each is loaded like an ifm of its own,
+as soon as there is room for it in the buffer.
 
 Where a pixel has few channels, a word of the buffer holds a patch of `pack_height` by `pack_width`
-pixels (`compiler.layer_lowering`), one for every 2**`ifm_col_shift`-th column. Each row of the ifm
-is then asked for as many times as a patch has rows, unless patches begin at every
+pixels (`compiler.lowering.layer_lowering`), one for every 2**`ifm_col_shift`-th column. Each row
+of the ifm is then asked for as many times as a patch has rows, unless patches begin at every
 `pack_height`-th row alone.
 """
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compiler.build import compile_bundle
 from compiler.program import DENSE
-from compiler.residual_copies import with_residual_copies
+from compiler.rewriting.residual_copies import with_residual_copies
 from golden import arithmetic
 from golden.arithmetic import ceil_div
 from golden.bundle import Bundle

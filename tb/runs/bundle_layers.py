@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from compiler.pool_fusion import fused_pool
+from compiler.lowering.pool_fusion import fused_pool
 from golden.bundle import Bundle
 from golden.layers import Predictor
 from golden.manifest import ConvNode

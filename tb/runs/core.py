@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE, Program
-from compiler.rewrites import as_the_core_runs_it
+from compiler.rewriting.rewrites import as_the_core_runs_it
 from golden.bundle import Bundle
 from golden.layers import Counters
 from golden.network import Network

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from compiler.layer_lowering import LoweredLayer, lower_layer
+from compiler.lowering.layer_lowering import LoweredLayer, lower_layer
 from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from golden.layers import Conv, ConvResult, Counters, Pool, Predictor, conv, pool

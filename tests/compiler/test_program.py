@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from compiler import step_lowering
 from compiler.build import compile_bundle
 from compiler.driver import Accelerator, MemoryMapped
+from compiler.lowering import step_lowering
 from compiler.memory_layout import Allocator, Place
 from compiler.program import DENSE, Program
 from golden.bundle import Bundle

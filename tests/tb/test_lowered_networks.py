@@ -15,9 +15,9 @@ from torch.nn.utils import prune
 
 from compiler.build import compile_bundle
 from compiler.costs import NetworkCosts
+from compiler.lowering.steps import network_steps
 from compiler.program import DENSE
-from compiler.residual_copies import with_residual_copies
-from compiler.steps import network_steps
+from compiler.rewriting.residual_copies import with_residual_copies
 from golden.bundle import Bundle, check
 from golden.network import Network, quantise_images
 from hw.contract.config import Config

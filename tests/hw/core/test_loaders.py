@@ -1,6 +1,7 @@
 """Ifm and residual loaders: they turn tensors in memory into the words that the engine reads.
 
-The reference is the words that `compiler.layer_lowering` packs for a host that fills the buffers.
+The reference is the words that `compiler.lowering.layer_lowering` packs for a host that fills the
+buffers.
 """
 
 import random
@@ -13,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from compiler.layer_lowering import lower_layer
+from compiler.lowering.layer_lowering import lower_layer
+from compiler.lowering.tile_words import ifm_words, residual_words
 from compiler.memory_layout import Place
-from compiler.tile_words import ifm_words, residual_words
 from hw.contract.config import Config
 from hw.core.ifm_loader import IfmLoader
 from hw.core.residual_loader import ResidualLoader

@@ -11,9 +11,9 @@ from functools import partial
 from math import inf
 
 from compiler.cycles import TileCycles, tile_cycles
-from compiler.layer_lowering import LoweredLayer, all_cuts, lower_layer, with_steps
+from compiler.lowering.layer_lowering import LoweredLayer, all_cuts, lower_layer, with_steps
+from compiler.lowering.tile_words import engine_words, ifm_words, ofm_words
 from compiler.memory_layout import Place
-from compiler.tile_words import engine_words, ifm_words, ofm_words
 from golden.layers import Conv, Pool, Predictor
 from hw.contract.config import Config
 

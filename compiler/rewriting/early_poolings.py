@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from compiler.names import new_name
+from compiler.rewriting.names import new_name
 from golden.bundle import Bundle
 from golden.manifest import Activation, ConcatNode, ConvNode, Manifest, Node, PoolNode
 

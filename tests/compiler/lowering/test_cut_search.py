@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from compiler.cut_search import estimated_cycles, lower_fastest
-from compiler.layer_lowering import LoweredLayer, all_cuts, lower_layer
+from compiler.lowering.cut_search import estimated_cycles, lower_fastest
+from compiler.lowering.layer_lowering import LoweredLayer, all_cuts, lower_layer
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import MASKS

@@ -8,9 +8,9 @@ from itertools import product
 import pytest
 import torch
 
-from compiler.cut_search import estimated_cycles, lower_fastest
-from compiler.layer_lowering import lower_layer
-from compiler.slices import Slices, cut_slices, expanded
+from compiler.lowering.cut_search import estimated_cycles, lower_fastest
+from compiler.lowering.layer_lowering import lower_layer
+from compiler.lowering.slices import Slices, cut_slices, expanded
 from golden.layers import Conv
 from hw.contract.config import PRESETS, Config
 from tests.hw.small_configs import TINY

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.layer_lowering import LoweredLayer, lower_layer
+from compiler.lowering.layer_lowering import LoweredLayer, lower_layer
 from golden import arithmetic
 from golden.arithmetic import ceil_div
 from golden.errors import UserError

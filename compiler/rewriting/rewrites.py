@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.early_poolings import with_early_poolings
-from compiler.residual_copies import with_residual_copies
+from compiler.rewriting.early_poolings import with_early_poolings
+from compiler.rewriting.residual_copies import with_residual_copies
 from golden.bundle import Bundle
 from hw.contract.config import Config
 

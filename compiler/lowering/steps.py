@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from compiler.pool_fusion import fused_pool
+from compiler.lowering.pool_fusion import fused_pool
 from golden.bundle import Bundle
 from golden.layers import Conv, Pool
 from golden.manifest import ConvNode, PoolNode

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from compiler import rewrites
 from compiler.build import compile_bundle
 from compiler.costs import NetworkCosts
-from compiler.early_poolings import with_early_poolings
-from compiler.steps import network_steps
+from compiler.lowering.steps import network_steps
+from compiler.rewriting import rewrites
+from compiler.rewriting.early_poolings import with_early_poolings
 from golden.bundle import Bundle, check
 from golden.manifest import ConcatNode, PoolNode
 from golden.network import Network, quantise_images

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiler.patches import Patch, pack_patches
-from compiler.slices import Slices, expanded
+from compiler.lowering.patches import Patch, pack_patches
+from compiler.lowering.slices import Slices, expanded
 from golden import arithmetic
 from golden.layers import Conv, Predictor
 from hw.contract.config import Config

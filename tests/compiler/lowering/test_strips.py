@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from compiler.layer_lowering import LoweredLayer, lower_layer
-from compiler.strips import HALO, Strip, buffered_rows, cut_strips
+from compiler.lowering.layer_lowering import LoweredLayer, lower_layer
+from compiler.lowering.strips import HALO, Strip, buffered_rows, cut_strips
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import MASKS

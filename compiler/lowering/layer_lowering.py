@@ -1,7 +1,7 @@
 """Lowers one convolution: the fields of its tiles' descriptors, and its record stream.
 
 A layer is one tile if the buffers hold it, and one tile for each of its strips if not. More strips
-than that may take less time; `compiler.cut_search` decides whether they do.
+than that may take less time; `compiler.lowering.cut_search` decides whether they do.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from compiler.misfit import Demand, Misfit
-from compiler.patches import (
+from compiler.lowering.misfit import Demand, Misfit
+from compiler.lowering.patches import (
     Patch,
     column_shift,
     kernel_steps,
@@ -24,9 +24,9 @@ from compiler.patches import (
     row_words,
     rows_apart,
 )
-from compiler.record_packing import record_stream
-from compiler.slices import Slices, cut_slices
-from compiler.strips import Strip, buffered_rows, cut_strips
+from compiler.lowering.record_packing import record_stream
+from compiler.lowering.slices import Slices, cut_slices
+from compiler.lowering.strips import Strip, buffered_rows, cut_strips
 from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor

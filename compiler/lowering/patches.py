@@ -14,7 +14,7 @@ from math import gcd
 
 import numpy as np
 
-from compiler.slices import Slices
+from compiler.lowering.slices import Slices
 from golden.arithmetic import ceil_div
 from golden.layers import Conv
 from hw.contract.config import Config

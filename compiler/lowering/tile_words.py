@@ -5,9 +5,9 @@ Every address and distance in memory that a descriptor has is computed here from
 
 from __future__ import annotations
 
-from compiler.layer_lowering import LoweredLayer, Tile
+from compiler.lowering.layer_lowering import LoweredLayer, Tile
+from compiler.lowering.strips import Strip
 from compiler.memory_layout import Place
-from compiler.strips import Strip
 from golden.arithmetic import ceil_div
 from golden.layers import Conv
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from compiler.names import new_name
+from compiler.rewriting.names import new_name
 from compiler.tensor_placement import tensor_layouts
 from golden.bundle import Bundle
 from golden.manifest import ConvNode, Node, ShortcutNode

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from compiler.cut_search import lower_fastest
-from compiler.layer_lowering import LoweredLayer
+from compiler.lowering.cut_search import lower_fastest
+from compiler.lowering.layer_lowering import LoweredLayer
+from compiler.lowering.slices import cut_slices, expanded
+from compiler.lowering.steps import Step
 from compiler.memory_layout import Place
-from compiler.slices import cut_slices, expanded
-from compiler.steps import Step
 from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from hw.contract.config import Config
@@ -20,7 +20,7 @@ __all__ = ["StepShape", "lower_step", "step_shape"]
 
 @dataclass(frozen=True, kw_only=True)
 class StepShape:
-    """A step as `compiler.cut_search.lower_fastest` takes it.
+    """A step as `compiler.lowering.cut_search.lower_fastest` takes it.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def lower_step(
 ) -> LoweredLayer:
     """A step as tiles, for one image.
 
-    Raises UserError as `step_shape` does, and a `compiler.misfit.Misfit` where the configuration
-    has too little of one of its fields.
+    Raises UserError as `step_shape` does, and a `compiler.lowering.misfit.Misfit` where the
+    configuration has too little of one of its fields.
     """
     shape = step_shape(config, step, layouts)
     return lower_fastest(
@@ -65,8 +65,8 @@ def lower_step(
 def step_shape(config: Config, step: Step, layouts: Mapping[str, Place]) -> StepShape:
     """Return a step's convolution with the channels as they lie in memory.
 
-    A residual has the place that `compiler.residual_copies` sees to. Raises UserError where no core
-    takes the layer.
+    A residual has the place that `compiler.rewriting.residual_copies` sees to. Raises UserError
+    where no core takes the layer.
     """
     ifm = layouts[step.input]
     residual = layouts.get(step.residual)
