@@ -12,6 +12,8 @@ and cycles are counted.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence

@@ -12,6 +12,8 @@ Dask cluster, which need this repository on their path.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import itertools
 import json
 from argparse import Namespace

@@ -9,6 +9,8 @@ with golden: there are no figures of a wrong run.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -10,6 +10,8 @@ status is 1 if anything differs.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from pathlib import Path
 
 from compiler.build import compile_bundle

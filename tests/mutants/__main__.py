@@ -15,6 +15,8 @@ that time with status 75 if defects are left, and the next one goes on with thes
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import hashlib
 import json
 import math
