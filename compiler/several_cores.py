@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from compiler.costs import LATENCY
-from compiler.cycles import tile_cycles
+from compiler.cycles import Kept, layer_cycles
 from compiler.memory_layout import aligned
 from compiler.program import DENSE, Program, pack_tiles, size_of_tiles
 from compiler.traffic import tile_beats
@@ -111,23 +111,24 @@ class LayerForecast:
 
 
 def forecast(
-    program: Program, system: System, point: str = DENSE, latency: int = LATENCY
+    program: Program,
+    system: System,
+    point: str = DENSE,
+    kept: Mapping[str, Kept] | None = None,
+    latency: int = LATENCY,
 ) -> list[LayerForecast]:
-    """Expected cycles of each layer on one core and on several, without skips.
+    """Expected cycles of each layer on one core and on several.
 
-    The port moves a word of its width in a cycle, in each direction.
+    `kept` is as `compiler.cycles.layer_cycles` takes it. The port moves a word of its width in a
+    cycle, in each direction.
     """
-    alone = {layer.name: 0.0 for layer in program.layers}
-    port = dict(alone)
-    before = None
+    alone = layer_cycles(program, point, kept, latency)
+    port = dict.fromkeys(alone, 0.0)
     for words in program.descriptors(point):
-        name = program.layers[words["layer"]].name
-        cycles = tile_cycles(program.config, words, latency=latency)
-        alone[name] += cycles.behind(before).elapsed
-        before = cycles
         beats = tile_beats(program.config, words)
-        port[name] += system.cores * max(beats.read, beats.written) / system.ratio
-    return [LayerForecast(name, alone[name], port[name]) for name in alone]
+        words_moved = max(beats.read, beats.written) / system.ratio
+        port[program.layers[words["layer"]].name] += system.cores * words_moved
+    return [LayerForecast(name, alone[name].elapsed, port[name]) for name in alone]
 
 
 def speed_up(layers: list[LayerForecast], cores: int) -> float:
