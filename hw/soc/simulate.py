@@ -13,6 +13,7 @@ this command.
 """
 
 import argparse
+import os
 import struct
 from pathlib import Path
 
@@ -143,7 +144,14 @@ def main():
         memory = boot_image(compiled(), memory)
         rom = _TO_MAIN_RAM
     run = builder(_words(memory), (lambda: rom) if arguments.board else lambda: _words(compiled()))
-    run.build(run=True, sim_config=_simulation(), interactive=False, opt_level="O3")
+    # LiteX on its own would start a compiler for every one of a hundred files at once.
+    run.build(
+        run=True,
+        sim_config=_simulation(),
+        interactive=False,
+        opt_level="O3",
+        jobs=os.cpu_count() or 1,
+    )
 
 
 def _simulation():
