@@ -99,7 +99,7 @@ class ReadUpsizerHarness(_UpsizerHarness):
     """Read upsizer; any beat of any burst is followed from its request on."""
 
     component = "ReadUpsizer"
-    depth = 1
+    depth = 2
     sizes = f"{_SIZES}; one bit of a beat stands for all"
     defects = (
         Defect(
@@ -244,7 +244,11 @@ class ReadUpsizerHarness(_UpsizerHarness):
             ~offered | (got == Cat(kept, resp, ident)),
             given=given,
         )
-        self.prove("a burst has as many beats as were asked for", ~offered | (core.rlast == last))
+        self.prove(
+            "a burst has as many beats as were asked for",
+            ~offered | (core.rlast == last),
+            given=given,
+        )
         stream_is_stable(
             self, "a burst at the port is stable", port.arvalid, port.arready, port.araddr,
             port.arlen,
@@ -287,16 +291,28 @@ class ReadUpsizerHarness(_UpsizerHarness):
                 wanted.eq(address),
                 beats.eq(_wide_beats(address, length)),
             ]
+        named = self.named
+        at_port = (
+            (port.araddr == Cat(wanted[:_WIDE] & 0, wanted[_WIDE:]))
+            & (port.arlen + 1 == beats)
+        )  # fmt: skip
+        behind = (
+            (ahead == port.arvalid)
+            & named["full"]
+            & (named["address"] == wanted)
+            & (_wide_beats(named["address"], named["length"]) == beats)
+        )
+        self.prove(
+            _WAIT,
+            (full == named["full"] + port.arvalid)
+            & (~waits | Mux(ahead < port.arvalid, at_port, behind)),
+        )
         self.prove(
             "the port asks for the beats that a burst touches, in order",
-            ~(port.arvalid & waits & (ahead == 0))
-            | (
-                (port.araddr[_WIDE:] == wanted[_WIDE:])
-                & (port.araddr[:_WIDE] == 0)
-                & (port.arlen + 1 == beats)
-            ),
+            ~(port.arvalid & waits & (ahead == 0)) | at_port,
+            given=[_WAIT],
         )
-        self.prove("the port asks for no other burst", ~port.arvalid | (full != 0))
+        self.prove("the port asks for no other burst", ~port.arvalid | (full != 0), given=[_WAIT])
 
 
 class WriteUpsizerHarness(_UpsizerHarness):
