@@ -10,6 +10,8 @@ are not named stay as they are.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 import shlex
 import subprocess

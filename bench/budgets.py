@@ -10,6 +10,8 @@ have no standard errors.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path

@@ -11,6 +11,8 @@ differs. Measurements go to `cores.json` in the folder.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path

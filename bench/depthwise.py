@@ -10,6 +10,8 @@ with golden's. At full size that takes about half an hour. `--out` writes what w
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import argparse
 import json
 import random

@@ -1,4 +1,4 @@
-"""Designs: configurations of the core with what they cost and how fast a network is on them.
+"""Designs: cores of some configuration, what they cost, and how fast a network is on them.
 
 Cycles are those of the model in `compiler.cycles`, so thousands of configurations can be compared
 without a simulation.
@@ -17,10 +17,12 @@ import numpy as np
 from compiler.build import compile_bundle
 from compiler.cycles import layer_cycles
 from compiler.program import DENSE
+from compiler.several_cores import forecast
 from golden.arithmetic import ceil_div
 from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import PRESETS, Config
+from hw.contract.system import System
 from hw.predictor.depthwise import ROWS, SQUARES
 
 __all__ = [
@@ -39,17 +41,23 @@ _SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 
 @dataclass(frozen=True)
 class Design:
-    """A configuration, its cost, and its speed on one network.
+    """One core or several of a configuration, their cost, and their speed on one network.
 
     Parameters
     ----------
     config : Config
+        Of each core.
     cycles_off, cycles_on : int
-        Cycles of one image without and with ZAP.
+        Cycles for each image without and with ZAP, while every core works on as many images as it
+        runs at a time.
     multipliers : int
-        Multipliers of the array.
+        Multipliers of the arrays of all cores.
     block_rams : int
         Block RAMs of all buffers.
+    cores : int
+        On one memory port as wide as those of all cores together, or as AXI allows.
+    images : int
+        That a core runs at a time.
     """
 
     config: Config
@@ -57,6 +65,14 @@ class Design:
     cycles_on: int
     multipliers: int
     block_rams: int
+    cores: int = 1
+    images: int = 1
+
+    @property
+    def name(self) -> str:
+        """The configuration's name, with the cores and the images at a time where they are more."""
+        cores = f" x {self.cores}" if self.cores > 1 else ""
+        return self.config.name + cores + (f", {self.images} images" if self.images > 1 else "")
 
     def beats(self, other: Design) -> bool:
         """True if this design is worse in nothing and better in something."""
@@ -67,21 +83,35 @@ class Design:
 
 
 def evaluate(
-    bundle: Bundle, point: str, kept: Mapping[str, np.ndarray], config: Config
+    bundle: Bundle,
+    point: str,
+    kept: Mapping[str, np.ndarray],
+    config: Config,
+    cores: int = 1,
+    images: int = 1,
 ) -> Design | None:
-    """Estimate a network on a configuration; None where a layer does not fit it."""
+    """Estimate a network on cores of a configuration; None where a layer does not fit it."""
     try:
-        program = compile_bundle(bundle, config)
+        program = compile_bundle(bundle, config, images=images)
     except UserError:
         return None
-    off = layer_cycles(program, DENSE)
-    on = layer_cycles(program, point, kept)
+
+    def cycles(point: str, kept: Mapping[str, np.ndarray]) -> int:
+        if cores == 1:
+            whole = sum(layer.elapsed for layer in layer_cycles(program, point, kept).values())
+        else:
+            layers = forecast(program, System(config=config, cores=cores), point, kept)
+            whole = sum(layer.together for layer in layers)
+        return round(whole / (cores * images))
+
     return Design(
         config=config,
-        cycles_off=round(sum(layer.elapsed for layer in off.values())),
-        cycles_on=round(sum(layer.elapsed for layer in on.values())),
-        multipliers=config.multipliers,
-        block_rams=block_rams(config),
+        cycles_off=cycles(DENSE, {}),
+        cycles_on=cycles(point, kept),
+        multipliers=cores * config.multipliers,
+        block_rams=cores * block_rams(config),
+        cores=cores,
+        images=images,
     )
 
 

@@ -9,6 +9,8 @@ run that differs from golden.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -3,14 +3,18 @@
     python -m bench.explore NAME [--part ecp5-85] [--lanes 16 32 64] [--pes 1 2 4] ...
     python -m bench.explore --bundle DIR [--point NAME] [--data DIR] [--image N|FILE] ...
 
-The network is compiled for every combination of the sizes given, and `compiler.cycles` tells the
-cycles of one image. Designs that no other beats in cycles, multipliers and block RAM at once are
-printed and drawn; all are written to `build/explore`. The command ends with the fastest design that
-the part holds. With `--scheduler ADDRESS` the combinations are shared out among the workers of a
-Dask cluster, which need this repository on their path.
+The network is compiled for every combination of the sizes, the numbers of cores and the numbers of
+images at a time that are given, and `compiler.cycles` tells the cycles for each image. Several
+cores share a memory port as wide as theirs together. Designs that no other beats in cycles,
+multipliers and block RAM at once are printed and drawn; all are written to `build/explore`. The
+command ends with the fastest design that the part holds. With `--scheduler ADDRESS` the
+combinations are shared out among the workers of a Dask cluster, which need this repository on their
+path.
 """
 
 from __future__ import annotations
+
+import golden.command  # noqa: F401
 
 import itertools
 import json
@@ -31,10 +35,12 @@ from bench.designs import (
     sized_config,
 )
 from bench.measure import kept_shares
-from golden.arguments import Parser, positive
+from compiler.program import MOST_IMAGES
+from golden.arguments import Parser, integer, positive
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
 from golden.terminal import Console
+from hw.contract.system import MOST_CORES
 from hw.fpga.ecp5 import DEVICES
 from quant.runtime.progress import progress
 from tb.runs.images import add_image_options, chosen_input
@@ -56,6 +62,9 @@ def main() -> None:
     add("--ifm-kib", type=positive, nargs="+", default=[64, 128], help="KiB of the ifm buffer")
     add("--ofm-words", type=positive, nargs="+", default=[1024, 2048], help="words of an ofm bank")
     add("--bus-bits", type=positive, nargs="+", default=[64], help="bits of the memory's data bus")
+    cores, images = integer(1, MOST_CORES), integer(1, MOST_IMAGES)
+    add("--cores", type=cores, nargs="+", default=[1], help="cores on one memory port")
+    add("--batch", type=images, nargs="+", default=[1], help="images that a core runs at a time")
     add("--scheduler", help="address of a Dask scheduler")
     add("--out", type=Path, default=Path("build/explore"))
     arguments = parser.parse_args()
@@ -80,7 +89,10 @@ def main() -> None:
         )
     ]
     with executor(arguments.scheduler) as workers:
-        futures = [workers.submit(evaluate, bundle, point, kept, config) for config in configs]
+        futures = [
+            workers.submit(evaluate, bundle, point, kept, *choice)
+            for choice in itertools.product(configs, arguments.cores, arguments.batch)
+        ]
         every = progress((future.result() for future in futures), len(futures), "configurations")
         designs = [design for design in every if design is not None]
     if not designs:
@@ -96,7 +108,9 @@ def main() -> None:
     if not fitting:
         raise UserError(f"no design fits {arguments.part}; try smaller sizes")
     chosen = min(fitting, key=lambda design: design.cycles_on)
-    console.print(f"fastest on {arguments.part}: {chosen.config.to_dict()}", highlight=False)
+    console.print(
+        f"fastest on {arguments.part}: {chosen.name}, {chosen.config.to_dict()}", highlight=False
+    )
 
 
 def _network(arguments: Namespace) -> tuple[str, WholeNetwork]:
@@ -112,12 +126,12 @@ def _network(arguments: Namespace) -> tuple[str, WholeNetwork]:
 
 def _table(title: str, best: Sequence[Design], fitting: Sequence[Design]) -> Table:
     table = Table(title=title)
-    table.add_column("configuration")
-    for heading in ("cycles, ZAP off", "on", "multipliers", "block RAM", "fits"):
+    table.add_column("design", no_wrap=True)
+    for heading in ("cycles an image, ZAP off", "on", "multipliers", "block RAM", "fits"):
         table.add_column(heading, justify="right")
     for design in best:
         table.add_row(
-            design.config.name,
+            design.name,
             f"{design.cycles_off:,}",
             f"{design.cycles_on:,}",
             str(design.multipliers),

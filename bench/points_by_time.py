@@ -12,6 +12,8 @@ configuration.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -11,6 +11,8 @@ of a bundle is in its manifest.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import argparse
 import shlex
 from collections.abc import Mapping

@@ -9,6 +9,8 @@ Training takes hours; it is left out where the folder given by --weights holds t
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from pathlib import Path
 
 from bench.pipeline import run_steps

@@ -11,6 +11,8 @@ every network is measured. With --bundle it is the user's network, simulated ane
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence

@@ -10,6 +10,8 @@ last line counts them. torchvision is not needed for anything else:
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import importlib
 import sys
 import time

@@ -9,6 +9,8 @@ from the fastest run.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from pathlib import Path
 from time import process_time
 

@@ -8,6 +8,8 @@ memory port; it says how much faster these are than one, and which layers the me
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from pathlib import Path
 
 from rich.table import Table

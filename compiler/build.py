@@ -17,7 +17,7 @@ from compiler.batches import LoweredStep, lower_for_images, plan_images
 from compiler.lowering.layer_lowering import LoweredLayer
 from compiler.lowering.tile_words import halo_bytes, halo_words
 from compiler.memory_layout import Allocator, Place, aligned
-from compiler.program import DENSE, Program, ProgramLayer
+from compiler.program import DENSE, Program, ProgramLayer, pack_tiles, size_of_tiles
 from compiler.rewriting.rewrites import as_the_core_runs_it
 from compiler.tensor_placement import place_tensors
 from golden.bundle import Bundle
@@ -28,15 +28,9 @@ from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
-    DESCRIPTOR_BYTES,
-    HEADER_BYTES,
-    MAGIC,
     OFFSET_END,
     OPCODE_TILE,
-    VERSION,
     descriptor_words,
-    header_words,
-    pack_words,
 )
 from hw.contract.program_file import LEVELS
 from hw.contract.records import record_words
@@ -77,7 +71,7 @@ def compile_bundle(
 
     # The program itself comes first: headers, descriptors of each operating point, then tables.
     tiles = {name: sum(step.tiles for step in of_point) for name, of_point in lowered.items()}
-    tables = _Tables(aligned(len(networks) * HEADER_BYTES + sum(tiles.values()) * DESCRIPTOR_BYTES))
+    tables = _Tables(aligned(size_of_tiles(list(tiles.values()))))
     table_words = {
         name: [[tables.add_layer(layer) for layer in step.layers] for step in of_point]
         for name, of_point in lowered.items()
@@ -93,14 +87,14 @@ def compile_bundle(
             f"{OFFSET_END:,}"
         )
     memory = _Memory(counters, halo, tensors)
-    descriptors = {
-        name: _descriptors(config, of_point, table_words[name], memory)
+    words = [
+        _descriptors(config, of_point, table_words[name], memory)
         for name, of_point in lowered.items()
-    }
+    ]
     return Program(
         config=config,
         network=manifest.name,
-        image=_headers(config, descriptors).ljust(tables.base, b"\0") + tables.data,
+        image=pack_tiles(config, words).ljust(tables.base, b"\0") + tables.data,
         end=allocator.end,
         points=list(networks),
         counters=counters,
@@ -174,9 +168,9 @@ def _descriptors(
     steps: Sequence[LoweredStep],
     table_words: Sequence[Sequence[Mapping[str, int]]],
     memory: _Memory,
-) -> bytes:
-    """The descriptors of an operating point's tiles, in order."""
-    descriptors = bytearray()
+) -> list[dict[str, int]]:
+    """The words of an operating point's tiles, in order."""
+    descriptors = []
     counters = memory.counters
     for number, lowered in enumerate(steps):
         parts = lowered.parts(memory.tensors)
@@ -191,9 +185,9 @@ def _descriptors(
                     "counters": counters,
                 }
                 _check_words(config, lowered.step.name, words)
-                descriptors += pack_words(descriptor_words(config), words, DESCRIPTOR_BYTES)
+                descriptors.append(words)
                 counters += STORED_BYTES
-    return bytes(descriptors)
+    return descriptors
 
 
 def _check_words(config: Config, layer: str, values: Mapping[str, int]) -> None:
@@ -208,24 +202,6 @@ def _check_words(config: Config, layer: str, values: Mapping[str, int]) -> None:
                 f"layer {layer!r} needs {name} = {values[name]} ({word.text}); a core of "
                 f"configuration {config.name!r} takes {word.low} .. {word.high}"
             )
-
-
-def _headers(config: Config, descriptors: Mapping[str, bytes]) -> bytes:
-    """A header for each operating point, then the descriptors of each of them."""
-    headers = bytearray()
-    first = len(descriptors) * HEADER_BYTES
-    for of_point in descriptors.values():
-        words = {
-            "magic": MAGIC,
-            "version": VERSION,
-            "lanes": config.lanes,
-            "group": config.group,
-            "tiles": len(of_point) // DESCRIPTOR_BYTES,
-            "first": first,
-        }
-        headers += pack_words(header_words(config), words, HEADER_BYTES)
-        first += len(of_point)
-    return bytes(headers) + b"".join(descriptors.values())
 
 
 def _program_layer(lowered: Mapping[str, LoweredStep]) -> ProgramLayer:

@@ -5,6 +5,7 @@ It needs neither torch nor the bundle that it was made from, so that a host may 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,15 @@ from hw.contract.config import Config
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
+    MAGIC,
+    VERSION,
     Word,
     descriptor_words,
     header_words,
+    pack_words,
 )
 
-__all__ = ["DENSE", "MOST_IMAGES", "Program", "ProgramLayer"]
+__all__ = ["DENSE", "MOST_IMAGES", "Program", "ProgramLayer", "pack_tiles", "size_of_tiles"]
 
 DENSE = "dense"
 """The operating point without ZAP."""
@@ -176,3 +180,29 @@ class Program:
             name: int(np.int32(value)) if word.signed else int(value)
             for (name, word), value in zip(table.items(), values, strict=True)
         }
+
+
+def size_of_tiles(tiles: Sequence[int]) -> int:
+    """Return the size in bytes of headers and descriptors, from the number of tiles of each."""
+    return len(tiles) * HEADER_BYTES + sum(tiles) * DESCRIPTOR_BYTES
+
+
+def pack_tiles(config: Config, points: Sequence[Sequence[Mapping[str, int]]]) -> bytes:
+    """Return the beginning of a program in memory: all headers, then all descriptors.
+
+    `points` has the words of each descriptor for each header.
+    """
+    headers, descriptors = bytearray(), bytearray()
+    for tiles in points:
+        words = {
+            "magic": MAGIC,
+            "version": VERSION,
+            "lanes": config.lanes,
+            "group": config.group,
+            "tiles": len(tiles),
+            "first": len(points) * HEADER_BYTES + len(descriptors),
+        }
+        headers += pack_words(header_words(config), words, HEADER_BYTES)
+        for tile in tiles:
+            descriptors += pack_words(descriptor_words(config), tile, DESCRIPTOR_BYTES)
+    return bytes(headers + descriptors)

@@ -15,23 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from compiler.costs import LATENCY
-from compiler.cycles import tile_cycles
+from compiler.cycles import Kept, layer_cycles
 from compiler.memory_layout import aligned
-from compiler.program import DENSE, Program
+from compiler.program import DENSE, Program, pack_tiles, size_of_tiles
 from compiler.traffic import tile_beats
 from golden.arithmetic import ceil_div
 from golden.errors import UserError
 from hw.contract.bus import PAGE_BITS
-from hw.contract.program import (
-    DESCRIPTOR_BYTES,
-    HEADER_BYTES,
-    MAGIC,
-    OFFSET_END,
-    VERSION,
-    descriptor_words,
-    header_words,
-    pack_words,
-)
+from hw.contract.program import OFFSET_END
 from hw.contract.system import WIDEST_PORT, System
 
 __all__ = ["LayerForecast", "expectation", "for_cores", "forecast", "speed_up"]
@@ -48,9 +39,8 @@ def for_cores(program: Program, cores: int) -> Program:
     Raises UserError where it needs more memory than a window has.
     """
     assert program.cores == 1
-    config = program.config
     tiles = {point: program.descriptors(point) for point in program.points}
-    front = len(tiles) * HEADER_BYTES + sum(map(len, tiles.values())) * DESCRIPTOR_BYTES
+    front = size_of_tiles([len(of_point) for of_point in tiles.values()])
     tables = program.image[aligned(front) :]
     tables_moved = aligned(cores * front) - aligned(front)
     scratch = len(program.image)
@@ -72,23 +62,12 @@ def for_cores(program: Program, cores: int) -> Program:
                 changed[name] += moved + core * core_bytes
         return changed
 
-    headers, descriptors = bytearray(), bytearray()
-    first = cores * len(tiles) * HEADER_BYTES
-    for core in range(cores):
-        for of_point in tiles.values():
-            words = {
-                "magic": MAGIC,
-                "version": VERSION,
-                "lanes": config.lanes,
-                "group": config.group,
-                "tiles": len(of_point),
-                "first": first + len(descriptors),
-            }
-            headers += pack_words(header_words(config), words, HEADER_BYTES)
-            for tile in of_point:
-                packed = shifted(tile, core)
-                descriptors += pack_words(descriptor_words(config), packed, DESCRIPTOR_BYTES)
-    image = bytes(headers + descriptors).ljust(aligned(cores * front), b"\0") + tables
+    of_all = [
+        [shifted(tile, core) for tile in of_point]
+        for core in range(cores)
+        for of_point in tiles.values()
+    ]
+    image = pack_tiles(program.config, of_all).ljust(aligned(cores * front), b"\0") + tables
     return replace(
         program,
         image=image.ljust(scratch + moved, b"\0"),
@@ -132,23 +111,24 @@ class LayerForecast:
 
 
 def forecast(
-    program: Program, system: System, point: str = DENSE, latency: int = LATENCY
+    program: Program,
+    system: System,
+    point: str = DENSE,
+    kept: Mapping[str, Kept] | None = None,
+    latency: int = LATENCY,
 ) -> list[LayerForecast]:
-    """Expected cycles of each layer on one core and on several, without skips.
+    """Expected cycles of each layer on one core and on several.
 
-    The port moves a word of its width in a cycle, in each direction.
+    `kept` is as `compiler.cycles.layer_cycles` takes it. The port moves a word of its width in a
+    cycle, in each direction.
     """
-    alone = {layer.name: 0.0 for layer in program.layers}
-    port = dict(alone)
-    before = None
+    alone = layer_cycles(program, point, kept, latency)
+    port = dict.fromkeys(alone, 0.0)
     for words in program.descriptors(point):
-        name = program.layers[words["layer"]].name
-        cycles = tile_cycles(program.config, words, latency=latency)
-        alone[name] += cycles.behind(before).elapsed
-        before = cycles
         beats = tile_beats(program.config, words)
-        port[name] += system.cores * max(beats.read, beats.written) / system.ratio
-    return [LayerForecast(name, alone[name], port[name]) for name in alone]
+        words_moved = max(beats.read, beats.written) / system.ratio
+        port[program.layers[words["layer"]].name] += system.cores * words_moved
+    return [LayerForecast(name, alone[name].elapsed, port[name]) for name in alone]
 
 
 def speed_up(layers: list[LayerForecast], cores: int) -> float:

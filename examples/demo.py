@@ -10,6 +10,8 @@ core's own counters, and draws an ofm with its pattern and skips.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -9,13 +9,11 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from types import TracebackType
 
 __all__ = [
     "INTERRUPTED",
     "UserError",
     "print_anything",
-    "report_uncaught",
     "run_cli",
     "tell",
     "tell_interrupted",
@@ -40,20 +38,6 @@ def tell(error: UserError | OSError) -> None:
 def tell_interrupted() -> None:
     """Say on stderr that the command was interrupted."""
     print("interrupted", file=sys.stderr)
-
-
-def report_uncaught(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
-    """Report Ctrl-C before `run_cli` begins, as while torch is imported, in one line.
-
-    It is `sys.excepthook` as soon as one of our packages is imported. Python then ends by the
-    signal, which shells show as status 130.
-    """
-    if issubclass(kind, KeyboardInterrupt):
-        tell_interrupted()
-    else:
-        sys.__excepthook__(kind, error, traceback)
 
 
 def print_anything() -> None:

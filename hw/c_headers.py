@@ -4,6 +4,8 @@
 `zapcore_file.h`, the layout of a program's file.
 """
 
+import golden.command  # noqa: F401
+
 from pathlib import Path
 
 from golden.arguments import Parser

@@ -7,6 +7,8 @@ FuseSoC, the clock as constraints (SDC, XDC, LPF), the headers of the C driver, 
 has N cores on one memory port, and the names of its own files end in `_Ncores`.
 """
 
+import golden.command  # noqa: F401
+
 from pathlib import Path
 
 from golden.arguments import Parser

@@ -27,6 +27,8 @@ float network that the bundle was made of, or else as the bundle's network witho
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import argparse
 import math
 from collections.abc import Mapping, Sequence

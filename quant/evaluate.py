@@ -16,6 +16,8 @@ float network that the bundle was made of, or else as the bundle's network witho
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -15,16 +15,19 @@ measured, in place of accuracy.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import sys
 from pathlib import Path
 
-from rich.table import Table
-from rich.text import Text
-
 if __package__ in (None, ""):  # run as a script: make the repository's packages importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import golden.command  # noqa: F401
+
+import argparse
+import hashlib
+
+from rich.table import Table
+from rich.text import Text
 
 from golden.arguments import Parser, integer, positive, seed_number
 from golden.bundle import Bundle, check_replaceable

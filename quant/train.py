@@ -14,6 +14,8 @@ process, except for rounding and for what dropout drops.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import argparse
 from dataclasses import replace
 from pathlib import Path

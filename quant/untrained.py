@@ -10,6 +10,8 @@ ONNX file keeps its weights.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import argparse
 from pathlib import Path
 

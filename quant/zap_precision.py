@@ -10,6 +10,8 @@ times their scale.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import argparse
 from pathlib import Path
 from typing import Any

@@ -10,6 +10,8 @@ logits. The firmware is that of `make soc-sim`.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 import os
 import shutil

@@ -10,6 +10,8 @@ everything skipped, nothing skipped, sums that saturate, extreme weights. The co
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from golden.arguments import Parser, positive, seed_number
 from golden.errors import run_cli
 from golden.terminal import Console

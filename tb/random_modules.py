@@ -12,6 +12,8 @@ build/random-modules.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import random
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from golden.arguments import Parser, positive, seed_number
 from golden.errors import run_cli
 from golden.terminal import Console

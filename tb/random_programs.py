@@ -10,6 +10,8 @@ that writes over its own descriptors ends with the fault DESCRIPTOR.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from collections import Counter
 
 from golden.arguments import Parser, positive, seed_number

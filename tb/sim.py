@@ -8,6 +8,8 @@ ends with `N activations compared, D differ`; the status is 1 if anything differ
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -9,6 +9,8 @@ runs without ZAP and at an operating point. The status is 1 if anything differs.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 from collections.abc import Sequence
 from pathlib import Path
 

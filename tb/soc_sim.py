@@ -10,6 +10,8 @@ it did.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import subprocess
 import time
 from pathlib import Path

@@ -99,6 +99,22 @@ def test_nothing_is_imported_from_a_command() -> None:
     assert imported == set()
 
 
+def test_a_command_and_nothing_else_begins_with_what_reports_ctrl_c() -> None:
+    """Only sys and a path may come before it, in a command that runs as a script."""
+    for file in sources():
+        text = (ROOT / file).read_text()
+        is_command = re.search(r"^    (\w+\.)?run_(cli|parallel)\(main\)$", text, re.MULTILINE)
+        imports = [
+            node.names[0].name if isinstance(node, ast.Import) else node.module
+            for node in ast.parse(text).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        before = {"__future__", "sys", "pathlib"}
+        first = next((name for name in imports if name not in before), None)
+        assert (first == "golden.command") == (is_command is not None), file
+        assert is_command or "golden.command" not in imports, file
+
+
 def test_every_direct_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().split()}

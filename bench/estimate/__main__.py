@@ -10,6 +10,8 @@ ZAP gains or costs if it skips a given share of the activations. Naming FILE.py 
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 import math
 from pathlib import Path

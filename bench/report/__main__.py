@@ -10,6 +10,8 @@ follow for comparison. Sections without data are left out, and named.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -11,6 +11,8 @@ to the size, whatever their shape. The first 300 are training images, and all ar
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import csv
 import io
 from pathlib import Path

@@ -16,6 +16,7 @@ so loads and stores are long bursts; an ifm and a residual are read in the same 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from golden import arithmetic
@@ -288,7 +289,7 @@ def _memory_words(config: Config) -> dict[str, Word]:
     }
 
 
-def pack_words(words: dict[str, Word], values: dict[str, int], size: int) -> bytes:
+def pack_words(words: Mapping[str, Word], values: Mapping[str, int], size: int) -> bytes:
     """Values as they lie in memory, zero-extended to `size` bytes."""
     assert values.keys() == words.keys()
     for name, word in words.items():

@@ -7,6 +7,8 @@ writes `OUT/DEVICE-CONFIG.json`. Netlists and the tools' logs stay in `OUT/DEVIC
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 import os
 from pathlib import Path

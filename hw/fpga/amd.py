@@ -8,6 +8,8 @@ prints a table and writes `OUT/NAME.json`. Nothing is placed, so it says nothing
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 import sys
 from collections import Counter

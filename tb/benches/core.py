@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import cocotb
 import numpy as np
 from cocotb.task import bridge, resume
-from cocotb.triggers import ClockCycles, FallingEdge, First, ReadOnly, RisingEdge, Timer
+from cocotb.triggers import ClockCycles, FallingEdge, First, ReadOnly, Timer, ValueChange
 from cocotb.utils import get_sim_time
 
 from compiler.driver import Accelerator, CoreFault, Transport
@@ -171,14 +171,14 @@ class SimulatedBus:
         assert self._vain <= _MOST_VAIN, "the interrupt is high, and its status reads zero"
         run, self._run = self._run, None  # the event happens once
         if run is not None and run.event:
-            await First(Timer((run.after + 1) * PERIOD, "ns"), RisingEdge(self._dut.irq))
+            await First(Timer((run.after + 1) * PERIOD, "ns"), ValueChange(self._dut.irq))
             await self.edge
             if self._dut.irq.value != 1:
                 await self._disturb(run.event)
         begun = now()
         while self._dut.irq.value != 1:
             interval = min(REPORT, self.longest)
-            await First(RisingEdge(self._dut.irq), Timer(interval * PERIOD, "ns"))
+            await First(ValueChange(self._dut.irq), Timer(interval * PERIOD, "ns"))
             await self.edge
             cycles = now() - begun
             assert cycles <= self.longest, f"not done after {cycles} cycles"
@@ -275,7 +275,7 @@ def _check_registers(bus: Bus, run: Run) -> None:
 
 def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
     """Run one run as a host would; what was in its scratch memory before is overwritten."""
-    begun = time.monotonic()
+    begun, cpu_begun = time.monotonic(), time.process_time()
     program = run.program
     scratch = len(program.image)
     bus.prepare(run)
@@ -292,7 +292,7 @@ def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
         totals, layers = result.totals, result.layers
     except CoreFault as error:
         fault = str(error)
-    seconds = time.monotonic() - begun
+    seconds, cpu_seconds = time.monotonic() - begun, time.process_time() - cpu_begun
     memory = bus.read_memory(scratch, program.end - scratch)
     return Outcome(
         output=output,
@@ -301,6 +301,7 @@ def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
         totals=totals,
         layers=layers,
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
         violations=_since(violations, bus.violations()),
         observed={
             name: count if name == "elapsed" else _since(before[name], count)

@@ -1,10 +1,13 @@
-// A core (module `ZAPCORE`) beside its memory; the ports are those that a host sees.
+// A core, or several on one port (module `ZAPCORE`), beside their memory; the ports are those that a
+// host sees. `violations` counts a burst under way when all interrupts are high.
 //
 // The clock is made here, so that the simulator calls the bench only for events that it waits for.
 // Reset and the memory's settings are registered, one cycle late: Verilator evaluates at every edge
 // whatever depends combinationally on an input of the top module, and that would be the whole core.
 
 module core_in_memory #(
+    parameter CORES = 1,
+    parameter CORE_BITS = 0,
     parameter DATA_BITS = 64,
     parameter ADDRESS_BITS = 32,
     parameter WORD_BITS = 19
@@ -26,9 +29,9 @@ module core_in_memory #(
     output [31:0] violations,
     output [31:0] beats_read,
     output [31:0] beats_written,
-    output irq,
+    output [CORES-1:0] irq,
 
-    input [11:0] s_axil_awaddr,
+    input [CORE_BITS+11:0] s_axil_awaddr,
     input s_axil_awvalid,
     output s_axil_awready,
     input [31:0] s_axil_wdata,
@@ -37,7 +40,7 @@ module core_in_memory #(
     output [1:0] s_axil_bresp,
     output s_axil_bvalid,
     input s_axil_bready,
-    input [11:0] s_axil_araddr,
+    input [CORE_BITS+11:0] s_axil_araddr,
     input s_axil_arvalid,
     output s_axil_arready,
     output [31:0] s_axil_rdata,
@@ -63,7 +66,8 @@ module core_in_memory #(
     {write_from, write_to} <= {write_first, write_last};
   end
 
-  wire [1:0] arid, rid, awid, bid, arburst, awburst, rresp, bresp;
+  wire [CORE_BITS+1:0] arid, rid, awid, bid;
+  wire [1:0] arburst, awburst, rresp, bresp;
   wire [ADDRESS_BITS-1:0] araddr, awaddr;
   // The memory begins at `origin`. What lies elsewhere becomes its last page, which it lacks.
   wire [63:0] ar_offset = {{(64 - ADDRESS_BITS) {1'b0}}, araddr} - origin_now;
@@ -143,12 +147,14 @@ module core_in_memory #(
 
   axi_memory #(
       .DATA_BITS(DATA_BITS),
-      .ID_BITS  (2),
-      .WORD_BITS(WORD_BITS)
+      .ID_BITS(CORE_BITS + 2),
+      .WORD_BITS(WORD_BITS),
+      .MOST_WRITES(16 * CORES),
+      .QUEUE_BITS(CORE_BITS + 4)
   ) memory (
       .clk(clk),
       .rst(rst_now),
-      .resting(irq),
+      .resting(&irq),
       .latency(latency_now),
       .stall(stall_now),
       .access_last(access_to),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from compiler.rewriting.rewrites import as_the_core_runs_it
 from golden.bundle import Bundle
 from golden.layers import Counters
 from golden.network import Network
-from hw import verilog_output
 from hw.contract.config import Config
 from hw.contract.counters import STORED_BYTES
+from hw.contract.system import System
+from hw.verilog_output import core_name, cores_name, write_core
 from quant.runtime.progress import Reporter
 from tb.exchange.core_files import Outcome, Progress, Run, read_outcome, read_progress, write_runs
 from tb.paths import VERILOG
@@ -40,6 +42,7 @@ __all__ = [
     "check",
     "run",
     "simulate",
+    "simulation",
 ]
 
 LEAST_MEMORY = 4 << 20
@@ -95,6 +98,7 @@ def simulate(
     *,
     end: int = 0,
     waves: bool = False,
+    long_runs: bool = False,
 ) -> Simulated:
     """Build the core, run a bundle's program on it, and compare every layer of every run.
 
@@ -102,7 +106,8 @@ def simulate(
     """
     program = runs[0].program
     report(f"{sim}: build", 0, 1)
-    built = build(program.config, sim, end=max(program.end, end), waves=waves)
+    end = max(program.end, end)
+    built = build(program.config, sim, end=end, waves=waves, long_runs=long_runs)
     report(f"{sim}: build", 1, 1)
     start = time.monotonic()
     weights = [round(layer.elapsed) for layer in layer_cycles(program).values()]
@@ -118,44 +123,54 @@ def simulate(
     return Simulated(program, outcomes, checks)
 
 
-def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> Build:
+def build(
+    config: Config, sim: Simulator, *, end: int = 0, waves: bool = False, long_runs: bool = False
+) -> Build:
     """Build the core beside a memory up to the address `end`, unless that was done before."""
-    return build_around(
-        verilog_output.write_core(config, VERILOG)[0], config, sim, end=end, waves=waves
-    )
+    source = write_core(config, VERILOG)[0]
+    return build_around(source, config, sim, end=end, waves=waves, long_runs=long_runs)
 
 
 def build_around(
     source: Path,
-    config: Config,
+    design: Config | System,
     sim: Simulator,
     *,
     end: int = 0,
     waves: bool = False,
+    long_runs: bool = False,
     verilator_args: Sequence[str] = (),
 ) -> Build:
-    """Build a core whose Verilog was written before, beside a memory up to the address `end`."""
-    sources = [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT]
-    word_bits = ceil_log2(max(end, LEAST_MEMORY) // config.bus_bytes)
+    """Build a design beside a memory up to the address `end`; its Verilog was written before.
+
+    It is a core, or a system of several.
+    """
+    if isinstance(design, System):
+        config, bus_bits, name = design.config, design.memory_bits, cores_name(design)
+        several = {"CORES": design.cores, "CORE_BITS": design.core_bits}
+    else:
+        config, bus_bits, name, several = design, design.bus_bits, core_name(design), {}
     return build_design(
         sim,
-        sources,
+        [source, _RTL / "axi_memory.v", _RTL / "core_in_memory.v", LINT],
         "core_in_memory",
         parameters={
-            "DATA_BITS": config.bus_bits,
+            "DATA_BITS": bus_bits,
             "ADDRESS_BITS": config.address_bits,
-            "WORD_BITS": word_bits,
+            "WORD_BITS": ceil_log2(max(end, LEAST_MEMORY) * 8 // bus_bits),
+            **several,
         },
-        defines={"ZAPCORE": verilog_output.core_name(config)},
+        defines={"ZAPCORE": name},
         verilator_args=["--timing", *verilator_args],
         waves=waves,
+        long_runs=long_runs,
     )
 
 
 def build_bare(config: Config, sim: Simulator) -> Build:
     """Build the core alone, for `tb.benches.core_cocotbext`."""
-    source = verilog_output.write_core(config, VERILOG)[0]
-    return build_design(sim, [source, LINT], verilog_output.core_name(config))
+    source = write_core(config, VERILOG)[0]
+    return build_design(sim, [source, LINT], core_name(config))
 
 
 def run(
@@ -170,28 +185,46 @@ def run(
 
     Raises SimulationError where the bench itself fails.
     """
+    with simulation(built, runs, bench, on_progress=on_progress, plusargs=plusargs) as folder:
+        return [read_outcome(folder, number) for number in range(len(runs))]
+
+
+@contextmanager
+def simulation(
+    built: Build,
+    runs: Sequence[Run],
+    bench: str,
+    *,
+    values: Mapping[str, object] | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    plusargs: Sequence[str] = (),
+) -> Iterator[Path]:
+    """Run a bench on runs; the folder has the outcomes, and goes when the context ends.
+
+    `values` are handed to the bench beside the names of its files.
+    Raises SimulationError where the bench itself fails.
+    """
     with tempfile.TemporaryDirectory(prefix="zapcore-") as scratch:
         folder = Path(scratch)
         write_runs(folder, runs)
         memory_in, memory_out = folder / "memory_in", folder / "memory_out"
-        values = {
+        files = {
             "runs": str(folder),
             "memory_in": str(memory_in),
             "memory_out": str(memory_out),
         }
-
         with watching(lambda: read_progress(folder), on_progress):
             results = run_bench(
                 built,
                 bench,
-                values=values,
+                values={**files, **(values or {})},
                 plusargs=[f"+memory_in={memory_in}", f"+memory_out={memory_out}", *plusargs],
                 run_dir=built.directory / "run" if built.waves else folder / "run",
             )
         if results.failures:
             done = read_progress(folder).runs
             raise SimulationError(f"{built.sim}: run {done}: {results.failures[0].message}")
-        return [read_outcome(folder, number) for number in range(len(runs))]
+        yield folder
 
 
 def check(bundle: Bundle, run: Run, outcome: Outcome) -> list[LayerCheck]:

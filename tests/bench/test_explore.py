@@ -53,6 +53,23 @@ def test_more_multipliers_take_fewer_cycles_and_what_does_not_fit_is_no_design(
     assert evaluate(bundle, POINT, kept, replace(TINY, ifm_words=16)) is None
 
 
+def test_several_cores_and_several_images_are_faster_for_each_image(bundle: Bundle) -> None:
+    kept: dict[str, np.ndarray] = {}
+    config = replace(TINY, bus_bits=32)
+    one = evaluate(bundle, POINT, kept, config)
+    four = evaluate(bundle, POINT, kept, config, cores=4)
+    assert one is not None
+    assert four is not None
+    # Each core has a port's share of its own, so that four are as fast as four ports.
+    assert one.cycles_off / 4 <= four.cycles_off <= one.cycles_off / 3
+    assert (four.multipliers, four.block_rams) == (4 * one.multipliers, 4 * one.block_rams)
+    assert (one.name, four.name) == (config.name, f"{config.name} x 4")
+    together = evaluate(bundle, POINT, kept, config, images=2)
+    assert together is not None
+    assert together.cycles_off <= one.cycles_off
+    assert together.name == f"{config.name}, 2 images"
+
+
 def test_block_rams_are_counted_by_width_and_depth() -> None:
     config = Config(
         name="c",
@@ -107,7 +124,7 @@ def test_the_users_network_is_explored_on_his_image(
     name = Bundle.load(bundle).manifest.name
     (design,) = json.loads((tmp_path / f"{name}.json").read_text())
     assert design["cycles_on"] < design["cycles_off"]
-    assert "fastest on ecp5-85" in capsys.readouterr().out
+    assert "fastest on ecp5-85: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -117,6 +134,8 @@ def test_the_users_network_is_explored_on_his_image(
         (["digits", "--bundle", "build/x"], "give either the NAME of a network or a --bundle"),
         (["digits", "--point", "best"], "--point is for a --bundle"),
         (["--bundle", "nowhere"], "nowhere/manifest.json: not found"),
+        (["digits", "--cores", "1", "17"], "'17' is not an integer of 1 .. 16"),
+        (["digits", "--batch", "0"], "'0' is not an integer of 1 .. 64"),
     ],
 )
 def test_networks_that_are_not_clear_are_refused(

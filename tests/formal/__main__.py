@@ -5,6 +5,8 @@ The short form leaves out the proofs that take minutes.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 from dataclasses import asdict
 from pathlib import Path

@@ -8,6 +8,8 @@ process, and an input that takes more than half a minute are failures; the statu
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool

@@ -75,16 +75,56 @@ def test_ctrl_c_is_one_line_and_status_130() -> None:
     assert (process.returncode, errors) == (130, "interrupted\n")
 
 
-@pytest.mark.parametrize("package", ["bench", "compiler", "examples", "golden", "quant", "tb"])
-def test_ctrl_c_while_modules_are_imported_is_one_line_too(package: str) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("quant/export.py",),
+        *(("-m", module) for module in ("bench.report", "compiler", "hw.fpga", "tb.sim_core")),
+        *(
+            ("-m", module)
+            for module in ("examples.demo", "quant.choose", "hw.verilog", "tests.fuzz")
+        ),
+    ],
+    ids=lambda command: command[-1],
+)
+def test_ctrl_c_while_a_command_imports_modules_is_one_line_too(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    """It comes while any of the large packages is imported, whichever a command takes first."""
+    text = "import os, signal\n"
+    text += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    text += "os.kill(os.getpid(), signal.SIGINT)\n"
+    for name in ("amaranth", "numpy", "rich", "torch"):
+        (tmp_path / f"{name}.py").write_text(text)
     done = subprocess.run(
-        [sys.executable, "-c", f"import {package}; raise KeyboardInterrupt"],
+        [sys.executable, *command],
         cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (-signal.SIGINT, "interrupted\n")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("bench", "compiler", "examples", "golden", "hw", "quant", "tb"),
+        *("compiler.driver", "golden.network", "quant.runtime.processes"),
+    ],
+)
+def test_a_program_that_imports_a_package_keeps_its_excepthook(module: str) -> None:
+    text = f"import sys; before = sys.excepthook; import {module}; assert sys.excepthook is before"
+    subprocess.run([sys.executable, "-c", text], cwd=REPOSITORY, check=True)
+
+
+def test_a_command_reports_bugs_by_the_excepthook_of_before() -> None:
+    text = "import sys; sys.excepthook = lambda *error: print(error[1]); import golden.command; 1/0"
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("division by zero\n", "")
 
 
 def test_a_terminal_that_has_only_ascii_gets_escapes() -> None:

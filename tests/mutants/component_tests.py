@@ -46,7 +46,7 @@ def component_files() -> list[Path]:
 
     The tests of the whole engine are not among them: they take long, and do what the scenarios do.
     """
-    files = (_TESTS / package for package in ("core", "engine", "lib", "predictor"))
+    files = (_TESTS / package for package in ("core", "cores", "engine", "lib", "predictor"))
     found = [file for folder in files for file in sorted(folder.glob("test_*.py"))]
     return [
         file

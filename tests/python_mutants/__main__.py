@@ -13,6 +13,8 @@ source changes. So a run that was ended goes on where it was, and only survivors
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 import os
 import random

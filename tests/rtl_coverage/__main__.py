@@ -11,6 +11,8 @@ and the command ends with status 1.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 import tempfile
 from collections import Counter

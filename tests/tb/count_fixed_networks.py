@@ -8,6 +8,8 @@ that it writes.
 
 from __future__ import annotations
 
+import golden.command  # noqa: F401
+
 import json
 
 from golden.arguments import Parser
