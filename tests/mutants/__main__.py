@@ -25,7 +25,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from golden.arguments import Parser, positive, seed_number
@@ -127,13 +127,11 @@ def _plant(
         found |= dict.fromkeys((each for each in defects if each in outside), "")
         survivors = [defect for defect, result in found.items() if not result]
         missing = [defect for defect in survivors if defect not in kept["components"]]
-        if missing and time.time() < until:
-            keep(
-                "components",
-                component_tests.find(
-                    missing, lambda done: report("components", done, len(missing)), until=until
-                ),
-            )
+        for packages in (component_tests.OF_CORE, component_tests.OF_SYSTEM):
+            of_system = packages is component_tests.OF_SYSTEM
+            some = [defect for defect in missing if (defect in outside) == of_system]
+            if some and time.time() < until:
+                keep("components", _components(some, packages, report, until))
     results = {}
     for defect, result in found.items():
         result = result or kept["components"].get(defect, "left")
@@ -142,6 +140,17 @@ def _plant(
         if result != "left":
             results[defect] = result
     return results
+
+
+def _components(
+    defects: list[str], packages: Sequence[str], report: Callable[..., None], until: float
+) -> dict[str, str]:
+    """Defect -> the component test of these packages that finds it, or nothing."""
+
+    def on_progress(done: int) -> None:
+        report("components", done, len(defects))
+
+    return component_tests.find(defects, on_progress, packages=packages, until=until)
 
 
 def _digest(stage: str) -> str:
