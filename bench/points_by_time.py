@@ -172,7 +172,7 @@ def _simulated(bundle: Bundle, config: Config, test: ImageSet) -> Mapping[str, d
     image = quantise_images(bundle, pixels)[0].to(torch.int32)
     points = (DENSE, *_WAYS)
     with reporting() as report:
-        simulated = simulate(bundle, config, image, points, report, end=MEMORY_END)
+        simulated = simulate(bundle, config, image, points, report, end=MEMORY_END, long_runs=True)
     for checks in simulated.checks:
         for check in checks:
             if check.mismatch is not None:
