@@ -118,7 +118,7 @@ def _cycles(name: str, network: Brought, bundle: Bundle, data: Path) -> dict[str
     of_folder = None if isinstance(network.images, Images) else data
     pixels = input_image(bundle, of_folder, 0)
     with reporting() as report:
-        simulated = simulate(bundle, config, pixels, (DENSE, _POINT), report)
+        simulated = simulate(bundle, config, pixels, (DENSE, _POINT), report, long_runs=True)
     if simulated.mismatch is not None:
         raise SimulationError(f"{name} on {config.name}: {simulated.mismatch}")
     off, on = (sum(c.counters["elapsed"] for c in checks) for checks in simulated.checks)

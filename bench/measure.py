@@ -125,12 +125,16 @@ def measure(
     Raises SimulationError where anything differs from golden.
     """
     bundle, point = source.load()
-    simulated = simulate(bundle, config, pixels, (DENSE, point), report, end=MEMORY_END)
+    simulated = simulate(
+        bundle, config, pixels, (DENSE, point), report, end=MEMORY_END, long_runs=True
+    )
     off, on = simulated.checks
     idle: list[core.LayerCheck] | None = None
     if idle_lanes:
         apart = replace(config, name=f"{config.name}_idle", compact=False)
-        (idle,) = simulate(bundle, apart, pixels, (point,), report, end=MEMORY_END).checks
+        (idle,) = simulate(
+            bundle, apart, pixels, (point,), report, end=MEMORY_END, long_runs=True
+        ).checks
     for check in (*off, *on, *(idle or [])):
         if check.mismatch is not None:
             raise SimulationError(f"{name} on {config.name}: {check.mismatch}")
@@ -171,13 +175,17 @@ def simulate(
     *,
     sim: Simulator = "verilator",
     end: int = 0,
+    long_runs: bool = False,
 ) -> core.Simulated:
-    """Run a network at each of these operating points on a quantised image."""
+    """Run a network at each of these operating points on a quantised image.
+
+    `end` and `long_runs` are as `tb.runs.core.simulate` takes them.
+    """
     program = compile_bundle(bundle, config, keep=True)
     runs = [
         Run(program=program, image=pixels.numpy(), point=point, latency=LATENCY) for point in points
     ]
-    return core.simulate(bundle, runs, sim, report, end=end, long_runs=True)
+    return core.simulate(bundle, runs, sim, report, end=end, long_runs=long_runs)
 
 
 def measured_layers(

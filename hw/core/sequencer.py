@@ -28,9 +28,13 @@ from hw.core.window import Window
 from hw.layouts.descriptor import TileDescriptor
 from hw.lib.fsm import in_state
 from hw.lib.pipeline import delayed
+from hw.lib.register_copies import register_copies
 from hw.lib.structs import struct_signal
 
 __all__ = ["Sequencer"]
+
+_WORDS_PER_COPY = 4
+"""Words of a descriptor that one register enables."""
 
 
 class Sequencer(wiring.Component):
@@ -192,11 +196,15 @@ class Sequencer(wiring.Component):
             with m.State("FAULT"):
                 pass
 
-        # The next tile is taken in TAKE. `takes` is a register, because it enables a whole
-        # descriptor.
-        takes = delayed(m, in_state(program, "NEXT") & fetched, 1)
-        m.d.sync += tile.eq(Mux(takes, reader.tile, tile))
-        with m.If(takes):
+        # The next tile is taken in TAKE. Several registers enable it: a single one for a thousand
+        # bits of a descriptor took most of a cycle to reach them.
+        takes = in_state(program, "NEXT") & fetched
+        words = list(tile.shape().members)
+        copies = register_copies(m, platform, takes, len(words), _WORDS_PER_COPY)
+        for word, taken in zip(words, copies, strict=True):
+            with m.If(taken):
+                m.d.sync += tile[word].eq(reader.tile[word])
+        with m.If(delayed(m, takes, 1)):
             m.d.sync += [tiles_left.eq(tiles_left - 1), begun.eq(1)]
         return m
 

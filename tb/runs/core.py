@@ -102,7 +102,8 @@ def simulate(
 ) -> Simulated:
     """Build the core, run a bundle's program on it, and compare every layer of every run.
 
-    Programs that are given the same `end` of memory share a build of the simulator.
+    Programs that are given the same `end` of memory share a build of the simulator, which takes
+    longer to build for `long_runs` (`tb.simulators.build`).
     """
     program = runs[0].program
     report(f"{sim}: build", 0, 1)

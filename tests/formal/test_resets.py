@@ -29,6 +29,7 @@ OWN = {
 """Registers of the core that have no reset although they are not declared so, and why."""
 
 FLAGS = {
+    "sequencer.copy": "enables a descriptor's words, which are taken before a tile begins",
     "sequencer.datapath.engine.array.copy": "selects among data",
     "sequencer.datapath.engine.ifm_buffer.copy": "selects among data",
     "sequencer.datapath.engine.predictor.copy": "an enable: it stands still a cycle at most",
