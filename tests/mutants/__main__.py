@@ -30,7 +30,7 @@ from pathlib import Path
 
 from golden.arguments import Parser, positive, seed_number
 from golden.errors import UserError, run_cli
-from golden.files import write_file
+from golden.files import check_writable_file, write_file
 from quant.runtime.progress import reporting
 from tb.paths import REPOSITORY
 from tests.mutants import component_tests, core_runs
@@ -59,6 +59,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="where to write the result of each defect")
     parser.add_argument("--minutes", type=positive, help="how long to run at a time")
     arguments = parser.parse_args()
+    if arguments.json:
+        check_writable_file(arguments.json)
     equivalent = json.loads(EQUIVALENT.read_text())
     of_core, of_system = core_runs.reachable()
     every = [*of_core, *of_system]

@@ -136,6 +136,7 @@ def test_defects_in_what_joins_cores_run_in_component_tests_alone(
     assert list(results.values()) == ["scenario", "tests/hw/a.py::test"]
 
 
+@pytest.mark.second
 def test_what_joins_cores_has_defects_of_its_own() -> None:
     of_core, of_system = core_runs.reachable()
     assert of_system
@@ -152,6 +153,17 @@ def test_files_without_anything_to_plant_are_refused(
     monkeypatch.setattr(sys, "argv", ["mutants", "--files", "hw/fpga"])
     with pytest.raises(UserError, match="nothing can be planted in hw/fpga"):
         command.main()
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(core_runs, "reachable", lambda: pytest.fail("work began"))
+    (tmp_path / "file").touch()
+    for name in (".", "file/below"):
+        monkeypatch.setattr(sys, "argv", ["mutants", "--json", str(tmp_path / name)])
+        with pytest.raises(UserError):
+            command.main()
 
 
 @pytest.mark.second

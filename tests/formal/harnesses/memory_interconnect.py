@@ -114,10 +114,10 @@ class _InterconnectHarness(Harness):
         half = "read" if self.channel == "ar" else "write"
         self.port = port = getattr(dut.port, half)
         self.cores = cores = [getattr(core, half) for core in dut.cores]
-        for number, core in enumerate(cores):
+        for number, each in enumerate(cores):
             for name in ("id", "addr", "len", "valid"):
-                self.drive(getattr(core, f"{self.channel}{name}"), f"{name}_{number}")
-            self.drive(getattr(core, f"{self.response}ready"), f"response_ready_{number}")
+                self.drive(getattr(each, f"{self.channel}{name}"), f"{name}_{number}")
+            self.drive(getattr(each, f"{self.response}ready"), f"response_ready_{number}")
         ready = self.drive(getattr(port, f"{self.channel}ready"), "address_ready")
         self.environment()
 

@@ -198,7 +198,7 @@ class ReadUpsizerHarness(_UpsizerHarness):
         lengths, wides = [each.left + 1 for each in held], [each.wide for each in held]
         narrow_before, wide_before = _sum(lengths, before), _sum(wides, before)
         position = (wide_before + ((own.lane + number) >> 1) - begun)[:_COUNT]
-        word = Array(queue.places)[position]
+        word: Any = Array(queue.places)[position]
         # A word is data and response; the data of a lane are one bit, as all others are alike.
         bit = word.bit_select(lane * _BITS, 1)
         followed_is_right = all_of(
@@ -406,7 +406,7 @@ class WriteUpsizerHarness(_UpsizerHarness):
         so_far = (named["length"] + 1 - left)[:3]
         words = (own_lane + so_far) >> 1
         all_words = _wide_beats(named["address"], named["length"])
-        word = Array(queue.places)[ahead]
+        word: Any = Array(queue.places)[ahead]
         data_at, strobe_at = lane * _BITS, _RATIO * _BITS + lane * _BYTES
         in_word = (
             ~counts
@@ -497,7 +497,7 @@ class WriteUpsizerHarness(_UpsizerHarness):
                 beats.eq(_wide_beats(address, length)),
             ]
         bursts, named = self.bursts, self.named
-        entry = Array(bursts.places)[ahead]
+        entry: Any = Array(bursts.places)[ahead]
         collected = _wide_beats(named["address"], named["length"])
         # Ends of bursts that are offered, less those whose data have left: below zero where the
         # data come first.
