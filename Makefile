@@ -26,7 +26,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/stamp
 
 .PHONY: help setup demo test test-second fuzz mutants mutants-python coverage prove estimate sim sim-random sim-core \
-	sim-full sim-networks sim-modules sim-programs bench bench-cores bench-explore soc-sim bitstream program verilog driver fpga report results \
+	sim-full sim-networks sim-modules sim-programs points bench bench-cores bench-explore soc-sim bitstream program verilog driver fpga report results \
 	docs lint format clean distclean announce python-check compiler icarus abc chromium riscv
 
 help: ## print this list
@@ -35,8 +35,11 @@ help: ## print this list
 
 setup: compiler announce $(STAMP) icarus ## create .venv with the pinned tools, install Icarus where that is allowed (TORCH_INDEX=URL)
 
-demo: setup $(MADE) ## train, quantise, predict, simulate and compare a small network
-	$(RUN) -m examples.demo --bundle '$(BUNDLE)' $(DEMO_ARGS)
+demo: setup $(patsubst build/digits/%,build/digits-points/%,$(MADE)) ## train, quantise, predict, simulate and compare a small network
+	$(RUN) -m examples.demo --bundle '$(if $(MADE),build/digits-points,$(BUNDLE))' $(DEMO_ARGS)
+
+points: $(STAMP) $(MADE) ## choose operating points of a bundle by a core's cycles (BUNDLE=DIR CONFIG=small MAX_DROP="0.5 1 2" DATA=DIR OUT=BUNDLE-points)
+	$(call choose-points,$(BUNDLE),$(or $(OUT),$(BUNDLE)-points))
 
 test: setup ## run the tests that a change is judged by (PYTEST_ARGS=... is handed on to pytest)
 	$(PYTEST) $(PYTEST_ARGS)
@@ -192,6 +195,16 @@ distclean: clean ## clean, and remove .venv
 
 build/digits/manifest.json: $(STAMP) quant/export.py $(wildcard quant/*.py quant/*/*.py golden/*.py)
 	$(RUN) quant/export.py --out build/digits
+
+build/digits-points/manifest.json: build/digits/manifest.json
+	$(call choose-points,build/digits,build/digits-points)
+
+# $(call choose-points,BUNDLE,OUT): what the layers take on the core, and points by these cycles.
+define choose-points
+	$(RUN) -m compiler '$(1)' $(if $(CONFIG),--config '$(CONFIG)') --costs '$(2).json' --out '$(2).zap'
+	$(RUN) -m quant.choose '$(1)' --costs '$(2).json' --max-drop $(or $(MAX_DROP),0.5 1 2) \
+		$(if $(DATA),--data '$(DATA)') --out '$(2)'
+endef
 
 # --- Sphinx and its themes, in an environment that sees what is installed in .venv -----------------
 

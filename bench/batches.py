@@ -222,7 +222,9 @@ def _simulated(
     image = images.numpy().reshape(place.whole_shape)
     run = Run(program=program, image=image, point=row.point, latency=LATENCY)
     with reporting() as report:
-        simulated = core.simulate(bundle, [run], "verilator", report, end=MEMORY_END)
+        simulated = core.simulate(
+            bundle, [run], "verilator", report, end=MEMORY_END, long_runs=True
+        )
     if simulated.mismatch is not None:
         raise SimulationError(f"{row.network}: {simulated.mismatch}")
     counted = sum(check.counters["elapsed"] for check in simulated.checks[0])

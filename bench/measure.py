@@ -177,7 +177,7 @@ def simulate(
     runs = [
         Run(program=program, image=pixels.numpy(), point=point, latency=LATENCY) for point in points
     ]
-    return core.simulate(bundle, runs, sim, report, end=end)
+    return core.simulate(bundle, runs, sim, report, end=end, long_runs=True)
 
 
 def measured_layers(

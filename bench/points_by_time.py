@@ -5,13 +5,16 @@
 Both are chosen at the same sum of eps, which is what a loss of accuracy is predicted by, from the
 same statistics. The core runs one test image without ZAP and at both points. Every ofm is compared
 with golden: there are no figures of a wrong run.
+
+Rows go into the JSON list network by network; there they replace those of the same network and
+configuration.
 """
 
 from __future__ import annotations
 
 import golden.command  # noqa: F401
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.network import quantise_images
 from golden.pattern import Pattern
+from golden.reading import read_json
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.data.images import ImageSet
@@ -93,21 +97,31 @@ def main() -> None:
     images = f"test images to measure losses on (default: {_TEST_IMAGES:,})"
     add("--images", type=positive, default=_TEST_IMAGES, metavar="N", help=images)
     add("--no-rtl", action="store_true", help="do not simulate: the cycle model alone")
-    add("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    add("--json", type=Path, metavar="FILE", help="also add the rows to this list")
     args = parser.parse_args()
     check_outputs(args.json)
     error = parse_number(args.error, "--error")
     if error <= 0:
         raise UserError(f"--error {args.error} is not positive")
     config = Config.load(args.config)
-    rows = [
-        row
-        for path in args.bundles
-        for row in _compare(path, error, config, args.data, args.images, rtl=not args.no_rtl)
-    ]
+    rows = []
+    for path in args.bundles:
+        compared = _compare(path, error, config, args.data, args.images, rtl=not args.no_rtl)
+        rows += compared
+        if args.json is not None:
+            _add_to_list(args.json, compared)
     Console().print(_table(rows))
-    if args.json is not None:
-        write_json(args.json, [{**asdict(row), "speed_up": row.speed_up} for row in rows])
+
+
+def _add_to_list(file: Path, rows: Sequence[Compared]) -> None:
+    """Add the rows of a network to a JSON list, in place of older ones."""
+    entries = read_json(file) if file.exists() else []
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f"{file}: is no list of points; choose another file")
+    new = [{**asdict(row), "speed_up": row.speed_up} for row in rows]
+    named = {(entry["network"], entry["config"]) for entry in new}
+    kept = [e for e in entries if (e.get("network"), e.get("config")) not in named]
+    write_json(file, kept + new)
 
 
 def _compare(

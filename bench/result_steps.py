@@ -102,6 +102,7 @@ def result_steps(data: Path, weights: Path) -> list[Step]:
     """
     digits = _BUILD / "digits"
     demo, picture = _RESULTS / "demo.txt", _RESULTS / "digits.png"
+    chosen, cycles = _BUILD / "digits-points", _BUILD / "digits-points.json"
     resnet20 = _BUILD / "resnet20-points" / MANIFEST
     bundles = [digits, *(_BUILD / network.name for network in NETWORKS)]
     return [
@@ -112,9 +113,23 @@ def result_steps(data: Path, weights: Path) -> list[Step]:
             [digits / MANIFEST],
         ),
         Step(
-            "digits: demo",
-            _command("-m examples.demo --bundle", digits, "--out", _RESULTS),
+            "digits: cycles of its layers",
+            _command("-m compiler", digits, "--costs", cycles)
+            + _command("--out", _BUILD / "digits-points.zap"),
             [digits / MANIFEST],
+            [cycles],
+        ),
+        Step(
+            "digits: operating points by cycles",
+            _command("-m quant.choose", digits, "--costs", cycles, "--max-drop 0.5 1 2")
+            + _command("--out", chosen),
+            [digits / MANIFEST, cycles],
+            [chosen / MANIFEST],
+        ),
+        Step(
+            "digits: demo",
+            _command("-m examples.demo --bundle", chosen, "--out", _RESULTS),
+            [chosen / MANIFEST],
             [demo, picture],
             stdout=demo,
         ),

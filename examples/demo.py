@@ -1,6 +1,6 @@
 """`make demo`: runs a trained network on the simulated core and shows the effect of skipping.
 
-    python -m examples.demo [--bundle build/digits] [--config small] [--sim verilator] [--image 0]
+    python -m examples.demo [--bundle build/digits-points] [--config small] [--image 0]
 
 The bundle is compiled, and the driver runs one image on the core with ZAP off and on: it loads the
 memory, starts the core through its registers and waits for its interrupt. Every activation is
@@ -28,6 +28,7 @@ from golden.bundle import Bundle
 from golden.errors import run_cli
 from golden.files import check_writable_file
 from golden.layers import Predictor
+from golden.manifest import OperatingPoint
 from golden.network import Network, quantise_images
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
@@ -48,10 +49,11 @@ _LOG_WIDTH = 110
 
 def main() -> int:
     parser = Parser(prog="examples.demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", type=Path, default=Path("build/digits"))
+    parser.add_argument("--bundle", type=Path, default=Path("build/digits-points"))
     parser.add_argument("--config", default="small", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument("--sim", choices=[*SIMULATORS, "both"], default="verilator")
-    parser.add_argument("--point", default="default", help="operating point of the bundle")
+    point = "operating point of the bundle (default: the first that was chosen by cycles, if any)"
+    parser.add_argument("--point", help=point)
     parser.add_argument("--data", type=Path, help="folder of the bundle's dataset, if it has one")
     parser.add_argument("--image", type=natural, default=0, help="number of the test image")
     parser.add_argument(
@@ -64,7 +66,8 @@ def main() -> int:
     bundle = Bundle.load(arguments.bundle)
     picture = arguments.out / f"{bundle.manifest.name}.png"
     check_writable_file(picture)
-    network, predictors = bundle.at(arguments.point)
+    point = arguments.point or _first_by_time(bundle.manifest.operating_points)
+    network, predictors = bundle.at(point)
     pixels, label = held_out_image(bundle, arguments.data, arguments.image)
     image = quantise_images(bundle, pixels[None])[0]
     dataset = load(str(bundle.manifest.provenance["dataset"]), arguments.data)
@@ -74,17 +77,17 @@ def main() -> int:
     zap = evaluate(network, predictors, test, "accuracy, ZAP on")
 
     sims: Sequence[Simulator] = SIMULATORS if arguments.sim == "both" else (arguments.sim,)
-    points = (DENSE, arguments.point)
+    points = (DENSE, point)
     with reporting() as report:
         results = [simulate(bundle, config, image, points, report, sim=sim) for sim in sims]
     if any(result.checks != results[0].checks for result in results):
         raise SimulationError(f"{' and '.join(sims)} differ in a counter")
 
     simulated = results[0]
-    measured = measured_layers(bundle, arguments.point, image, simulated.program, *simulated.checks)
+    measured = measured_layers(bundle, point, image, simulated.program, *simulated.checks)
     console.print()
     console.print(_layer_table(measured, zap, config))
-    _summary(console, bundle, dense, zap, measured)
+    _summary(console, bundle, point, dense, zap, measured)
     totals = simulated.outcomes[-1].totals
     console.print(
         f"read from registers, ZAP on: {totals['elapsed']:,} cycles from start to interrupt, "
@@ -101,6 +104,11 @@ def main() -> int:
     )
     every = [check for result in results for checks in result.checks for check in checks]
     return print_verdict(every, console)
+
+
+def _first_by_time(points: Sequence[OperatingPoint]) -> str:
+    """Return the first operating point that was chosen by a core's cycles; else `default`."""
+    return next((point.name for point in points if point.by_time is not None), "default")
 
 
 def _draw_picture(
@@ -163,6 +171,7 @@ def _layer_table(measured: Sequence[MeasuredLayer], zap: Evaluation, config: Con
 def _summary(
     console: Console,
     bundle: Bundle,
+    point: str,
     dense: Evaluation,
     zap: Evaluation,
     measured: Sequence[MeasuredLayer],
@@ -170,6 +179,7 @@ def _summary(
     convs = [layer.run for layer in measured if layer.convolution]
     skipped = figures.mac_reduction(convs)
     lines = Table.grid(padding=(0, 2))
+    lines.add_row("operating point", _how_chosen(bundle.operating_point(point)))
     lines.add_row(
         f"top-1 of {zap.images} test images",
         f"float {bundle.manifest.provenance['float_top1']:.2f} %, int8 {dense.top1:.2f} %, "
@@ -185,6 +195,14 @@ def _summary(
         f"{figures.predictor_stall(convs):.1%} of the cycles wait for the predictor",
     )
     console.print(lines, highlight=False)
+
+
+def _how_chosen(point: OperatingPoint) -> str:
+    """Say what an operating point was chosen by, and which layers it leaves without ZAP."""
+    if point.by_time is None:
+        return point.name
+    left = f", without ZAP in {', '.join(point.by_time.left_out)}" if point.by_time.left_out else ""
+    return f"{point.name}, chosen by the cycles of zapcore_{point.by_time.config}{left}"
 
 
 if __name__ == "__main__":

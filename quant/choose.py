@@ -36,7 +36,6 @@ from pathlib import Path
 
 import torch
 from rich.table import Table
-from torch import Tensor
 
 from golden.arguments import Parser, integer, natural, seed_number
 from golden.bundle import Bundle, check_replaceable
@@ -47,14 +46,18 @@ from golden.manifest import Figures
 from golden.pattern import Pattern
 from golden.terminal import Console
 from quant.data.images import ImageSet
-from quant.pipeline.budgeted_points import ChoiceImages, measured_line, network_as_chosen
+from quant.pipeline.budgeted_points import (
+    ChoiceImages,
+    MeasuredLine,
+    measured_line,
+    network_as_chosen,
+)
 from quant.pipeline.bundle_images import BundleImages, add_image_options, images_of
-from quant.points.accuracy_line import AccuracyLine
+from quant.points.accounting import Evaluation
 from quant.points.alternatives import Choice, Granularity
 from quant.points.chooser import Budget, Chooser
 from quant.points.cycle_savings import CycleSavings
-from quant.points.evaluation import all_results, evaluate, own_labels
-from quant.points.expected_loss import counted_loss
+from quant.points.evaluation import evaluate
 from quant.points.operating_points import (
     add_operating_point,
     with_figures,
@@ -155,72 +158,86 @@ def main() -> None:
     if args.costs is not None:
         cycles = CycleSavings(read_costs(args.costs, bundle.manifest.name))
     source = images_of(bundle, args)
+    _check_fine_tuning(source, args)
+    images = _images(source, args)
+
+    statistics = collect_statistics(bundle, images.statistics)
+    chooser = Chooser(statistics, patterns, Granularity(args.thresholds), cycles)
+    line = _line(bundle, chooser, budgets, images, args)
+    # All are chosen before the first is run on the test images.
+    choices = [chooser.choose(budget, None if line is None else line.line) for budget in budgets]
+    dense = evaluate(bundle, {}, source.dataset.test, "dense")
+    result, measured = bundle, []
+    for name, budget, choice in zip(names, budgets, choices):
+        network, figures = _tested(bundle, name, choice, line, dense, images, source, args)
+        result = add_operating_point(result, name, choice.layers, network)
+        result = with_figures(result, name, figures)
+        if cycles is not None:
+            result = with_time_choice(result, name, cycles, choice)
+        measured.append(
+            _measured(args, bundle, source, budget, chooser, choice, line, dense.top1, figures)
+        )
+    if args.control:
+        measured.append(_control(args, bundle, source, dense))
+    if processes.is_first():
+        result.save(args.out)
+    if args.json is not None:
+        write_points(args.json, measured)
+    Console().print(_table(f"{bundle.manifest.name} on {source.dataset.name}", measured))
+    for name in names if cycles is not None else []:
+        _print_time_choice(result, name)
+    Console().print(f"wrote {args.out}")
+
+
+def _check_fine_tuning(source: BundleImages, args: argparse.Namespace) -> None:
+    """Raise UserError if the options for training do not fit each other or the images."""
     dataset = source.dataset
     if args.control and not args.fine_tune:
         raise UserError("--control is trained as long as the operating points: give --fine-tune")
     if args.fine_tune and not dataset.labelled:
         raise UserError(f"--fine-tune needs labels, {dataset.name} has none: use --recalibrate")
-    images = _images(source, args)
 
-    statistics = collect_statistics(bundle, images.statistics)
-    chooser = Chooser(statistics, patterns, Granularity(args.thresholds), cycles)
+
+def _line(
+    bundle: Bundle,
+    chooser: Chooser,
+    budgets: Sequence[Budget],
+    images: ChoiceImages,
+    args: argparse.Namespace,
+) -> MeasuredLine | None:
+    """Measure the accuracy-error line, or return None where nothing is chosen or told by it."""
     for budget in budgets:
         if budget.option != "max-drop":  # what is out of reach is said before long evaluations
             chooser.choose(budget, None)
-    line = None
     # The line does not predict what fine-tuning gains, so only a budget of accuracy needs it then.
-    if not args.fine_tune or any(budget.option == "max-drop" for budget in budgets):
-        line = measured_line(bundle, chooser, budgets, images, args.unseen_accuracy)
-    # All are chosen before the first is run on the test images.
-    choices = [chooser.choose(budget, None if line is None else line.line) for budget in budgets]
-    dense_results: list[Tensor] = []
-    dense = evaluate(bundle, {}, dataset.test, "dense", results=dense_results)
-    result = bundle
-    measured = []
-    for name, budget, choice in zip(names, budgets, choices):
-        network, predictors = network_as_chosen(bundle, choice, images.recalibration)
-        if args.fine_tune:
-            network = _fine_tuned(network, predictors, source, args)
-        results: list[Tensor] = []
-        tested = evaluate(network, predictors, dataset.test, name, results=results)
-        deviation = None
-        if dataset.test.labels.ndim == 1:
-            pairs = all_results(dense_results), all_results(results)
-            deviation = counted_loss(*pairs, own_labels(dataset.test)).deviation
-        expected = None if args.fine_tune else line
-        figures = {
-            "predicted": Figures(
-                drop=None if expected is None else expected.line.drop_at(choice.error),
-                deviation=None if expected is None else expected.deviation_at(choice.error),
-                mac_reduction=choice.mac_reduction,
-                images=len(images.held_out),
-            ),
-            "measured": tested.figures(dense).model_copy(update={"deviation": deviation}),
-        }
-        result = add_operating_point(result, name, choice.layers, network)
-        result = with_figures(result, name, figures)
-        if cycles is not None:
-            result = with_time_choice(result, name, cycles, choice)
-        pattern = _pattern(chooser, choice)
-        corners = None if line is None else line.line
-        measured.append(
-            _measured(
-                *(args, bundle, dataset.name, budget, pattern),
-                *(dense.top1, figures, choice.error, corners),
-            )
-        )
-    if args.control:
-        network = _fine_tuned(bundle, {}, source, args)
-        control = evaluate(network, {}, dataset.test, "control").figures(dense)
-        measured.append(_control(args, bundle, dataset.name, dense.top1, control))
-    if processes.is_first():
-        result.save(args.out)
-    if args.json is not None:
-        write_points(args.json, measured)
-    Console().print(_table(f"{bundle.manifest.name} on {dataset.name}", measured))
-    for name in names if cycles is not None else []:
-        _print_time_choice(result, name)
-    Console().print(f"wrote {args.out}")
+    if args.fine_tune and all(budget.option != "max-drop" for budget in budgets):
+        return None
+    return measured_line(bundle, chooser, budgets, images, args.unseen_accuracy)
+
+
+def _tested(
+    bundle: Bundle,
+    name: str,
+    choice: Choice,
+    line: MeasuredLine | None,
+    dense: Evaluation,
+    images: ChoiceImages,
+    source: BundleImages,
+    args: argparse.Namespace,
+) -> tuple[Bundle, dict[str, Figures]]:
+    """Run a choice on the test images; return its network, and its figures by their field."""
+    network, predictors = network_as_chosen(bundle, choice, images.recalibration)
+    if args.fine_tune:
+        network = _fine_tuned(network, predictors, source, args)
+    expected = None if args.fine_tune else line
+    predicted = Figures(
+        drop=None if expected is None else expected.line.drop_at(choice.error),
+        deviation=None if expected is None else expected.deviation_at(choice.error),
+        mac_reduction=choice.mac_reduction,
+        images=len(images.held_out),
+    )
+    measured = evaluate(network, predictors, source.dataset.test, name).figures(dense)
+    return network, {"predicted": predicted, "measured": measured}
 
 
 def _fine_tuned(
@@ -347,13 +364,13 @@ def _pattern(chooser: Chooser, choice: Choice) -> str:
 def _measured(
     args: argparse.Namespace,
     bundle: Bundle,
-    dataset: str,
+    source: BundleImages,
     budget: Budget,
-    pattern: str,
+    chooser: Chooser,
+    choice: Choice,
+    line: MeasuredLine | None,
     int8_top1: float,
     figures: dict[str, Figures],
-    error: float,
-    line: AccuracyLine | None,
 ) -> MeasuredPoint:
     """Return one operating point as an entry of the list of results."""
     predicted, measured = figures["predicted"], figures["measured"]
@@ -362,9 +379,9 @@ def _measured(
     return MeasuredPoint.model_validate(
         {
             "network": bundle.manifest.name,
-            "dataset": dataset,
+            "dataset": source.dataset.name,
             "method": _METHODS[granularity],
-            "pattern": pattern,
+            "pattern": _pattern(chooser, choice),
             "budget": str(budget),
             "predicted_drop": predicted.drop,
             "predicted_deviation": predicted.deviation,
@@ -379,27 +396,29 @@ def _measured(
             "top1": measured.top1,
             "images": measured.images,
             "command": command_line("quant.choose"),
-            "error": error,
-            "line": [] if line is None else line.corners,
+            "error": choice.error,
+            "line": [] if line is None else line.line.corners,
         }
     )
 
 
 def _control(
-    args: argparse.Namespace, bundle: Bundle, dataset: str, int8_top1: float, figures: Figures
+    args: argparse.Namespace, bundle: Bundle, source: BundleImages, dense: Evaluation
 ) -> MeasuredPoint:
-    """Return the network that was trained without ZAPs as an entry of the list of results."""
+    """Train the network without ZAPs; return it as an entry of the list of results."""
+    network = _fine_tuned(bundle, {}, source, args)
+    figures = evaluate(network, {}, source.dataset.test, "control").figures(dense)
     return MeasuredPoint.model_validate(
         {
             "network": bundle.manifest.name,
-            "dataset": dataset,
+            "dataset": source.dataset.name,
             "method": "none",
             "budget": f"{args.fine_tune} epochs",
             "drop": figures.drop,
             "mac_reduction": figures.mac_reduction,
             "fine_tuned": True,
             "float_top1": bundle.manifest.provenance.get("float_top1"),
-            "int8_top1": int8_top1,
+            "int8_top1": dense.top1,
             "top1": figures.top1,
             "images": figures.images,
             "command": command_line("quant.choose"),

@@ -153,6 +153,11 @@ def main() -> None:
         Bundle(manifest, bundle.tensors).save(out)
     _report(conversion)
     Console().print(f"wrote {out}")
+    Console().print(
+        f"make points BUNDLE={out} chooses operating points by the cycles that they save",
+        highlight=False,
+        soft_wrap=True,
+    )
     for sentence in conversion.warnings:
         text = Text(f"warning: {sentence}", style="bold")
         Console(stderr=True).print(text, soft_wrap=True)

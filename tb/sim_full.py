@@ -66,7 +66,9 @@ def main() -> int:
                 lines.append(f"{name}: skipped, {error}")
                 continue
             with reporting() as report:
-                result = core.simulate(bundle, runs, "verilator", report, end=MEMORY_END)
+                result = core.simulate(
+                    bundle, runs, "verilator", report, end=MEMORY_END, long_runs=True
+                )
             if result.mismatch is not None:
                 status = 1
                 console.print(

@@ -93,7 +93,9 @@ class ReadUpsizer(wiring.Component):
         m.submodules.bursts = bursts = memory_queue(width=burst.size, words=words)
 
         # A request is registered, and leaves when there is space for its words.
-        full, address, length = Signal(), Signal.like(core.araddr), Signal(range(BURST))
+        full = Signal()
+        address = Signal.like(core.araddr)
+        length = Signal(range(BURST))
         request = Signal.like(core.arid)
         free = Signal(range(words + 1), init=words)
         beats = Signal(range(lanes.longest + 1))
@@ -193,8 +195,10 @@ class WriteUpsizer(wiring.Component):
         m.submodules.bursts = bursts = SyncFIFOBuffered(width=burst.size, depth=3)
 
         # The burst that is collected, and the word that its beats are put into.
-        collects, lane = Signal(), Signal(range(system.ratio))
-        address, length = Signal.like(core.awaddr), Signal(range(BURST))
+        collects = Signal()
+        lane = Signal(range(system.ratio))
+        address = Signal.like(core.awaddr)
+        length = Signal(range(BURST))
         collected = Signal(system.memory_bits)
         strobes = Signal(system.memory_bits // 8)
         here, marks = Signal.like(collected), Signal.like(strobes)

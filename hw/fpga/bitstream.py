@@ -12,7 +12,7 @@ from pathlib import Path
 
 from golden.errors import UserError
 from golden.reading import read_json
-from hw.fpga.ecp5 import Netlist, run_tool
+from hw.fpga.ecp5 import PLACEMENT, Netlist, run_tool
 
 __all__ = ["Clock", "System", "pack", "place_system", "refuse_slow", "synthesise_system"]
 
@@ -80,8 +80,7 @@ def place_system(system: System, seed: int, say: Callable[[str], None]) -> dict[
         "--lpf": system.pins,
         "--seed": str(seed),
         "--report": "report.json",
-        "--placer": "heap",
-        "--router": "router2",
+        **PLACEMENT,
         "--textcfg": f"{system.top}.config",
     }
     arguments = [word for pair in options.items() for word in pair]

@@ -24,6 +24,7 @@ from hw.fpga.floorplan import Grid
 
 __all__ = [
     "DEVICES",
+    "PLACEMENT",
     "Device",
     "Netlist",
     "Use",
@@ -87,6 +88,9 @@ DEVICES = {
         ("85", 83640, Grid(7, 6, (10, 34, 58), (22, 46, 70, 82))),
     )
 }
+
+PLACEMENT = {"--placer": "static", "--router": "router2"}
+"""How nextpnr places and routes, the core alone and whole systems alike."""
 
 _CELLS = {
     "LUT4": Use(lut=1),
@@ -165,8 +169,7 @@ def place_and_route(
         "--lpf": pins.name,
         "--seed": str(seed),
         "--report": report.name,
-        "--placer": "static",
-        "--router": "router2",
+        **PLACEMENT,
     }
     arguments = [word for pair in options.items() for word in pair]
     flags = ["--lpf-allow-unconstrained", "--timing-allow-fail"]

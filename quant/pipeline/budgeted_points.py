@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from golden.bundle import Bundle
 from golden.layers import Predictor
@@ -14,7 +13,7 @@ from quant.data.images import ImageSet
 from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice
 from quant.points.chooser import Budget, Chooser
-from quant.points.evaluation import all_results, evaluate, own_labels
+from quant.points.evaluation import evaluate
 from quant.points.expected_loss import ExpectedLoss, Loss
 from quant.training.recalibration import recalibrate
 from quant.zap.predictor import Site
@@ -81,22 +80,19 @@ def measured_line(
     network gives maps, right pixels are counted.
     """
     measured: dict[float, Loss] = {}
-    results: list[Tensor] = []
-    dense = evaluate(bundle, {}, images.held_out, "held out, dense", results=results)
+    dense = evaluate(bundle, {}, images.held_out, "held out, dense")
     expected = None
-    if images.held_out.labels.ndim == 1:
+    if dense.answers:
         scale = bundle.manifest.activations[bundle.manifest.output].scale
-        labels = own_labels(images.held_out)
-        expected = ExpectedLoss(all_results(results), scale, labels, certainty)
+        expected = ExpectedLoss(dense.results, scale, dense.labels, certainty)
 
     def drop_of(choice: Choice) -> float:
         label = f"held out, error {choice.error:.3f}"
         network, predictors = network_as_chosen(bundle, choice, images.recalibration)
-        results: list[Tensor] = []
-        found = evaluate(network, predictors, images.held_out, label, results=results)
+        found = evaluate(network, predictors, images.held_out, label)
         loss = Loss(dense.top1 - found.top1, 0.0)
         if expected is not None:
-            loss = expected.of(all_results(results))
+            loss = expected.of(found.results)
         measured[choice.error] = loss
         return loss.drop + loss.deviation
 

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 
+import torch
+from torch import Tensor
+
 from golden.manifest import Figures
 from golden.network import Step
 from quant.baselines.feature_map_pruning import live_channels
 from quant.native.network import NativeStep
+from quant.points.expected_loss import counted_loss
 
 __all__ = ["Evaluation", "LayerTally"]
 
@@ -99,12 +103,30 @@ class Evaluation:
     images: int = 0
     correct: float = 0
     layers: list[LayerTally] = field(default_factory=list)
+    answers: list[tuple[Tensor, Tensor]] = field(default_factory=list, compare=False, repr=False)
+    """Batches of a classifier's results, integers (images, classes), and labels, int64 (images,).
+    Every evaluation of the same images has them in the same order; with several processes that is
+    not the images' own."""
 
     def __add__(self, other: Evaluation) -> Evaluation:
         """Return the result on the images of both. One may have no images, and so no layers."""
         layers = [mine + its for mine, its in zip(self.layers, other.layers)]
-        layers = layers or self.layers or other.layers
-        return Evaluation(self.images + other.images, self.correct + other.correct, layers)
+        return Evaluation(
+            self.images + other.images,
+            self.correct + other.correct,
+            layers or self.layers or other.layers,
+            self.answers + other.answers,
+        )
+
+    @property
+    def results(self) -> Tensor:
+        """The results of a classifier, integers (images, classes)."""
+        return torch.cat([results for results, _ in self.answers])
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels of the images that a classifier ran, int64 (images,)."""
+        return torch.cat([labels for _, labels in self.answers])
 
     @property
     def top1(self) -> float:
@@ -134,10 +156,17 @@ class Evaluation:
         return sum(layer.wrong for layer in self.layers) / skipped if skipped else 0.0
 
     def figures(self, dense: Evaluation) -> Figures:
-        """Return the figures of an operating point; `dense` is the result without ZAP."""
+        """Return the figures of an operating point; `dense` is the result without ZAP.
+
+        The drop of a classifier has a standard error, image by image.
+        """
+        deviation = None
+        if self.answers and dense.answers:
+            deviation = counted_loss(dense.results, self.results, self.labels).deviation
         return Figures(
             top1=self.top1,
             drop=dense.top1 - self.top1,
+            deviation=deviation,
             mac_reduction=self.mac_reduction,
             images=self.images,
         )

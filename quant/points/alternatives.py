@@ -10,7 +10,7 @@ reads thresholds from a table. The thresholds that save most at a given error ha
 thresholds, one set for each of many slopes.
 
 What is saved is MACs, or cycles where the compiler has told what layers take. Then a layer that a
-ZAP would slow runs without it.
+ZAP would slow, or hardly gains by it, runs without it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ __all__ = ["Alternatives", "Choice", "Granularity", "list_alternatives", "unifor
 _SLOPES = np.append(np.geomspace(1e-2, 1e4, 241), 1e9)
 """Share of a layer's activations skipped for each unit of eps. At the last slope, only what loses
 nothing is skipped."""
+
+_LEAST_GAIN = 0.06
+"""Share of a layer's cycles that its ZAP must save where cycles are counted. Some images skip less
+than the mean of the statistics, and the cycle model is a little off: less may be a loss on the
+core."""
 
 
 class Granularity(StrEnum):
@@ -141,7 +146,7 @@ def uniform_choice(
 ) -> Choice:
     """Choose one pattern and one threshold for all layers; sigma need not be among `SIGMAS`.
 
-    With `cycles`, layers that this makes slower run without ZAP.
+    With `cycles`, layers that this makes slower, or hardly faster, run without ZAP.
     """
 
     def at_sigma(curve: np.ndarray) -> float:
@@ -150,14 +155,14 @@ def uniform_choice(
     chosen = {}
     for site in statistics.sites:
         if site.pattern == pattern and (cycles is None or cycles.knows(site)):
-            saved = None if cycles is None else at_sigma(_saved_cycles(statistics, site, cycles))
-            if saved is None or saved > 0:
+            saved = 0.0 if cycles is None else at_sigma(_saved_cycles(statistics, site, cycles))
+            if cycles is None or saved > _LEAST_GAIN * cycles.share(site.layer):
                 chosen[site] = saved
     return Choice(
         {site.layer: (pattern, sigma) for site in chosen},
         sum(at_sigma(statistics.sites[site].error) for site in chosen),
         sum(at_sigma(statistics.mac_saving(site)) for site in chosen),
-        None if cycles is None else sum(saved or 0.0 for saved in chosen.values()),
+        None if cycles is None else sum(chosen.values()),
     )
 
 
@@ -172,7 +177,7 @@ def _one_threshold(
 ) -> _Sweep:
     """Use the same threshold, each of `SIGMAS` in turn, in all channels of all sites.
 
-    A site that saves no cycles at a threshold runs without its ZAP there.
+    A site that saves hardly any cycles at a threshold runs without its ZAP there.
     """
     errors, macs = (
         np.array([curve(site) for site in sites])
@@ -182,7 +187,8 @@ def _one_threshold(
     used = np.ones(macs.shape, bool)
     if cycles is not None:
         savings = np.array([_saved_cycles(statistics, site, cycles) for site in sites])
-        used = savings > 0
+        shares = np.array([cycles.share(site.layer) for site in sites])
+        used = savings > _LEAST_GAIN * shares[:, None]
     return _Sweep(
         sites,
         SIGMAS,
@@ -196,7 +202,10 @@ def _one_threshold(
 def _thresholds_by_channel(
     statistics: Statistics, site: Site, cycles: CycleSavings | None
 ) -> _Sweep:
-    """Use a threshold for each channel: the best ones at each of `_SLOPES`, without repetitions."""
+    """Use a threshold for each channel: the best ones at each of `_SLOPES`, without repetitions.
+
+    What saves hardly any cycles is left out.
+    """
     counted = statistics.sites[site]
     worth, weight = counted.channel_skipped, statistics.mac_share(site)
     if cycles is not None:
@@ -206,6 +215,8 @@ def _thresholds_by_channel(
         axis=0,
     )
     channels = np.arange(taken.shape[1])
+    if cycles is not None:
+        taken = taken[worth[channels, taken].sum(axis=1) > _LEAST_GAIN]
     skipped = counted.channel_skipped[channels, taken].sum(axis=1)
     return _Sweep(
         [site],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from quant.runtime import processes
 from quant.runtime.batch_size import batch_size
 from quant.runtime.progress import progress
 
-__all__ = ["all_results", "evaluate", "own_labels", "run_batch", "run_network"]
+__all__ = ["evaluate", "run_batch", "run_network"]
 
 
 def evaluate(
@@ -34,19 +33,17 @@ def evaluate(
     *,
     window: int | None = None,
     epsilon: int | None = None,
-    results: list[Tensor] | None = None,
 ) -> Evaluation:
     """Run images through the integer network, with ZAP in the layers that `predictors` names.
 
     With a `window` and no predictors, the network runs with value prediction instead. With an
-    `epsilon`, feature maps are pruned too. `label` is shown with the progress. `results` gets what
-    the network gives, batches of integers (images, classes); `all_results` joins them.
+    `epsilon`, feature maps are pruned too. `label` is shown with the progress.
     """
     network: Network | NativeNetwork | None = None
     if window is None and epsilon is None:
         network = native_network(bundle, predictors)
     network = network or _network(bundle, predictors, window, epsilon)
-    return run_network(network, image_set, label, epsilon=epsilon, results=results)
+    return run_network(network, image_set, label, epsilon=epsilon)
 
 
 def run_network(
@@ -55,7 +52,6 @@ def run_network(
     label: str = "evaluating",
     *,
     epsilon: int | None = None,
-    results: list[Tensor] | None = None,
 ) -> Evaluation:
     """Run images through any network that skips; `epsilon` is set if it prunes feature maps.
 
@@ -66,21 +62,8 @@ def run_network(
     image_set = image_set[processes.share()]
     size = batch_size(bundle)
     batches = progress(image_set.batches(size), ceil_div(len(image_set), size), label)
-    parts = (run_batch(network, *batch, epsilon=epsilon, results=results) for batch in batches)
+    parts = (run_batch(network, *batch, epsilon=epsilon) for batch in batches)
     return sum(processes.gathered(sum(parts, Evaluation())), Evaluation())
-
-
-def all_results(batches: list[Tensor]) -> Tensor:
-    """Join the results of all processes, which `evaluate` has put into a list in each of them.
-
-    Their order is that of no image set, and the same in every evaluation of the same images.
-    """
-    return torch.cat(list(chain(*processes.gathered(batches))))
-
-
-def own_labels(image_set: ImageSet) -> Tensor:
-    """Return the labels of images in the order of `all_results`."""
-    return torch.cat(processes.gathered(image_set.labels[processes.share()]))
 
 
 def run_batch(
@@ -89,12 +72,12 @@ def run_batch(
     labels: Tensor,
     *,
     epsilon: int | None = None,
-    results: list[Tensor] | None = None,
 ) -> Evaluation:
     """Run some images, pixels of 0 .. 1 (images, channels, height, width), in this process."""
     bundle = network.bundle
     correct_ones = 0.0
-    layers = []
+    layers: list[LayerTally] = []
+    answers = []
     for step in network.steps(quantise_images(bundle, pixels)):
         if isinstance(step.node, ConvNode) and not step.node.fully_connected:
             name = step.node.name
@@ -105,9 +88,9 @@ def run_batch(
         if step.node.output == bundle.manifest.output:
             given = step.ofm.to(torch.int32)
             correct_ones += correct(given, labels)
-            if results is not None:
-                results.append(step.ofm.to(torch.int16).flatten(1))
-    return Evaluation(len(labels), correct_ones, layers)
+            if labels.ndim == 1:
+                answers.append((step.ofm.to(torch.int16).flatten(1), labels))
+    return Evaluation(len(labels), correct_ones, layers, answers)
 
 
 def _network(

@@ -275,7 +275,7 @@ def _check_registers(bus: Bus, run: Run) -> None:
 
 def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
     """Run one run as a host would; what was in its scratch memory before is overwritten."""
-    begun = time.monotonic()
+    begun, cpu_begun = time.monotonic(), time.process_time()
     program = run.program
     scratch = len(program.image)
     bus.prepare(run)
@@ -292,7 +292,7 @@ def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
         totals, layers = result.totals, result.layers
     except CoreFault as error:
         fault = str(error)
-    seconds = time.monotonic() - begun
+    seconds, cpu_seconds = time.monotonic() - begun, time.process_time() - cpu_begun
     memory = bus.read_memory(scratch, program.end - scratch)
     return Outcome(
         output=output,
@@ -301,6 +301,7 @@ def run_one(bus: Bus, accelerator: Accelerator, run: Run) -> Outcome:
         totals=totals,
         layers=layers,
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
         violations=_since(violations, bus.violations()),
         observed={
             name: count if name == "elapsed" else _since(before[name], count)

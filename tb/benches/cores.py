@@ -94,7 +94,7 @@ def run_groups(
     for first in range(0, len(runs), len(buses)):
         group = runs[first : first + len(buses)]
         program = group[0].program
-        begun = time.monotonic()
+        begun, cpu_begun = time.monotonic(), time.process_time()
         for bus in buses:
             bus.prepare(group[0])
         if accelerators is None:
@@ -114,6 +114,7 @@ def run_groups(
                 totals=result.totals,
                 layers=result.layers,
                 seconds=time.monotonic() - begun,
+                cpu_seconds=time.process_time() - cpu_begun,
                 violations=violations,
                 observed={},
             )

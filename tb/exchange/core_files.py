@@ -85,12 +85,12 @@ class Run:
 class Outcome:
     """The outcome of a run; see also `compiler.driver.Result`.
 
-    `memory` is the program's scratch memory, uint8. `seconds` is the wall time of the run.
-    `violations` counts violations of the bus's protocol, bursts outside the window, and writes
-    outside scratch memory. `fault` is the driver's message where the core ended the program early,
-    else empty. `observed` holds what the bus counted by itself of
-    `hw.contract.counters.CORE_COUNTERS` up to the interrupt; it is empty where the memory does not
-    count.
+    `memory` is the program's scratch memory, uint8. `seconds` is the wall time of the run, and
+    `cpu_seconds` the CPU time of simulator and bench. `violations` counts violations of the bus's
+    protocol, bursts outside the window, and writes outside scratch memory. `fault` is the driver's
+    message where the core ended the program early, else empty. `observed` holds what the bus
+    counted by itself of `hw.contract.counters.CORE_COUNTERS` up to the interrupt; it is empty where
+    the memory does not count.
     """
 
     output: np.ndarray
@@ -99,6 +99,7 @@ class Outcome:
     totals: dict[str, int]
     layers: list[dict[str, int]]
     seconds: float
+    cpu_seconds: float
     violations: int
     observed: dict[str, int]
     fault: str = ""
@@ -160,6 +161,7 @@ def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
         "totals": outcome.totals,
         "layers": outcome.layers,
         "seconds": outcome.seconds,
+        "cpu_seconds": outcome.cpu_seconds,
         "violations": outcome.violations,
         "observed": outcome.observed,
         "fault": outcome.fault,

@@ -98,6 +98,7 @@ def simulate(
     *,
     end: int = 0,
     waves: bool = False,
+    long_runs: bool = False,
 ) -> Simulated:
     """Build the core, run a bundle's program on it, and compare every layer of every run.
 
@@ -105,7 +106,8 @@ def simulate(
     """
     program = runs[0].program
     report(f"{sim}: build", 0, 1)
-    built = build(program.config, sim, end=max(program.end, end), waves=waves)
+    end = max(program.end, end)
+    built = build(program.config, sim, end=end, waves=waves, long_runs=long_runs)
     report(f"{sim}: build", 1, 1)
     start = time.monotonic()
     weights = [round(layer.elapsed) for layer in layer_cycles(program).values()]
@@ -121,9 +123,12 @@ def simulate(
     return Simulated(program, outcomes, checks)
 
 
-def build(config: Config, sim: Simulator, *, end: int = 0, waves: bool = False) -> Build:
+def build(
+    config: Config, sim: Simulator, *, end: int = 0, waves: bool = False, long_runs: bool = False
+) -> Build:
     """Build the core beside a memory up to the address `end`, unless that was done before."""
-    return build_around(write_core(config, VERILOG)[0], config, sim, end=end, waves=waves)
+    source = write_core(config, VERILOG)[0]
+    return build_around(source, config, sim, end=end, waves=waves, long_runs=long_runs)
 
 
 def build_around(
@@ -133,6 +138,7 @@ def build_around(
     *,
     end: int = 0,
     waves: bool = False,
+    long_runs: bool = False,
     verilator_args: Sequence[str] = (),
 ) -> Build:
     """Build a design beside a memory up to the address `end`; its Verilog was written before.
@@ -157,6 +163,7 @@ def build_around(
         defines={"ZAPCORE": name},
         verilator_args=["--timing", *verilator_args],
         waves=waves,
+        long_runs=long_runs,
     )
 
 

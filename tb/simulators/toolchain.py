@@ -70,6 +70,21 @@ def find(sim: Simulator) -> Tool:
     raise UserError(f"simulator {sim!r} is none of {', '.join(SIMULATORS)}")
 
 
+def native_processor(tool: Tool) -> str:
+    """Return what the C++ compiler knows of this machine's processor: its macros.
+
+    Code for this processor may not run on another, so a build for it has them in its key.
+    """
+    done = subprocess.run(
+        ["c++", "-march=native", "-dM", "-E", "-x", "c++", "/dev/null"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": tool.path},
+    )
+    return done.stdout
+
+
 def _icarus() -> Tool:
     path = os.environ.get("PATH", "")
     for program in ("iverilog", "vvp"):

@@ -6,8 +6,9 @@ The defects are drawn from all that `tests.mutants.sites` knows, in every file o
 proportion to what can be planted there. Each runs first in the core's scenarios
 (`tests.hw.core.scenarios`) on Verilator: all are built into one core, and switched on one by one.
 What these do not find is planted alone, and the component tests that elaborate it run on Amaranth's
-simulator. `equivalent.json` lists the defects that change nothing which a user could see, with the
-reason for each.
+simulator. Defects in what joins several cores (`hw/cores`) are not in the one core, so component
+tests alone run with them. `equivalent.json` lists the defects that change nothing which a user
+could see, with the reason for each.
 
 Results are kept in `build/mutants` until a source changes. With `--minutes` the command ends after
 that time with status 75 if defects are left, and the next one goes on with these.
@@ -24,7 +25,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from golden.arguments import Parser, positive, seed_number
@@ -59,7 +60,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=positive, help="how long to run at a time")
     arguments = parser.parse_args()
     equivalent = json.loads(EQUIVALENT.read_text())
-    every = core_runs.reachable()
+    of_core, of_system = core_runs.reachable()
+    every = [*of_core, *of_system]
     unknown = equivalent.keys() - set(every)
     if unknown:
         raise UserError(f"{EQUIVALENT.name}: no such defect any more: {min(unknown)!r}")
@@ -72,7 +74,7 @@ def main() -> int:
         raise UserError(f"nothing can be planted in {' '.join(arguments.files)}")
     defects = _draw(fitting, arguments.n, arguments.seed)
     until = time.time() + 60 * arguments.minutes if arguments.minutes else math.inf
-    results = _plant(defects, equivalent, until)
+    results = _plant(defects, equivalent, frozenset(of_system), until)
     if left := len(defects) - len(results):
         print(f"{left} of {len(defects)} defects are left; the same command goes on with them")
         return os.EX_TEMPFAIL
@@ -96,8 +98,13 @@ def _draw(defects: list[str], count: int, seed: int) -> list[str]:
     return [defect for _, _, defect in ranked[:count]]
 
 
-def _plant(defects: list[str], equivalent: dict[str, str], until: float) -> dict[str, str]:
-    """Defect -> what finds it, "equivalent", or nothing; those that are left are absent."""
+def _plant(
+    defects: list[str], equivalent: dict[str, str], outside: frozenset[str], until: float
+) -> dict[str, str]:
+    """Defect -> what finds it, "equivalent", or nothing; those that are left are absent.
+
+    Those `outside` of the core do not run in its scenarios.
+    """
     files = {stage: _KEPT / f"{stage}-{_digest(stage)}.json" for stage in _TESTS}
     kept = {
         stage: json.loads(file.read_text()) if file.is_file() else {}
@@ -111,21 +118,20 @@ def _plant(defects: list[str], equivalent: dict[str, str], until: float) -> dict
 
     with reporting() as report:
         found = core_runs.find(
-            defects,
+            [defect for defect in defects if defect not in outside],
             lambda done: report("core", done, len(defects)),
             known=kept["core"],
             until=until,
         )
         keep("core", found)
+        found |= dict.fromkeys((each for each in defects if each in outside), "")
         survivors = [defect for defect, result in found.items() if not result]
         missing = [defect for defect in survivors if defect not in kept["components"]]
-        if missing and time.time() < until:
-            keep(
-                "components",
-                component_tests.find(
-                    missing, lambda done: report("components", done, len(missing)), until=until
-                ),
-            )
+        for packages in (component_tests.OF_CORE, component_tests.OF_SYSTEM):
+            of_system = packages is component_tests.OF_SYSTEM
+            some = [defect for defect in missing if (defect in outside) == of_system]
+            if some and time.time() < until:
+                keep("components", _components(some, packages, report, until))
     results = {}
     for defect, result in found.items():
         result = result or kept["components"].get(defect, "left")
@@ -134,6 +140,17 @@ def _plant(defects: list[str], equivalent: dict[str, str], until: float) -> dict
         if result != "left":
             results[defect] = result
     return results
+
+
+def _components(
+    defects: list[str], packages: Sequence[str], report: Callable[..., None], until: float
+) -> dict[str, str]:
+    """Defect -> the component test of these packages that finds it, or nothing."""
+
+    def on_progress(done: int) -> None:
+        report("components", done, len(defects))
+
+    return component_tests.find(defects, on_progress, packages=packages, until=until)
 
 
 def _digest(stage: str) -> str:

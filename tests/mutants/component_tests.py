@@ -30,7 +30,10 @@ from golden.files import write_file
 from tb.paths import REPOSITORY
 from tests.mutants import rewrite, sites
 
-__all__ = ["component_files", "find"]
+__all__ = ["OF_CORE", "OF_SYSTEM", "component_files", "find"]
+
+OF_CORE, OF_SYSTEM = ("core", "engine", "lib", "predictor"), ("cores",)
+"""Packages of tests for defects in the core, and for those in what joins several."""
 
 _TESTS = REPOSITORY / "tests" / "hw"
 _REACHED = REPOSITORY / "build" / "mutants"
@@ -41,13 +44,13 @@ Reached = dict[str, tuple[float, list[str]]]
 """Test -> seconds of CPU time, and the defects that could be planted in what it elaborates."""
 
 
-def component_files() -> list[Path]:
-    """Files of tests that elaborate components of the core on Amaranth's simulator.
+def component_files(packages: Sequence[str]) -> list[Path]:
+    """Files of tests that elaborate components on Amaranth's simulator.
 
     The tests of the whole engine are not among them: they take long, and do what the scenarios do.
     """
-    files = (_TESTS / package for package in ("core", "engine", "lib", "predictor"))
-    found = [file for folder in files for file in sorted(folder.glob("test_*.py"))]
+    folders = (_TESTS / package for package in packages)
+    found = [file for folder in folders for file in sorted(folder.glob("test_*.py"))]
     return [
         file
         for file in found
@@ -56,15 +59,21 @@ def component_files() -> list[Path]:
 
 
 def find(
-    defects: Sequence[str], on_progress: Callable[[int], None], *, until: float
+    defects: Sequence[str],
+    on_progress: Callable[[int], None],
+    *,
+    packages: Sequence[str],
+    until: float,
 ) -> dict[str, str]:
     """Plant defects one after another; return for each the test that finds it, or nothing.
+
+    The tests are those of `packages`, folders of `tests/hw`.
 
     None begins when `time.time` is past `until`.
     """
     request = {
         "defects": list(defects),
-        "files": [str(file) for file in component_files()],
+        "files": [str(file) for file in component_files(packages)],
         "until": until,
     }
     with subprocess.Popen(
@@ -137,6 +146,7 @@ def _reach(files: Sequence[str]) -> Reached:
     sources = [*(REPOSITORY / "hw").rglob("*.py"), *_TESTS.rglob("*.py")]
     sources += [Path(rewrite.__file__), Path(sites.__file__)]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sorted(sources)))
+    digest.update("\n".join(files).encode())
     kept = _REACHED / f"reached-{digest.hexdigest()[:16]}.json"
     if not kept.is_file():
         watch = _Watch()

@@ -23,10 +23,10 @@ from tests.hw.core.scenarios import MIXED, Scenario, scenarios, verify
 __all__ = ["find", "reachable"]
 
 
-def reachable() -> list[str]:
-    """Identities of all defects that can be planted in the core."""
-    found: list[str] = json.loads(_emit({"config": MIXED.to_dict(), "defects": []}))
-    return found
+def reachable() -> tuple[list[str], list[str]]:
+    """Identities of all defects that can be planted in the core, and in what joins several."""
+    found = json.loads(_emit({"config": MIXED.to_dict(), "defects": []}))
+    return found["core"], found["system"]
 
 
 def find(

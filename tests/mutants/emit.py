@@ -5,7 +5,8 @@
 The request names a configuration, the identities of defects, and the file to be written. The module
 has the ports of the core. At each reset it reads a number from the file that +mutant=FILE names:
 the defect that is switched on, counted from 1 in the order of the request, or 0 for none. Without a
-file to be written, the identities of all defects that could be built in are printed as JSON.
+file to be written, the identities of all defects that could be built in are printed as JSON: those
+of the core, and those of what joins several cores.
 
 This runs in a process of its own, because it imports `hw` rewritten (`tests.mutants.rewrite`).
 """
@@ -78,7 +79,9 @@ def main() -> None:
     request = json.load(sys.stdin)
     rewrite.install()
     from hw import verilog_output
+    from hw.contract.system import System
     from hw.core.core import Core
+    from hw.cores.cores import Cores
 
     config = Config(**request["config"])
     sites.PLANTED.update({identity: n for n, identity in enumerate(request["defects"], 1)})
@@ -86,7 +89,10 @@ def main() -> None:
     core = Core(config)
     text = verilog_output.emit(_Defective(core), f"{name}_defective")
     if "file" not in request:
-        print(json.dumps(list(sites.REACHED)))
+        of_core = list(sites.REACHED)
+        verilog_output.emit(Cores(System(config=config, cores=2), name), "system")
+        of_system = [defect for defect in sites.REACHED if defect not in of_core]
+        print(json.dumps({"core": of_core, "system": of_system}))
         return
     absent = sites.PLANTED.keys() - sites.REACHED.keys()
     assert not absent, f"not in this core: {sorted(absent)}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,15 +107,46 @@ def test_every_equivalent_defect_has_a_reason() -> None:
 
 
 def test_component_tests_are_those_on_amaranths_simulator() -> None:
-    files = {file.name for file in component_tests.component_files()}
+    files = {file.name for file in component_tests.component_files(component_tests.OF_CORE)}
     assert {"test_dma.py", "test_channel_window.py", "test_requantiser.py"} <= files
     assert "test_scenarios.py" not in files
+    of_system = component_tests.component_files(component_tests.OF_SYSTEM)
+    assert {file.name for file in of_system} == {"test_memory_port.py", "test_register_decoder.py"}
+
+
+def test_defects_in_what_joins_cores_run_in_component_tests_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The core's scenarios have one core."""
+    asked: dict[str, list[str]] = {}
+
+    def runs(stage: str, result: str) -> Callable[..., dict[str, str]]:
+        def find(defects: list[str], on_progress: object, **_: object) -> dict[str, str]:
+            asked[stage] = defects
+            return dict.fromkeys(defects, result)
+
+        return find
+
+    monkeypatch.setattr(command, "_KEPT", tmp_path)
+    monkeypatch.setattr(core_runs, "find", runs("core", "scenario"))
+    monkeypatch.setattr(component_tests, "find", runs("components", "tests/hw/a.py::test"))
+    both = ["hw/core/dma.py f `x` never", "hw/cores/upsizer.py g `y` never"]
+    results = command._plant(both, {}, frozenset(both[1:]), math.inf)
+    assert asked == {"core": both[:1], "components": both[1:]}
+    assert list(results.values()) == ["scenario", "tests/hw/a.py::test"]
+
+
+def test_what_joins_cores_has_defects_of_its_own() -> None:
+    of_core, of_system = core_runs.reachable()
+    assert of_system
+    assert not {defect for defect in of_core if defect.startswith("hw/cores/")}
+    assert {defect.split("/")[1] for defect in of_system} == {"cores"}
 
 
 def test_files_without_anything_to_plant_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(core_runs, "reachable", lambda: ["hw/core/dma.py f `x` never"])
+    monkeypatch.setattr(core_runs, "reachable", lambda: (["hw/core/dma.py f `x` never"], []))
     monkeypatch.setattr(command, "EQUIVALENT", tmp_path / "equivalent.json")
     command.EQUIVALENT.write_text("{}")
     monkeypatch.setattr(sys, "argv", ["mutants", "--files", "hw/fpga"])

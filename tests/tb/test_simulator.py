@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from golden.errors import UserError
+from tb.simulators import build as build_module
 from tb.simulators import toolchain
 from tb.simulators.build import Build, build_design
 from tb.simulators.errors import SimulationError
@@ -139,6 +140,30 @@ def test_an_unchanged_design_is_built_once(sim: Simulator, tmp_path: Path) -> No
     changed = build_design(sim, [source], "stream_fifo", build_root=tmp_path)
     assert not changed.cached
     assert changed.directory != first.directory
+
+
+def test_a_build_for_long_runs_is_kept_apart_for_this_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folder(*, long_runs: bool) -> Build:
+        return build_design(
+            "verilator",
+            [DUT],
+            "stream_fifo",
+            parameters={"WIDTH": 40},
+            build_root=tmp_path,
+            long_runs=long_runs,
+        )
+
+    quick, fast = folder(long_runs=False), folder(long_runs=True)
+    assert fast.directory != quick.directory
+    assert "-march=native" in (fast.directory / "build.log").read_text()
+    assert "-march=native" not in (quick.directory / "build.log").read_text()
+    assert run_bench(fast, BENCH, run_dir=tmp_path / "run", values=SMOOTH).passed
+    assert folder(long_runs=True).cached
+    other = "#define __another_processor__ 1\n"
+    monkeypatch.setattr(build_module, "native_processor", lambda _tool: other)
+    assert folder(long_runs=True).directory not in (quick.directory, fast.directory)
 
 
 @pytest.mark.parametrize("sim", SIMULATORS)

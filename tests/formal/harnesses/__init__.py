@@ -7,6 +7,11 @@ from tests.formal.harnesses.compactor import (
     WideCompactorHarness,
 )
 from tests.formal.harnesses.ifm_buffer import IfmBufferHarness
+from tests.formal.harnesses.memory_interconnect import (
+    ReadInterconnectHarness,
+    RoundRobinHarness,
+    WriteInterconnectHarness,
+)
 from tests.formal.harnesses.ofm_banks import OfmBanksHarness
 from tests.formal.harnesses.ofm_drain import (
     HaloRowsHarness,
@@ -14,6 +19,7 @@ from tests.formal.harnesses.ofm_drain import (
     WindowWalkHarness,
 )
 from tests.formal.harnesses.pattern_scheduler import PatternSchedulerHarness
+from tests.formal.harnesses.port_upsizer import ReadUpsizerHarness, WriteUpsizerHarness
 from tests.formal.harnesses.predictor import (
     LookaheadHarness,
     RegionWalkHarness,
@@ -27,6 +33,7 @@ from tests.formal.harnesses.queue import QueueHarness
 from tests.formal.harnesses.read_port import ReadArbitrationHarness, ReadPortHarness
 from tests.formal.harnesses.record_loader import RecordLoaderHarness
 from tests.formal.harnesses.register_block import RegisterBlockHarness
+from tests.formal.harnesses.register_decoder import RegisterDecoderHarness
 from tests.formal.harnesses.splitter import SplitterHarness
 from tests.formal.harnesses.task_choice import ChannelOrderHarness, TaskChoiceHarness
 from tests.formal.harnesses.width_converter import DownsizerHarness, UpsizerHarness
@@ -64,5 +71,11 @@ HARNESSES: list[type[Harness]] = [
     ChannelOrderHarness,
     UpsizerHarness,
     DownsizerHarness,
+    RoundRobinHarness,
+    ReadInterconnectHarness,
+    WriteInterconnectHarness,
+    RegisterDecoderHarness,
+    ReadUpsizerHarness,
+    WriteUpsizerHarness,
 ]
 """All of them, in the order of the table."""

@@ -60,6 +60,20 @@ def test_by_macs_layers_are_chosen_that_cost_cycles(
     assert cycles.reduction(statistics, choice.layers) < by_cycles.cycle_reduction
 
 
+@pytest.mark.parametrize("granularity", Granularity)
+def test_a_layer_that_gains_less_than_images_differ_runs_without_its_zap(
+    statistics: Statistics, cycles: CycleSavings, granularity: Granularity
+) -> None:
+    little = LayerCosts(cycles=1000, zaps={"B": ZapCosts(skipped=[0, 0.5], saved=[-1, 55])})
+    costs = cycles.costs.model_copy(update={"layers": {**cycles.costs.layers, "slow": little}})
+    chooser = Chooser(statistics, [B], granularity, CycleSavings(costs))
+    assert set(best_within_error(chooser.layers, 0.9).layers) == {"fast"}
+    more = little.model_copy(update={"zaps": {"B": ZapCosts(skipped=[0, 0.5], saved=[-1, 90])}})
+    costs = cycles.costs.model_copy(update={"layers": {**cycles.costs.layers, "slow": more}})
+    chooser = Chooser(statistics, [B], granularity, CycleSavings(costs))
+    assert set(best_within_error(chooser.layers, 0.9).layers) == {"fast", "slow"}
+
+
 def test_a_layer_that_cannot_have_its_zap_saves_nothing(
     statistics: Statistics, cycles: CycleSavings
 ) -> None:
