@@ -23,7 +23,7 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import PRESETS, Config
 from hw.contract.system import System
-from hw.predictor.depthwise import ROWS, SQUARES
+from hw.predictor.depthwise import ROWS, SQUARES, line_words
 
 __all__ = [
     "Design",
@@ -122,7 +122,9 @@ def block_rams(config: Config) -> int:
     memories = [(word, config.ifm_words // 2)] * 2 * copies + [(word, config.weight_words)]
     memories += [(group, config.ofm_words)] * 4
     if config.predictor:
-        memories += [(ROWS.size, config.row_pixels)] * 2 + [SQUARES] * config.predictor_tables
+        word = ROWS.size * config.predictor_positions
+        memories += [(word, words) for words in line_words(config)]
+        memories += [SQUARES] * config.predictor_tables
     return sum(_blocks(bits, words) for bits, words in memories)
 
 
@@ -142,15 +144,19 @@ def keep_one_point(bundle: Bundle, point: str) -> Bundle:
     return Bundle(bundle.manifest.model_copy(update={"operating_points": points}), bundle.tensors)
 
 
-def sized_config(lanes: int, pes: int, kib: int, ofm_words: int, bus_bits: int) -> Config:
+def sized_config(
+    lanes: int, pes: int, kib: int, ofm_words: int, bus_bits: int, positions: int = 1
+) -> Config:
     """Return the default configuration with other sizes; `kib` is the ifm buffer's.
 
-    The weight buffer keeps its size in bytes.
+    The weight buffer keeps its size in bytes. With several positions a cycle, the predictor has as
+    many times the DSP blocks, and no tables.
     """
     default = PRESETS["default"]
     return replace(
         default,
-        name=f"v{lanes}p{pes}i{kib}o{ofm_words}b{bus_bits}",
+        name=f"v{lanes}p{pes}i{kib}o{ofm_words}b{bus_bits}"
+        + (f"n{positions}" if positions > 1 else ""),
         pes=pes,
         lanes=lanes,
         group=max(default.group, bus_bits // 8),
@@ -158,6 +164,9 @@ def sized_config(lanes: int, pes: int, kib: int, ofm_words: int, bus_bits: int) 
         weight_words=default.weight_words * default.lanes // lanes,
         ofm_words=ofm_words,
         bus_bits=bus_bits,
+        predictor_positions=positions,
+        predictor_dsps=default.predictor_dsps * positions,
+        predictor_tables=default.predictor_tables if positions == 1 else 0,
     )
 
 

@@ -62,6 +62,8 @@ def main() -> None:
     add("--ifm-kib", type=positive, nargs="+", default=[64, 128], help="KiB of the ifm buffer")
     add("--ofm-words", type=positive, nargs="+", default=[1024, 2048], help="words of an ofm bank")
     add("--bus-bits", type=positive, nargs="+", default=[64], help="bits of the memory's data bus")
+    positions = "positions that the predictor goes through in a cycle"
+    add("--predictor-positions", type=positive, nargs="+", default=[1], help=positions)
     cores, images = integer(1, MOST_CORES), integer(1, MOST_IMAGES)
     add("--cores", type=cores, nargs="+", default=[1], help="cores on one memory port")
     add("--batch", type=images, nargs="+", default=[1], help="images that a core runs at a time")
@@ -79,13 +81,14 @@ def main() -> None:
     pixels = chosen_input(bundle, arguments.data, arguments.image, textures=named)
     kept = kept_shares(bundle, point, pixels)
     configs = [
-        sized_config(lanes, pes, kib, words, bits)
-        for lanes, pes, kib, words, bits in itertools.product(
+        sized_config(lanes, pes, kib, words, bits, positions)
+        for lanes, pes, kib, words, bits, positions in itertools.product(
             arguments.lanes,
             arguments.pes,
             arguments.ifm_kib,
             arguments.ofm_words,
             arguments.bus_bits,
+            arguments.predictor_positions,
         )
     ]
     with executor(arguments.scheduler) as workers:

@@ -28,6 +28,7 @@ from hw.contract.timing import (
     SCHEDULER_LATENCY,
     VALUE_QUEUE,
     array_latency,
+    predictor_steps,
 )
 
 __all__ = ["Cycles", "Kept", "TileCycles", "layer_cycles", "passes", "tile_cycles"]
@@ -278,8 +279,8 @@ def _channels(
     needs = [smooth, walk, beats.of_channels(config, words), (smooth + pipeline) / 2]
     flush = 0.0
     if words["zap"]:
-        positions = (words["scored_end"] + 2) * (width + 2) + PREDICTOR_LATENCY
-        flush = 2 * (width + 2) + PREDICTOR_LATENCY + pipeline
+        positions = _prediction(config, words, kept) + PREDICTOR_LATENCY
+        flush = 2 * predictor_steps(config, width) + PREDICTOR_LATENCY + pipeline
         late = second_pass * min(2 / max(rows, 1), 1)
         meanwhile = min(VALUE_QUEUE, computed) / config.pes * task
         needs += [positions, smooth + np.maximum(flush - late - meanwhile, 0)]
@@ -299,12 +300,46 @@ def _smoothed(array: np.ndarray, computed: int) -> np.ndarray:
     return (1 - share) * array + share * following
 
 
-def _positions(words: dict[str, int]) -> tuple[int, int]:
-    """One channel's activations in a tile: those of `I_s`, and those of `I_t` decided in it."""
+def _prediction(config: Config, words: dict[str, int], kept: Kept) -> Kept:
+    """Cycles in which the predictor goes through a channel's positions; one, or one a channel.
+
+    A step takes a cycle. Where it has several survivors, they leave one a cycle; activations come
+    one a cycle, and those of a row are evened out among its steps.
+    """
+    steps = predictor_steps(config, words["width"])
+    positions = config.predictor_positions
+    if positions == 1:
+        return (words["scored_end"] + 2) * steps
+    computed = _computed(words)
+    needed = computed.copy()
+    needed[: words["first_row"]] = True
+    needed = needed[: words["scored_end"] + 2].sum(axis=1)
+    # Decisions lag two rows and two columns; n of a step, each kept with a chance of `kept`, take
+    # a cycle each, and one if none is kept.
+    decided = ~computed[words["scored_row"] : words["scored_end"]]
+    decided = np.pad(decided, ((0, 0), (2, steps * positions - words["width"] - 2)))
+    of_step = decided.reshape(len(decided), steps, positions).sum(axis=2)
+    share = np.asarray(kept)[..., None]
+    amounts = np.arange(positions + 1)
+    leaving = amounts * share + (1 - share) ** amounts
+    rows = np.full((*share.shape[:-1], words["scored_end"] + 2), float(steps))
+    for row, found in enumerate(of_step, words["scored_row"] + 2):
+        rows[..., row] = leaving[..., found].sum(axis=-1)
+    rows[..., : len(needed)] = np.maximum(rows[..., : len(needed)], needed)
+    return rows.sum(axis=-1)
+
+
+def _computed(words: dict[str, int]) -> np.ndarray:
+    """`I_s` of a tile's region: bool (height, width)."""
     period = words["period"]
     bits = np.array([words["pattern"] >> bit & 1 for bit in range(period)], bool)
     rows, cols = np.ogrid[: words["height"], : words["width"]]
-    computed = bits[(rows + cols) % period]
+    return bits[(rows + cols) % period]
+
+
+def _positions(words: dict[str, int]) -> tuple[int, int]:
+    """One channel's activations in a tile: those of `I_s`, and those of `I_t` decided in it."""
+    computed = _computed(words)
     scored = computed[words["scored_row"] : words["scored_end"]]
     return int(computed[words["first_row"] :].sum()), int((~scored).sum())
 

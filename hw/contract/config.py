@@ -18,6 +18,7 @@ from golden.reading import read_json
 __all__ = ["PRESETS", "Config"]
 
 _PREDICTOR_PRODUCTS = 18
+"""Of a position."""
 _PREDICTOR_TABLES = 6
 """A table is read two cycles ahead, when only one value of each kernel row is known: 2 * 3 rows."""
 _MOST_CHANNELS = 4096
@@ -53,10 +54,13 @@ class Config:
         AxCACHE of every burst. The preset value says: normal memory, not cacheable, bufferable.
     predictor : bool
         False leaves the predictor out, to measure what it costs.
-    predictor_dsps : int, 0 .. 18
-        Number of the predictor's 18 multipliers that are DSP blocks of an FPGA.
+    predictor_positions : int, 1, 2 or 4
+        Positions that the predictor goes through in a cycle; it has 18 multipliers for each.
+    predictor_dsps : int, 0 .. 18 for each position
+        Number of the predictor's multipliers that are DSP blocks of an FPGA.
     predictor_tables : int, 0 .. 6
         Number of other multipliers that look squares up in a block RAM each; the rest is logic.
+        Only with one position a cycle.
     compact : bool
         False gives each PE every P-th pixel only, to measure what compaction brings: a skipped
         pixel then leaves its PE idle unless its P - 1 neighbours are skipped too.
@@ -75,6 +79,7 @@ class Config:
     axi_prot: int = 0b010
     axi_cache: int = 0b0011
     predictor: bool = True
+    predictor_positions: int = 1
     predictor_dsps: int = 12
     predictor_tables: int = 0
     compact: bool = True
@@ -93,6 +98,7 @@ class Config:
             "ofm_words": (16, 1 << 16),
             "row_pixels": (4, 1 << 13),
             "bus_bits": (32, 128),
+            "predictor_positions": (1, 4),
         }
         for field, (low, high) in limits.items():
             value = getattr(self, field)
@@ -117,16 +123,23 @@ class Config:
                 raise UserError(
                     f"config {self.name!r}: {field} is {value!r}, must be in {low}..{high}"
                 )
-        products = {"predictor_dsps": _PREDICTOR_PRODUCTS, "predictor_tables": _PREDICTOR_TABLES}
-        for field, most in products.items():
+        products = _PREDICTOR_PRODUCTS * self.predictor_positions
+        for field, most in {
+            "predictor_dsps": products,
+            "predictor_tables": _PREDICTOR_TABLES,
+        }.items():
             count = getattr(self, field)
             if not _is_whole(count) or not 0 <= count <= most:
                 raise UserError(f"config {self.name!r}: {field} is {count!r}, must be in 0..{most}")
-        if self.predictor_dsps + self.predictor_tables > _PREDICTOR_PRODUCTS:
+        if self.predictor_dsps + self.predictor_tables > products:
             raise UserError(
                 f"config {self.name!r}: predictor_dsps and predictor_tables are "
-                f"{self.predictor_dsps} and {self.predictor_tables}, "
-                f"more than {_PREDICTOR_PRODUCTS} together"
+                f"{self.predictor_dsps} and {self.predictor_tables}, more than {products} together"
+            )
+        if self.predictor_positions > 1 and self.predictor_tables:
+            raise UserError(
+                f"config {self.name!r}: predictor_tables is {self.predictor_tables}, must be 0 "
+                f"where predictor_positions is {self.predictor_positions}"
             )
         for field in ("predictor", "compact"):
             if not isinstance(getattr(self, field), bool):

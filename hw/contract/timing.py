@@ -6,6 +6,7 @@ asserts when it is elaborated that it has that many.
 
 from __future__ import annotations
 
+from golden.arithmetic import ceil_div
 from golden.pattern import MAX_PERIOD
 from hw.contract.bus import BURST
 from hw.contract.config import Config
@@ -19,6 +20,7 @@ __all__ = [
     "SCHEDULER_LATENCY",
     "VALUE_QUEUE",
     "array_latency",
+    "predictor_steps",
 ]
 
 BUFFER_READ_LATENCY = 5
@@ -46,3 +48,12 @@ def array_latency(config: Config) -> int:
     levels = config.lanes.bit_length() - 1  # log2
     adders = 1 + levels // ADDER_LEVELS_PER_STAGE
     return BUFFER_READ_LATENCY + multiplier + adders + accumulator + queue
+
+
+def predictor_steps(config: Config, width: int) -> int:
+    """Steps, of a cycle each, in which the predictor goes through a row of `width` pixels.
+
+    It goes two columns past the row, to bring in its padding. A row takes two steps at least: the
+    second one is in the line buffer when the next row begins.
+    """
+    return max(ceil_div(width + 2, config.predictor_positions), 2)

@@ -24,7 +24,8 @@ class EventCounters(wiring.Component):
     running : In(1)
         A layer is in work: it counts.
     events : In({name: bits})
-        How often each event happens in this cycle: once at most, but `computed` up to P times.
+        How often each event happens in this cycle: once at most, but `computed` up to P times, and
+        `kept` and `skipped` once for each position that the predictor goes through.
     counters : Out(CounterBlock)
     """
 
@@ -36,6 +37,7 @@ class EventCounters(wiring.Component):
     def __init__(self, config: Config) -> None:
         events: dict[str, ShapeLike] = dict.fromkeys(ENGINE_COUNTERS, 1)
         events["computed"] = range(config.pes + 1)
+        events["kept"] = events["skipped"] = range(config.predictor_positions + 1)
         super().__init__(
             {
                 "start": In(1),

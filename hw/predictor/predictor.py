@@ -7,14 +7,16 @@ array to compute. Zero padding, rounding and widths are those of `golden.layers.
 
 A score needs its 5x5 neighbourhood, so decisions lag two rows and two columns behind the
 activations. Beyond a strip's edge these are activations of other rows of the map, and beyond the
-map's they are zeros. Throughput: one position a cycle. A channel takes
-(scored_end + 2) * (width + 2) + `PREDICTOR_LATENCY` cycles, and more where its activations are not
-there yet or its survivors are not taken.
+map's they are zeros. Throughput: a step a cycle, of N positions of a row
+(`Config.predictor_positions`). A channel takes `predictor_steps` cycles for each of scored_end + 2
+rows, and `PREDICTOR_LATENCY` more. It takes longer where its activations are not there yet or its
+survivors are not taken, and where a step needs several activations or has several survivors: both
+go one a cycle.
 """
 
 from __future__ import annotations
 
-from amaranth import Const, Module, Mux, Signal, Value
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -30,17 +32,18 @@ from hw.lib.pipeline import delayed
 from hw.lib.register_copies import register_copies
 from hw.lib.structs import struct_signal
 from hw.predictor import depthwise
-from hw.predictor.depthwise import Depthwise
+from hw.predictor.depthwise import Depthwise, line_words
 from hw.predictor.region_walk import RegionWalk
+from hw.predictor.survivor_order import Decisions, SurvivorOrder
 
 __all__ = ["Predictor", "shift_within"]
 
 _HIDDEN_LATENCY = 3
 """Cycles from layer 1's sum to a hidden activation."""
 _HIDDEN_DELAY = depthwise.LATENCY + _HIDDEN_LATENCY
-"""Cycles from a position to the hidden activation that it completes."""
+"""Cycles from a step to the hidden activations that it completes."""
 _DECISION_DELAY = _HIDDEN_DELAY + depthwise.LATENCY
-"""Cycles from a position to the score that it completes."""
+"""Cycles from a step to the scores that it completes."""
 assert _DECISION_DELAY + 2 == PREDICTOR_LATENCY, "then the end mark, and the next channel"
 
 
@@ -62,8 +65,8 @@ class Predictor(wiring.Component):
         The activations of `I_s` in the rows below, in raster order, channel after channel.
     survivors : Out(stream of PixelOrEnd)
         In raster order, an end mark after each channel.
-    kept, skipped : Out(1)
-        A position of `I_t` was found to survive, or not, in this cycle.
+    kept, skipped : Out(range(N + 1))
+        Positions of `I_t` that were found to survive, or not, in this cycle.
     """
 
     layer: data.View
@@ -85,15 +88,16 @@ class Predictor(wiring.Component):
                 "recalled": In(stream.Signature(unsigned(8))),
                 "values": In(stream.Signature(unsigned(8))),
                 "survivors": Out(stream.Signature(PixelOrEnd(config))),
-                "kept": Out(1),
-                "skipped": Out(1),
+                "kept": Out(range(config.predictor_positions + 1)),
+                "skipped": Out(range(config.predictor_positions + 1)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        decided = struct_signal(PixelOrEnd(config), name="decided")
+        places = range(config.predictor_positions)
+        decided = struct_signal(Decisions(config), name="decided")
         decides = Signal()
         stands_still = self._hand_out(m, decided, decides)
         enable, enable1, enable2 = register_copies(m, platform, ~stands_still, 3)
@@ -119,31 +123,37 @@ class Predictor(wiring.Component):
         # Where the blocks do not halve, one layer has one more DSP block and the other one more
         # table, so that neither has more than its nine products.
         dsps, tables = config.predictor_dsps, config.predictor_tables
+        words1, words2 = line_words(config)
         m.submodules.layer1 = layer1 = Depthwise(
-            config, dsps=dsps // 2, tables=arithmetic.ceil_div(tables, 2)
+            config, words=words1, dsps=dsps // 2, tables=arithmetic.ceil_div(tables, 2)
         )
         m.submodules.layer2 = layer2 = Depthwise(
-            config, dsps=arithmetic.ceil_div(dsps, 2), tables=tables // 2
+            config, words=words2, dsps=arithmetic.ceil_div(dsps, 2), tables=tables // 2
         )
-        hidden = self._hidden_activation(m, enable, record, layer1, walk)
+        hidden = [self._hidden_activation(m, enable, record, layer1, walk, at) for at in places]
+        # See `line_words`.
+        hidden_word = walk.word_before if words1 == words2 else walk.word
         m.d.comb += [
             layer1.enable.eq(enable1),
             layer1.weights.eq(record.weight1),
             layer1.valid.eq(walk.step),
-            layer1.value.eq(walk.value),
-            layer1.col.eq(walk.col),
-            layer1.col_in_map.eq(walk.col_in_map),
+            layer1.word.eq(walk.word),
+            layer1.cols_in_map.eq(walk.cols_in_map),
             layer1.above_in_map.eq(walk.above_in_map),
-            layer1.mark.eq(walk.computed),
+            layer1.marks.eq(walk.computed),
             layer2.enable.eq(enable2),
             layer2.weights.eq(record.weight2),
             layer2.valid.eq(delayed(m, walk.step, _HIDDEN_DELAY, enable)),
-            layer2.value.eq(hidden),
-            layer2.col.eq(delayed(m, walk.col_before, _HIDDEN_DELAY, enable)),
-            layer2.col_in_map.eq(delayed(m, walk.hidden_in_map, _HIDDEN_DELAY, enable)),
+            layer2.word.eq(delayed(m, hidden_word, _HIDDEN_DELAY, enable)),
+            layer2.cols_in_map.eq(delayed(m, walk.hidden_in_map, _HIDDEN_DELAY, enable)),
             layer2.above_in_map.eq(1),  # layer 1 makes a row of zeros above the map
-            layer2.mark.eq(delayed(m, layer1.sum_mark, _HIDDEN_LATENCY, enable)),
+            layer2.marks.eq(delayed(m, layer1.sum_marks, _HIDDEN_LATENCY, enable)),
         ]
+        for place in places:
+            m.d.comb += [
+                layer1.values[place].eq(walk.value[place]),
+                layer2.values[place].eq(hidden[place]),
+            ]
 
         channel_ends = delayed(m, walk.channel_ends, _DECISION_DELAY, enable)
         end = Signal()
@@ -151,58 +161,73 @@ class Predictor(wiring.Component):
             m.d.sync += end.eq(channel_ends)
             with m.If(end):
                 m.d.sync += idle.eq(1)
-        decide = delayed(m, walk.decides, _DECISION_DELAY, enable)
+        decides_row = delayed(m, walk.decides, _DECISION_DELAY, enable)
+        columns = delayed(m, walk.decided_in_map, _DECISION_DELAY, enable)
+        decide = columns & decides_row.replicate(len(places))
         scored = delayed(m, walk.scored, _DECISION_DELAY, enable)
         row_ends = delayed(m, walk.row_ends, _DECISION_DELAY, enable)
-        predicted = Signal()
-        survives = Signal()
+        predicted = Signal(len(places))
+        survive = Signal(len(places))
         m.d.comb += [
-            predicted.eq(enable & decide & scored & ~layer2.sum_mark),
-            survives.eq(layer2.sum > record.threshold),
-            self.kept.eq(predicted & survives),
-            self.skipped.eq(predicted & ~survives),
-            decides.eq(self.kept | (enable & end)),
+            predicted.eq(decide & ~layer2.sum_marks & (enable & scored).replicate(len(places))),
+            survive.eq(predicted & Cat(score > record.threshold for score in layer2.sums)),
+            self.kept.eq(sum(survive)),
+            self.skipped.eq(sum(predicted & ~survive)),
+            decides.eq(survive.any() | (enable & end)),
+            decided.survive.eq(survive),
             decided.end.eq(end),
         ]
-        self._follow_pixel(m, decided.pixel, begin, enable, decide, row_ends)
+        self._follow_pixels(m, decided.pixels, begin, enable, decide, decides_row & row_ends)
         return m
 
     def _hand_out(self, m: Module, decided: data.View, decides: Signal) -> Signal:
         """Hands out survivors and end marks.
 
-        One waits in a second register where the first is not taken. Returns whether one will wait
-        in the next cycle: then everything before it stands still, told so by registers.
+        A step's decisions wait in a second register where the first is not free. Returns whether
+        some will wait in the next cycle: then everything before them stands still, told so by
+        registers.
         """
+        m.submodules.order = order = SurvivorOrder(self._config)
+        connect(m, order.items, flipped(self.survivors))
+        held = Signal.like(decided, name="held", reset_less=True)
+        first: data.View = Signal.like(decided, name="first")
         holds = Signal()
         will_hold = Signal()
-        held = Signal.like(decided, name="held", reset_less=True)
-        free = ~self.survivors.valid | self.survivors.ready
-        m.d.comb += will_hold.eq(~free & (holds | decides))
+        free = ~order.decisions.valid | order.decisions.ready
+        valid = Signal()
+        m.d.comb += [
+            will_hold.eq(~free & (holds | decides)),
+            order.decisions.valid.eq(valid),
+            order.decisions.payload.eq(first),
+        ]
         m.d.sync += holds.eq(will_hold)
         with m.If(~holds):
             m.d.sync += held.eq(decided)
         with m.If(free):
-            m.d.sync += [
-                self.survivors.valid.eq(holds | decides),
-                self.survivors.payload.eq(Mux(holds, held, decided)),
-            ]
+            m.d.sync += [valid.eq(holds | decides), first.eq(Mux(holds, held, decided))]
         return will_hold
 
     def _hidden_activation(
-        self, m: Module, enable: Signal, record: data.View, layer1: Depthwise, walk: RegionWalk
+        self,
+        m: Module,
+        enable: Signal,
+        record: data.View,
+        layer1: Depthwise,
+        walk: RegionWalk,
+        place: int,
     ) -> Signal:
-        """Layer 1's sum with its offset, shifted and clamped; 0 outside the map."""
+        """A sum of layer 1 with its offset, shifted and clamped; 0 outside the map."""
         biased = Signal.like(record.offset1, reset_less=True)  # |sum| + |offset1| < 2**20
         shifted = Signal(arithmetic.HIDDEN_BITS, reset_less=True)
         over = Signal(reset_less=True)
         negative = Signal(reset_less=True)
         hidden = Signal.like(shifted)
         low, above = shift_within(m, biased[:-1], record.shift1, len(shifted))
-        in_map = walk.above_in_map & walk.hidden_in_map
+        in_map = walk.above_in_map & walk.hidden_in_map[place]
         kept = delayed(m, in_map, _HIDDEN_DELAY - 1, enable)
         with m.If(enable):
             m.d.sync += [
-                biased.eq(layer1.sum + record.offset1),
+                biased.eq(layer1.sums[place] + record.offset1),
                 shifted.eq(low),
                 over.eq(above),
                 negative.eq(biased[-1]),
@@ -210,27 +235,52 @@ class Predictor(wiring.Component):
             ]
         return hidden
 
-    def _follow_pixel(
+    def _follow_pixels(
         self,
         m: Module,
-        pixel: data.View,
+        pixels: data.View,
         begin: Value,
         enable: Signal,
         decide: Value,
-        row_ends: Value,
+        row_decided: Value,
     ) -> None:
-        """Counts index and address of the pixel that is decided next.
+        """Counts indices and addresses of the pixels that are decided next.
 
         The channels of a slice begin at the same address, those of the next slice further on.
         """
         layer = self.layer
+        positions = self._config.predictor_positions
         index = Signal(bits_for(self._config.ofm_words))
         base = Signal(ceil_log2(self._config.ifm_words))
         row_base = Signal.like(base)
         slice_base = Signal.like(base)
         of_slice = Countdown(layer.slice_channels)
         channel_base = layer.base + slice_base
-        m.d.comb += [pixel.index.eq(index), pixel.base.eq(base)]
+        steps: list[Value] = [Const(0)]  # from a pixel to the next ones of its row
+        for number in range(1, positions + 1):
+            step = Signal.like(base, name=f"col_step_{number}", reset_less=True)
+            m.d.sync += step.eq(number * layer.col_step)
+            steps.append(step)
+        # Decisions lag two columns, so those of a row begin at this place of a step.
+        lead = -2 % positions
+        for place in range(positions):
+            offset: Value = Const(place)
+            further = steps[place]
+            if lead and place >= lead:
+                offset = Mux(decide[0], place, place - lead)
+                further = Mux(decide[0], steps[place], steps[place - lead])
+            m.d.comb += [
+                pixels[place].index.eq(index + offset),
+                pixels[place].base.eq(base + further),
+            ]
+        decided = sum(decide)
+        with m.If(enable):
+            m.d.sync += [index.eq(index + decided), base.eq(base + Array(steps)[decided])]
+            with m.If(row_decided):
+                m.d.sync += [
+                    base.eq(row_base + layer.row_step),
+                    row_base.eq(row_base + layer.row_step),
+                ]
         with m.If(begin):
             m.d.sync += [
                 index.eq(0),
@@ -242,14 +292,6 @@ class Predictor(wiring.Component):
                 m.d.sync += slice_base.eq(slice_base + layer.slice_step)
         with m.If(self.start):
             m.d.sync += [slice_base.eq(0), *of_slice.begin()]
-        with m.If(enable):
-            with m.If(decide):
-                m.d.sync += [index.eq(index + 1), base.eq(base + layer.col_step)]
-                with m.If(row_ends):
-                    m.d.sync += [
-                        base.eq(row_base + layer.row_step),
-                        row_base.eq(row_base + layer.row_step),
-                    ]
 
 
 def shift_within(m: Module, value: Value, shift: Value, bits: int) -> tuple[Value, Value]:

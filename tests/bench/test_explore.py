@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from bench import explore
-from bench.designs import Design, block_rams, evaluate, executor, pareto_front
+from bench.designs import (
+    Design,
+    block_rams,
+    evaluate,
+    executor,
+    pareto_front,
+    sized_config,
+)
 from golden.bundle import Bundle
 from golden.errors import UserError
 from hw.contract.config import Config
@@ -87,6 +94,15 @@ def test_block_rams_are_counted_by_width_and_depth() -> None:
     assert block_rams(replace(config, pes=4)) == block_rams(config) + 2 * 29
     assert block_rams(replace(config, predictor=False)) == block_rams(config) - 2
     assert block_rams(replace(config, predictor_tables=3)) == block_rams(config) + 3
+    # Lines of 68 bits: two block RAMs of 36 each.
+    assert block_rams(replace(config, predictor_positions=4)) == block_rams(config) + 2
+
+
+def test_a_predictor_of_several_positions_has_as_many_times_the_multipliers() -> None:
+    one, two = (sized_config(16, 4, 64, 1024, 64, positions) for positions in (1, 2))
+    assert two.predictor_dsps == 2 * one.predictor_dsps
+    assert (two.predictor_positions, two.predictor_tables) == (2, 0)
+    assert two.name != one.name
 
 
 def test_a_cluster_of_two_workers_finds_the_same(bundle: Bundle) -> None:

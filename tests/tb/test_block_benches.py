@@ -29,11 +29,16 @@ SEED = 1
         ("pattern_scheduler", PatternScheduler, TINY, 50),
         ("predictor", Predictor, TINY, 12),
         ("predictor", Predictor, replace(TINY, predictor_dsps=8, predictor_tables=5), 6),
+        ("predictor", Predictor, replace(TINY, predictor_positions=2), 12),
+        ("predictor", Predictor, replace(TINY, predictor_positions=4, predictor_dsps=40), 12),
         ("mac_array", MacArray, TINY, 20),
         ("mac_array", MacArray, replace(TINY, pes=1, lanes=16), 10),
         ("mac_array", MacArray, replace(TINY, pes=4, lanes=32), 10),
     ],
-    ids=["scheduler", "predictor", "predictor-tables", "array", "array-1x16", "array-4x32"],
+    ids=[
+        *("scheduler", "predictor", "predictor-tables", "predictor-2", "predictor-4"),
+        *("array", "array-1x16", "array-4x32"),
+    ],
 )
 def test_block_agrees_with_golden(
     bench: str,

@@ -20,7 +20,15 @@ from tests.formal.harnesses.ofm_drain import (
 )
 from tests.formal.harnesses.pattern_scheduler import PatternSchedulerHarness
 from tests.formal.harnesses.port_upsizer import ReadUpsizerHarness, WriteUpsizerHarness
-from tests.formal.harnesses.predictor import RegionWalkHarness, SurvivorsHarness
+from tests.formal.harnesses.predictor import (
+    LookaheadHarness,
+    RegionWalkHarness,
+    SurvivorOrderHarness,
+    SurvivorsHarness,
+    WideLookaheadHarness,
+    WideRegionWalkHarness,
+    WideSurvivorsHarness,
+)
 from tests.formal.harnesses.queue import QueueHarness
 from tests.formal.harnesses.read_port import ReadArbitrationHarness, ReadPortHarness
 from tests.formal.harnesses.record_loader import RecordLoaderHarness
@@ -49,7 +57,12 @@ HARNESSES: list[type[Harness]] = [
     OfmDrainHarness,
     HaloRowsHarness,
     RegionWalkHarness,
+    WideRegionWalkHarness,
+    LookaheadHarness,
+    WideLookaheadHarness,
     SurvivorsHarness,
+    WideSurvivorsHarness,
+    SurvivorOrderHarness,
     PatternSchedulerHarness,
     CompactorHarness,
     WideCompactorHarness,

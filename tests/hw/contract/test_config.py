@@ -20,6 +20,7 @@ SIZES = {
     "ofm_words": (16, 65536),
     "row_pixels": (4, 8192),
     "bus_bits": (32, 128),
+    "predictor_positions": (1, 4),
 }
 """Every size with its limits."""
 WHOLE = {"address_bits": (32, 64), "axi_prot": (0, 7), "axi_cache": (0, 15)}
@@ -87,6 +88,22 @@ def test_more_multipliers_of_all_kinds_than_the_predictor_has_are_refused() -> N
         replace(TINY, predictor_dsps=15, predictor_tables=4)
 
 
+@pytest.mark.parametrize("positions", [1, 2, 4])
+def test_each_position_a_cycle_brings_eighteen_multipliers(positions: int) -> None:
+    products = 18 * positions
+    config = replace(TINY, predictor_positions=positions, predictor_dsps=products)
+    assert config.predictor_dsps == products
+    with pytest.raises(UserError, match=rf"predictor_dsps is {products + 1}, must be in 0\.\."):
+        replace(config, predictor_dsps=products + 1)
+
+
+@pytest.mark.parametrize("positions", [2, 4])
+def test_tables_are_refused_where_several_positions_go_at_a_time(positions: int) -> None:
+    message = f"predictor_tables is 1, must be 0 where predictor_positions is {positions}"
+    with pytest.raises(UserError, match=message):
+        replace(TINY, predictor_positions=positions, predictor_tables=1)
+
+
 @pytest.mark.parametrize(("field", "bus_bits"), [("group", 64), ("lanes", 128)])
 def test_a_bus_wider_than_a_word_is_refused(field: str, bus_bits: int) -> None:
     change: dict[str, Any] = {"bus_bits": bus_bits, "group": 4 if field == "group" else 32}
@@ -124,14 +141,14 @@ def test_a_file_holds_what_to_dict_gives(config: Config, tmp_path: Path) -> None
 
 def test_a_file_may_leave_out_switches_and_bus(tmp_path: Path) -> None:
     document = PRESETS["small"].to_dict()
-    for field in (*SWITCHES, "bus_bits"):
+    for field in (*SWITCHES, "bus_bits", "predictor_positions"):
         del document[field]
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(document))
     assert Config.load(str(file)) == PRESETS["small"]
 
 
-@pytest.mark.parametrize("field", sorted({"name", *SIZES} - {"bus_bits"}))
+@pytest.mark.parametrize("field", sorted({"name", *SIZES} - {"bus_bits", "predictor_positions"}))
 def test_a_field_that_a_file_lacks_is_named(field: str, tmp_path: Path) -> None:
     document = TINY.to_dict()
     del document[field]

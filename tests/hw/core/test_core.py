@@ -54,12 +54,21 @@ def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize(("simulator", "count", "seed"), [("icarus", 3, 2), ("verilator", 40, 1)])
-def test_random_networks_are_bit_exact(simulator: Simulator, count: int, seed: int) -> None:
-    pairs = random_runs(STRIPS, count, seed=seed)
+@pytest.mark.parametrize(
+    ("simulator", "count", "seed", "positions"),
+    [
+        *(("icarus", 3, 2, 1), ("verilator", 40, 1, 1)),
+        *(("icarus", 1, 4, 2), ("verilator", 25, 5, 2), ("verilator", 25, 6, 4)),
+    ],
+)
+def test_random_networks_are_bit_exact(
+    simulator: Simulator, count: int, seed: int, positions: int
+) -> None:
+    config = replace(STRIPS, predictor_positions=positions)
+    pairs = random_runs(config, count, seed=seed)
     tiles = [layer.tiles[run.point] for _, run in pairs for layer in run.program.layers]
     assert max(tiles) > 1, "none is cut into strips"
-    outcomes = core.run(core.build(STRIPS, simulator), [run for _, run in pairs])
+    outcomes = core.run(core.build(config, simulator), [run for _, run in pairs])
     for (bundle, run), outcome in zip(pairs, outcomes, strict=True):
         assert mismatches(bundle, run, outcome) == []
         for counter in CORE_COUNTERS:

@@ -1,6 +1,7 @@
 """`make fpga` counts resources, refuses what it cannot do, and leaves nothing behind then."""
 
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -13,11 +14,14 @@ import pytest
 from golden.errors import UserError
 from hw.contract.config import PRESETS
 from hw.fpga import ecp5
+from hw.fpga.blocks import Ecp5
 from hw.fpga.ecp5 import DEVICES, Use
 from hw.fpga.floorplan import floorplan
 from hw.fpga.measure import CONSTRAINTS
 from hw.fpga.measure import measure as take_to_device
 from hw.fpga.report import Result, modules_of, refuse_misfit
+from hw.predictor.predictor import Predictor
+from hw.verilog_output import emit
 from tb.paths import REPOSITORY
 from tests.hw.small_configs import TINY
 
@@ -123,6 +127,18 @@ def test_lanes_follow_each_other_and_their_memories_are_beside_them() -> None:
         site = sites[placed[memory]]
         assert min(abs(site.col - other.col) for other in around) <= 18, memory
         assert min(abs(site.row - other.row) for other in around) <= 24, memory
+
+
+@pytest.mark.parametrize(("positions", "dsps"), [(1, 15), (2, 20)])
+def test_the_floorplan_knows_the_predictors_multipliers_by_their_emitted_names(
+    positions: int, dsps: int
+) -> None:
+    config = replace(TINY, predictor_positions=positions, predictor_dsps=dsps)
+    text = emit(Predictor(config), "predictor", Ecp5())
+    found = re.findall(r"^module \\(predictor\.layer\d\.product_\d+) ", text, re.MULTILINE)
+    cells = [f"core.{name}.block" for name in found]
+    assert len(cells) == dsps
+    assert floorplan(cells, DEVICES["ecp5-85"].grid).keys() == set(cells)
 
 
 def test_what_a_device_lacks_is_named() -> None:

@@ -18,11 +18,11 @@ HEIGHT, WIDTH = 6, 5
 PATTERN = MASKS["B"]
 
 
-@pytest.mark.parametrize("tables", [0, 6])
+@pytest.mark.parametrize(("positions", "tables"), [(1, 0), (1, 6), (2, 0), (4, 0)])
 @pytest.mark.parametrize("cut", [5, 9, 20, 40])
-def test_a_channel_cut_off_by_reset_is_forgotten(cut: int, tables: int) -> None:
+def test_a_channel_cut_off_by_reset_is_forgotten(cut: int, positions: int, tables: int) -> None:
     """A channel of zeros scores zero everywhere, whatever the line buffers still hold."""
-    dut = Predictor(replace(TINY, predictor_tables=tables))
+    dut = Predictor(replace(TINY, predictor_positions=positions, predictor_tables=tables))
     design = Resettable(dut)
     predicted = int((~PATTERN.mask(HEIGHT, WIDTH)).sum())
 
@@ -62,9 +62,10 @@ def test_a_channel_cut_off_by_reset_is_forgotten(cut: int, tables: int) -> None:
     simulate(design, check)
 
 
-def test_survivors_of_later_slices_lie_further_on_in_the_ifm_buffer() -> None:
+@pytest.mark.parametrize("positions", [1, 2, 4])
+def test_survivors_of_later_slices_lie_further_on_in_the_ifm_buffer(positions: int) -> None:
     """Two channels read a slice; with no weights, every score is 0, and so above the threshold."""
-    dut = Predictor(TINY)
+    dut = Predictor(replace(TINY, predictor_positions=positions))
     base, row_step, col_step, slice_step, channels = 500, 13, 2, 29, 5
     decided = [
         tuple(place) for place in zip(*(~PATTERN.mask(HEIGHT, WIDTH)).nonzero(), strict=True)
