@@ -27,6 +27,8 @@ from tb.random.networks import random_runs
 from tests.quant.dead_channels import IMAGES
 
 FEW = IMAGES.first(9)
+WEIGHT = 64
+"""Twice 255 times this is within 16 bits, so that any processor's sums of bytes are exact."""
 
 
 @pytest.fixture
@@ -101,11 +103,11 @@ def test_statistics_are_the_same(zap_bundle: Bundle, monkeypatch: pytest.MonkeyP
 
 
 def test_large_sums_are_computed_in_parts() -> None:
-    layer = _conv(torch.full((2, 1024, 3, 3), 127, dtype=torch.int8))
+    layer = _conv(torch.full((2, 1024, 3, 3), WEIGHT, dtype=torch.int8))
     found = integer_sums(layer, (1024, 3, 3), False)
     assert found is not None
     ifm = torch.full((1, 1024, 3, 3), 255, dtype=torch.uint8)
-    expected = 9 * 1024 * 127 * 255
+    expected = 9 * 1024 * WEIGHT * 255
     assert expected > 1 << 24
     assert found(ifm.contiguous(memory_format=torch.channels_last)).tolist() == [
         [[[expected]], [[expected]]]
@@ -114,12 +116,12 @@ def test_large_sums_are_computed_in_parts() -> None:
 
 def test_sums_that_saturate_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs of products are added in 16 bits on processors without instructions for such sums."""
-    layer = _conv(torch.full((2, 4, 1, 1), 127, dtype=torch.int8))
+    layer = _conv(torch.full((2, 4, 1, 1), WEIGHT, dtype=torch.int8))
     assert integer_sums(layer, (4, 2, 2), False) is not None
     exact = IntegerSums.__call__
 
     def saturating(self: IntegerSums, ifm: torch.Tensor) -> torch.Tensor:
-        return exact(self, ifm).clamp(max=2 * 32767)
+        return exact(self, ifm).clamp(max=4 * WEIGHT * 255 - 1)
 
     monkeypatch.setattr(sums.IntegerSums, "__call__", saturating)
     assert integer_sums(layer, (4, 2, 2), False) is None
