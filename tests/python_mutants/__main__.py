@@ -35,16 +35,16 @@ EQUIVALENT = Path(__file__).with_name("equivalent.json")
 
 FILES = (
     *(f"golden/{name}.py" for name in ("arithmetic", "layers", "padding", "pattern")),
-    *(f"compiler/{name}.py" for name in ("layer_lowering", "memory_layout", "patches", "program")),
-    *(f"compiler/{name}.py" for name in ("record_packing", "slices", "steps", "strips")),
-    *(f"compiler/{name}.py" for name in ("tensor_placement", "tile_words")),
+    *(f"compiler/{name}.py" for name in ("memory_layout", "program", "tensor_placement")),
+    *(f"compiler/lowering/{name}.py" for name in ("layer_lowering", "patches", "record_packing")),
+    *(f"compiler/lowering/{name}.py" for name in ("slices", "steps", "strips", "tile_words")),
 )
 """The files that defects are planted in."""
 
 TESTS = (
     *(f"tests/golden/test_{name}.py" for name in ("bundle", "network", "node_walk", "zap_sites")),
-    *(f"tests/compiler/test_{name}.py" for name in ("layer_lowering", "program", "program_file")),
-    *(f"tests/compiler/test_{name}.py" for name in ("slices", "strips")),
+    *(f"tests/compiler/test_{name}.py" for name in ("program", "program_file")),
+    *(f"tests/compiler/lowering/test_{name}.py" for name in ("layer_lowering", "slices", "strips")),
 )
 """The tests that look for them; none needs a simulator of Verilog."""
 

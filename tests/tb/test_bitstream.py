@@ -14,7 +14,7 @@ import pytest
 
 from compiler import program_file
 from golden.bundle import Bundle
-from hw.contract.config import PRESETS
+from hw.contract.config import PRESETS, Config
 from hw.fpga.blocks import Ecp5
 from hw.soc.boards import BOARDS, FIRMWARE_BYTES
 from tb.paths import REPOSITORY
@@ -63,7 +63,7 @@ def test_a_committed_result_is_of_a_board_that_keeps_its_clocks(file: Path) -> N
     result = json.loads(file.read_text())
     board = BOARDS[file.stem]
     assert result["run_on_a_board"] is False
-    assert result["config"] == PRESETS[board.config].to_dict()
+    assert Config(**result["config"]) == PRESETS[board.config]
     assert result["clock_mhz"] == board.clock_mhz
     for kind, held in result["device_holds"].items():
         assert 0 < result[kind] <= held
