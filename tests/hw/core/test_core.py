@@ -58,7 +58,8 @@ def mismatches(bundle: Bundle, run: Run, outcome: Outcome) -> list[str]:
     ("simulator", "count", "seed", "positions"),
     [
         *(("icarus", 3, 2, 1), ("verilator", 40, 1, 1)),
-        *(("icarus", 1, 6, 2), ("verilator", 25, 5, 2), ("verilator", 25, 6, 4)),
+        *(("icarus", 1, 6, 2), ("verilator", 25, 5, 2)),
+        pytest.param("verilator", 25, 6, 4, marks=pytest.mark.second),
     ],
 )
 def test_random_networks_are_bit_exact(
