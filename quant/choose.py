@@ -163,6 +163,9 @@ def main() -> None:
 
     statistics = collect_statistics(bundle, images.statistics)
     chooser = Chooser(statistics, patterns, Granularity(args.thresholds), cycles)
+    for budget in budgets:
+        if budget.option != "max-drop":  # what is out of reach is said before long evaluations
+            chooser.choose(budget, None)
     line = _line(bundle, chooser, budgets, images, args)
     # All are chosen before the first is run on the test images.
     choices = [chooser.choose(budget, None if line is None else line.line) for budget in budgets]
@@ -206,9 +209,6 @@ def _line(
     args: argparse.Namespace,
 ) -> MeasuredLine | None:
     """Measure the accuracy-error line, or return None where nothing is chosen or told by it."""
-    for budget in budgets:
-        if budget.option != "max-drop":  # what is out of reach is said before long evaluations
-            chooser.choose(budget, None)
     # The line does not predict what fine-tuning gains, so only a budget of accuracy needs it then.
     if args.fine_tune and all(budget.option != "max-drop" for budget in budgets):
         return None

@@ -18,7 +18,7 @@ from golden.reading import read_json
 __all__ = ["PRESETS", "Config"]
 
 _PREDICTOR_PRODUCTS = 18
-"""Of a position."""
+"""Multipliers of the predictor for each position that it takes in a cycle."""
 _PREDICTOR_TABLES = 6
 """A table is read two cycles ahead, when only one value of each kernel row is known: 2 * 3 rows."""
 _MOST_CHANNELS = 4096
