@@ -232,7 +232,7 @@ class Figures(_Strict):
     """Top-1 accuracy in percent of the quantised network with ZAP."""
     drop: Finite | None = None
     """Percentage points of top-1 lost against the same quantised network without ZAP. A predicted
-    drop is a bound: one standard error above the loss that is expected."""
+    drop is a bound: two standard errors above the loss that is expected."""
     deviation: Finite | None = None
     """The standard error of the loss, in percentage points."""
     mac_reduction: Finite | None = None

@@ -53,6 +53,7 @@ from quant.pipeline.budgeted_points import (
     network_as_chosen,
 )
 from quant.pipeline.bundle_images import BundleImages, add_image_options, images_of
+from quant.pipeline.unseen_images import as_if_unseen
 from quant.points.accounting import Evaluation
 from quant.points.alternatives import Choice, Granularity
 from quant.points.chooser import Budget, Chooser
@@ -119,14 +120,11 @@ def _arguments() -> argparse.ArgumentParser:
     )
     held_out = "held-out training images to measure losses on (default: all)"
     add("--held-out", type=integer(_FEWEST_IMAGES), metavar="N", help=held_out)
-    copies = (
-        "measure on N augmented copies of each held-out image, for a network that was trained on "
-        "these images"
-    )
+    copies = "measure on N augmented copies of each held-out image, where these are few"
     add("--augment-held-out", type=natural, default=0, metavar="N", help=copies)
     unseen = (
-        "accuracy on images that the network was not trained on: for one that was trained on the "
-        "held-out images too, so that losses are expected as of other images"
+        "for a network that was trained on the held-out images too: its accuracy on other images; "
+        "held-out images are enlarged until the network is no more accurate than that"
     )
     add("--unseen-accuracy", type=_accuracy, metavar="PERCENT", help=unseen)
     recalibrate = "adapt biases and scales to each operating point"
@@ -158,8 +156,8 @@ def main() -> None:
     if args.costs is not None:
         cycles = CycleSavings(read_costs(args.costs, bundle.manifest.name))
     source = images_of(bundle, args)
-    _check_fine_tuning(source, args)
-    images = _images(source, args)
+    _check_options(source, args)
+    images = _images(bundle, source, args)
 
     statistics = collect_statistics(bundle, images.statistics)
     chooser = Chooser(statistics, patterns, Granularity(args.thresholds), cycles)
@@ -192,13 +190,15 @@ def main() -> None:
     Console().print(f"wrote {args.out}")
 
 
-def _check_fine_tuning(source: BundleImages, args: argparse.Namespace) -> None:
-    """Raise UserError if the options for training do not fit each other or the images."""
+def _check_options(source: BundleImages, args: argparse.Namespace) -> None:
+    """Raise UserError if the options do not fit each other or the images."""
     dataset = source.dataset
     if args.control and not args.fine_tune:
         raise UserError("--control is trained as long as the operating points: give --fine-tune")
     if args.fine_tune and not dataset.labelled:
         raise UserError(f"--fine-tune needs labels, {dataset.name} has none: use --recalibrate")
+    if args.unseen_accuracy is not None and not dataset.labelled:
+        raise UserError(f"--unseen-accuracy needs labels, {dataset.name} has none: leave it out")
 
 
 def _line(
@@ -212,7 +212,7 @@ def _line(
     # The line does not predict what fine-tuning gains, so only a budget of accuracy needs it then.
     if args.fine_tune and all(budget.option != "max-drop" for budget in budgets):
         return None
-    return measured_line(bundle, chooser, budgets, images, args.unseen_accuracy)
+    return measured_line(bundle, chooser, budgets, images)
 
 
 def _tested(
@@ -259,7 +259,7 @@ def _fine_tuned(
     )
 
 
-def _images(source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
+def _images(bundle: Bundle, source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
     """Take the training images that the options ask for."""
     dataset, recipe = source.dataset, source.recipe
     count = args.statistics_images or min(_STATISTICS_IMAGES, len(dataset.train))
@@ -269,6 +269,8 @@ def _images(source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
     generator = torch.Generator().manual_seed(args.seed)
     if args.augment_held_out:
         held_out = augmented_copies(held_out, recipe, generator, args.augment_held_out)
+    if args.unseen_accuracy is not None:
+        held_out = as_if_unseen(bundle, held_out, args.unseen_accuracy)
     recalibration = None
     if args.recalibrate:
         few = dataset.train.sample(_RECALIBRATION_IMAGES, args.seed)

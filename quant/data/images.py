@@ -26,6 +26,21 @@ class Images(Protocol):
     def __getitem__(self, index: Tensor, /) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class _Changed:
+    """Images that are changed when they are read."""
+
+    images: Images
+    change: Callable[[Tensor], Tensor]
+
+    @property
+    def shape(self) -> Sequence[int]:
+        return self.images.shape
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        return self.change(self.images[index])
+
+
 class ImageSet:
     """Some of a dataset's images and their labels, in an order of its own.
 
@@ -73,6 +88,14 @@ class ImageSet:
     def first(self, count: int | None) -> ImageSet:
         """Return the first `count` images; all images if it is None."""
         return self[:count]
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> ImageSet:
+        """Return the set with changed images.
+
+        `change` maps uint8 images (n, channels, height, width) to ones of the same shape, each time
+        that they are read.
+        """
+        return ImageSet(_Changed(self._images, change), self.labels, self._chosen)
 
     def divided(self, last: int) -> tuple[ImageSet, ImageSet]:
         """Divide the set into all but the last `last` images, and the last ones."""

@@ -51,9 +51,9 @@ def network_as_chosen(
 
 @dataclass(frozen=True)
 class MeasuredLine:
-    """An accuracy-error line through upper bounds of losses, and how far these are above them.
+    """An accuracy-error line through upper bounds of losses, and the standard errors of these.
 
-    A bound is the expected loss and one standard error of it.
+    A bound is `quant.points.expected_loss.Loss.bound`.
     """
 
     line: AccuracyLine
@@ -72,19 +72,18 @@ def measured_line(
     chooser: Chooser,
     budgets: Sequence[Budget],
     images: ChoiceImages,
-    certainty: float | None = None,
 ) -> MeasuredLine:
     """Measure the accuracy-error line on the held-out images.
 
-    Losses are expected ones (`quant.points.expected_loss`, which says what `certainty` is). Where a
-    network gives maps, right pixels are counted.
+    Losses are expected ones (`quant.points.expected_loss`). Where a network gives
+    maps, right pixels are counted.
     """
     measured: dict[float, Loss] = {}
     dense = evaluate(bundle, {}, images.held_out, "held out, dense")
     expected = None
     if dense.answers:
         scale = bundle.manifest.activations[bundle.manifest.output].scale
-        expected = ExpectedLoss(dense.results, scale, dense.labels, certainty)
+        expected = ExpectedLoss(dense.results, scale, dense.labels)
 
     def drop_of(choice: Choice) -> float:
         label = f"held out, error {choice.error:.3f}"
@@ -94,7 +93,7 @@ def measured_line(
         if expected is not None:
             loss = expected.of(found.results)
         measured[choice.error] = loss
-        return loss.drop + loss.deviation
+        return loss.bound
 
     line = chooser.measure_line(budgets, drop_of)
     errors = sorted(measured)

@@ -39,7 +39,8 @@ class AccuracyLine:
         if self.drops[-1] <= 0:
             raise UserError(
                 "the held-out images show no loss of accuracy that thresholds could be chosen by; "
-                "use more of them with --held-out or --augment-held-out"
+                "use more of them with --held-out or --augment-held-out, or, if the network was "
+                "trained on them, give --unseen-accuracy"
             )
 
     @property

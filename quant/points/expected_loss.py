@@ -22,7 +22,10 @@ from torch import Tensor
 
 from quant.data.answers import classes_of
 
-__all__ = ["ExpectedLoss", "Loss", "counted_loss"]
+__all__ = ["STANDARD_ERRORS", "ExpectedLoss", "Loss", "counted_loss"]
+
+STANDARD_ERRORS = 2
+"""The bound of a loss is so many standard errors above the loss that is expected."""
 
 _COLDEST, _HOTTEST = 0.02, 20.0
 _STEPS = 24
@@ -36,6 +39,11 @@ class Loss:
     drop: float
     deviation: float
 
+    @property
+    def bound(self) -> float:
+        """Percentage points that are lost at most, as far as chance allows to say."""
+        return self.drop + STANDARD_ERRORS * self.deviation
+
 
 class ExpectedLoss:
     """Expected losses against a network without ZAP, on the same images.
@@ -47,23 +55,16 @@ class ExpectedLoss:
     scale : float
         The value of one level of them.
     labels : int64 (images,)
-    certainty : float, optional
-        The network's accuracy in percent on images that it was not trained on. The temperature is
-        then one at which its mean confidence is that, instead of one that suits the labels.
     """
 
-    def __init__(
-        self, results: Tensor, scale: float, labels: Tensor, certainty: float | None = None
-    ) -> None:
+    def __init__(self, results: Tensor, scale: float, labels: Tensor) -> None:
         values = results.to(torch.float64) * scale
         self._classes = classes_of(results)
-        if certainty is None and torch.equal(self._classes, labels):
+        if torch.equal(self._classes, labels):
             self.temperature = 0.0
             self._likelihood = F.one_hot(labels, values.shape[1]).to(torch.float64)
             return
-        self.temperature = (
-            _most_likely(values, labels) if certainty is None else _as_sure(values, certainty / 100)
-        )
+        self.temperature = _most_likely(values, labels)
         self._likelihood = (values / self.temperature).softmax(1)
 
     def of(self, results: Tensor) -> Loss:
@@ -102,16 +103,4 @@ def _most_likely(values: Tensor, labels: Tensor) -> float:
             low += third
         else:
             high -= third
-    return exp((low + high) / 2)
-
-
-def _as_sure(values: Tensor, confidence: float) -> float:
-    """Return the temperature at which the mean confidence, which falls with it, is a given one."""
-    low, high = log(_COLDEST), log(_HOTTEST)
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        if float((values / exp(middle)).softmax(1).amax(1).mean()) > confidence:
-            low = middle
-        else:
-            high = middle
     return exp((low + high) / 2)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from golden.errors import UserError
 from golden.reading import read_json
+from quant.points.expected_loss import STANDARD_ERRORS
 from quant.runtime.outputs import check_outputs, write_json
 
 __all__ = [
@@ -60,7 +61,8 @@ class MeasuredPoint(BaseModel):
     drop: Finite
     """Percentage points of top-1 accuracy that are lost against the integer network without ZAP."""
     predicted_deviation: Finite | None = None
-    """The standard error of the drop that is expected; `predicted_drop` is above it by this."""
+    """The standard error of the drop that is expected; `predicted_drop` is above it by
+    `STANDARD_ERRORS` times this."""
     deviation: Finite | None = None
     """The standard error of the drop, image by image."""
     predicted_mac_reduction: Finite | None = None
@@ -113,7 +115,7 @@ class MeasuredPoint(BaseModel):
         """The drop that was expected when it was chosen; None if none was."""
         if self.predicted_drop is None:
             return None
-        return self.predicted_drop - (self.predicted_deviation or 0.0)
+        return self.predicted_drop - STANDARD_ERRORS * (self.predicted_deviation or 0.0)
 
     @property
     def promise(self) -> float | None:

@@ -50,7 +50,7 @@ def test_kept_budgets_are_counted(
     rows = [line.split("│")[1:-1] for line in printed.splitlines() if line.startswith("│")]
     cells = [[cell.strip() for cell in row] for row in rows]
     assert [row[-1] for row in cells] == ["yes", "no", "yes"]
-    assert cells[1][4:8] == ["0.5", "0.90 ± 0.10", "0.80 ± 0.25", "0.75"]
+    assert cells[1][4:8] == ["0.5", "0.80 ± 0.10", "0.80 ± 0.25", "0.75"]
 
 
 def test_a_list_without_promises_is_refused(

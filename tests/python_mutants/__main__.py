@@ -136,8 +136,8 @@ def _draw(results: dict[str, int | None], count: int, seed: int) -> dict[str, in
 
 
 def _module(name: str) -> str:
-    """The module of a defect, whose name has two parts of the module and the function."""
-    return ".".join(name.split(".")[:2])
+    """The module of a defect, whose name is that of the module and that of the function."""
+    return name.rpartition(".")[0]
 
 
 def _report(results: dict[str, int | None]) -> int:

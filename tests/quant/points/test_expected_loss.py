@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quant.points.expected_loss import ExpectedLoss, counted_loss
+from quant.points.expected_loss import ExpectedLoss, Loss, counted_loss
 
 SCALE = 0.05
 SHARPNESS = 3.0
@@ -51,20 +51,13 @@ def test_against_the_network_s_own_classes_changes_are_counted() -> None:
     assert expected == counted_loss(dense, zap, classes)
 
 
-def test_certainty_on_other_images_sets_the_temperature() -> None:
-    dense, zap, _ = _draw(5_000, 5)
-    seen = dense.argmax(1)  # all of them right, as of images that it was trained on
-    sure, unsure = (ExpectedLoss(dense, SCALE, seen, percent) for percent in (95.0, 60.0))
-    assert sure.temperature < unsure.temperature
-    for judged, share in ((sure, 0.95), (unsure, 0.6)):
-        values = dense.double() * SCALE / judged.temperature
-        assert float(values.softmax(1).amax(1).mean()) == pytest.approx(share, abs=0.02)
-    assert unsure.of(zap).drop < counted_loss(dense, zap, seen).drop
-
-
 def test_the_standard_error_is_that_of_paired_images() -> None:
     dense = torch.tensor([[1, 0], [1, 0], [0, 1], [0, 1]])
     zap = torch.tensor([[0, 1], [1, 0], [1, 0], [0, 1]])
     loss = counted_loss(dense, zap, torch.tensor([0, 0, 0, 1]))
     assert loss.drop == 0
     assert loss.deviation == pytest.approx(100 * (0.5**0.5) / 2)
+
+
+def test_a_bound_is_two_standard_errors_above_the_expectation() -> None:
+    assert Loss(drop=0.5, deviation=0.25).bound == 1.0
