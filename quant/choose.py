@@ -75,6 +75,8 @@ from quant.training.fine_tuning import fine_tune
 _STATISTICS_IMAGES = 1000
 _RECALIBRATION_IMAGES = 1000
 _FEWEST_IMAGES = 100
+_MOST_HELD_OUT = 10_000
+"""So many are enough: their standard error is that of most test sets."""
 _FASTEST = 100.0
 """No speed-up that is asked for is larger."""
 _METHODS = {
@@ -118,7 +120,7 @@ def _arguments() -> argparse.ArgumentParser:
         metavar="N",
         help=f"training images to collect statistics on (default: up to {_STATISTICS_IMAGES})",
     )
-    held_out = "held-out training images to measure losses on (default: all)"
+    held_out = f"held-out training images to measure losses on (default: up to {_MOST_HELD_OUT:,})"
     add("--held-out", type=integer(_FEWEST_IMAGES), metavar="N", help=held_out)
     copies = "measure on N augmented copies of each held-out image, where these are few"
     add("--augment-held-out", type=natural, default=0, metavar="N", help=copies)
@@ -260,12 +262,19 @@ def _fine_tuned(
 
 
 def _images(bundle: Bundle, source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
-    """Take the training images that the options ask for."""
+    """Take the training images that the options ask for.
+
+    Where the network knows the held-out images, it knows all others as well: losses are measured on
+    those too that neither statistics nor recalibration see.
+    """
     dataset, recipe = source.dataset, source.recipe
     count = args.statistics_images or min(_STATISTICS_IMAGES, len(dataset.train))
     statistics = _some(dataset.train, count, "--statistics-images")
-    count = len(dataset.held_out) if args.held_out is None else args.held_out
-    held_out = _some(dataset.held_out, count, "--held-out")
+    held_out, for_recalibration = dataset.held_out, dataset.train
+    if args.unseen_accuracy is not None:
+        held_out, for_recalibration = (held_out + dataset.train[count:]), statistics
+    count = min(_MOST_HELD_OUT, len(held_out)) if args.held_out is None else args.held_out
+    held_out = _some(held_out, count, "--held-out")
     generator = torch.Generator().manual_seed(args.seed)
     if args.augment_held_out:
         held_out = augmented_copies(held_out, recipe, generator, args.augment_held_out)
@@ -273,7 +282,7 @@ def _images(bundle: Bundle, source: BundleImages, args: argparse.Namespace) -> C
         held_out = as_if_unseen(bundle, held_out, args.unseen_accuracy)
     recalibration = None
     if args.recalibrate:
-        few = dataset.train.sample(_RECALIBRATION_IMAGES, args.seed)
+        few = for_recalibration.sample(_RECALIBRATION_IMAGES, args.seed)
         recalibration = augmented_copies(few, recipe, generator)
     return ChoiceImages(statistics, held_out, recalibration)
 

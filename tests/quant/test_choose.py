@@ -367,6 +367,8 @@ def test_images_without_labels_are_judged_by_the_network_itself(
     message = "--fine-tune needs labels"
     tuned += ["--out", tmp_path / "tuned"]
     assert_refused(choose.main, tuned, message, monkeypatch, capsys)
+    known = [*tuned[:5], "--unseen-accuracy", "90", "--out", tmp_path / "known"]
+    assert_refused(choose.main, known, "--unseen-accuracy needs labels", monkeypatch, capsys)
 
 
 def test_files_that_are_something_else_are_refused_and_kept(
@@ -430,3 +432,19 @@ def test_a_control_is_trained_as_long_without_zaps(
     capsys.readouterr()
     alone: list[str | Path] = [source, "--max-drop", "1", "--control", "--out", tmp_path / "other"]
     assert_refused(choose.main, alone, "--control is trained as long", monkeypatch, capsys)
+
+
+def test_known_images_are_made_as_hard_as_unseen_ones(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--unseen-accuracy", "80", "--max-drop", "5"]
+    bundle = run(monkeypatch, source, tmp_path / "out", *options)
+    point = bundle.manifest.operating_points[-1]
+    assert point.predicted is not None
+    # All training images but those of the statistics, held out or not, in two copies.
+    dataset = load("digits", None)
+    assert point.predicted.images == 2 * (len(dataset.train) + len(dataset.held_out) - 200)
+    assert "held out, enlarged" in capsys.readouterr().err

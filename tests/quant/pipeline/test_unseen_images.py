@@ -75,3 +75,11 @@ def test_parts_of_a_changed_set_are_the_changed_images() -> None:
     assert doubled[torch.tensor([3, 1])].images.flatten().tolist() == [6, 2]
     assert [labels.tolist() for _, labels in doubled.batches(2)] == [[0, 1], [2, 3], [4]]
     assert images.images.flatten().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_parts_of_a_set_are_joined() -> None:
+    first, last = ImageSet(torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1), torch.arange(6))[
+        torch.tensor([5, 0, 3, 2])
+    ].divided(1)
+    both = last + first
+    assert both.labels.tolist() == both.images.flatten().tolist() == [2, 5, 0, 3]
