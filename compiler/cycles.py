@@ -19,7 +19,7 @@ from golden.arithmetic import ceil_div
 from hw.contract.bus import BURST
 from hw.contract.config import Config
 from hw.contract.counters import STORED_BYTES
-from hw.contract.program import DESCRIPTOR_BYTES
+from hw.contract.program import DESCRIPTOR_BYTES, RESIDUE_BITS
 from hw.contract.records import record_words
 from hw.contract.timing import (
     PREDICTOR_LATENCY,
@@ -334,7 +334,7 @@ def _computed(words: dict[str, int]) -> np.ndarray:
     period = words["period"]
     bits = np.array([words["pattern"] >> bit & 1 for bit in range(period)], bool)
     rows, cols = np.ogrid[: words["height"], : words["width"]]
-    return bits[(rows + cols) % period]
+    return bits[((words["residues"] >> RESIDUE_BITS) * rows + cols) % period]
 
 
 def _positions(words: dict[str, int]) -> tuple[int, int]:

@@ -66,7 +66,10 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add("--weights", type=Path, metavar="FILE", help=weights)
     add("--train", action="store_true", help="train the user's network, or go on from --weights")
-    pattern = "A, B, C, D or PERIOD:BITS for all layers, LAYER=PATTERN for one layer (default: B)"
+    pattern = (
+        "A, B, C, D, PERIOD:BITS or PERIOD:BITS:ROW_STEP for all layers, LAYER=PATTERN for one "
+        "layer (default: B)"
+    )
     add("--pattern", nargs="+", action="extend", default=[], help=pattern)
     also = "train predictors for these patterns too, besides those of the operating point"
     add("--also-pattern", nargs="+", action="extend", default=[], metavar="PATTERN", help=also)

@@ -56,7 +56,11 @@ def main() -> None:
     add("--part", choices=sorted(DEVICES), help="the FPGA that it is for (default: all)")
     clock = "the clock (default: that of the results of make fpga, else 100)"
     add("--clock", type=number(0, 1e6), metavar="MHZ", help=clock)
-    add("--pattern", default="B", help=f"of the ZAPs: {', '.join(MASKS)} or PERIOD:BITS")
+    add(
+        "--pattern",
+        default="B",
+        help=f"of the ZAPs: {', '.join(MASKS)}, PERIOD:BITS or PERIOD:BITS:ROW_STEP",
+    )
     skipped = f"shares of activations that ZAP skips (default: {' '.join(_SHARES)})"
     add("--skipped", nargs="+", default=list(_SHARES), metavar="SHARE", help=skipped)
     add("--json", type=Path, metavar="FILE", help="write all figures to this file too")

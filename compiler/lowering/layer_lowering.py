@@ -32,7 +32,7 @@ from golden.errors import UserError
 from golden.layers import Conv, Pool, Predictor
 from golden.pattern import FULL, Pattern
 from hw.contract.config import Config
-from hw.contract.program import MOST_SLOTS
+from hw.contract.program import MOST_SLOTS, residues_word
 
 __all__ = ["Cut", "LoweredLayer", "Tile", "all_cuts", "lower_layer", "with_steps"]
 
@@ -402,7 +402,7 @@ def _strip_fields(
         "first_base": origin + first * row_step,
         "period": pattern.period,
         "pattern": pattern.repeated(top),
-        "first_residue": strip.restored % pattern.period,
+        "residues": residues_word(pattern.residue(strip.restored, 0), pattern.residue(1, 0)),
     }
 
 

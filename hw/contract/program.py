@@ -33,23 +33,28 @@ __all__ = [
     "MOST_SLOTS",
     "OFFSET_END",
     "OPCODE_TILE",
+    "RESIDUE_BITS",
     "VERSION",
     "Word",
     "descriptor_words",
     "engine_words",
     "header_words",
     "pack_words",
+    "residues_word",
     "width",
 ]
 
 MAGIC = 0x50415A43
 """First word of a header: `CZAP` as text."""
-VERSION = 5
+VERSION = 6
 """Changes whenever an older core would misread a newer program."""
 OPCODE_TILE = 1
 HEADER_BYTES = 32
 DESCRIPTOR_BYTES = 320
 """Space for every word, rounded up to whole beats of any bus."""
+
+RESIDUE_BITS = (MAX_PERIOD - 1).bit_length()
+"""Of each half of the word `residues`."""
 
 MAX_COL_SHIFT = 2
 """For a stride of 4 columns."""
@@ -208,7 +213,12 @@ def engine_words(config: Config) -> dict[str, Word]:
         "kernel_words": kernel("words of a channel's weights: inner_count * outer_count"),
         "period": Word(1, MAX_PERIOD, "period of the pattern"),
         "pattern": Word(0, (1 << 2 * MAX_PERIOD) - 1, "a one for each residue of `I_s`, repeated"),
-        "first_residue": Word(0, MAX_PERIOD - 1, "residue of `first_row`'s first position"),
+        "residues": Word(
+            0,
+            (1 << 2 * RESIDUE_BITS) - 1,
+            f"low {RESIDUE_BITS} bits: residue of `first_row`'s first position; next "
+            f"{RESIDUE_BITS}: residues from a position to the one below it",
+        ),
         "ifm_signed": _flag("the ifm is s8, not u8"),
         "ofm_signed": _flag("the ofm is s8, not u8"),
         "zap": _flag(zap) if config.predictor else Word(0, 0, zap),
@@ -287,6 +297,11 @@ def _memory_words(config: Config) -> dict[str, Word]:
         "halo_plane": _distance(config, "from a plane of these rows to the next"),
         "counters": _address(config, "where the tile's counters are stored; 0 for nowhere"),
     }
+
+
+def residues_word(first: int, of_row: int) -> int:
+    """The word `residues` of an engine's layer: the first row's residue, and what a row adds."""
+    return first | of_row << RESIDUE_BITS
 
 
 def pack_words(words: Mapping[str, Word], values: Mapping[str, int], size: int) -> bytes:

@@ -19,6 +19,7 @@ from amaranth.utils import bits_for, ceil_log2
 
 from golden.pattern import MAX_PERIOD
 from hw.contract.config import Config
+from hw.contract.program import RESIDUE_BITS
 from hw.contract.timing import SCHEDULER_LATENCY
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import PixelOrEnd
@@ -99,7 +100,7 @@ class PatternScheduler(wiring.Component):
                     m.d.sync += [
                         self._pattern.eq(layer.pattern),
                         self._residue.eq(2 * MAX_PERIOD - 2),
-                        self._below.eq(layer.first_residue),
+                        self._below.eq(layer.residues[:RESIDUE_BITS]),
                         self._channels_left.eq(layer.channels),
                         self._channel_base.eq(layer.first_base),
                         *self._of_slice.begin(),
@@ -132,7 +133,7 @@ class PatternScheduler(wiring.Component):
                             self._row_base.eq(self._row_base + layer.row_step),
                         ]
                         with m.If(self._row + 1 == layer.height):
-                            m.d.sync += self._below.eq(layer.first_residue)
+                            m.d.sync += self._below.eq(layer.residues[:RESIDUE_BITS])
                             m.next = "END"
             with m.State("END"):
                 with m.If(room):
@@ -205,7 +206,9 @@ class PatternScheduler(wiring.Component):
         return [
             self._col.eq(0),
             self._jump.eq(next_row),
-            self._below.eq(_advance_residue(self._below, 1, self.layer.period)),
+            self._below.eq(
+                _advance_residue(self._below, self.layer.residues[RESIDUE_BITS:], self.layer.period)
+            ),
         ]
 
     def _begin_channel(self, m: Module, next_row: data.View) -> None:

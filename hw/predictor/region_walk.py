@@ -14,6 +14,7 @@ from amaranth.utils import bits_for, ceil_log2
 
 from golden.pattern import MAX_PERIOD
 from hw.contract.config import Config
+from hw.contract.program import RESIDUE_BITS
 from hw.layouts.descriptor import LayerDescriptor
 from hw.predictor.depthwise import word_bits
 from hw.predictor.lookahead import Lookahead
@@ -174,12 +175,13 @@ class RegionWalk(wiring.Component):
         period = self.layer.period
         going_to = Signal(range(MAX_PERIOD))
         last_place = Signal(range(MAX_PERIOD), reset_less=True)
+        below = going_to + self.layer.residues[RESIDUE_BITS:]
         m.d.sync += last_place.eq(period - 1)
         m.d.comb += [
             going_to.eq(Mux(self.idle, 0, Mux(self.row_ends, self._row_place, self._place))),
-            self._place_below.eq(Mux(going_to == last_place, 0, going_to + 1)),
+            self._place_below.eq(Mux(below > last_place, below - period, below)),
         ]
-        place_after: Value = self._place_below
+        place_after: Value = Mux(going_to == last_place, 0, going_to + 1)
         if self._positions > 1:
             ahead = Signal(range(self._positions + 1), reset_less=True)  # positions mod period
             m.d.sync += ahead.eq(self._positions)

@@ -254,7 +254,7 @@ def convert(
     name : str, optional
         The network's name in the bundle; by default that of its class.
     pattern : str or {layer name: str}
-        A, B, C, D or PERIOD:BITS, for all layers or for some; the others have B.
+        What `Pattern.parse` reads, for all layers or for some; the others have B.
     sigma : float or {layer name: float}
         The threshold of the predictors, for all layers or for some; the others have 0.1.
     zap_epochs : int, optional

@@ -18,6 +18,7 @@ from cocotb.utils import get_sim_time
 
 from golden.pattern import FULL, MASKS, MAX_PERIOD, Pattern
 from hw.contract.config import Config
+from hw.contract.program import residues_word
 from hw.layouts.descriptor import LayerDescriptor
 from hw.layouts.pixels import PixelOrEnd
 from hw.lib.structs import struct_bits, struct_from_bits
@@ -103,8 +104,13 @@ class Map:
         tallest = config.ofm_words // width
         height = rng.choice([tallest, rng.randint(1, tallest), rng.randint(1, min(tallest, 12))])
         period = rng.randint(1, MAX_PERIOD)
+        row_step = rng.randrange(period)
         pattern = rng.choice(
-            [*MASKS.values(), Pattern(period, rng.randrange(1, 1 << period)), Pattern(period, 1)]
+            [
+                *MASKS.values(),
+                Pattern(period, rng.randrange(1, 1 << period), row_step),
+                Pattern(period, 1, row_step),
+            ]
         )
         return cls._of(config, rng, height, width, pattern)
 
@@ -165,7 +171,6 @@ class Map:
     def descriptor(self, **further: int) -> int:
         """Return the descriptor's bits; `further` are fields that the map does not set."""
         pattern = self.pattern
-        bits = (pattern.computes(self.above + i, 0) for i in range(2 * MAX_PERIOD))
         fields = {
             "height": self.height,
             "width": self.width,
@@ -179,8 +184,8 @@ class Map:
             "row_step": self.row_step,
             "col_step": self.col_step,
             "period": pattern.period,
-            "pattern": sum(bit << i for i, bit in enumerate(bits)),
-            "first_residue": self.first_row % pattern.period,
+            "pattern": pattern.repeated(self.above),
+            "residues": residues_word(pattern.residue(self.first_row, 0), pattern.residue(1, 0)),
         }
         return struct_bits(LayerDescriptor(self.config), {**fields, **further})
 

@@ -190,7 +190,7 @@ def draw_pool(rng: random.Random, ofm: tuple[int, int], signed: bool) -> Pool:
 def draw_predictor(draw: Draw, rng: random.Random, corner: str, channels: int) -> Predictor:
     """Draw a predictor of that many channels for a corner case."""
     period = rng.randint(1, MAX_PERIOD)
-    pattern = Pattern(period, rng.randint(1, (1 << period) - 1))
+    pattern = Pattern(period, rng.randint(1, (1 << period) - 1), rng.randrange(period))
     if rng.random() < 0.5:
         pattern = Pattern.parse(rng.choice("ABCD"))
     weight1, weight2 = (draw(arithmetic.S8, channels, 3, 3) for _ in range(2))

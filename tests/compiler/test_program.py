@@ -17,6 +17,7 @@ from compiler.driver import Accelerator, MemoryMapped
 from compiler.lowering import step_lowering
 from compiler.memory_layout import Allocator, Place
 from compiler.program import DENSE, Program
+from compiler.tensor_placement import tensor_layouts
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.manifest import (
@@ -27,6 +28,7 @@ from golden.manifest import (
     Input,
     Manifest,
     Node,
+    ReshapeNode,
     ShortcutNode,
 )
 from hw.contract.config import Config
@@ -196,6 +198,33 @@ def test_each_part_of_a_concatenation_begins_a_plane() -> None:
     assert outer.planes == inner.planes + 1
 
 
+def test_a_reshaped_concatenation_has_the_parts_of_the_concatenation() -> None:
+    bundle, node = concatenating()
+    manifest, whole = bundle.manifest, bundle.manifest.activations[node.output]
+    channels, height, width = whole.shape
+    flat = whole.model_copy(update={"shape": (channels, 1, height * width)})
+    reshaped = manifest.model_copy(
+        update={
+            "layers": [
+                *manifest.layers,
+                ReshapeNode(name="flat", input=node.output, output="flat"),
+            ],
+            "activations": {**manifest.activations, "flat": flat},
+        }
+    )
+    layouts = tensor_layouts(reshaped, replace(TINY, group=16))
+    assert layouts["flat"].parts == layouts[node.output].parts
+    assert layouts["flat"].slot_count > channels
+
+
+def test_an_image_of_another_shape_is_refused_by_its_axes(bundles: list[Bundle]) -> None:
+    bundle = bundles[0]
+    for count, axes in ((1, r"\(channels, height, width\)"), (2, r"\(images, channels, ...\)")):
+        program = compile_bundle(bundle, STRIPS, images=count)
+        with pytest.raises(UserError, match=rf"must be uint8 of shape \(.*\) {axes}$"):
+            program.quantise(np.zeros((1, 1), np.uint8))
+
+
 def test_a_residual_with_gaps_is_copied_to_planes_without() -> None:
     bundle, node = concatenating()
     *layers, layer = bundle.manifest.layers
@@ -222,6 +251,7 @@ def test_a_tensor_reads_back_as_it_was_packed(
     place = Place(0, (channels, 3, 5), TINY.group, signed, parts)
     low = -128 if signed else 0
     tensor = np.random.default_rng(1).integers(low, low + 256, place.shape).astype(np.int32)
+    tensor[0, 0, :2] = low, low + 255
     data = place.pack(tensor)
     assert len(data) == place.size
     np.testing.assert_array_equal(place.unpack(data), tensor)

@@ -42,9 +42,11 @@ FILES = (
 """The files that defects are planted in."""
 
 TESTS = (
-    *(f"tests/golden/test_{name}.py" for name in ("bundle", "network", "node_walk", "zap_sites")),
+    *(f"tests/golden/test_{name}.py" for name in ("bundle", "network", "node_walk")),
+    *(f"tests/golden/test_{name}.py" for name in ("pattern", "zap_sites")),
     *(f"tests/compiler/test_{name}.py" for name in ("program", "program_file")),
-    *(f"tests/compiler/lowering/test_{name}.py" for name in ("layer_lowering", "slices", "strips")),
+    *(f"tests/compiler/lowering/test_{name}.py" for name in ("layer_lowering", "patches")),
+    *(f"tests/compiler/lowering/test_{name}.py" for name in ("slices", "strips", "tile_words")),
 )
 """The tests that look for them; none needs a simulator of Verilog."""
 

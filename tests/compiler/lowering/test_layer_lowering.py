@@ -19,9 +19,11 @@ from compiler.lowering.layer_lowering import LoweredLayer, lower_layer
 from golden import arithmetic
 from golden.arithmetic import ceil_div
 from golden.errors import UserError
-from golden.layers import Conv, Predictor
-from golden.pattern import MASKS
+from golden.layers import Conv, Pool, Predictor
+from golden.layers import conv as golden_conv
+from golden.pattern import MASKS, Pattern
 from hw.contract.config import PRESETS, Config
+from hw.contract.program import RESIDUE_BITS
 from hw.contract.records import RECORD_BYTES, record_words
 from hw.layouts.descriptor import ChannelRecord, LayerDescriptor
 from hw.lib.structs import StructConst, struct_bits, struct_from_bits
@@ -109,12 +111,46 @@ def test_a_lowered_layer_is_the_convolution(config: Config, corner: str, seed: i
     layer = random_layer(config, random.Random(f"{corner} {seed}"), corner, corner)
     ofm = walk(layer.lowered, layer.ifm, layer.residual)
     np.testing.assert_array_equal(ofm, layer.expected.dense[0].numpy())
+    assert layer.lowered.pack_ifm(layer.ifm).dtype == np.uint8
     descriptor = descriptor_of(layer.lowered)
     assert descriptor.kernel_words == descriptor.inner_count * descriptor.outer_count
     assert descriptor.pixels == descriptor.height * descriptor.width
 
 
-@pytest.mark.parametrize("pattern", [*MASKS.values()], ids=str)
+@pytest.mark.parametrize("dilation", [(1, 2), (2, 1), (2, 3)])
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 3), (3, 1)])
+@pytest.mark.parametrize("channels", [5, 19])
+def test_the_taps_of_a_dilated_kernel_are_apart(
+    channels: int, kernel: tuple[int, int], dilation: tuple[int, int]
+) -> None:
+    """A pixel of 5 channels is one word of 8 lanes; one of 19 channels is three."""
+    generator = torch.Generator().manual_seed(1)
+
+    def drawn(low: int, high: int, *shape: int) -> torch.Tensor:
+        return torch.randint(low, high, shape, generator=generator, dtype=torch.int32)
+
+    layer = replace(
+        conv(in_channels=channels, kernel=kernel),
+        weight=drawn(-128, 128, 4, channels, *kernel).to(torch.int8),
+        multiplier=torch.full((4,), 1 << 13, dtype=torch.int32),
+        shift=torch.full((4,), 23, dtype=torch.int32),
+        padding=(1, 2, 0, 1),
+        dilation=dilation,
+    )
+    ifm = drawn(0, 256, channels, 6, 9)
+    ofm = walk(lower_conv(layer, (channels, 6, 9)), ifm, None)
+    expected = golden_conv(layer, ifm[None]).dense[0].numpy()
+    np.testing.assert_array_equal(ofm, expected)
+    assert len(np.unique(expected)) > 10
+
+
+def test_a_pooling_that_reaches_over_the_left_edge_begins_there() -> None:
+    pool = Pool(name="pool", kernel=(2, 3), stride=(1, 2), padding=(1, 0, 2, 1))
+    lowered = lower_layer(TINY, conv(), (8, 6, 9), ifm_signed=False, pool=pool)
+    assert (lowered.fields["pool"]["top"], lowered.fields["pool"]["left"]) == (-1, -2)
+
+
+@pytest.mark.parametrize("pattern", [*MASKS.values(), Pattern(5, 1, 2)], ids=str)
 def test_a_predictor_arrives_whole(pattern: Any) -> None:
     rng = random.Random(1)
     predictor = None
@@ -127,6 +163,7 @@ def test_a_predictor_arrives_whole(pattern: Any) -> None:
     descriptor = descriptor_of(lowered)
     assert descriptor.zap
     assert descriptor.period == pattern.period
+    assert descriptor.residues >> RESIDUE_BITS == pattern.row_step
     for residue in range(32):
         assert descriptor.pattern >> residue & 1 == pattern.computes(0, residue)
     for channel, (record, _) in enumerate(records_of(lowered)):
@@ -154,7 +191,9 @@ def test_the_ofm_stream_reads_back_as_the_ofm(channels: int, signed: bool) -> No
     words = np.zeros((ceil_div(channels, TINY.group), 3, 5, TINY.group), np.uint8)
     for channel, plane in enumerate(ofm):
         words[channel // TINY.group, :, :, channel % TINY.group] = plane.astype(np.uint8)
-    np.testing.assert_array_equal(lowered.unpack_ofm(words.reshape(-1, TINY.group)), ofm)
+    unpacked = lowered.unpack_ofm(words.reshape(-1, TINY.group))
+    np.testing.assert_array_equal(unpacked, ofm)
+    assert unpacked.dtype == np.int32
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from amaranth import Cat, Mux, Signal
+from amaranth import Cat, Const, Mux, Signal
 from amaranth.hdl import Value
 
+from hw.contract.program import RESIDUE_BITS
 from hw.layouts.descriptor import LayerDescriptor
 from tests.formal.harness import Defect, Harness, elaborated, in_state, stream_is_stable
 from tests.hw.small_configs import TINY
@@ -38,6 +39,12 @@ class PatternSchedulerHarness(Harness):
             module=_MODULE,
             old="distance.data.gap.eq(Mux(self._pattern[-1], 1, gap + 1))",
             new="distance.data.gap.eq(Mux(self._pattern[-1], 1, gap + 2))",
+            breaks=_ONCE,
+        ),
+        Defect(
+            module=_MODULE,
+            old="self._below, self.layer.residues[RESIDUE_BITS:], self.layer.period",
+            new="self._below, 1, self.layer.period",
             breaks=_ONCE,
         ),
         Defect(
@@ -86,10 +93,12 @@ class PatternSchedulerHarness(Harness):
                 chosen.pattern[bit] == chosen.pattern[bit - period]
                 for bit in range(period, 2 * _PERIOD)
             ).all()
+            step = chosen.residues[RESIDUE_BITS:]
             legal &= (residues != period) | (
                 repeated
                 & chosen.pattern[:period].any()
-                & (chosen.first_residue == chosen.first_row % period)
+                & (step < period)
+                & (chosen.residues[:RESIDUE_BITS] == chosen.first_row * step % period)
             )
         self.assume(
             ~starts
@@ -115,7 +124,12 @@ class PatternSchedulerHarness(Harness):
                 col.eq(self.free(len(col), "col_chosen")),
             ]
         exists = (row >= layer.first_row) & (row < layer.height) & (col < layer.width)
-        is_computed = exists & layer.pattern.bit_select((row + col)[:3], 1)
+        of_row: Value = Const(0)
+        for above in range(1, _SIDE):
+            moved = of_row + layer.residues[RESIDUE_BITS:]
+            moved = Mux(moved >= layer.period, moved - layer.period, moved)
+            of_row = Mux(row >= above, moved, of_row)
+        is_computed = exists & layer.pattern.bit_select((of_row + col)[:3], 1)
         index = (row * layer.width + col)[: len(item.pixel.index)]
         slice_base = Signal(len(item.pixel.base), name="slice_base")
         of_slice = Signal.like(layer.slice_channels, name="of_slice")

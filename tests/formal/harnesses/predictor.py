@@ -13,6 +13,7 @@ from amaranth import Array, Cat, Const, Module, Mux, Signal
 from amaranth.hdl import Value
 
 from golden.pattern import MAX_PERIOD
+from hw.contract.program import RESIDUE_BITS
 from hw.layouts.descriptor import LayerDescriptor
 from hw.lib.pipeline import delayed
 from hw.predictor.depthwise import Depthwise
@@ -139,6 +140,10 @@ class RegionWalkHarness(Harness):
         def following(residue: Value) -> Value:
             return Mux(residue == period - 1, 0, residue + 1)[: len(place)]
 
+        def below(residue: Value) -> Value:
+            moved = residue + layer.residues[RESIDUE_BITS:]
+            return Mux(moved >= period, moved - period, moved)[: len(place)]
+
         residues: list[Value] = [place]
         for _ in range(positions):
             residues.append(following(residues[-1]))
@@ -151,10 +156,10 @@ class RegionWalkHarness(Harness):
             m.d.sync += [
                 word.eq(Mux(row_ends, 0, word + 1)),
                 row.eq(row + row_ends),
-                place.eq(Mux(row_ends, following(of_row), residues[-1])),
+                place.eq(Mux(row_ends, below(of_row), residues[-1])),
             ]
             with m.If(row_ends):
-                m.d.sync += of_row.eq(following(of_row))
+                m.d.sync += of_row.eq(below(of_row))
             with m.If(ends):
                 m.d.sync += running.eq(0)
         with m.If(begin):
@@ -196,7 +201,7 @@ class RegionWalkHarness(Harness):
                 (dut.computed == is_computed)
                 & (signals["in_pattern"] == in_pattern)
                 & (signals["place"] == residues[-1])
-                & (signals["row_place"] == following(of_row))
+                & (signals["row_place"] == below(of_row))
                 & (place < period)
                 & (of_row < period)
                 & (signals["last_place"] == period - 1)
@@ -259,6 +264,7 @@ class RegionWalkHarness(Harness):
             & (layer.first_row <= layer.height)
             & (layer.period != 0)
             & (layer.period <= MAX_PERIOD)
+            & (layer.residues[RESIDUE_BITS:] < layer.period)
         )
 
 

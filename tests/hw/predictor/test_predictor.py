@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from golden.pattern import MASKS
+from hw.contract.program import residues_word
 from hw.predictor.predictor import Predictor
 from tests.hw.amaranth_testbench import Resettable, get, simulate
 from tests.hw.small_configs import TINY
@@ -33,6 +34,7 @@ def test_a_channel_cut_off_by_reset_is_forgotten(cut: int, positions: int, table
             "scored_end": HEIGHT,
             "period": PATTERN.period,
             "pattern": PATTERN.repeated(),
+            "residues": residues_word(0, PATTERN.residue(1, 0)),
         }.items():
             context.set(dut.layer[name], value)
         weights = [1] * 9
@@ -78,6 +80,7 @@ def test_survivors_of_later_slices_lie_further_on_in_the_ifm_buffer(positions: i
             "scored_end": HEIGHT,
             "period": PATTERN.period,
             "pattern": PATTERN.repeated(),
+            "residues": residues_word(0, PATTERN.residue(1, 0)),
             "base": base,
             "row_step": row_step,
             "col_step": col_step,
