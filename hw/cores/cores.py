@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -68,10 +68,12 @@ class Cores(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system = self._system
-        m.submodules.registers = decoder = RegisterDecoder(system)
-        m.submodules.memory = memory = MemoryInterconnect(system)
+        # `cold` is the reset, a cycle late. The decoder must not take what the gate does not pass.
         cold = Signal(reset_less=True)
         m.d.sync += cold.eq(ResetSignal())
+        decoder = RegisterDecoder(system)
+        m.submodules.registers = ResetInserter(cold)(decoder)
+        m.submodules.memory = memory = MemoryInterconnect(system)
         connect_gated(m, decoder.port, self.s_axil, ~cold)
         connect_gated(m, memory.port, self.m_axi, ~cold)
         for number in range(system.cores):
