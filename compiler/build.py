@@ -17,18 +17,23 @@ from compiler.batches import LoweredStep, lower_for_images, plan_images
 from compiler.lowering.layer_lowering import LoweredLayer
 from compiler.lowering.tile_words import halo_bytes, halo_words
 from compiler.memory_layout import Allocator, Place, aligned
-from compiler.program import DENSE, Program, ProgramLayer, pack_tiles, size_of_tiles
+from compiler.program import (
+    DENSE,
+    Program,
+    ProgramLayer,
+    check_window,
+    pack_tiles,
+    size_of_tiles,
+)
 from compiler.rewriting.rewrites import as_the_core_runs_it
 from compiler.tensor_placement import place_tensors
 from golden.bundle import Bundle
 from golden.errors import UserError
 from golden.layers import Predictor
 from golden.network import quantise_images
-from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
-    OFFSET_END,
     OPCODE_TILE,
     descriptor_words,
 )
@@ -81,11 +86,7 @@ def compile_bundle(
     every = [layer for of_point in lowered.values() for step in of_point for layer in step.layers]
     halo = allocator.take(max(map(halo_bytes, every)))
     tensors = place_tensors(manifest, layouts, steps, allocator, keep=keep, reuse_input=reuse_input)
-    if allocator.end >= OFFSET_END - (1 << PAGE_BITS):
-        raise UserError(
-            f"the program needs {allocator.end:,} bytes of memory; a window has less than "
-            f"{OFFSET_END:,}"
-        )
+    check_window(allocator.end)
     memory = _Memory(counters, halo, tensors)
     words = [
         _descriptors(config, of_point, table_words[name], memory)

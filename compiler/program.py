@@ -12,11 +12,13 @@ import numpy as np
 
 from compiler.memory_layout import Place
 from golden.errors import UserError
+from hw.contract.bus import PAGE_BITS
 from hw.contract.config import Config
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
     MAGIC,
+    OFFSET_END,
     VERSION,
     Word,
     descriptor_words,
@@ -24,7 +26,15 @@ from hw.contract.program import (
     pack_words,
 )
 
-__all__ = ["DENSE", "MOST_IMAGES", "Program", "ProgramLayer", "pack_tiles", "size_of_tiles"]
+__all__ = [
+    "DENSE",
+    "MOST_IMAGES",
+    "Program",
+    "ProgramLayer",
+    "check_window",
+    "pack_tiles",
+    "size_of_tiles",
+]
 
 DENSE = "dense"
 """The operating point without ZAP."""
@@ -180,6 +190,16 @@ class Program:
             name: int(np.int32(value)) if word.signed else int(value)
             for (name, word), value in zip(table.items(), values, strict=True)
         }
+
+
+def check_window(end: int, cores: int = 1) -> None:
+    """Raise UserError where a program of so many bytes of memory is larger than a window."""
+    if end >= OFFSET_END - (1 << PAGE_BITS):
+        of_cores = f" for {cores} cores" if cores > 1 else ""
+        raise UserError(
+            f"the program needs {end:,} bytes of memory{of_cores}; a window has less than "
+            f"{OFFSET_END:,}"
+        )
 
 
 def size_of_tiles(tiles: Sequence[int]) -> int:

@@ -17,12 +17,9 @@ from dataclasses import dataclass, replace
 from compiler.costs import LATENCY
 from compiler.cycles import Kept, layer_cycles
 from compiler.memory_layout import aligned
-from compiler.program import DENSE, Program, pack_tiles, size_of_tiles
+from compiler.program import DENSE, Program, check_window, pack_tiles, size_of_tiles
 from compiler.traffic import tile_beats
 from golden.arithmetic import ceil_div
-from golden.errors import UserError
-from hw.contract.bus import PAGE_BITS
-from hw.contract.program import OFFSET_END
 from hw.contract.system import WIDEST_PORT, System
 
 __all__ = ["LayerForecast", "expectation", "for_cores", "forecast", "speed_up"]
@@ -47,11 +44,7 @@ def for_cores(program: Program, cores: int) -> Program:
     moved = _whole_words(scratch + tables_moved) - scratch
     core_bytes = _whole_words(program.end - scratch)
     end = scratch + moved + cores * core_bytes
-    if end >= OFFSET_END - (1 << PAGE_BITS):
-        raise UserError(
-            f"the program needs {end:,} bytes of memory for {cores} cores; a window has less than "
-            f"{OFFSET_END:,}"
-        )
+    check_window(end, cores)
 
     def shifted(words: Mapping[str, int], core: int) -> dict[str, int]:
         changed = dict(words)
