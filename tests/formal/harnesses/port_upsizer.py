@@ -100,6 +100,7 @@ class ReadUpsizerHarness(_UpsizerHarness):
 
     component = "ReadUpsizer"
     depth = 2
+    slow = frozenset({_HELD})
     sizes = f"{_SIZES}; one bit of a beat stands for all"
     defects = (
         Defect(
