@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from golden.arguments import Parser
+from golden.arguments import Parser, natural
 from golden.errors import UserError, run_cli
 from golden.files import check_writable_file, write_file
 from golden.reading import read_json
@@ -36,10 +36,17 @@ def main() -> None:
     parser = Parser(prog="python -m bench.budgets", description=__doc__.splitlines()[0])
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--table", type=Path, metavar="FILE", help="also write the table to FILE")
+    fewest = "leave out operating points that were measured on fewer test images"
+    parser.add_argument("--fewest-images", type=natural, default=0, metavar="N", help=fewest)
     args = parser.parse_args()
     if args.table is not None:
         check_writable_file(args.table)
-    points = [point for file in args.files for point in _promises(file)]
+    points = [
+        point
+        for file in args.files
+        for point in _promises(file)
+        if (point.images or 0) >= args.fewest_images
+    ]
     if not points:
         names = ", ".join(map(str, args.files))
         raise UserError(f"{names}: no operating points of quant.choose --max-drop with a promise")

@@ -43,7 +43,7 @@ _STATISTICS_IMAGES = 1000
 
 @dataclass(frozen=True)
 class Row:
-    """What an operating point loses on some images."""
+    """The loss of an operating point on some images."""
 
     network: str
     images: str

@@ -38,6 +38,15 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     budgets.main()
 
 
+def test_small_test_sets_can_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "points.json"
+    file.write_text(json.dumps([ENTRIES[0], ENTRIES[1] | {"images": 999}]))
+    run(monkeypatch, str(file), "--fewest-images", "1000")
+    assert "1 of 1 budgets kept (100 %)" in capsys.readouterr().out
+
+
 def test_kept_budgets_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

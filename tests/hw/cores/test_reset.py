@@ -1,4 +1,4 @@
-"""What joins the cores, in and after a reset; stand-ins are where the cores' Verilog would be."""
+"""The logic that joins the cores, in and after a reset; stand-ins are where the cores' Verilog would be."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Joined(Resettable):
         self.stand_ins: list[StandIn] = []
 
     def add(self, module: str, **ports: Any) -> StandIn:
-        """What `Cores` calls in place of `Instance`."""
+        """Make a stand-in; `Cores` calls this in place of `Instance`."""
         self.stand_ins.append(StandIn(module, **ports))
         return self.stand_ins[-1]
 
