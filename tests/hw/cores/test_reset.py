@@ -1,4 +1,4 @@
-"""The logic that joins the cores, in and after a reset; stand-ins are where the cores' Verilog would be."""
+"""The logic that joins the cores, in and after a reset; stand-ins take the cores' place."""
 
 from __future__ import annotations
 
