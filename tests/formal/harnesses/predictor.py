@@ -100,6 +100,12 @@ class RegionWalkHarness(Harness):
             new="goes_on = self._running",
             breaks=_TAKEN,
         ),
+        Defect(
+            module=_WALK,
+            old="goes_on = self._running & self.enable",
+            new="goes_on = self.enable",
+            breaks=_TAKEN,
+        ),
     )
 
     def build(self) -> None:
