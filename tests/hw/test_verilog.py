@@ -92,7 +92,7 @@ def test_verilator_has_nothing_to_say(config: Config, tmp_path: Path) -> None:
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize("bits", [32, 128])
+@pytest.mark.parametrize("bits", [pytest.param(32, marks=pytest.mark.second), 128])
 def test_several_cores_are_one_module_of_a_core_and_what_joins_them(
     bits: int, tmp_path: Path
 ) -> None:

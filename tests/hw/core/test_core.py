@@ -131,6 +131,7 @@ def test_survivors_wait_for_a_slice_where_a_strip_has_no_pattern_of_its_own() ->
 
 
 @pytest.mark.sim
+@pytest.mark.second
 def test_the_largest_maps_are_bit_exact() -> None:
     """The core has memories for five of their rows, the least with ZAP, and for 1x1 kernels."""
     config = replace(TINY, name="large", ifm_words=1 << 16, ofm_words=1 << 15, weight_words=1 << 12)
