@@ -100,7 +100,6 @@ class ReadUpsizerHarness(_UpsizerHarness):
 
     component = "ReadUpsizer"
     depth = 2
-    slow = frozenset({_HELD})
     sizes = f"{_SIZES}; one bit of a beat stands for all"
     defects = (
         Defect(
