@@ -16,7 +16,7 @@ from compiler.build import compile_bundle
 from compiler.driver import Accelerator, MemoryMapped
 from compiler.lowering import step_lowering
 from compiler.memory_layout import Allocator, Place
-from compiler.program import DENSE, Program
+from compiler.program import DENSE, Program, check_window
 from compiler.tensor_placement import tensor_layouts
 from golden.bundle import Bundle
 from golden.errors import UserError
@@ -36,6 +36,7 @@ from hw.contract.counters import STORED_BYTES
 from hw.contract.program import (
     DESCRIPTOR_BYTES,
     HEADER_BYTES,
+    OFFSET_END,
     Word,
     descriptor_words,
     header_words,
@@ -217,6 +218,14 @@ def test_a_reshaped_concatenation_has_the_parts_of_the_concatenation() -> None:
     assert layouts["flat"].slot_count > channels
 
 
+def test_a_program_that_no_window_holds_is_refused() -> None:
+    check_window(1 << 20)
+    with pytest.raises(UserError, match=r"^the program needs [\d,]+ bytes of memory; a window has"):
+        check_window(OFFSET_END)
+    with pytest.raises(UserError, match=r"bytes of memory for 3 cores; a window has"):
+        check_window(OFFSET_END, 3)
+
+
 def test_an_image_of_another_shape_is_refused_by_its_axes(bundles: list[Bundle]) -> None:
     bundle = bundles[0]
     for count, axes in ((1, r"\(channels, height, width\)"), (2, r"\(images, channels, ...\)")):
@@ -254,7 +263,9 @@ def test_a_tensor_reads_back_as_it_was_packed(
     tensor[0, 0, :2] = low, low + 255
     data = place.pack(tensor)
     assert len(data) == place.size
-    np.testing.assert_array_equal(place.unpack(data), tensor)
+    unpacked = place.unpack(data)
+    np.testing.assert_array_equal(unpacked, tensor)
+    assert unpacked.dtype == np.int32
     assert data[place.row_bytes * 2 + place.group + 0] == tensor[0, 2, 1] & 0xFF
 
 

@@ -42,9 +42,9 @@ FILES = (
 """The files that defects are planted in."""
 
 TESTS = (
-    *(f"tests/golden/test_{name}.py" for name in ("bundle", "network", "node_walk")),
-    *(f"tests/golden/test_{name}.py" for name in ("pattern", "zap_sites")),
-    *(f"tests/compiler/test_{name}.py" for name in ("program", "program_file")),
+    *(f"tests/golden/test_{name}.py" for name in ("arithmetic", "bundle", "network", "node_walk")),
+    *(f"tests/golden/test_{name}.py" for name in ("padding", "pattern", "zap_sites")),
+    *(f"tests/compiler/test_{name}.py" for name in ("batches", "program", "program_file")),
     *(f"tests/compiler/lowering/test_{name}.py" for name in ("layer_lowering", "patches")),
     *(f"tests/compiler/lowering/test_{name}.py" for name in ("slices", "strips", "tile_words")),
 )

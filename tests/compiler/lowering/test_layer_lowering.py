@@ -147,7 +147,9 @@ def test_the_taps_of_a_dilated_kernel_are_apart(
 def test_a_pooling_that_reaches_over_the_left_edge_begins_there() -> None:
     pool = Pool(name="pool", kernel=(2, 3), stride=(1, 2), padding=(1, 0, 2, 1))
     lowered = lower_layer(TINY, conv(), (8, 6, 9), ifm_signed=False, pool=pool)
-    assert (lowered.fields["pool"]["top"], lowered.fields["pool"]["left"]) == (-1, -2)
+    fields = lowered.fields["pool"]
+    assert (fields["top"], fields["left"]) == (-1, -2)
+    assert fields["line_step"] == 9  # a row of the ofm, as windows move down by one
 
 
 @pytest.mark.parametrize("pattern", [*MASKS.values(), Pattern(5, 1, 2)], ids=str)

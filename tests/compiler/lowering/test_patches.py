@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from compiler.lowering.patches import patches, rows_apart
+from compiler.lowering.patches import column_shift, patches, rows_apart
 from compiler.lowering.slices import Slices, cut_slices
 from golden.layers import Conv
 from tests.hw.small_configs import TINY
@@ -54,6 +54,18 @@ def test_a_row_that_is_loaded_for_each_row_of_a_patch_counts_as_often() -> None:
     many = conv(1, 1, kernels=8)  # so much of the array that loading does not matter
     order = patches(TINY, many, (16, 16), slices_of(many))
     assert order.index(tall) < order.index(flat)
+
+
+def test_no_patch_is_larger_than_the_kernel_or_a_word() -> None:
+    layer = conv(1, 1)
+    assert set(patches(TINY, layer, (16, 16), slices_of(layer))) == {
+        (rows, cols) for rows in range(1, 5) for cols in range(1, 5) if rows * cols <= TINY.lanes
+    }
+
+
+@pytest.mark.parametrize(("stride", "cols", "shift"), [(2, 2, 1), (3, 2, 0), (4, 2, 1), (4, 4, 2)])
+def test_columns_at_which_no_step_begins_have_no_word(stride: int, cols: int, shift: int) -> None:
+    assert column_shift(conv(1, stride), (1, cols)) == shift
 
 
 def test_the_taps_of_a_dilated_kernel_share_no_word() -> None:

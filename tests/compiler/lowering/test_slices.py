@@ -44,6 +44,7 @@ def grouped(groups: int, wide: int, kernels: int, kernel: int = 3, stride: int =
         (3, 16, 16, Slices(3, 2, 16, 16)),
         (4, 12, 12, Slices(2, 3, 24, 24)),  # two groups in three planes
         (3, 4, 8, Slices(2, 1, 8, 16)),
+        (4, 8, 6, Slices(1, 4, 32, 24)),  # a plane of the ofm ends with a group after four groups
         (3, 12, 8, Slices(1, 5, 36, 24)),  # a second slice would read a sixth plane
         (2, 64, 8, Slices(2, 8, 64, 8)),
         (1, 16, 16, Slices(1, 2, 16, 16)),

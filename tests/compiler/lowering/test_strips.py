@@ -172,6 +172,7 @@ def test_rows_that_no_kernel_reads_are_left_out(kernel: tuple[int, int], step: i
     layer = replace(
         conv(stride=2, padding=0),
         weight=torch.ones((4, 4, *kernel), dtype=torch.int8),
+        stride=(2, 3),
     )
     for strip in cut_strips(layer, PLAIN, 8, 4, zap=False):
         assert strip.ifm.step == strip.load.step == step

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from compiler.lowering.layer_lowering import lower_layer
-from compiler.lowering.tile_words import ifm_words
+from compiler.lowering.strips import cut_strips
+from compiler.lowering.tile_words import ifm_words, residual_words
 from compiler.memory_layout import Place
-from golden.layers import Conv, Padding
+from golden.layers import Conv, Padding, Pool, Shortcut
 from tests.hw.small_configs import TINY
 
 HEIGHT, WIDTH = 6, 9
@@ -52,3 +53,25 @@ def test_negative_padding_leaves_rows_and_columns_out(
     assert tuple(words[name] for name in names) == zeros
     assert words["ifm_row"] == WIDTH * TINY.group
     assert words["ifm_plane"] == HEIGHT * WIDTH * TINY.group
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_the_residual_of_a_strip_begins_at_its_first_row(step: int) -> None:
+    one = torch.ones(4, dtype=torch.int32)
+    layer = Conv(
+        name="conv",
+        weight=torch.ones((4, 8, 1, 1), dtype=torch.int8),
+        bias=one,
+        multiplier=one,
+        shift=one,
+        shortcut=Shortcut(multiplier=one, shift=one, stride=step),
+    )
+    residual = Place(ADDRESS, (4, HEIGHT * step, WIDTH * step), TINY.group, signed=False)
+    pixel = Pool(name="", kernel=(1, 1), stride=(1, 1))
+    strips = cut_strips(layer, pixel, HEIGHT, 2, zap=False)
+    assert len(strips) == 3
+    for number, strip in enumerate(strips):
+        words = residual_words(layer, strip, residual)
+        row = WIDTH * step * TINY.group * step
+        assert words["residual_address"] == ADDRESS + 2 * number * row
+        assert (words["residual_row"], words["residual_stride"]) == (row, step)
