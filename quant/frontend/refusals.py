@@ -10,6 +10,7 @@ __all__ = [
     "NORM_OF_IMAGE",
     "NOT_FLATTENED",
     "NO_COUNTERPART",
+    "NO_ELEMENTS",
     "NO_ZEROS",
     "OTHER_SIZE",
     "PADS_WITH_NUMBERS",
@@ -29,6 +30,7 @@ DIVISOR = "a quotient of two tensors (a gate or attention) has no hardware"
 CONSTANT_NUMERATOR = "a constant divided by a tensor has no hardware"
 CONSTANT_OPERAND = "one of its operands is a constant where a tensor is needed"
 OTHER_SIZE = "its operands differ in size"
+NO_ELEMENTS = "its result has no elements"
 WHOLE_IMAGES = "only operations on each image by itself have hardware"
 NOT_FLATTENED = "a linear layer needs a flattened input"
 DILATED_POOL = "a dilated pooling has no hardware"

@@ -28,7 +28,7 @@ from torch import Tensor
 from golden.errors import UserError
 from quant.frontend.onnx.session import start_session
 from quant.frontend.operations import INPUT, Network, OnHost, Operation
-from quant.frontend.refusals import CONSTANT_OPERAND, WHOLE_IMAGES, refusal
+from quant.frontend.refusals import CONSTANT_OPERAND, NO_ELEMENTS, WHOLE_IMAGES, refusal
 
 __all__ = ["HANDLERS", "Handler", "NodeImport", "Result", "handles"]
 
@@ -228,6 +228,8 @@ class NodeImport:
         images, *shape = self.whole_shape(node.output[0])
         if images != self.images:
             raise self.refusal(node, WHOLE_IMAGES)
+        if 0 in shape:
+            raise self.refusal(node, NO_ELEMENTS)
         return {
             "name": self.name(node),
             "inputs": [self.tensor(node, operand) for operand in operands],

@@ -20,6 +20,7 @@ from quant.frontend.operations import INPUT, Network, Operation
 from quant.frontend.refusals import (
     CONSTANT_OPERAND,
     NO_COUNTERPART,
+    NO_ELEMENTS,
     NO_ZEROS,
     NORM_OF_IMAGE,
     PRODUCT,
@@ -160,6 +161,8 @@ class NodeImport:
         images, *shape = self.whole_shape(node)
         if images != IMAGES:
             raise self.refusal(node, WHOLE_IMAGES)
+        if 0 in shape:
+            raise self.refusal(node, NO_ELEMENTS)
         return tuple(shape)
 
     def whole_shape(self, node: Any) -> tuple[int, ...]:

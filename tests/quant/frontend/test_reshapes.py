@@ -108,3 +108,19 @@ class ShuffleUnit(nn.Module):
 def test_a_unit_of_shufflenet_v2() -> None:
     torch.manual_seed(1)
     lower_checked(nn.Sequential(ShuffleUnit(), nn.Conv2d(8, 3, 3)).eval(), torch.randn(3, *SHAPE))
+
+
+@pytest.mark.parametrize(
+    "function", [nn.AdaptiveAvgPool2d(0), nn.AdaptiveMaxPool2d((2, 0)), lambda x: x[:, :, :0]]
+)
+def test_a_tensor_without_elements_is_refused(function: Callable[[Tensor], Tensor]) -> None:
+    class Ends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return function(self.first(x))
+
+    with pytest.raises(UserError, match=r"cannot be lowered: its result has no elements"):
+        import_network(Ends().eval(), SHAPE)
