@@ -20,9 +20,8 @@ from rich.table import Table
 from golden.arguments import Parser
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
-from golden.pattern import Pattern
 from golden.terminal import Console
-from quant.pipeline.budgeted_points import network_as_chosen
+from quant.pipeline.budgeted_points import bundle_patterns, network_as_chosen
 from quant.pipeline.bundle_images import add_image_options, images_of
 from quant.pipeline.unseen_images import as_if_unseen
 from quant.points.accounting import Evaluation
@@ -79,9 +78,7 @@ def main() -> None:
     if not dataset.labelled:
         raise UserError(f"--unseen-accuracy needs labels, {dataset.name} has none")
     statistics = collect_statistics(bundle, dataset.train.first(_STATISTICS_IMAGES))
-    nodes = bundle.manifest.predictors.values()
-    patterns = list(dict.fromkeys(Pattern.parse(node.pattern) for node in nodes))
-    chooser = Chooser(statistics, patterns, Granularity.CHANNEL)
+    chooser = Chooser(statistics, bundle_patterns(bundle), Granularity.CHANNEL)
     sets = {
         "known": dataset.held_out,
         "enlarged": as_if_unseen(bundle, dataset.held_out, accuracy),

@@ -28,12 +28,12 @@ from golden.arguments import Parser, positive
 from golden.bundle import Bundle
 from golden.errors import UserError, run_cli
 from golden.network import quantise_images
-from golden.pattern import Pattern
 from golden.reading import read_json
 from golden.terminal import Console
 from hw.contract.config import PRESETS, Config
 from quant.data.images import ImageSet
 from quant.data.registry import DATASETS, load_for_bundle
+from quant.pipeline.budgeted_points import bundle_patterns
 from quant.points.alternatives import Granularity
 from quant.points.chooser import Chooser
 from quant.points.cycle_savings import CycleSavings
@@ -132,8 +132,7 @@ def _compare(
     dataset = load_for_bundle(bundle, name, data if name in DATASETS else None)
     test = dataset.test.first(images)
     costs = CycleSavings(network_costs(bundle, config))
-    nodes = bundle.manifest.predictors.values()
-    patterns = list(dict.fromkeys(Pattern.parse(node.pattern) for node in nodes))
+    patterns = bundle_patterns(bundle)
     count = min(_STATISTICS_IMAGES, len(dataset.train))
     statistics = collect_statistics(bundle, dataset.train.first(count))
     choices = {}

@@ -32,6 +32,7 @@ import golden.command  # noqa: F401
 import argparse
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -49,6 +50,7 @@ from quant.data.images import ImageSet
 from quant.pipeline.budgeted_points import (
     ChoiceImages,
     MeasuredLine,
+    bundle_patterns,
     measured_line,
     network_as_chosen,
 )
@@ -159,7 +161,7 @@ def main() -> None:
         cycles = CycleSavings(read_costs(args.costs, bundle.manifest.name))
     source = images_of(bundle, args)
     _check_options(source, args)
-    images = _images(bundle, source, args)
+    images = _images(source, args)
 
     statistics = collect_statistics(bundle, images.statistics)
     chooser = Chooser(statistics, patterns, Granularity(args.thresholds), cycles)
@@ -214,6 +216,9 @@ def _line(
     # The line does not predict what fine-tuning gains, so only a budget of accuracy needs it then.
     if args.fine_tune and all(budget.option != "max-drop" for budget in budgets):
         return None
+    if args.unseen_accuracy is not None:
+        harder = as_if_unseen(bundle, images.held_out, args.unseen_accuracy)
+        images = replace(images, held_out=harder)
     return measured_line(bundle, chooser, budgets, images)
 
 
@@ -261,7 +266,7 @@ def _fine_tuned(
     )
 
 
-def _images(bundle: Bundle, source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
+def _images(source: BundleImages, args: argparse.Namespace) -> ChoiceImages:
     """Take the training images that the options ask for.
 
     Where the network knows the held-out images, it knows all others as well: losses are measured on
@@ -278,8 +283,6 @@ def _images(bundle: Bundle, source: BundleImages, args: argparse.Namespace) -> C
     generator = torch.Generator().manual_seed(args.seed)
     if args.augment_held_out:
         held_out = augmented_copies(held_out, recipe, generator, args.augment_held_out)
-    if args.unseen_accuracy is not None:
-        held_out = as_if_unseen(bundle, held_out, args.unseen_accuracy)
     recalibration = None
     if args.recalibrate:
         few = for_recalibration.sample(_RECALIBRATION_IMAGES, args.seed)
@@ -339,13 +342,13 @@ def _accuracy(text: str) -> float:
 
 def _patterns(bundle: Bundle, args: argparse.Namespace) -> list[Pattern]:
     """Return the given patterns, or all that the bundle has predictors for."""
-    known = dict.fromkeys(Pattern.parse(n.pattern) for n in bundle.manifest.predictors.values())
+    known = bundle_patterns(bundle)
     if not known:
         raise UserError("the bundle has no predictors; write one with quant/export.py")
     for text in args.pattern:
         if Pattern.parse(text) not in known:
             raise UserError(f"the bundle has no predictor for pattern {text}")
-    return [Pattern.parse(text) for text in args.pattern] or list(known)
+    return [Pattern.parse(text) for text in args.pattern] or known
 
 
 def _names(bundle: Bundle, budgets: Sequence[Budget], args: argparse.Namespace) -> list[str]:

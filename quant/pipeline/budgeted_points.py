@@ -9,6 +9,7 @@ import numpy as np
 
 from golden.bundle import Bundle
 from golden.layers import Predictor
+from golden.pattern import Pattern
 from quant.data.images import ImageSet
 from quant.points.accuracy_line import AccuracyLine
 from quant.points.alternatives import Choice
@@ -18,7 +19,13 @@ from quant.points.expected_loss import ExpectedLoss, Loss
 from quant.training.recalibration import recalibrate
 from quant.zap.predictor import Site
 
-__all__ = ["ChoiceImages", "MeasuredLine", "measured_line", "network_as_chosen"]
+__all__ = [
+    "ChoiceImages",
+    "MeasuredLine",
+    "bundle_patterns",
+    "measured_line",
+    "network_as_chosen",
+]
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,12 @@ class ChoiceImages:
     """Images that the network was not trained on, to measure losses on."""
     recalibration: ImageSet | None
     """Images augmented as in training, to recalibrate with; None for no recalibration."""
+
+
+def bundle_patterns(bundle: Bundle) -> list[Pattern]:
+    """Return the patterns that a bundle has predictors for, each once, in their order."""
+    nodes = bundle.manifest.predictors.values()
+    return list(dict.fromkeys(Pattern.parse(node.pattern) for node in nodes))
 
 
 def network_as_chosen(
@@ -51,7 +64,7 @@ def network_as_chosen(
 
 @dataclass(frozen=True)
 class MeasuredLine:
-    """An accuracy-error line through upper bounds of losses, and the standard errors of these.
+    """An accuracy-error line through upper bounds of losses, and the losses' standard errors.
 
     A bound is `quant.points.expected_loss.Loss.bound`.
     """
@@ -75,8 +88,8 @@ def measured_line(
 ) -> MeasuredLine:
     """Measure the accuracy-error line on the held-out images.
 
-    Losses are expected ones (`quant.points.expected_loss`). Where a network gives
-    maps, right pixels are counted.
+    Losses are expected ones (`quant.points.expected_loss`). Where a network gives maps, right
+    pixels are counted.
     """
     measured: dict[float, Loss] = {}
     dense = evaluate(bundle, {}, images.held_out, "held out, dense")

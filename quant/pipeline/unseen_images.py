@@ -1,10 +1,10 @@
 """Images as hard for a network as ones that it was not trained on, made of ones that it was.
 
 A network knows the images that it was trained on: it is right about nearly all of them, and
-skipping changes its mind about few. On 2,000 images of CIFAR-10 that a ResNet-20 was trained
-on, a quarter as many answers change as on test images. Enlarging the middle of each image makes it
-harder. Once the network is right about as many as it is of unseen images, as many answers change
-too (docs/how-it-works/training.md has the figures).
+skipping changes few of its answers. On 2,000 images of CIFAR-10 that a ResNet-20 was trained on, a
+quarter as many answers change as on test images. Enlarging the middle of each image makes it
+harder. Once the network is as often right as it is about unseen images, about as many answers
+change as on those (docs/how-it-works/training.md has the figures).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Loss:
 
     @property
     def bound(self) -> float:
-        """Percentage points that are lost at most, as far as chance allows to say."""
+        """An upper bound of the loss: `STANDARD_ERRORS` standard errors above `drop`."""
         return self.drop + STANDARD_ERRORS * self.deviation
 
 

@@ -111,8 +111,13 @@ def test_component_tests_are_those_on_amaranths_simulator() -> None:
     assert {"test_dma.py", "test_channel_window.py", "test_requantiser.py"} <= files
     assert "test_scenarios.py" not in files
     of_system = component_tests.component_files(component_tests.OF_SYSTEM)
-    assert {file.name for file in of_system} >= {"test_memory_port.py", "test_reset.py"}
-    assert "test_cores.py" not in {file.name for file in of_system}
+    assert {file.name for file in of_system} == {
+        "test_memory_interconnect.py",
+        "test_memory_port.py",
+        "test_register_decoder.py",
+        "test_reset.py",
+        "test_upsizer.py",
+    }
 
 
 def test_defects_in_what_joins_cores_run_in_component_tests_alone(

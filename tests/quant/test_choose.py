@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +23,15 @@ from hw.contract.config import PRESETS, Config
 from quant import choose
 from quant.data.images import DatasetSource, ImageSet
 from quant.data.registry import DATASETS, load
-from quant.frontend.lowering import lower
 from quant.networks.registry import MODELS
 from quant.points.evaluation import evaluate
 from quant.points.results import read_points
-from quant.quantise.calibration import activation_scales
-from quant.quantise.integer_network import quantise
 from quant.training.fine_tuning import fine_tune
-from quant.training.trainer import train
 from quant.zap.predictor import Site
 from quant.zap.quantisation import add_zaps
 from quant.zap.training import train_zaps
 from tests.commands import assert_refused
+from tests.quant.tiny_networks import quickly_trained
 
 MODEL = MODELS["digits"]
 PATTERNS = [MASKS["B"], MASKS["D"]]
@@ -45,20 +41,16 @@ QUICK = ["--statistics-images", "200", "--augment-held-out", "2"]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save a digits network with predictors, trained just enough to tell digits apart."""
-    dataset = load("digits", None)
-    torch.manual_seed(0)
-    module = MODEL.build(10)
-    train(MODEL, module, dataset.train, replace(MODEL.recipe, epochs=4), seed=0, device="cpu")
-    graph = lower(module, dataset.shape)
-    few = dataset.train.first(256)
-    scales = activation_scales(graph, MODEL, [MODEL.normalise(few.pixels(slice(None)))])
-    bundle = quantise(graph, scales, MODEL, name="digits", classes=dataset.classes)
+    graph, bundle = quickly_trained(4, 256)
+    train_images = load("digits", None).train
     provenance = {"model": "digits"}
     bundle = Bundle(bundle.manifest.model_copy(update={"provenance": provenance}), bundle.tensors)
     bare = tmp_path_factory.mktemp("bundles") / "bare"
     bundle.save(bare)
     sites = [Site(layer.name, pattern) for layer in graph.zap_sites() for pattern in PATTERNS]
-    bundle = add_zaps(bundle, train_zaps(bundle, sites, dataset.train, epochs=2, seed=0), few)
+    bundle = add_zaps(
+        bundle, train_zaps(bundle, sites, train_images, epochs=2, seed=0), train_images.first(256)
+    )
     bundle.save(bare.with_name("source"))
     return bare.with_name("source")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,11 @@ from golden.bundle import Bundle
 from golden.pattern import MASKS
 from quant import zap_precision
 from quant.data.registry import load
-from quant.frontend.lowering import lower
-from quant.networks.registry import MODELS
-from quant.quantise.calibration import activation_scales
-from quant.quantise.integer_network import quantise
-from quant.training.trainer import train
 from quant.zap.predictor import Site
 from quant.zap.saved_zaps import save_zaps
 from quant.zap.training import train_zaps
 from tests.commands import assert_refused
-from tests.quant.tiny_networks import images, tiny_bundle, tiny_module
+from tests.quant.tiny_networks import images, quickly_trained, tiny_bundle, tiny_module
 
 IMAGES = images(64)
 
@@ -33,16 +27,12 @@ def bundle() -> Bundle:
 
 
 def test_the_command_compares_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, digits = MODELS["digits"], load("digits", None)
-    torch.manual_seed(0)
-    module = model.build(10)
-    train(model, module, digits.train, replace(model.recipe, epochs=3), seed=0, device="cpu")
-    graph = lower(module, digits.shape)
-    few = digits.train.first(200)
-    scales = activation_scales(graph, model, [model.normalise(few.pixels(slice(None)))])
-    bundle = quantise(graph, scales, model, name="digits", classes=digits.classes)
+    graph, bundle = quickly_trained(3, 200)
     sites = [Site(layer.name, MASKS["B"]) for layer in graph.zap_sites()]
-    save_zaps(train_zaps(bundle, sites, digits.train, epochs=4, seed=0), tmp_path / "zaps.pt")
+    save_zaps(
+        train_zaps(bundle, sites, load("digits", None).train, epochs=4, seed=0),
+        tmp_path / "zaps.pt",
+    )
     bundle.save(tmp_path / "bundle")
     arguments = [tmp_path / "bundle", "--zaps", tmp_path / "zaps.pt", "--json", tmp_path / "j"]
     options = ["--sigma", "0.2", "--bits", "8", "2"]

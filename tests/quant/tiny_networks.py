@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden.bundle import Bundle
 from quant.data.images import ImageSet
+from quant.data.registry import load
 from quant.frontend.graph import Graph
 from quant.frontend.lowering import lower
 from quant.networks.cifar_resnet import OptionA
 from quant.networks.model import Model, Recipe
+from quant.networks.registry import MODELS
 from quant.quantise.calibration import activation_scales
 from quant.quantise.integer_network import quantise
+from quant.training.trainer import train
 
 torch.set_num_threads(1)  # on tensors so small, threads would only wait for each other
 
@@ -115,6 +120,21 @@ def images(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> Im
     blurred = nn.functional.avg_pool2d(noise, 5, 1, padding=2, count_include_pad=False)
     pixels = ((blurred - 0.5) * 3 + 0.5).clamp(0, 1)
     return ImageSet((pixels * 255).to(torch.uint8), torch.zeros(count, dtype=torch.int64))
+
+
+def quickly_trained(epochs: int, calibration: int) -> tuple[Graph, Bundle]:
+    """Return the digits network, trained for a few epochs and quantised, without predictors.
+
+    Its scales are from the first `calibration` training images.
+    """
+    model, digits = MODELS["digits"], load("digits", None)
+    torch.manual_seed(0)
+    module = model.build(10)
+    train(model, module, digits.train, replace(model.recipe, epochs=epochs), seed=0, device="cpu")
+    graph = lower(module, digits.shape)
+    few = digits.train.first(calibration)
+    scales = activation_scales(graph, model, [model.normalise(few.pixels(slice(None)))])
+    return graph, quantise(graph, scales, model, name="digits", classes=digits.classes)
 
 
 def tiny_bundle(module: nn.Module, image_set: ImageSet) -> tuple[Graph, Bundle]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,6 +16,13 @@ from tests.hw.small_configs import TINY
 
 HEIGHT, WIDTH = 6, 9
 ADDRESS = 4096
+ONES = torch.ones(4, dtype=torch.int32)
+
+
+def conv(kernel: int) -> Conv:
+    """A convolution of eight channels to four."""
+    weight = torch.ones((4, 8, kernel, kernel), dtype=torch.int8)
+    return Conv(name="conv", weight=weight, bias=ONES, multiplier=ONES, shift=ONES)
 
 
 @pytest.mark.parametrize(
@@ -35,15 +44,7 @@ def test_negative_padding_leaves_rows_and_columns_out(
     zeros: tuple[int, int, int, int],
 ) -> None:
     """Pixels have eight channels: two planes of four, and one word of the buffer."""
-    scale = torch.ones(4, dtype=torch.int32)
-    layer = Conv(
-        name="conv",
-        weight=torch.ones((4, 8, 2, 2), dtype=torch.int8),
-        bias=scale,
-        multiplier=scale,
-        shift=scale,
-        padding=padding,
-    )
+    layer = replace(conv(2), padding=padding)
     lowered = lower_layer(TINY, layer, (8, HEIGHT, WIDTH), ifm_signed=False)
     (tile,) = lowered.tiles
     words = ifm_words(lowered, tile, Place(ADDRESS, (8, HEIGHT, WIDTH), TINY.group, signed=False))
@@ -57,15 +58,7 @@ def test_negative_padding_leaves_rows_and_columns_out(
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_the_residual_of_a_strip_begins_at_its_first_row(step: int) -> None:
-    one = torch.ones(4, dtype=torch.int32)
-    layer = Conv(
-        name="conv",
-        weight=torch.ones((4, 8, 1, 1), dtype=torch.int8),
-        bias=one,
-        multiplier=one,
-        shift=one,
-        shortcut=Shortcut(multiplier=one, shift=one, stride=step),
-    )
+    layer = replace(conv(1), shortcut=Shortcut(multiplier=ONES, shift=ONES, stride=step))
     residual = Place(ADDRESS, (4, HEIGHT * step, WIDTH * step), TINY.group, signed=False)
     pixel = Pool(name="", kernel=(1, 1), stride=(1, 1))
     strips = cut_strips(layer, pixel, HEIGHT, 2, zap=False)

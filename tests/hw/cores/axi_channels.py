@@ -6,11 +6,25 @@ A channel is named as its signals are: `ar` of a port has `arvalid`, `arready` a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any
 
-from tests.hw.amaranth_testbench import Testbench
+from tests.hw.amaranth_testbench import Testbench, pauses
 
-__all__ = ["collects", "fields_of", "offer", "watches"]
+__all__ = ["NEVER", "blocks", "collects", "fields_of", "offer", "watches"]
+
+NEVER = repeat(False)
+"""No pause at all."""
+
+
+def blocks(channel: str, blocked: str, seed: int) -> Iterator[bool]:
+    """Pauses of a port that takes nothing at first on the channels that `blocked` names.
+
+    Its other channels never pause. Where none is blocked, all pause at random.
+    """
+    if not blocked:
+        return pauses(seed)
+    return chain([True] * 400, NEVER) if channel in blocked.split() else NEVER
 
 
 def fields_of(side: Any, channel: str, names: Sequence[str]) -> list[Any]:

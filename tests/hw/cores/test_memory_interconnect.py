@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -13,12 +12,11 @@ from hw.contract.bus import ID_BITS
 from hw.contract.system import System
 from hw.cores.memory_interconnect import MemoryInterconnect
 from tests.hw.amaranth_testbench import Testbench, pauses, simulate
-from tests.hw.cores.axi_channels import collects, fields_of, offer, watches
+from tests.hw.cores.axi_channels import NEVER, blocks, collects, fields_of, offer, watches
 from tests.hw.small_configs import TINY
 
 CORES = 3
 SYSTEM = System(config=TINY, cores=CORES, memory_bits=32)
-NEVER = repeat(False)
 REQUEST = ("id", "addr", "len")
 DATA = ("data", "strb", "last")
 
@@ -96,11 +94,6 @@ def test_writes_leave_in_the_order_of_their_addresses(blocked: str) -> None:
             await context.tick()
         await context.tick().repeat(20)
 
-    def pause(channel: str, seed: int) -> Iterator[bool]:
-        if not blocked:
-            return pauses(seed)
-        return chain([True] * 400, NEVER) if channel in blocked.split() else NEVER
-
     simulate(
         dut,
         *(
@@ -110,8 +103,8 @@ def test_writes_leave_in_the_order_of_their_addresses(blocked: str) -> None:
         *map(sends, range(CORES)),
         ends,
         background=[
-            collects(port, "aw", REQUEST, addresses, pause("aw", 20)),
-            collects(port, "w", DATA, data, pause("w", 21)),
+            collects(port, "aw", REQUEST, addresses, blocks("aw", blocked, 20)),
+            collects(port, "w", DATA, data, blocks("w", blocked, 21)),
             watches(port, "aw", REQUEST),
             watches(port, "w", DATA),
         ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -14,12 +13,11 @@ from hw.contract.system import System
 from hw.contract.timing import READ_QUEUE
 from hw.cores.upsizer import ReadUpsizer, WriteUpsizer
 from tests.hw.amaranth_testbench import pauses, simulate
-from tests.hw.cores.axi_channels import collects, fields_of, offer, watches
+from tests.hw.cores.axi_channels import NEVER, blocks, collects, fields_of, offer, watches
 from tests.hw.small_configs import TINY
 
 NARROW = TINY.bus_bits // 8
 SIZE = 1 << 14
-NEVER = repeat(False)
 RESPONSES = (0, 2, 3)
 ADDRESS = ("addr", "len")
 
@@ -265,12 +263,6 @@ def test_writes_keep_their_order_and_their_bytes(blocked: str, bits: int) -> Non
             await context.tick()
         await context.tick().repeat(20)
 
-    def pause(channel: str, seed: int) -> Iterator[bool]:
-        """A port that blocks a channel takes nothing on it at first; its others never pause."""
-        if not blocked:
-            return pauses(seed)
-        return chain([True] * 400, NEVER) if channel in blocked.split() else NEVER
-
     fields = ("data", "strb", "last")
     simulate(
         dut,
@@ -278,8 +270,8 @@ def test_writes_keep_their_order_and_their_bytes(blocked: str, bits: int) -> Non
         sends,
         ends,
         background=[
-            collects(port, "aw", ADDRESS, addresses, pause("aw", bits + 3)),
-            collects(port, "w", fields, words_taken, pause("w", bits + 4)),
+            collects(port, "aw", ADDRESS, addresses, blocks("aw", blocked, bits + 3)),
+            collects(port, "w", fields, words_taken, blocks("w", blocked, bits + 4)),
             watches(port, "aw", ADDRESS),
             watches(port, "w", fields),
         ],

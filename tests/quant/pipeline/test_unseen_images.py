@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -11,28 +9,15 @@ from golden.bundle import Bundle
 from golden.errors import UserError
 from quant.data.images import ImageSet
 from quant.data.registry import load
-from quant.frontend.lowering import lower
-from quant.networks.registry import MODELS
 from quant.pipeline.unseen_images import as_if_unseen, enlarged
 from quant.points.evaluation import evaluate
-from quant.quantise.calibration import activation_scales
-from quant.quantise.integer_network import quantise
-from quant.training.trainer import train
-
-MODEL = MODELS["digits"]
+from tests.quant.tiny_networks import quickly_trained
 
 
 @pytest.fixture(scope="module")
 def known() -> tuple[Bundle, ImageSet]:
     """A network without predictors, and images that it was trained on."""
-    dataset = load("digits", None)
-    torch.manual_seed(0)
-    module = MODEL.build(10)
-    train(MODEL, module, dataset.train, replace(MODEL.recipe, epochs=4), seed=0, device="cpu")
-    graph = lower(module, dataset.shape)
-    few = dataset.train.first(400)
-    scales = activation_scales(graph, MODEL, [MODEL.normalise(few.pixels(slice(None)))])
-    return quantise(graph, scales, MODEL, name="digits", classes=dataset.classes), few
+    return quickly_trained(4, 400)[1], load("digits", None).train.first(400)
 
 
 def test_the_network_is_no_more_accurate_than_on_other_images(
